@@ -1,0 +1,65 @@
+# Needs GNU make and a Python >= 3.11 with venv; everything else goes into .venv.
+# 3.12 and 3.11 come first because plyvel has ready-made wheels for them; with another version
+# pip builds plyvel from source, which needs a C++ compiler and LevelDB's headers.
+# Each candidate is run, not only looked up: a pyenv shim can exist and still not work.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 1000
+ARGS ?=
+
+.PHONY: help test lint format demo bench sim clean
+
+help:
+	@echo "make test          lint, types, import floors and all tests"
+	@echo "make lint          ruff, mypy and import-linter only"
+	@echo "make format        let ruff put the code in order"
+	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
+	@echo "make bench         the measurements of bench/; ARGS=... is passed on"
+	@echo "make sim SEEDS=N   the simulator on N seeds; ARGS=... is passed on"
+	@echo "make clean         remove .venv and caches"
+
+test: lint
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/level-replicator demo $(ARGS)
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench $(ARGS)
+
+sim: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
+
+$(VENV)/dev.stamp: pyproject.toml
+	@$(call install,dev)
+	@touch $(VENV)/demo.stamp $@
+
+$(VENV)/demo.stamp: pyproject.toml
+	@$(call install,demo)
+	@touch $@
+
+# $(call install,EXTRA)
+define install
+	test -n "$(PYTHON)" || { echo "no working Python >= 3.11 with venv found: make PYTHON=/path/to/python" >&2; exit 1; }; \
+	echo "making $(VENV) with $(PYTHON) ($(1))" >&2; \
+	test -x $(BIN)/python && $(BIN)/python -c pass || $(PYTHON) -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(1)]'
+endef
+
+clean:
+	rm -rf $(VENV) .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests bench stubs -name __pycache__ -type d -exec rm -rf {} +
