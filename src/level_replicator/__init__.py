@@ -1,0 +1,50 @@
+"""LevelDB with eventually consistent master-master replication.
+
+    import plyvel
+    import level_replicator as lrep
+
+    db = plyvel.DB("/tmp/db", create_if_missing=True)
+    rs = plyvel.DB("/tmp/rs", create_if_missing=True)
+    replica = lrep.install(db, rs, {"servers": {"127.0.0.1:8001": {}}, "port": 8000})
+    replica.put(b"some-key", b"some-value")
+"""
+
+import logging
+
+from level_replicator.core.errors import (
+    ClockError,
+    ClosedError,
+    ConfigError,
+    ForkError,
+    FormatError,
+    LimitError,
+    LockedError,
+    ReplicationError,
+    StorageError,
+)
+from level_replicator.face.config import Config
+from level_replicator.face.install import install, new_origin, open  # noqa: A004
+from level_replicator.face.replica import Replica
+from level_replicator.runtime.peers import PeerEvent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClockError",
+    "ClosedError",
+    "Config",
+    "ConfigError",
+    "ForkError",
+    "FormatError",
+    "LimitError",
+    "LockedError",
+    "PeerEvent",
+    "Replica",
+    "ReplicationError",
+    "StorageError",
+    "install",
+    "new_origin",
+    "open",
+]
+
+logging.getLogger("level_replicator").addHandler(logging.NullHandler())

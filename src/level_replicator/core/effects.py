@@ -1,0 +1,83 @@
+"""What a session asks of its surroundings. They are performed in order, each before the next is asked for."""
+
+from dataclasses import dataclass
+
+from level_replicator.core.entry import Entry
+from level_replicator.core.versions import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The peer said who it is: call `Session.welcome` or `Session.refuse`, now or later."""
+
+    origin: int
+    instance: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Both sides have accepted: ask for a pull with `Session.want`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWants:
+    """The peer begins a pull: feed it, from its vector, without what it has of an earlier scan."""
+
+    vector: Vector
+    have: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHas:
+    """The peer covers at least this. `feeding`: it is what it had when its round began, and it may send it to us."""
+
+    vector: Vector
+    feeding: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Merge these entries, which are all that the peer's snapshot holds of `origin` in (low, high].
+
+    `resumable`: up to which stamp the peer's vector covered the interval, so that it need not be sent again.
+    `take`: the vector to take over in the same batch, when the round is complete with them."""
+
+    origin: int
+    low: int
+    high: int
+    entries: list[Entry]
+    resumable: int
+    take: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A round is complete: take over the vector that it began with."""
+
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answer with `Session.tell` and the vector as it is now."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer to `Session.ask`."""
+
+    token: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The peer closes, and says why."""
+
+    code: int
+    text: str
+
+
+Effect = Judge | Opened | PeerWants | PeerHas | Apply | Take | Asked | Told | Farewell

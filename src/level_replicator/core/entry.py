@@ -1,0 +1,123 @@
+"""The bytes of an entry, in the log and on the wire the same, and of a key's line in the index.
+
+    entry   stamp u64 · flags u8 · checksum u32 · key length u16 · key · [context] · value
+    index   stamp u64 · origin u64 · flags u8 · checksum u32 · [context pairs]
+    context count u16 · (origin u64 · stamp u64) × count
+
+The origin of an entry is told by its log key, and once a frame on the wire. The checksum is the
+CRC-32 of the value. A context says, for every other origin, the newest stamp of this key that the
+writer's state reflected; a key with one writer has none. In the index it is the union of all that was merged.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+from zlib import crc32
+
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_CONTEXT_ORIGINS, MAX_VALUE_BYTES
+
+Context = dict[int, int]
+Bytes = bytes | bytearray | memoryview
+
+DELETE = 1
+CONTEXT = 2
+_KNOWN_FLAGS = DELETE | CONTEXT
+
+ENTRY_HEAD = struct.Struct(">QBIH")
+INDEX_HEAD = struct.Struct(">QQBI")
+_COUNT = struct.Struct(">H")
+_PAIR = struct.Struct(">QQ")
+
+
+def encode_context(context: Mapping[int, int]) -> bytes:
+    """The pairs of a context, in order of origin; above the limit the oldest are left out."""
+    pairs = sorted(context.items())
+    if len(pairs) > MAX_CONTEXT_ORIGINS:
+        newest = sorted(pairs, key=lambda pair: pair[1])[-MAX_CONTEXT_ORIGINS:]
+        pairs = sorted(newest)
+    return b"".join(_PAIR.pack(origin, stamp) for origin, stamp in pairs)
+
+
+def encode_entry(stamp: int, key: bytes, value: Bytes | None, context: bytes = b"") -> tuple[bytes, int, int]:
+    """An entry's bytes, its flags and its checksum. `value` None is a delete; `context` is of `encode_context`."""
+    flags = DELETE if value is None else 0
+    checksum = 0 if value is None else crc32(value)
+    body: Bytes = b"" if value is None else value
+    if context:
+        flags |= CONTEXT
+        head = ENTRY_HEAD.pack(stamp, flags, checksum, len(key))
+        count = _COUNT.pack(len(context) // _PAIR.size)
+        return b"".join((head, key, count, context, body)), flags, checksum
+    return b"".join((ENTRY_HEAD.pack(stamp, flags, checksum, len(key)), key, body)), flags, checksum
+
+
+class Entry(NamedTuple):
+    """One entry, taken apart. `value` is None for a delete; `context` its pairs as bytes, mostly none."""
+
+    stamp: int
+    flags: int
+    checksum: int
+    key: bytes
+    value: bytes | None
+    context: bytes
+    record: bytes
+
+
+def decode_entry(record: bytes) -> Entry:
+    """Takes an entry apart and checks it. Raises RemoteProtocolError when it is not whole and sound."""
+    try:
+        stamp, flags, checksum, key_length = ENTRY_HEAD.unpack_from(record)
+        start = ENTRY_HEAD.size + key_length
+        if start > len(record):
+            raise RemoteProtocolError("an entry ends within its key")
+        key = record[ENTRY_HEAD.size : start]
+        context = b""
+        if flags:
+            if flags & ~_KNOWN_FLAGS:
+                raise RemoteProtocolError(f"an entry has unknown flags {flags:#x}")
+            if flags & CONTEXT:
+                (count,) = _COUNT.unpack_from(record, start)
+                start += _COUNT.size
+                context = record[start : start + count * _PAIR.size]
+                start += count * _PAIR.size
+                if not count or count > MAX_CONTEXT_ORIGINS or start > len(record):
+                    raise RemoteProtocolError("an entry's context is empty, too long or cut off")
+            if flags & DELETE:
+                if start != len(record) or checksum:
+                    raise RemoteProtocolError("a delete carries a value")
+                return Entry(stamp, flags, checksum, key, None, context, record)
+    except struct.error as error:
+        raise RemoteProtocolError(f"an entry of {len(record)} bytes is cut off") from error
+    value = record[start:]
+    if len(value) > MAX_VALUE_BYTES:
+        raise RemoteProtocolError(f"an entry's value of {len(value)} bytes is above the limit")
+    if crc32(value) != checksum:
+        raise RemoteProtocolError("an entry's value does not match its checksum")
+    return Entry(stamp, flags, checksum, key, value, context, record)
+
+
+def encode_index(stamp: int, origin: int, flags: int, checksum: int, context: bytes = b"") -> bytes:
+    return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum) + context
+
+
+class IndexLine(NamedTuple):
+    """What the index holds of a key. `context` is the union of what was merged."""
+
+    stamp: int
+    origin: int
+    flags: int
+    checksum: int
+    context: bytes
+
+    @property
+    def deleted(self) -> bool:
+        return bool(self.flags & DELETE)
+
+
+def decode_index(line: bytes) -> IndexLine:
+    return IndexLine(*INDEX_HEAD.unpack_from(line), line[INDEX_HEAD.size :])
+
+
+def decode_context(pairs: bytes) -> Context:
+    return dict(_PAIR.iter_unpack(pairs))

@@ -1,0 +1,37 @@
+"""Bytes to frames. The length is checked before anything is kept for it."""
+
+from collections.abc import Iterator
+
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_HANDSHAKE_FRAME_BYTES
+
+_LENGTH_BYTES = 4
+
+
+class FrameReader:
+    """Collects what arrives and gives whole frames. `limit`: the most bytes that a frame may have."""
+
+    def __init__(self) -> None:
+        self.limit = MAX_HANDSHAKE_FRAME_BYTES
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of the frames that are whole now. Raises RemoteProtocolError for one above the limit.
+
+        A caller that stops in the middle must not go on feeding."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _LENGTH_BYTES:
+                length = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
+                if length > self.limit:
+                    raise RemoteProtocolError(f"a frame of {length} bytes, {self.limit} are allowed here")
+                end = start + _LENGTH_BYTES + length
+                if len(buffer) < end:
+                    break
+                body = bytes(memoryview(buffer)[start + _LENGTH_BYTES : end])
+                start = end
+                yield body
+        finally:
+            del buffer[:start]

@@ -1,0 +1,66 @@
+"""Where everything lies in the replication set. Big-endian, so that an origin's log is in time order.
+
+    m                         meta: format, origin, directory identity, clean stop
+    l origin stamp            log: one entry (see entry.py)
+    i key                     index: the newest dot of the key (see entry.py)
+    v origin                  vector: stamp, and the stamp before the batch that set it
+    a                         the frame applied last: origin, low, high
+    r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
+
+`f` (floor) and `h` (horizon) are kept free for truncation and dropped tombstones.
+"""
+
+import struct
+
+META = b"m"
+APPLIED = b"a"
+LOG = b"l"
+INDEX = b"i"
+VECTOR = b"v"
+RESUME = b"r"
+
+_ONE = struct.Struct(">cQ")
+_TWO = struct.Struct(">cQQ")
+LOG_KEY_BYTES = _TWO.size
+
+
+def log_key(origin: int, stamp: int) -> bytes:
+    return _TWO.pack(LOG, origin, stamp)
+
+
+def log_range(origin: int, low: int, high: int) -> tuple[bytes, bytes]:
+    """Bounds for Reader.scan of the entries in (low, high].
+
+    The trailing byte makes both bounds fall between possible keys, so the range is half open the
+    other way round than an engine's."""
+    return _TWO.pack(LOG, origin, low) + b"\0", _TWO.pack(LOG, origin, high) + b"\0"
+
+
+def log_dot(key: bytes) -> tuple[int, int]:
+    """(stamp, origin) of a log key."""
+    _, origin, stamp = _TWO.unpack(key)
+    return stamp, origin
+
+
+def vector_key(origin: int) -> bytes:
+    return _ONE.pack(VECTOR, origin)
+
+
+def vector_origin(key: bytes) -> int:
+    origin: int = _ONE.unpack(key)[1]
+    return origin
+
+
+def resume_key(source: int, origin: int) -> bytes:
+    return _TWO.pack(RESUME, source, origin)
+
+
+def resume_pair(key: bytes) -> tuple[int, int]:
+    """(source, origin) of a resume key."""
+    _, source, origin = _TWO.unpack(key)
+    return source, origin
+
+
+def following(prefix: bytes) -> bytes:
+    """The end of the range of all keys that begin with a prefix of one byte."""
+    return bytes([prefix[0] + 1])

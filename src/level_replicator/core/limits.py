@@ -1,0 +1,56 @@
+"""Every limit and default of the library, each with its unit. Enforced before memory is taken."""
+
+# -- what a write may hold
+MAX_KEY_BYTES = 65_535
+"""The length of a key is sent in 16 bits."""
+MAX_VALUE_BYTES = 64 * 1024 * 1024
+MAX_CONTEXT_ORIGINS = 4_096
+"""Origins in one key's context. The oldest are left out above it: at worst an overwrite is then told as a conflict."""
+
+# -- what a frame may hold
+MAX_HANDSHAKE_FRAME_BYTES = 32 * 1024
+"""Before a peer is accepted."""
+MAX_FRAME_BYTES = MAX_VALUE_BYTES + MAX_KEY_BYTES + 16 * MAX_CONTEXT_ORIGINS + 4_096
+"""After it: the largest entry that may exist, and its envelope."""
+MAX_FRAME_ENTRIES = 4_096
+MAX_VECTOR_ORIGINS = 1_000_000
+"""Origins in one vector; 16 bytes each."""
+MAX_RESUME_INTERVALS = 10_000
+"""Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
+MAX_BYE_CHARACTERS = 500
+
+# -- how a frame of entries is cut by the sender
+FRAME_TARGET_BYTES = 256 * 1024
+"""A frame of entries is closed when it holds this much, or FRAME_TARGET_ENTRIES."""
+FRAME_TARGET_ENTRIES = 1_024
+FRAMES_PER_TURN = 4
+"""Frames sent to one peer before another one has its turn."""
+SEND_BUFFER_BYTES = 1024 * 1024
+"""A reader with this much unread gets no more until it has read; its queue is the log."""
+
+# -- time
+DEFAULT_MAX_CLOCK_DRIFT_S = 60.0
+DEFAULT_HEARTBEAT_S = 5.0
+SILENCE_IN_HEARTBEATS = 4
+"""A peer that was silent for this many heartbeats is taken for gone."""
+FORWARD_DELAY_MS = 5
+"""What came from one peer waits this long before it goes to another one, which may just be getting it from elsewhere."""
+HANDSHAKE_TIMEOUT_MS = 10_000
+ROUND_INTERVAL_MS = 4
+"""Least time between two live rounds to one peer: changes written meanwhile travel together."""
+BACKOFF_FIRST_S = 0.1
+BACKOFF_CAP_S = 30.0
+BACKOFF_RESET_AFTER_S = 10.0
+"""A connection that lived this long starts the backoff anew."""
+CONNECT_TIMEOUT_S = 10.0
+
+# -- how many
+MAX_PENDING_HANDSHAKES = 64
+MAX_WAITING_ASKS = 16
+MAX_LINKS = 1_024
+MAX_REMEMBERED_PEERS = 4_096
+"""Peers that dialled us and whose counters `status` still shows after they left."""
+BEHIND_COUNT_CAP = 100_000
+"""`status` stops counting at this many entries behind."""
+MAX_WAITING_EVENTS = 1_000
+"""Events for a callback that does not keep up; the oldest are dropped above it, with a warning."""

@@ -1,0 +1,274 @@
+"""One connection, as a state machine without I/O: bytes and ticks in, bytes and effects out.
+
+Who uses it calls `receive` with what arrived and performs each effect that it gives before asking
+for the next; what is to be sent collects in `take_output`. Every transition is in the table _HANDLERS. A peer that
+breaks the rules raises RemoteProtocolError, a wrong call of ours LocalProtocolError; in both cases the session is over.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from level_replicator.core.clock import latest_acceptable
+from level_replicator.core.effects import (
+    Asked,
+    Effect,
+    Farewell,
+    Judge,
+    Opened,
+    PeerHas,
+    PeerWants,
+    Told,
+)
+from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
+from level_replicator.core.framing import FrameReader
+from level_replicator.core.limits import (
+    HANDSHAKE_TIMEOUT_MS,
+    MAX_BYE_CHARACTERS,
+    MAX_FRAME_BYTES,
+    MAX_RESUME_INTERVALS,
+    SILENCE_IN_HEARTBEATS,
+)
+from level_replicator.core.messages import (
+    MAGIC,
+    VERSION,
+    AnyMessage,
+    Ask,
+    Bye,
+    ByeCode,
+    Entries,
+    Have,
+    Hello,
+    Level,
+    Message,
+    Ping,
+    Round,
+    Tell,
+    Want,
+    Welcome,
+    decode,
+    encode,
+)
+from level_replicator.core.pull import Pull, refuse_future
+from level_replicator.core.push import Push
+from level_replicator.core.versions import Vector, decode_vector, encode_vector
+
+
+class Phase(Enum):
+    """Where a session is."""
+
+    HELLO = "hello"
+    """Waiting for the peer's Hello."""
+    INTRODUCED = "introduced"
+    """Dialler only: the peer said who it is; its Welcome is awaited, since who accepts a connection judges first."""
+    JUDGING = "judging"
+    """Ours to accept the peer."""
+    WELCOME = "welcome"
+    """Acceptor only: we have accepted; the peer's Welcome is awaited."""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Session:
+    """Of one connection. Times are milliseconds of any clock that does not jump, except `wall_ms`: since 1970."""
+
+    def __init__(
+        self,
+        *,
+        origin: int,
+        instance: bytes,
+        dialled: bool,
+        now_ms: int,
+        max_drift_ms: int,
+        heartbeat_ms: int,
+    ) -> None:
+        self.phase = Phase.HELLO
+        self.dialled = dialled
+        self.peer: Judge | None = None
+        self.pull = Pull()
+        self.push = Push()
+        self.refusal: Bye | None = None
+        self._hello = Hello(MAGIC, VERSION, origin, instance)
+        self._max_drift_ms = max_drift_ms
+        self._heartbeat_ms = heartbeat_ms
+        self._began_ms = now_ms
+        self._heard_ms = now_ms
+        self._sent_ms = now_ms
+        self._wanted = False
+        self._frames = FrameReader()
+        self._output: list[bytes] = []
+        if dialled:
+            self.send(self._hello)
+
+    # -- what goes out
+
+    def send(self, message: Message) -> None:
+        if self.phase is not Phase.CLOSED:
+            self._output.append(encode(message))
+
+    def take_output(self, now_ms: int) -> list[bytes]:
+        """The frames to send now, in order."""
+        output = self._output
+        if output:
+            self._output = []
+            self._sent_ms = now_ms
+        return output
+
+    def welcome(self) -> bool:
+        """Accepts the peer. True when the session is open with that, which is so for the dialler."""
+        if self.phase is not Phase.JUDGING:
+            raise LocalProtocolError(f"welcome in phase {self.phase.value}")
+        self.send(Welcome())
+        if self.dialled:
+            self._open()
+        else:
+            self.phase = Phase.WELCOME
+        return self.dialled
+
+    def refuse(self, code: ByeCode, text: str) -> None:
+        """Says why, and ends the session. Nothing is received or sent after it."""
+        if self.phase is Phase.CLOSED:
+            return
+        self.refusal = Bye(int(code), text[:MAX_BYE_CHARACTERS])
+        self.send(self.refusal)
+        self.phase = Phase.CLOSED
+
+    def want(self, vector: Vector, have: list[tuple[int, int, int]]) -> None:
+        """Begins our pull."""
+        self.send(Want(encode_vector(vector), have[:MAX_RESUME_INTERVALS]))
+
+    def have(self, vector: Vector) -> None:
+        self.send(Have(encode_vector(vector)))
+
+    def ask(self, token: int) -> None:
+        self.send(Ask(token))
+
+    def tell(self, token: int, vector: Vector) -> None:
+        self.send(Tell(token, encode_vector(vector)))
+
+    # -- what comes in
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Effect]:
+        """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
+        self._heard_ms = now_ms
+        latest = latest_acceptable(wall_ms, self._max_drift_ms)
+        for body in self._frames.feed(data):
+            if self.phase is Phase.CLOSED:
+                return
+            message = decode(body)
+            handler = _HANDLERS[self.phase].get(type(message))
+            if handler is None:
+                name = type(message).__name__
+                raise RemoteProtocolError(f"{name} in phase {self.phase.value}", ByeCode.PROTOCOL)
+            effect = handler(self, message, latest)
+            if effect is not None:
+                yield effect
+
+    def tick(self, now_ms: int) -> None:
+        """To be called now and then, a few times a heartbeat. Raises RemoteProtocolError for a peer that is silent."""
+        if self.phase is Phase.CLOSED:
+            return
+        if self.phase is not Phase.OPEN:
+            if now_ms - self._began_ms > HANDSHAKE_TIMEOUT_MS:
+                raise RemoteProtocolError("no handshake within the time limit", ByeCode.SILENT)
+            return
+        if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
+            raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.SILENT)
+        if now_ms - self._sent_ms >= self._heartbeat_ms:
+            self.send(Ping())
+
+    # -- handlers, one a message
+
+    def _open(self) -> None:
+        self.phase = Phase.OPEN
+        self._frames.limit = MAX_FRAME_BYTES
+
+    def _on_hello(self, message: Hello, _latest: int) -> Effect | None:
+        if message.magic != MAGIC:
+            raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
+        if message.version != VERSION:
+            raise RemoteProtocolError(
+                f"the peer speaks version {message.version} of the protocol, this one speaks {VERSION}: upgrade the older",
+                ByeCode.VERSION,
+            )
+        if not 0 < message.origin < 1 << 64 or not 0 < len(message.instance) <= 64:
+            raise RemoteProtocolError("a Hello without a sound origin and instance")
+        self.peer = Judge(message.origin, message.instance)
+        if self.dialled:
+            self.phase = Phase.INTRODUCED
+            return None
+        self.send(self._hello)
+        self.phase = Phase.JUDGING
+        return self.peer
+
+    def _on_welcome(self, _message: Welcome, _latest: int) -> Effect | None:
+        if self.dialled:
+            self.phase = Phase.JUDGING
+            return self.peer
+        self._open()
+        return Opened()
+
+    def _on_want(self, message: Want, latest: int) -> Effect:
+        if self._wanted:
+            raise RemoteProtocolError("a second Want")
+        self._wanted = True
+        vector = decode_vector(message.vector)
+        refuse_future(max(vector.values(), default=0), latest)
+        if len(message.have) > MAX_RESUME_INTERVALS:
+            raise RemoteProtocolError("too many intervals of an earlier scan")
+        if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
+            raise RemoteProtocolError("an interval of an earlier scan that is none")
+        self.push.peer_has(vector)
+        return PeerWants(vector, message.have)
+
+    def _on_have(self, message: Have, latest: int) -> Effect:
+        return self._peer_has(decode_vector(message.vector), latest, feeding=False)
+
+    def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Effect:
+        refuse_future(max(vector.values(), default=0), latest)
+        self.push.peer_has(vector)
+        return PeerHas(vector, feeding)
+
+    def _on_round(self, message: Round, latest: int) -> Effect:
+        vector = decode_vector(message.vector)
+        self.pull.begin(vector, latest)
+        return self._peer_has(vector, latest, feeding=True)
+
+    def _on_entries(self, message: Entries, latest: int) -> Effect:
+        return self.pull.entries(message, latest)
+
+    def _on_level(self, _message: Level, _latest: int) -> Effect:
+        return self.pull.level()
+
+    def _on_ask(self, message: Ask, _latest: int) -> Effect:
+        return Asked(message.token)
+
+    def _on_tell(self, message: Tell, _latest: int) -> Effect:
+        return Told(message.token, decode_vector(message.vector))
+
+    def _on_ping(self, _message: Ping, _latest: int) -> Effect | None:
+        return None
+
+    def _on_bye(self, message: Bye, _latest: int) -> Effect:
+        self.phase = Phase.CLOSED
+        return Farewell(message.code, message.text[:MAX_BYE_CHARACTERS])
+
+
+_Handler = Callable[[Session, AnyMessage, int], Effect | None]
+
+_HANDLERS: dict[Phase, dict[type, _Handler]] = {
+    Phase.HELLO: {Hello: Session._on_hello, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.INTRODUCED: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.JUDGING: {Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.WELCOME: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.OPEN: {
+        Want: Session._on_want,  # type: ignore[dict-item]
+        Round: Session._on_round,  # type: ignore[dict-item]
+        Entries: Session._on_entries,  # type: ignore[dict-item]
+        Level: Session._on_level,  # type: ignore[dict-item]
+        Have: Session._on_have,  # type: ignore[dict-item]
+        Ask: Session._on_ask,  # type: ignore[dict-item]
+        Tell: Session._on_tell,  # type: ignore[dict-item]
+        Ping: Session._on_ping,  # type: ignore[dict-item]
+        Bye: Session._on_bye,  # type: ignore[dict-item]
+    },
+}

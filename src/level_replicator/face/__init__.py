@@ -1,0 +1,1 @@
+"""What a program uses: install, the plyvel-shaped database, config, events."""

@@ -1,0 +1,136 @@
+"""The configuration: a frozen dataclass, a plain dict, or a TOML file; checked before anything is opened."""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any
+
+from level_replicator.core.errors import ConfigError
+from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, DEFAULT_MAX_CLOCK_DRIFT_S
+from level_replicator.runtime.dialler import is_loopback
+from level_replicator.runtime.peers import PeerEvent
+
+_SERVER_KEYS = frozenset({"name"})
+_MAX_PORT = 65_535
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """How a replica meets its peers.
+
+    servers          peers to dial: "host:port" → metadata (`name`: for people)
+    host, port       where it listens; port 0 takes a free one, None: it only dials
+    sync             default of `sync` for writes here, and what remote changes are written with
+    max_clock_drift  seconds that a peer's stamp may be ahead of the local clock before the peer is quarantined
+    heartbeat        seconds of quiet after which a sign of life is sent; four missed ones end a connection
+    insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
+    on_peer          called with a PeerEvent, on a thread of its own, when a peer comes, goes, is refused or quarantined
+
+    Raises ConfigError, for each thing that cannot work.
+    """
+
+    servers: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    host: str = "127.0.0.1"
+    port: int | None = None
+    sync: bool = False
+    max_clock_drift: float = DEFAULT_MAX_CLOCK_DRIFT_S
+    heartbeat: float = DEFAULT_HEARTBEAT_S
+    insecure: bool = False
+    on_peer: Callable[[PeerEvent], None] | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.port is not None and not 0 <= self.port <= _MAX_PORT:
+            raise ConfigError(f"port: {self.port} is not a port (0 to {_MAX_PORT}, or None to dial only)")
+        for name in ("max_clock_drift", "heartbeat"):
+            if not 0 < getattr(self, name) <= 365 * 86_400:
+                raise ConfigError(f"{name}: {getattr(self, name)} is not a number of seconds above 0")
+        if self.port is not None and not self.insecure and self.host != "localhost" and not is_loopback(self.host):
+            raise ConfigError(
+                f"host: plain TCP is for loopback, and {self.host} is not; set `insecure` to listen there all the same"
+            )
+        for address, metadata in self.servers.items():
+            host, port = parse_address(address)
+            _check_metadata(address, metadata)
+            if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
+                raise ConfigError(f"servers: {address} is this node itself")
+            if not self.insecure and _is_remote_ip(host):
+                raise ConfigError(
+                    f"servers: plain TCP is for loopback, and {address} is not; set `insecure` to dial it all the same"
+                )
+
+    @classmethod
+    def of(cls, config: "Config | Mapping[str, Any] | None") -> "Config":
+        """A Config from what `install` takes. Raises ConfigError."""
+        if isinstance(config, Config):
+            return config
+        if config is None:
+            return cls()
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"config: a dict or a Config is wanted, not {type(config).__name__}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = [key for key in config if key not in known]
+        if unknown:
+            raise ConfigError(f"unknown key {unknown[0]!r}: known are {', '.join(sorted(known))}")
+        return cls(**config)
+
+    @classmethod
+    def from_toml(cls, path: "str | PathLike[str]") -> "Config":
+        """A Config from a TOML file whose keys are the fields. Raises ConfigError, also for a file that cannot be read."""
+        try:
+            with open(path, "rb") as file:
+                return cls.of(tomllib.load(file))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """(host, port) of "host:port", with an IPv6 address in brackets. Raises ConfigError."""
+    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit():
+        raise ConfigError(f"servers: {address!r} is not host:port")
+    if not 0 < int(port) <= _MAX_PORT:
+        raise ConfigError(f"servers: {address!r} has no port from 1 to {_MAX_PORT}")
+    return host, int(port)
+
+
+def is_local(host: str) -> bool:
+    """Whether the name can only mean this machine."""
+    return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
+
+
+def _is_remote_ip(host: str) -> bool:
+    return host.replace(".", "").isdigit() and not is_loopback(host) or (":" in host and not is_loopback(host))
+
+
+def _check_types(config: Config) -> None:
+    wanted: dict[str, tuple[type, ...]] = {
+        "servers": (Mapping,),
+        "host": (str,),
+        "port": (int, type(None)),
+        "sync": (bool,),
+        "max_clock_drift": (int, float),
+        "heartbeat": (int, float),
+        "insecure": (bool,),
+    }
+    for name, types in wanted.items():
+        value = getattr(config, name)
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ConfigError(f"{name}: {value!r} is not of the kind {' or '.join(t.__name__ for t in types)}")
+    if config.on_peer is not None and not callable(config.on_peer):
+        raise ConfigError("on_peer: cannot be called")
+    if not config.host:
+        raise ConfigError("host: empty")
+
+
+def _check_metadata(address: str, metadata: object) -> None:
+    if not isinstance(metadata, Mapping):
+        raise ConfigError(f"servers: the metadata of {address} is a {type(metadata).__name__}, a dict is wanted")
+    unknown = [key for key in metadata if key not in _SERVER_KEYS]
+    if unknown:
+        raise ConfigError(f"servers: {address} has unknown metadata {unknown[0]!r}: known is {', '.join(_SERVER_KEYS)}")

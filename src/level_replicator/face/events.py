@@ -1,0 +1,57 @@
+"""Callbacks of the program, kept away from replication: on a thread of their own, behind a bounded queue."""
+
+import collections
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from level_replicator.core.limits import MAX_WAITING_EVENTS
+
+_log = logging.getLogger("level_replicator.events")
+_T = TypeVar("_T")
+
+
+class Callback(Generic[_T]):
+    """Calls one function with events, in order. A slow or raising one harms nobody but itself."""
+
+    def __init__(self, function: Callable[[_T], None]) -> None:
+        self._function = function
+        self._waiting: collections.deque[_T] = collections.deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="level-replicator-events", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: _T) -> None:
+        """Never blocks. Above MAX_WAITING_EVENTS the oldest event is dropped, with a warning."""
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING_EVENTS:
+                self._waiting.popleft()
+                if not self._dropped:
+                    _log.warning("an event callback does not keep up: events are dropped")
+                self._dropped += 1
+            self._waiting.append(event)
+            self._changed.notify()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Delivers what waits, as far as that goes in the time."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closed:
+                        return
+                    self._changed.wait()
+                event = self._waiting.popleft()
+            try:
+                self._function(event)
+            except Exception:
+                _log.exception("an event callback raised")

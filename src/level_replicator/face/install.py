@@ -1,0 +1,142 @@
+"""Making a LevelDB a master."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import plyvel
+
+from level_replicator.core.errors import ConfigError
+from level_replicator.face.config import Config, parse_address
+from level_replicator.face.events import Callback
+from level_replicator.face.replica import Replica
+from level_replicator.runtime.node import Node
+from level_replicator.storage.boot import boot_identity
+from level_replicator.storage.meta import load_meta, store_meta
+from level_replicator.storage.plyvel_engine import PlyvelEngine, open_engine
+from level_replicator.storage.store import Store
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def install(
+    db: plyvel.DB,
+    rs: plyvel.DB,
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    _wall_ms: Callable[[], int] = _wall_ms,
+    _on_step: Callable[[str], None] | None = None,
+) -> Replica:
+    """Makes `db` one master among many; `rs`, a LevelDB of its own, becomes its replication set.
+
+    From here on all writes go through what this returns, and both handles are the replica's: it closes them. Raises
+    ConfigError (also for a port that is taken, two handles on one directory, a `db` with data and a new `rs`),
+    LockedError, FormatError and StorageError; then both handles are as they were, open and the caller's.
+    """
+    settings = Config.of(config)
+    for name, handle in (("db", db), ("rs", rs)):
+        if not isinstance(handle, plyvel.DB):
+            raise ConfigError(f"{name}: a plyvel.DB is wanted, not {type(handle).__name__}")
+        if handle.closed:
+            raise ConfigError(f"{name}: this handle is closed")
+    if _directory(db) == _directory(rs):
+        raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
+    rs_engine = PlyvelEngine(rs)
+    rs_engine.hold()
+    try:
+        return _install(db, rs_engine, settings, _wall_ms, _on_step)
+    except BaseException:
+        rs_engine.release()
+        raise
+
+
+def _install(
+    db: plyvel.DB,
+    rs: PlyvelEngine,
+    config: Config,
+    wall_ms: Callable[[], int],
+    on_step: Callable[[str], None] | None,
+) -> Replica:
+    store = Store(
+        PlyvelEngine(db),
+        rs,
+        now_ms=wall_ms,
+        random_bytes=secrets.token_bytes,
+        boot=boot_identity(),
+        sync=config.sync,
+        on_step=on_step,
+    )
+    events = Callback(config.on_peer) if config.on_peer is not None else None
+    node = Node(
+        store,
+        host=config.host,
+        port=config.port,
+        servers={address: parse_address(address) for address in config.servers},
+        insecure=config.insecure,
+        max_drift_ms=int(config.max_clock_drift * 1000),
+        heartbeat_ms=int(config.heartbeat * 1000),
+        wall_ms=wall_ms,
+        instance=secrets.token_bytes(16),
+        random=Random(secrets.token_bytes(16)),
+        on_event=events if events is not None else lambda event: None,
+    )
+    try:
+        node.start()
+    except BaseException:
+        if events is not None:
+            events.close()
+        raise
+    return Replica(db, node, config, events)
+
+
+def open(path: "str | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any) -> Replica:  # noqa: A001
+    """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`. Raises as `install`."""
+    settings = Config.of(config)
+    root = Path(path)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{root}: {error.strerror or error}") from error
+    db = open_engine(str(root / "db"), **options)
+    try:
+        rs = open_engine(str(root / "rs"))
+    except BaseException:
+        db.close()
+        raise
+    try:
+        return install(db.db, rs.db, settings)
+    except BaseException:
+        rs.close()
+        db.close()
+        raise
+
+
+def new_origin(rs: plyvel.DB) -> None:
+    """Makes the replica whose replication set this is start under a new origin at its next `install`.
+
+    For one of two live nodes that have the same origin, because a directory was copied in a way that does not show.
+    Raises ConfigError when this is no replication set, LockedError when a replica has it installed."""
+    engine = PlyvelEngine(rs)
+    engine.hold()
+    try:
+        meta = load_meta(engine)
+        if meta is None:
+            raise ConfigError(f"{_directory(rs)} is not a replication set")
+        meta.identity = b"to be renewed"
+        store_meta(engine, meta)
+    finally:
+        engine.release()
+
+
+def _directory(handle: plyvel.DB) -> str:
+    name = handle.name
+    return os.path.realpath(os.fsdecode(name))
+
+

@@ -1,0 +1,49 @@
+"""What a replica tells of itself: plain data, ready for JSON."""
+
+from typing import Any
+
+from level_replicator.core.limits import BEHIND_COUNT_CAP
+from level_replicator.core.versions import origin_name
+from level_replicator.runtime.node import Node
+from level_replicator.runtime.peers import Peer
+
+
+def status_of(node: Node) -> dict[str, Any]:
+    """See Replica.status."""
+    store = node.store
+    failed = store.failed
+    peers = list(node.servers.values())
+    known = {peer.origin for peer in peers if peer.origin}
+    visitors = [peer for peer in list(node.hub.visitors.values()) if peer.origin not in known]
+    return {
+        "origin": origin_name(store.origin),
+        "address": list(node.address) if node.address else None,
+        "vector": {origin_name(origin): stamp for origin, stamp in store.vector_copy().items()},
+        "keys": store.keys,
+        "entries": store.entries,
+        "failed": str(failed) if failed else None,
+        "peers": [_peer(node, peer) for peer in peers + visitors],
+    }
+
+
+def _peer(node: Node, peer: Peer) -> dict[str, Any]:
+    """A server and its visits to us are one peer, whoever dialled."""
+    parts = [peer]
+    visit = node.hub.visitors.get(peer.origin)
+    if visit is not None and visit is not peer:
+        parts.append(visit)
+    link = node.hub.by_origin.get(peer.origin)
+    current = link.peer if link is not None and link.peer in parts else peer
+    vector = dict(link.session.push.peer_vector) if link is not None else current.vector
+    return {
+        "address": peer.address,
+        "origin": origin_name(peer.origin) if peer.origin else None,
+        "state": current.state.value,
+        "last_error": current.last_error,
+        "behind": node.store.count_behind(vector, BEHIND_COUNT_CAP),
+        "connections": sum(part.connections for part in parts),
+        "bytes_in": sum(part.bytes_in for part in parts),
+        "bytes_out": sum(part.bytes_out for part in parts),
+        "entries_in": sum(part.entries_in for part in parts),
+        "entries_out": sum(part.entries_out for part in parts),
+    }

@@ -1,0 +1,88 @@
+"""One server of the configuration: dialled for ever, with backoff, unless a connection to it stands already."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from random import Random
+from typing import TYPE_CHECKING
+
+from level_replicator.core.limits import BACKOFF_RESET_AFTER_S, CONNECT_TIMEOUT_S
+from level_replicator.runtime.backoff import Backoff
+from level_replicator.runtime.peers import Peer, PeerState
+from level_replicator.runtime.wire import Wire
+
+if TYPE_CHECKING:
+    from level_replicator.runtime.hub import Hub
+
+_log = logging.getLogger("level_replicator.runtime")
+
+
+def is_loopback(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Dialler:
+    """`host` is resolved at each dial. `insecure`: may leave loopback without keys."""
+
+    def __init__(self, hub: "Hub", host: str, port: int, peer: Peer, *, insecure: bool, random: Random) -> None:
+        self._hub = hub
+        self._host = host
+        self._port = port
+        self._peer = peer
+        self._insecure = insecure
+        self._backoff = Backoff(random)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._while_connected_otherwise()
+            began = loop.time()
+            try:
+                await self._dial()
+            except (OSError, asyncio.TimeoutError) as error:
+                self._peer.state = PeerState.WAITING
+                self._peer.last_error = f"cannot connect: {str(error) or type(error).__name__}"
+                _log.debug("%s: %s", self._peer.address, self._peer.last_error)
+            if loop.time() - began > BACKOFF_RESET_AFTER_S:
+                self._backoff.reset()
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _while_connected_otherwise(self) -> None:
+        """The server may have dialled us: its connection serves both directions."""
+        while (link := self._hub.by_origin.get(self._peer.origin)) is not None:
+            assert isinstance(link.transport, Wire)
+            await asyncio.wait([link.transport.closed])
+
+    async def _dial(self) -> None:
+        """Returns when the connection has ended."""
+        self._peer.state = PeerState.CONNECTING
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            ips = [str(where[4][0]) for where in found]
+            if not self._insecure:
+                ips = [ip for ip in ips if is_loopback(ip)]
+                if not ips:
+                    raise OSError(f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`")
+            wire = await self._first_that_answers(ips)
+        await wire.closed
+
+    async def _first_that_answers(self, ips: list[str]) -> Wire:
+        loop = asyncio.get_running_loop()
+        error: OSError = OSError("the name has no address")
+        for ip in ips:
+            try:
+                _, wire = await loop.create_connection(
+                    lambda: Wire(lambda wire, _: self._hub.connect(wire, self._peer.address, self._peer)),
+                    ip,
+                    self._port,
+                )
+            except OSError as refused:
+                error = refused
+            else:
+                return wire
+        raise error

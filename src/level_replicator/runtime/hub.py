@@ -1,0 +1,246 @@
+"""All links of one node: who is let in, and what one link brings for the others.
+
+No sockets, threads or timers of its own: an event loop, or a simulator, calls `run` when `wake` asks for it and `tick` now and then.
+"""
+
+import logging
+from collections.abc import Callable
+
+from level_replicator.core.effects import Apply, Judge, Take
+from level_replicator.core.limits import MAX_LINKS, MAX_REMEMBERED_PEERS
+from level_replicator.core.messages import ByeCode
+from level_replicator.core.session import Phase, Session
+from level_replicator.core.versions import Vector, origin_name
+from level_replicator.runtime.link import Link, Transport
+from level_replicator.runtime.peers import Peer, PeerEvent, PeerState
+from level_replicator.storage.store import Store
+
+_log = logging.getLogger("level_replicator.runtime")
+
+_TWIN = (
+    "two live nodes have the origin {origin}: one directory is a copy of the other. Stop one of them and open it once"
+    " with level_replicator.new_origin, then start it again (or, if the peer was just restarted, wait: its old"
+    " connection ends within a few heartbeats)"
+)
+
+
+class Hub:
+    """`now_ms`: a clock that does not jump; `wall_ms`: since 1970; `wake`: asks for `run` soon, on the same thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        instance: bytes,
+        now_ms: Callable[[], int],
+        wall_ms: Callable[[], int],
+        wake: Callable[[], None],
+        max_drift_ms: int,
+        heartbeat_ms: int,
+        on_event: Callable[[PeerEvent], None] = lambda event: None,
+    ) -> None:
+        self.store = store
+        self.instance = instance
+        self.now_ms = now_ms
+        self.wall_ms = wall_ms
+        self.links: set[Link] = set()
+        self.by_origin: dict[int, Link] = {}
+        self.visitors: dict[int, Peer] = {}
+        self.on_told: Callable[[int, Vector], None] = lambda token, vector: None
+        self.on_moved: Callable[[], None] = lambda: None
+        self.on_link_ended: Callable[[Link, ByeCode | None], None] = lambda link, code: None
+        self._on_event = on_event
+        self._wake = wake
+        self._max_drift_ms = max_drift_ms
+        self._heartbeat_ms = heartbeat_ms
+        self._ready: set[Link] = set()
+
+    # -- for the event loop
+
+    def connect(self, transport: Transport, address: str, server: Peer | None = None) -> Link:
+        """A connection stands. `server`: the peer that we dialled; None: somebody dialled us."""
+        session = Session(
+            origin=self.store.origin,
+            instance=self.instance,
+            dialled=server is not None,
+            now_ms=self.now_ms(),
+            max_drift_ms=self._max_drift_ms,
+            heartbeat_ms=self._heartbeat_ms,
+        )
+        peer = Peer(address, dialled=False) if server is None else server
+        peer.state = PeerState.HANDSHAKE
+        link = Link(self, session, transport, peer)
+        self.links.add(link)
+        self.has_output(link)
+        return link
+
+    def run(self) -> int | None:
+        """Lets every link send that has something. Milliseconds until it should be called again; None: after a wake."""
+        ready, self._ready = self._ready, set()
+        soonest: int | None = None
+        for link in ready:
+            if link.ended:
+                continue
+            wait = link.pump()
+            if wait is None:
+                continue
+            self._ready.add(link)
+            soonest = wait if soonest is None else min(soonest, wait)
+        return soonest
+
+    def tick(self) -> None:
+        """Heartbeats and time limits."""
+        for link in list(self.links):
+            link.tick()
+
+    def local_change(self) -> None:
+        """Somebody wrote here."""
+        for link in self.by_origin.values():
+            self.has_output(link)
+
+    def has_output(self, link: Link) -> None:
+        if not self._ready:
+            self._wake()
+        self._ready.add(link)
+
+    def stop(self) -> None:
+        """Says goodbye to everybody."""
+        for link in list(self.links):
+            link.end(ByeCode.STOPPING, "the node stops")
+
+    @property
+    def pending_handshakes(self) -> int:
+        return sum(link.session.phase is not Phase.OPEN for link in self.links)
+
+    # -- who is let in
+
+    def judge(self, link: Link, peer: Judge) -> None:
+        """One connection between two nodes, and one node of an origin."""
+        link.peer.origin = peer.origin
+        if peer.origin == self.store.origin:
+            if peer.instance == self.instance:
+                link.end(ByeCode.SELF, "this address is the node itself: take it out of `servers`")
+            else:
+                link.end(ByeCode.TWIN, _TWIN.format(origin=origin_name(peer.origin)))
+            return
+        other = self.by_origin.get(peer.origin)
+        if other is not None:
+            assert other.session.peer is not None
+            if other.session.peer.instance != peer.instance:
+                link.end(ByeCode.TWIN, _TWIN.format(origin=origin_name(peer.origin)))
+                return
+            if not self._replaces(link, other):
+                link.end(ByeCode.DUPLICATE, "another connection of the same two nodes stands")
+                return
+            other.end(ByeCode.DUPLICATE, "another connection of the same two nodes takes over")
+        if len(self.links) > MAX_LINKS:
+            link.end(ByeCode.BUSY, f"{MAX_LINKS} connections already")
+            return
+        self.by_origin[peer.origin] = link
+        if not link.session.dialled:
+            self._remember_visitor(link)
+        if link.session.welcome():
+            self.link_opened(link)
+
+    def _replaces(self, new: Link, old: Link) -> bool:
+        if new.session.dialled == old.session.dialled:
+            # who dials again has lost the old connection; two names of one server are not that
+            return not new.session.dialled
+        if old.session.phase is Phase.OPEN:
+            return False
+        assert new.session.peer is not None
+        # both dialled at once: both sides keep the one that the lower origin dialled
+        return new.session.dialled == (self.store.origin < new.session.peer.origin)
+
+    def _remember_visitor(self, link: Link) -> None:
+        """Counters of who dialled us go on over its connections."""
+        known = self.visitors.pop(link.peer.origin, None)
+        if known is not None:
+            known.bytes_in += link.peer.bytes_in
+            known.bytes_out += link.peer.bytes_out
+            known.address = link.peer.address
+            known.state = link.peer.state
+            link.peer = known
+        elif len(self.visitors) >= MAX_REMEMBERED_PEERS:
+            self.visitors.pop(next(iter(self.visitors)))
+        self.visitors[link.peer.origin] = link.peer
+
+    def link_opened(self, link: Link) -> None:
+        link.peer.state = PeerState.SCANNING
+        link.peer.last_error = None
+        link.peer.connections += 1
+        link.session.want(self.store.vector, self.store.resumable(link.peer.origin))
+        self.has_output(link)
+        self._event("connected", link, "connected")
+
+    def link_ended(self, link: Link, state: PeerState, text: str, code: ByeCode | None) -> None:
+        self.links.discard(link)
+        self._ready.discard(link)
+        was_open = self.by_origin.get(link.peer.origin) is link
+        if was_open:
+            del self.by_origin[link.peer.origin]
+        link.peer.state = PeerState.GONE if not link.session.dialled and state is PeerState.WAITING else state
+        if code is not ByeCode.DUPLICATE:
+            link.peer.last_error = text
+            if state in (PeerState.QUARANTINED, PeerState.REFUSED):
+                self._event(state.value, link, text)
+            elif was_open:
+                self._event("disconnected", link, text)
+        self.on_link_ended(link, code)
+
+    def _event(self, kind: str, link: Link, text: str) -> None:
+        level = logging.WARNING if kind in ("quarantined", "refused") else logging.INFO
+        origin = origin_name(link.peer.origin) if link.peer.origin else ""
+        _log.log(level, "%s %s (origin %s): %s", kind, link.peer.address, origin or "unknown", text)
+        self._on_event(PeerEvent(kind, link.peer.address, origin, text))
+
+    # -- what one link brings for all
+
+    def apply(self, link: Link, frame: Apply) -> None:
+        assert link.session.peer is not None
+        if frame.origin == self.store.origin and self.store.forgot(frame.high):
+            self._renew()
+            return
+        moved = self.store.apply(frame, link.session.peer.origin)
+        for other in self.by_origin.values():
+            if other is not link:
+                other.applied_elsewhere(frame)
+                self.has_output(other)
+        if frame.take is not None:
+            self._moved(link, moved)
+
+    def take(self, link: Link, effect: Take) -> None:
+        assert link.session.peer is not None
+        self._moved(link, self.store.take(effect.vector, link.session.peer.origin))
+
+    def _moved(self, link: Link, moved: Vector) -> None:
+        if link.peer.state is PeerState.SCANNING:
+            link.peer.state = PeerState.LIVE
+        if moved:
+            for other in self.by_origin.values():
+                other.vector_moved(moved)
+                self.has_output(other)
+        self.on_moved()
+
+    def peer_has(self, link: Link, vector: Vector) -> bool:
+        """False when the peer knows more of our origin than we do: then this node goes on under a new one."""
+        if self.store.forgot(vector.get(self.store.origin, 0)):
+            self._renew()
+            return False
+        return True
+
+    def _renew(self) -> None:
+        old = self.store.origin
+        self.store.renew()
+        text = (
+            f"a peer knows more of our origin {origin_name(old)} than we do, so this directory is older than what it"
+            f" was: it goes on as origin {origin_name(self.store.origin)}"
+        )
+        _log.warning("%s", text)
+        self._on_event(PeerEvent("renewed", "", origin_name(self.store.origin), text))
+        for link in list(self.links):
+            link.end(ByeCode.RENEWED, "this node has a new origin: connect again")
+
+    def told(self, token: int, vector: Vector) -> None:
+        self.on_told(token, vector)
+

@@ -1,0 +1,250 @@
+"""One replica's event loop, in a thread of its own: listening, dialling, timers."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from random import Random
+from typing import Any, TypeVar
+
+from level_replicator.core.errors import ClosedError, ConfigError
+from level_replicator.core.limits import MAX_PENDING_HANDSHAKES
+from level_replicator.core.messages import ByeCode
+from level_replicator.core.versions import Vector, covers
+from level_replicator.runtime.dialler import Dialler
+from level_replicator.runtime.hub import Hub
+from level_replicator.runtime.link import Link
+from level_replicator.runtime.peers import Peer, PeerEvent
+from level_replicator.runtime.wire import Wire
+from level_replicator.storage.store import Store
+
+_log = logging.getLogger("level_replicator.runtime")
+_T = TypeVar("_T")
+_STOP_TIMEOUT_S = 2.0
+"""How long a stop waits for farewells to leave."""
+
+
+class Node:
+    """Started by `start`, ended by `stop`. All of it but those two, `call` and `local_change` runs on its thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        host: str,
+        port: int | None,
+        servers: Mapping[str, tuple[str, int]],
+        insecure: bool,
+        max_drift_ms: int,
+        heartbeat_ms: int,
+        wall_ms: Callable[[], int],
+        instance: bytes,
+        random: Random,
+        on_event: Callable[[PeerEvent], None],
+    ) -> None:
+        self.store = store
+        self.servers = {address: Peer(address, dialled=True) for address in servers}
+        self.address: tuple[str, int] | None = None
+        self.hub = Hub(
+            store,
+            instance=instance,
+            now_ms=lambda: time.monotonic_ns() // 1_000_000,
+            wall_ms=wall_ms,
+            wake=self._wake,
+            max_drift_ms=max_drift_ms,
+            heartbeat_ms=heartbeat_ms,
+            on_event=on_event,
+        )
+        self.hub.on_told = self._told
+        self.hub.on_moved = self._moved
+        self.hub.on_link_ended = self._link_ended
+        self._where = (host, port)
+        self._dial = servers
+        self._insecure = insecure
+        self._random = random
+        self._tick_s = max(heartbeat_ms / 4000, 0.01)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
+        self._started: Future[None] = Future()
+        self._stopping = asyncio.Event()
+        self._kicked = False
+        self._run_at: asyncio.TimerHandle | None = None
+        self._asked: dict[int, tuple[Link, asyncio.Future[Vector | None]]] = {}
+        self._token = 0
+        self._progress: list[asyncio.Future[None]] = []
+
+    # -- from other threads
+
+    def start(self) -> None:
+        """Returns when the node listens. Raises ConfigError if it cannot."""
+        self._thread.start()
+        try:
+            self._started.result()
+        except OSError as error:
+            self._thread.join()
+            host, port = self._where
+            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+    def stop(self) -> None:
+        """Says goodbye and ends the thread. Idempotent."""
+        if self.on_own_thread():
+            raise RuntimeError("a replica cannot be closed from its own event loop: use another thread")
+        if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def on_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def call(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Runs a coroutine on the node's loop."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
+            work.close()
+            raise ClosedError("the replica is closed") from error
+
+    def local_change(self) -> None:
+        """After a local write: wakes the loop, once for however many writes come before it runs."""
+        if not self._kicked:
+            self._kicked = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
+                self._loop.call_soon_threadsafe(self._local_change)
+
+    # -- the loop
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+        except BaseException as error:  # noqa: BLE001 - whoever started the thread must hear of it
+            if not self._started.done():
+                self._started.set_exception(error)
+            else:
+                _log.exception("the event loop of origin %016x ended", self.store.origin)
+        finally:
+            self._loop.close()
+
+    async def _main(self) -> None:
+        host, port = self._where
+        server = None
+        if port is not None:
+            server = await self._loop.create_server(lambda: Wire(self._accept), host, port)
+            name = server.sockets[0].getsockname()
+            self.address = (name[0], name[1])
+        self._started.set_result(None)
+        diallers = [
+            Dialler(self.hub, *where, self.servers[address], insecure=self._insecure, random=self._random).run()
+            for address, where in self._dial.items()
+        ]
+        tasks = [self._loop.create_task(work) for work in [*diallers, self._ticks()]]
+        for task in tasks:
+            task.add_done_callback(_log_failure)
+        await self._stopping.wait()
+        if server is not None:
+            server.close()
+        for task in tasks:
+            task.cancel()
+        wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
+        self.hub.stop()
+        if wires:
+            await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _, answer in self._asked.values():
+            answer.cancel()
+        for waiting in self._progress:
+            waiting.cancel()
+        await asyncio.sleep(0)
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self.hub.tick()
+
+    def _accept(self, wire: Wire, address: str) -> Link | None:
+        if self.hub.pending_handshakes >= MAX_PENDING_HANDSHAKES or self._stopping.is_set():
+            return None
+        return self.hub.connect(wire, address)
+
+    def _local_change(self) -> None:
+        self._kicked = False
+        self.hub.local_change()
+
+    def _wake(self) -> None:
+        self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        if self._run_at is not None:
+            self._run_at.cancel()
+            self._run_at = None
+        wait = self.hub.run()
+        if wait is not None:
+            self._run_at = self._loop.call_later(wait / 1000, self._pump)
+
+    # -- waiting until this node covers what its peers have
+
+    async def synced(self, timeout_s: float | None) -> bool:
+        """See Replica.wait_synced."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_synced()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _wait_synced(self) -> None:
+        while self._dial and not self._open_links():
+            await self._next_progress()
+        answers = [self._ask(link) for link in self._open_links()]
+        target: Vector = {}
+        for answer in answers:
+            vector = await answer
+            for origin, stamp in (vector or {}).items():
+                target[origin] = max(stamp, target.get(origin, 0))
+        while not covers(self.store.vector, target):
+            await self._next_progress()
+
+    def _open_links(self) -> list[Link]:
+        return [link for link in self.hub.by_origin.values() if link.feed is not None]
+
+    def _ask(self, link: Link) -> Awaitable[Vector | None]:
+        self._token += 1
+        answer: asyncio.Future[Vector | None] = self._loop.create_future()
+        self._asked[self._token] = (link, answer)
+        link.session.ask(self._token)
+        self.hub.has_output(link)
+        return answer
+
+    def _told(self, token: int, vector: Vector) -> None:
+        _, answer = self._asked.pop(token, (None, None))
+        if answer is not None and not answer.done():
+            answer.set_result(vector)
+
+    def _link_ended(self, link: Link, _code: ByeCode | None) -> None:
+        for token, (asked, answer) in list(self._asked.items()):
+            if asked is link:
+                del self._asked[token]
+                if not answer.done():
+                    answer.set_result(None)
+        self._moved()
+
+    def _moved(self) -> None:
+        waiting, self._progress = self._progress, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def _next_progress(self) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._progress.append(future)
+        await future
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a task of the event loop failed", exc_info=task.exception())

@@ -1,0 +1,53 @@
+"""What is remembered of each peer over its connections, for `status` and for events."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from level_replicator.core.versions import Vector
+
+
+class PeerState(str, Enum):
+    """Where we are with a peer."""
+
+    WAITING = "waiting"
+    """Not connected; dialled again after a while."""
+    CONNECTING = "connecting"
+    HANDSHAKE = "handshake"
+    SCANNING = "scanning"
+    """Connected; its first round is not complete yet."""
+    LIVE = "live"
+    QUARANTINED = "quarantined"
+    """Refused for the clock, its or ours; tried again."""
+    REFUSED = "refused"
+    """One side does not want the other; last_error says why. Tried again."""
+    GONE = "gone"
+    """It dialled us, and left."""
+
+
+@dataclass
+class Peer:
+    """Counters since this replica was opened; bytes as on the socket, entries as in frames."""
+
+    address: str
+    dialled: bool
+    origin: int = 0
+    state: PeerState = PeerState.WAITING
+    last_error: str | None = None
+    connections: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    entries_in: int = 0
+    entries_out: int = 0
+    vector: Vector = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PeerEvent:
+    """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, renewed (our own origin).
+
+    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people."""
+
+    kind: str
+    address: str
+    origin: str
+    text: str

@@ -1,0 +1,92 @@
+"""What one peer is still to be sent: intervals of the log, not entries. The log is the queue.
+
+However far a peer falls behind, what is kept for it in memory is a few intervals an origin.
+"""
+
+from collections.abc import Iterable
+
+from level_replicator.core.intervals import Intervals
+from level_replicator.core.keys import log_range
+from level_replicator.core.push import Read
+from level_replicator.core.versions import Vector
+from level_replicator.storage.engine import Snapshot
+from level_replicator.storage.state import State
+
+
+class Feed:
+    """Of one session that pulls from us. All but `has_work` under the lock of the state."""
+
+    def __init__(self, source: int, have: Iterable[tuple[int, int, int]]) -> None:
+        self.source = source
+        self._have = list(have)
+        self._began = False
+        self._own_sent = 0
+        self._pending: dict[int, Intervals] = {}
+        self._moved: set[int] = set()
+
+    def has_work(self, state: State) -> bool:
+        """Whether a round would have anything to say. Cheap: it is asked after every write."""
+        return (
+            not self._began
+            or state.vector.get(state.origin, 0) > self._own_sent
+            or bool(self._pending)
+            or bool(self._moved)
+        )
+
+    def has_own_work(self, state: State) -> bool:
+        """Whether some of it is of this node, or the first round: not to be got from anybody else."""
+        return not self._began or state.vector.get(state.origin, 0) > self._own_sent
+
+    def applied(self, origin: int, low: int, high: int) -> None:
+        """The log got these from somebody else."""
+        self._pending.setdefault(origin, Intervals()).add(low, high)
+
+    def moved(self, origins: Iterable[int]) -> None:
+        self._moved.update(origins)
+
+    def open(self, state: State, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
+        """Begins a round: the vector lines to hand over at its end, and what to read for it."""
+        vector, own = state.vector, state.origin
+        if not self._began:
+            self._began = True
+            work = {o: Intervals([(peer_vector.get(o, 0), stamp)]) for o, stamp in state.newest.items()}
+            for origin, low, high in self._have:
+                # what the peer knows of an earlier snapshot holds only if ours is not older than that
+                if origin in work and high <= vector.get(origin, 0):
+                    work[origin].remove(low, high)
+            self._have = []
+            target = dict(vector)
+        else:
+            work = self._pending
+            newest = vector.get(own, 0)
+            if newest > self._own_sent:
+                work.setdefault(own, Intervals()).add(self._own_sent, newest)
+                self._moved.add(own)
+            target = {origin: vector[origin] for origin in self._moved if origin in vector}
+        self._own_sent = vector.get(own, 0)
+        self._pending = {}
+        self._moved = set()
+        return target, work
+
+
+class RoundReader:
+    """Reads one round of a feed from a snapshot of the log."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def read(self, read: Read, most_entries: int, most_bytes: int) -> tuple[list[bytes], int]:
+        """Entries of an interval, and the bound up to which they are all. At least one if there is one."""
+        start, stop = log_range(read.origin, read.low, read.high)
+        records: list[bytes] = []
+        size = 0
+        for key, record in self._snapshot.scan(start, stop, reverse=read.newest_first):
+            records.append(record)
+            size += len(record)
+            if size >= most_bytes or len(records) >= most_entries:
+                stamp = int.from_bytes(key[9:], "big")
+                return records, stamp - 1 if read.newest_first else stamp
+        return records, read.low if read.newest_first else read.high
+
+    def close(self) -> None:
+        self._snapshot.close()

@@ -1,0 +1,178 @@
+"""Repair at open.
+
+After a kill only the last batch can be in one LevelDB and not in the other: it is done again (redo).
+After a power loss either may lack any writes that were not synced, not only the newest: then the log is
+compared with the index, and the index with the database (mend). What a peer has and we lost comes
+back from it, since the vector is rolled back to what was surely on disk.
+"""
+
+from collections.abc import Iterator
+from zlib import crc32
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, encode_index
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.keys import (
+    APPLIED,
+    INDEX,
+    LOG,
+    RESUME,
+    VECTOR,
+    following,
+    log_dot,
+    log_key,
+    log_range,
+    vector_key,
+)
+from level_replicator.core.versions import Vector
+from level_replicator.storage.engine import Batch
+from level_replicator.storage.reading import read_entry
+from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
+from level_replicator.storage.state import State
+
+_BATCH_ENTRIES = 1_000
+
+
+def redo_last_batch(state: State) -> int:
+    """Does the last local batch and the last remote one again into the database. The number of entries."""
+    ranges: list[tuple[int, int, int]] = []
+    own = state.rs.get(vector_key(state.origin))
+    if own is not None:
+        ranges.append((state.origin, *decode_vector_line(own)))
+    applied = state.rs.get(APPLIED)
+    if applied is not None:
+        ranges.append(decode_applied(applied))
+    batch = state.db.batch()
+    done = 0
+    for origin, low, high in ranges:
+        for _, record in state.rs.scan(*log_range(origin, low, high)):
+            entry = read_entry(record)
+            if entry.value is None:
+                batch.delete(entry.key)
+            else:
+                batch.put(entry.key, entry.value)
+            done += 1
+    batch.write()
+    return done
+
+
+def roll_back_vector(state: State, durable: Vector) -> None:
+    """The vector claims only what was surely on disk; nothing is known any more of broken-off scans."""
+    batch = state.rs.batch()
+    for prefix in (VECTOR, RESUME):
+        for key in state.rs.scan_keys(prefix, following(prefix)):
+            batch.delete(key)
+    for origin, stamp in durable.items():
+        batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
+    batch.write()
+    state.vector = dict(durable)
+    state.resume = {}
+
+
+class _Batches:
+    """Many writes, a thousand at a time."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._batch: tuple[Batch, Batch] | None = None
+        self._size = 0
+
+    def next(self) -> tuple[Batch, Batch]:
+        """The batches of `rs` and `db` to add one more repair to."""
+        if self._size == _BATCH_ENTRIES:
+            self.flush()
+        if self._batch is None:
+            self._batch = (self._state.rs.batch(), self._state.db.batch())
+        self._size += 1
+        return self._batch
+
+    def flush(self) -> None:
+        if self._batch is not None:
+            for batch in self._batch:
+                batch.write()
+        self._batch, self._size = None, 0
+
+
+def mend_log(state: State) -> int:
+    """Makes the log hold exactly what the index says. The number of repairs."""
+    repairs = 0
+    batches = _Batches(state)
+    for log_at, record in state.rs.scan(LOG, following(LOG)):
+        stamp, origin = log_dot(log_at)
+        try:
+            entry = decode_entry(record)
+        except RemoteProtocolError:  # damaged: as good as lost
+            entry = None
+        line = None if entry is None else state.rs.get(INDEX + entry.key)
+        if entry is not None and line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, origin):
+            continue
+        repairs += 1
+        batch, _ = batches.next()
+        if entry is not None and line is None:
+            batch.put(
+                INDEX + entry.key, encode_index(stamp, origin, entry.flags, entry.checksum, entry.context)
+            )
+        else:
+            batch.delete(log_at)
+    batches.flush()
+    return repairs
+
+
+def mend_database(state: State) -> int:
+    """Makes the database hold what the index says, from the log. The number of repairs.
+
+    A key that the index does not know any more is taken over as the oldest write there is: it
+    loses to everything that anybody remembers of the key, and is not lost if nobody does."""
+    repairs = 0
+    stamp = before = state.vector.get(state.origin, 0)
+    batches = _Batches(state)
+    for key, line, value in _side_by_side(state):
+        if line is not None and _agrees(line, value):
+            continue
+        repairs += 1
+        rs_batch, db_batch = batches.next()
+        if line is not None:
+            at, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+            if flags & DELETE:
+                db_batch.delete(key)
+                continue
+            record = state.rs.get(log_key(origin, at))
+            logged = None if record is None else read_entry(record).value
+            if logged is not None:
+                db_batch.put(key, logged)
+                continue
+            rs_batch.delete(INDEX + key)
+        if value is not None:
+            stamp += 1
+            record, flags, checksum = encode_entry(stamp, key, value)
+            rs_batch.put(log_key(state.origin, stamp), record)
+            rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
+            rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
+    batches.flush()
+    if stamp > before:
+        state.vector[state.origin] = state.newest[state.origin] = stamp
+    return repairs
+
+
+def _agrees(line: bytes, value: bytes | None) -> bool:
+    _, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    if flags & DELETE:
+        return value is None
+    return value is not None and crc32(value) == checksum
+
+
+def _side_by_side(state: State) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+    """(key, line of the index, value in the database), in order of keys, of snapshots of both."""
+    index = state.rs.scan(INDEX, following(INDEX))
+    database = state.db.scan()
+    left, right = next(index, None), next(database, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[0][1:] < right[0]):
+            assert left is not None
+            yield left[0][1:], left[1], None
+            left = next(index, None)
+        elif left is None or right[0] < left[0][1:]:
+            yield right[0], None, right[1]
+            right = next(database, None)
+        else:
+            yield right[0], left[1], right[1]
+            left, right = next(index, None), next(database, None)

@@ -1,0 +1,56 @@
+"""The meta record of a replication set: one small line that says whose it is and how it was left."""
+
+import msgspec
+
+from level_replicator.core.errors import FormatError, StorageError
+from level_replicator.core.keys import META
+from level_replicator.storage.engine import Engine, Reader
+
+FORMAT = 1
+"""Of everything in the replication set. A set of another format is refused, never guessed at."""
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """`identity`: of the directory at the last open (Engine.identity). `boot`: which start of the machine it was
+    (storage.boot). `clean`: closed in order, so that `keys` and `entries` are exact. `durable`: a vector whose
+    entries were all on disk when this record was synced. `renewing`: (old origin, stamp) while what `old
+    origin` wrote after the stamp is being taken over by `origin` (storage.renewal). `mending`: after a power
+    loss, until log, index and database agree again (storage.mending)."""
+
+    format: int
+    origin: int
+    identity: bytes
+    boot: bytes
+    clean: bool
+    keys: int
+    entries: int
+    durable: bytes
+    renewing: tuple[int, int] | None = None
+    mending: bool = False
+
+
+def load_meta(rs: Reader) -> Meta | None:
+    """The meta record, None in a new set. Raises FormatError for what this version did not write."""
+    data = rs.get(META)
+    if data is None:
+        return None
+    try:
+        version = msgspec.msgpack.decode(data)[0]
+        if version == FORMAT:
+            return msgspec.msgpack.decode(data, type=Meta)
+    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, IndexError, KeyError) as error:
+        raise StorageError(
+            "the meta record of the replication set cannot be read: restore it from a backup, or begin a new one"
+        ) from error
+    raise FormatError(
+        f"the replication set has format {version}, this version of level-replicator reads {FORMAT}: use the version that wrote it"
+    )
+
+
+def store_meta(rs: Engine, meta: Meta) -> None:
+    """Written, and everything before it, to the disk itself. Raises StorageError."""
+    rs.put(META, encode_meta(meta), sync=True)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    return msgspec.msgpack.encode(meta)

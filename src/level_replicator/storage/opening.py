@@ -1,0 +1,94 @@
+"""Opening a replica: whose directory is this, how was it left, and what has to be mended before it is used."""
+
+import logging
+from collections.abc import Callable
+
+from level_replicator.core.errors import ConfigError, StorageError
+from level_replicator.core.versions import decode_vector, encode_vector, origin_name
+from level_replicator.storage.loading import count, load
+from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
+from level_replicator.storage.meta import FORMAT, Meta, load_meta, store_meta
+from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
+from level_replicator.storage.state import State
+
+_log = logging.getLogger("level_replicator.storage")
+
+
+def open_state(state: State, *, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    """Loads, repairs and marks as open. Raises ConfigError, FormatError or StorageError; then nothing is half done
+    that the next open would not go on with."""
+    meta = load_meta(state.rs)
+    identity = state.rs.identity()
+    if meta is None:
+        _require_empty(state)
+        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"")
+        state.meta = meta
+        state.origin = meta.origin
+    else:
+        state.meta = meta
+        state.origin = meta.origin
+        _repair(state, meta, identity, boot, random_bytes)
+    load(state)
+    if meta.clean:
+        state.keys, state.entries = meta.keys, meta.entries
+    else:
+        count(state)
+    state.restored_gap = (state.vector.get(state.origin, 0), 0)
+    meta.identity, meta.boot, meta.clean = identity, boot, False
+    meta.durable = encode_vector(state.vector)
+    store_meta(state.rs, meta)
+
+
+def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    durable = decode_vector(meta.durable)
+    copied = meta.identity != identity
+    lost_power = not meta.clean and (meta.boot != boot or not boot or copied)
+    if meta.renewing is not None:
+        load(state)
+        lost_power = lost_power or meta.mending
+    elif lost_power:
+        _log.warning(
+            "unclean stop of origin %s, and %s since: comparing database and replication set",
+            origin_name(meta.origin),
+            "a copy of the directory" if copied else "a start of the machine",
+        )
+        roll_back_vector(state, durable)
+        load(state)
+        announce_renewal(state, mint_origin(random_bytes), durable.get(meta.origin, 0), mending=True)
+    elif copied:
+        _log.warning("the directory of origin %s was copied or restored: it gets a new origin", origin_name(meta.origin))
+        load(state)
+        announce_renewal(state, mint_origin(random_bytes), state.vector.get(meta.origin, 0))
+    elif not meta.clean:
+        load(state)
+        _log.info("unclean stop: %d entries of the last batches done again", redo_last_batch(state))
+    if lost_power:
+        repairs = mend_log(state) + mend_database(state)
+        meta.mending = False
+        _log.warning("unclean stop: %d repairs", repairs)
+        store_meta(state.rs, meta)
+    if meta.renewing is not None:
+        finish_renewal(state)
+    meta.clean = meta.clean and not lost_power
+
+
+def _require_empty(state: State) -> None:
+    if next(iter(state.rs.scan_keys()), None) is not None:
+        raise StorageError(
+            f"{state.rs.name} holds something that is not a replication set: give an empty LevelDB as rs"
+        )
+    if next(iter(state.db.scan_keys()), None) is not None:
+        raise ConfigError(
+            f"{state.db.name} holds data, but its replication set {state.rs.name} is new: taking over existing data is"
+            " not possible yet; install on an empty LevelDB and write the data through the replica"
+        )
+
+
+def close_state(state: State) -> None:
+    """Marks an orderly stop. Nothing may be written after it."""
+    meta = state.meta
+    if meta is None or state.failed is not None:
+        return
+    meta.clean, meta.keys, meta.entries = True, state.keys, state.entries
+    meta.durable = encode_vector(state.vector)
+    store_meta(state.rs, meta)

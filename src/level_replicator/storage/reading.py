@@ -1,0 +1,15 @@
+"""Entries of our own log, read back."""
+
+from level_replicator.core.entry import Entry, decode_entry
+from level_replicator.core.errors import RemoteProtocolError, StorageError
+
+
+def read_entry(record: bytes) -> Entry:
+    """Raises StorageError when the bytes are not those that were written."""
+    try:
+        return decode_entry(record)
+    except RemoteProtocolError as error:
+        raise StorageError(
+            f"an entry of the log is damaged ({error}): restore the replica from a backup,"
+            " or begin with an empty directory and let a peer fill it"
+        ) from error

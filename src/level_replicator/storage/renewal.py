@@ -1,0 +1,89 @@
+"""A new origin for a node whose old one has been, or may have been, used for more than it remembers.
+
+What the node wrote under the old origin after the last stamp that is beyond doubt is taken over by the new
+one, with its old stamps, so that nothing newer is overwritten by it; the vector line of the old origin goes back to
+that stamp, so that what was forgotten comes back from the peers that have it.
+"""
+
+from collections.abc import Callable
+
+from level_replicator.core.entry import INDEX_HEAD, decode_context, encode_context, encode_entry, encode_index
+from level_replicator.core.keys import INDEX, log_key, log_range, vector_key
+from level_replicator.storage.lines import encode_vector_line
+from level_replicator.storage.meta import store_meta
+from level_replicator.storage.reading import read_entry
+from level_replicator.storage.state import State
+
+_BATCH_ENTRIES = 1_000
+_MAX = (1 << 64) - 1
+
+
+def announce_renewal(state: State, new_origin: int, beyond_doubt: int, *, mending: bool = False) -> None:
+    """From here on this node is `new_origin`. `beyond_doubt`: up to which stamp the log of the old one is whole.
+
+    To be followed by `finish_renewal`, in this run or at the next open; under the lock."""
+    meta = state.meta
+    assert meta is not None
+    meta.renewing = (state.origin, beyond_doubt)
+    meta.mending = mending
+    meta.origin = state.origin = new_origin
+    store_meta(state.rs, meta)
+    state.step("renewal: announced")
+
+
+def finish_renewal(state: State) -> None:
+    """Takes over what the old origin wrote beyond doubt's end; also goes on with one that was interrupted."""
+    meta = state.meta
+    assert meta is not None
+    assert meta.renewing is not None
+    old, beyond_doubt = meta.renewing
+    _roll_back(state, old, beyond_doubt)
+    while _take_over_some(state, old, beyond_doubt):
+        state.step("renewal: a batch taken over")
+    state.newest[old] = beyond_doubt
+    state.restored_gap = (state.vector.get(state.origin, 0), 0)
+    meta.renewing = None
+    store_meta(state.rs, meta)
+
+
+def _roll_back(state: State, old: int, beyond_doubt: int) -> None:
+    if beyond_doubt:
+        state.rs.put(vector_key(old), encode_vector_line(beyond_doubt, beyond_doubt))
+        state.vector[old] = beyond_doubt
+    else:
+        state.rs.delete(vector_key(old))
+        state.vector.pop(old, None)
+
+
+def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
+    """One batch, oldest first, so that the new log only grows at its end. False: nothing was left."""
+    new = state.origin
+    batch = state.rs.batch()
+    stamp = 0
+    done = 0
+    for key, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
+        entry = read_entry(record)
+        stamp = entry.stamp
+        context = {**decode_context(entry.context), old: stamp}
+        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, encode_context(context))
+        line = state.rs.get(INDEX + entry.key)
+        batch.delete(key)
+        if line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, old):
+            union = encode_context({**decode_context(line[INDEX_HEAD.size :]), old: stamp})
+            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union))
+            batch.put(log_key(new, stamp), taken)
+        done += 1
+        if done == _BATCH_ENTRIES:
+            break
+    if not done:
+        return False
+    before = state.vector.get(new, 0)
+    batch.put(vector_key(new), encode_vector_line(stamp, before))
+    batch.write()
+    state.vector[new] = state.newest[new] = stamp
+    return True
+
+
+def mint_origin(random_bytes: Callable[[int], bytes]) -> int:
+    """A new origin: 64 random bits, not 0."""
+    return int.from_bytes(random_bytes(8), "big") or 1

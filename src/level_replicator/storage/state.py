@@ -1,0 +1,62 @@
+"""What a replica keeps in memory of its replication set, and the one lock around it."""
+
+import threading
+from collections.abc import Callable
+
+from level_replicator.core.clock import HybridClock
+from level_replicator.core.errors import StorageError
+from level_replicator.core.intervals import Intervals
+from level_replicator.core.versions import Vector
+from level_replicator.storage.engine import Engine
+from level_replicator.storage.meta import Meta
+
+
+class State:
+    """Guarded by `lock`, which is held over every write to `rs` and the write to `db` that follows it.
+
+    vector      as on disk
+    newest      origin → newest stamp of its that the log holds or held, also above the vector
+    resume      source → origin → what was applied of a scan of that source that is not complete
+    keys        live keys in `db`; entries: entries in the log
+    restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
+                ours in between, unless this directory is older than what they have seen
+    """
+
+    def __init__(
+        self, db: Engine, rs: Engine, *, now_ms: Callable[[], int], on_step: Callable[[str], None] | None = None
+    ) -> None:
+        self.db = db
+        self.rs = rs
+        self.now_ms = now_ms
+        self.on_step = on_step
+        self.lock = threading.Lock()
+        self.meta: Meta | None = None
+        self.origin = 0
+        self.clock = HybridClock()
+        self.vector: Vector = {}
+        self.newest: Vector = {}
+        self.resume: dict[int, dict[int, Intervals]] = {}
+        self.keys = 0
+        self.entries = 0
+        self.restored_gap = (0, 0)
+        self.failed: StorageError | None = None
+        self.waiting = False
+
+    def step(self, name: str) -> None:
+        """A point at which a test may stop the process. Costs nothing when none does."""
+        if self.on_step is not None:
+            self.on_step(name)
+
+    def check(self) -> None:
+        """Raises the StorageError that made this replica read-only."""
+        if self.failed is not None:
+            raise StorageError(str(self.failed)) from self.failed
+
+    def fail(self, what: str, error: BaseException) -> StorageError:
+        """From now on no write is taken: after a failed write nobody knows what is on disk."""
+        self.failed = StorageError(
+            f"{what} failed: {error}. No more writes are taken. Mend the disk, then close and open"
+            " the replica: everything acknowledged is repaired from the replication set"
+        )
+        self.failed.__cause__ = error
+        return self.failed
