@@ -43,7 +43,7 @@ class Hub:
         self.instance = instance
         self.now_ms = now_ms
         self.wall_ms = wall_ms
-        self.links: set[Link] = set()
+        self.links: dict[Link, None] = {}
         self.by_origin: dict[int, Link] = {}
         self.visitors: dict[int, Peer] = {}
         self.on_told: Callable[[int, Vector], None] = lambda token, vector: None
@@ -53,7 +53,7 @@ class Hub:
         self._wake = wake
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
-        self._ready: set[Link] = set()
+        self._ready: dict[Link, None] = {}  # dicts, since the order of a set would differ from run to run
 
     # -- for the event loop
 
@@ -70,13 +70,13 @@ class Hub:
         peer = Peer(address, dialled=False) if server is None else server
         peer.state = PeerState.HANDSHAKE
         link = Link(self, session, transport, peer)
-        self.links.add(link)
+        self.links[link] = None
         self.has_output(link)
         return link
 
     def run(self) -> int | None:
         """Lets every link send that has something. Milliseconds until it should be called again; None: after a wake."""
-        ready, self._ready = self._ready, set()
+        ready, self._ready = self._ready, {}
         soonest: int | None = None
         for link in ready:
             if link.ended:
@@ -84,7 +84,7 @@ class Hub:
             wait = link.pump()
             if wait is None:
                 continue
-            self._ready.add(link)
+            self._ready[link] = None
             soonest = wait if soonest is None else min(soonest, wait)
         return soonest
 
@@ -101,7 +101,7 @@ class Hub:
     def has_output(self, link: Link) -> None:
         if not self._ready:
             self._wake()
-        self._ready.add(link)
+        self._ready[link] = None
 
     def stop(self) -> None:
         """Says goodbye to everybody."""
@@ -174,8 +174,8 @@ class Hub:
         self._event("connected", link, "connected")
 
     def link_ended(self, link: Link, state: PeerState, text: str, code: ByeCode | None) -> None:
-        self.links.discard(link)
-        self._ready.discard(link)
+        self.links.pop(link, None)
+        self._ready.pop(link, None)
         was_open = self.by_origin.get(link.peer.origin) is link
         if was_open:
             del self.by_origin[link.peer.origin]

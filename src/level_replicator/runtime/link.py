@@ -140,6 +140,8 @@ class Link:
             case Told():
                 self.hub.told(effect.token, effect.vector)
             case Farewell():
+                if self.session.peer is not None:
+                    self.peer.origin = self.session.peer.origin
                 code = ByeCode(effect.code) if effect.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
                 self._finish(_state_after(code), f"the peer says: {effect.text}", code)
 

@@ -1,0 +1,81 @@
+"""What must hold at any moment, and what must hold when everything has healed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
+from level_replicator.core.keys import INDEX, LOG, following, log_dot
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+    from tests.sim.world import World
+
+
+class Broken(AssertionError):
+    """A promise was broken. The text says which."""
+
+
+def check_node(node: SimNode) -> None:
+    """Log, index and database of one node agree; its clock is ahead of all that it knows."""
+    assert node.store is not None
+    state = node.store._state
+    index = {key[1:]: line for key, line in state.rs.scan(INDEX, following(INDEX))}
+    log: dict[bytes, tuple[int, int]] = {}
+    for key, record in state.rs.scan(LOG, following(LOG)):
+        entry = decode_entry(record)
+        if entry.key in log:
+            raise Broken(f"{node.name}: the log holds {entry.key!r} twice")
+        log[entry.key] = log_dot(key)
+    dots = {key: INDEX_HEAD.unpack_from(line)[:2] for key, line in index.items()}
+    if dots != log:
+        raise Broken(f"{node.name}: log and index differ: {dots} {log}")
+    database = dict(state.db.scan())
+    live = {key: line for key, line in index.items() if not INDEX_HEAD.unpack_from(line)[2] & DELETE}
+    if database.keys() != live.keys():
+        raise Broken(f"{node.name}: the database has {database.keys()}, the index {live.keys()}")
+    for key, value in database.items():
+        if crc32(value) != INDEX_HEAD.unpack_from(live[key])[3]:
+            raise Broken(f"{node.name}: the value of {key!r} is not the one of the index")
+    if node.store.keys != len(live) or node.store.entries != len(log):
+        raise Broken(f"{node.name}: counts {node.store.keys}, {node.store.entries} are not {len(live)}, {len(log)}")
+    newest = max([*state.vector.values(), *(stamp for stamp, _ in log.values())], default=0)
+    if state.clock.last < newest:
+        raise Broken(f"{node.name}: the clock is behind what the node knows")
+
+
+def check_vector(world: World, node: SimNode) -> None:
+    """What a vector covers is there, or something greater of the key."""
+    assert node.store is not None
+    state = node.store._state
+    for op in world.truth.ops:
+        stamp, origin = op.dot
+        if not op.certain or origin in world.truth.renewed or stamp > state.vector.get(origin, 0):
+            continue
+        line = state.rs.get(INDEX + op.key)
+        if line is None or INDEX_HEAD.unpack_from(line)[0] < stamp or (
+            INDEX_HEAD.unpack_from(line)[:2] < op.dot and not world.truth.renewed
+        ):
+            raise Broken(f"{node.name}: the vector covers {op.dot} of {op.key!r}, the index does not")
+
+
+def check_converged(world: World) -> None:
+    """Everybody holds the same, and it is the right thing."""
+    contents = {}
+    vectors = {}
+    for node in world.nodes.values():
+        assert node.store is not None
+        contents[node.name] = dict(node.store._state.db.scan())
+        vectors[node.name] = dict(node.store.vector)
+        check_node(node)
+        check_vector(world, node)
+    first = next(iter(contents.values()))
+    if any(content != first for content in contents.values()):
+        raise Broken(f"diverged: {contents}")
+    if any(vector != next(iter(vectors.values())) for vector in vectors.values()):
+        raise Broken(f"vectors differ: {vectors}")
+    for key in world.truth.by_key:
+        wrong = world.truth.fits(key, first.get(key))
+        if wrong:
+            raise Broken(wrong)

@@ -1,0 +1,162 @@
+"""One simulated node: two disks that outlive it, and a process that does not."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from level_replicator.core.messages import ByeCode
+from level_replicator.runtime.backoff import Backoff
+from level_replicator.runtime.hub import Hub
+from level_replicator.runtime.link import Link
+from level_replicator.runtime.peers import Peer, PeerEvent
+from level_replicator.storage.memory_disk import VirtualDisk
+from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.store import Store
+from tests.sim.network import Connection
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+HEARTBEAT_MS = 1_000
+MAX_DRIFT_MS = 60_000
+
+
+class Killed(BaseException):
+    """The process of a node died at this instruction."""
+
+    def __init__(self, node: SimNode) -> None:
+        self.node = node
+
+
+class SimNode:
+    """`hub` is None while the process is down."""
+
+    def __init__(self, world: World, name: str, servers: list[str]) -> None:
+        self.world = world
+        self.name = name
+        self.rng = Random(world.rng.random())
+        self.servers = {server: Peer(server, dialled=True) for server in servers}
+        self.skew_ms = world.plan.skews_ms[name]
+        self.db_disk, self.rs_disk = VirtualDisk(), VirtualDisk()
+        self.hub: Hub | None = None
+        self.store: Store | None = None
+        self.boot = 1
+        self.life = 0
+        self.kill_at_step: int | None = None
+        self.events: list[PeerEvent] = []
+        self.backup: tuple[VirtualDisk, VirtualDisk, int] | None = None
+        self._running = False
+
+    # -- its process
+
+    def wall_ms(self) -> int:
+        return self.world.wall_ms() + self.skew_ms
+
+    def start(self) -> None:
+        self.life += 1
+        self.kill_at_step = None
+        store = Store(
+            MemoryEngine(self.db_disk, self.name + "/db"),
+            MemoryEngine(self.rs_disk, self.name + "/rs"),
+            now_ms=self.wall_ms,
+            random_bytes=self.rng.randbytes,
+            boot=b"boot %d" % self.boot,
+            on_step=self._on_step,
+        )
+        self.store = store
+        self.hub = Hub(
+            store,
+            instance=self.rng.randbytes(16),
+            now_ms=lambda: self.world.now_ms,
+            wall_ms=self.wall_ms,
+            wake=self._wake,
+            max_drift_ms=MAX_DRIFT_MS,
+            heartbeat_ms=HEARTBEAT_MS,
+            on_event=self._event,
+        )
+        self.hub.on_link_ended = self._link_ended
+        self._running = False
+        for server, peer in self.servers.items():
+            peer.state = peer.state.WAITING
+            self._dial_later(server, Backoff(self.rng), self.rng.randint(0, 100))
+        self._tick(self.life)
+
+    def kill(self) -> None:
+        """SIGKILL: what was written stays, nobody says goodbye."""
+        self.hub = self.store = None
+        self.life += 1
+        self.db_disk.kill()
+        self.rs_disk.kill()
+        for connection in list(self.world.connections):
+            for end in (connection.left, connection.right):
+                if self.name == connection.names[0 if end is connection.left else 1]:
+                    connection.vanish(end)
+
+    def lose_power(self) -> None:
+        """And the machine starts anew: what was not synced may be gone, in any choice."""
+        self.kill()
+        self.db_disk.power_loss(self.rng)
+        self.rs_disk.power_loss(self.rng)
+        self.boot += 1
+
+    def stop(self) -> None:
+        assert self.hub is not None
+        assert self.store is not None
+        self.hub.stop()
+        self.store.close()
+        self.hub = self.store = None
+        self.life += 1
+
+    def _on_step(self, _name: str) -> None:
+        if self.kill_at_step is not None:
+            self.kill_at_step -= 1
+            if self.kill_at_step < 0:
+                raise Killed(self)
+
+    def _event(self, event: PeerEvent) -> None:
+        self.events.append(event)
+        if event.kind == "renewed":
+            self.world.note_renewal()
+
+    # -- its event loop
+
+    def _wake(self) -> None:
+        self._run_after(0)
+
+    def _run_after(self, delay_ms: int) -> None:
+        life = self.life
+        self.world.after(delay_ms, lambda: self._run(life))
+
+    def _run(self, life: int) -> None:
+        if life == self.life and self.hub is not None:
+            wait = self.hub.run()
+            if wait is not None:
+                self._run_after(max(wait, 1))
+
+    def _tick(self, life: int) -> None:
+        if life == self.life and self.hub is not None:
+            self.hub.tick()
+            self.world.after(HEARTBEAT_MS // 4, lambda: self._tick(life))
+
+    # -- dialling
+
+    def _dial_later(self, server: str, backoff: Backoff, delay_ms: int) -> None:
+        life = self.life
+        self.world.after(delay_ms, lambda: self._dial(server, backoff, life))
+
+    def _dial(self, server: str, backoff: Backoff, life: int) -> None:
+        if life != self.life or self.hub is None:
+            return
+        peer, other = self.servers[server], self.world.nodes[server]
+        busy = peer.origin in self.hub.by_origin or any(link.peer is peer for link in self.hub.links)
+        if not busy and other.hub is not None and not self.world.is_cut(self.name, server):
+            connection = Connection(self.world, (self.name, server))
+            self.world.connections[connection] = None
+            connection.left.link = self.hub.connect(connection.left, server, peer)
+            connection.right.link = other.hub.connect(connection.right, self.name)
+            backoff.reset()
+        self._dial_later(server, backoff, min(2_000, int(backoff.next_s() * 1000)) + 1)
+
+    def _link_ended(self, link: Link, code: ByeCode | None) -> None:
+        pass

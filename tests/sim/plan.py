@@ -1,0 +1,77 @@
+"""What a seed stands for: the nodes, who dials whom, the clocks, the faults. Later issues add their faults here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+TOPOLOGIES = ("pair", "chain", "ring", "star", "mesh")
+
+
+@dataclass
+class Plan:
+    nodes: list[str]
+    dials: list[tuple[str, str]]
+    keys: list[bytes]
+    steps: int
+    delays_ms: list[int]
+    skews_ms: dict[str, int]
+    clock: str
+    faults: dict[str, float] = field(default_factory=dict)
+    sync_rate: float = 0.0
+    most_value_bytes: int = 20
+
+    @property
+    def faultless(self) -> bool:
+        return not any(self.faults.values())
+
+
+def make_plan(seed: int) -> Plan:
+    """Random, but the same for the same seed."""
+    rng = Random(seed)
+    topology = rng.choice(TOPOLOGIES)
+    count = 2 if topology == "pair" else rng.randint(3, 5)
+    nodes = [f"n{i}" for i in range(count)]
+    links = _links(topology, nodes)
+    dials: list[tuple[str, str]] = []
+    for a, b in links:
+        how = rng.random()
+        if how < 0.75:
+            dials.append((a, b))
+        if how > 0.5:
+            dials.append((b, a))
+    keys = [b"k%d" % i for i in range(rng.choice([1, 2, 6, 40]))]
+    clock = rng.choice(["exact", "exact", "skewed", "frozen", "jumping", "far"])
+    skew = {"exact": 0, "frozen": 0, "skewed": 20_000, "jumping": 20_000, "far": 0}[clock]
+    plan = Plan(
+        nodes=nodes,
+        dials=dials,
+        keys=keys,
+        steps=rng.randint(20, 150),
+        delays_ms=rng.choice([[0], [0, 1, 2], [1, 5, 30], [0, 200, 1_000]]),
+        skews_ms={name: rng.randint(-skew, skew) for name in nodes},
+        clock=clock,
+        sync_rate=rng.choice([0.0, 0.1, 1.0]),
+        most_value_bytes=rng.choice([20, 20, 3_000]),
+    )
+    if clock == "far":
+        plan.skews_ms[rng.choice(nodes)] = 8 * 3_600_000
+    if rng.random() < 0.8:
+        for fault, rate in {"cut": 0.06, "drop": 0.06, "kill": 0.04, "kill_in_step": 0.04, "stop": 0.03}.items():
+            plan.faults[fault] = rate * rng.choice([0, 1, 3])
+        if rng.random() < 0.3:
+            plan.faults["power_loss"] = 0.03
+        if rng.random() < 0.2:
+            plan.faults["restore"] = 0.02
+    return plan
+
+
+def _links(topology: str, nodes: list[str]) -> list[tuple[str, str]]:
+    chain = list(zip(nodes, nodes[1:], strict=False))
+    if topology == "ring":
+        return [*chain, (nodes[-1], nodes[0])]
+    if topology == "star":
+        return [(nodes[0], other) for other in nodes[1:]]
+    if topology == "mesh":
+        return [(a, b) for i, a in enumerate(nodes) for b in nodes[i + 1 :]]
+    return chain

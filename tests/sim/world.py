@@ -1,0 +1,254 @@
+"""One seed, from the first write to the last check."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.keys import INDEX
+from level_replicator.core.messages import Ping, decode
+from level_replicator.runtime.link import Link
+from tests.sim.checks import Broken, check_converged, check_node, check_vector
+from tests.sim.network import Connection, End
+from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
+from tests.sim.plan import Plan, make_plan
+from tests.sim.truth import Truth
+
+_HEAL_LIMIT_MS = 400_000
+_START_MS = 1_800_000_000_000
+
+
+class World:
+    """The virtual clock, all nodes, all connections."""
+
+    def __init__(self, seed: int, plan: Plan | None = None) -> None:
+        self.seed = seed
+        self.plan = plan or make_plan(seed)
+        self.rng = Random(seed * 2 + 1)
+        self.now_ms = 0
+        self.truth = Truth()
+        self.connections: dict[Connection, None] = {}
+        self.cuts: set[frozenset[str]] = set()
+        self.received: Counter[tuple[str, str, int, int]] = Counter()
+        self.chatter = 0
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._serial = 0
+        self.nodes = {
+            name: SimNode(self, name, [b for a, b in self.plan.dials if a == name]) for name in self.plan.nodes
+        }
+
+    # -- time and network
+
+    def wall_ms(self) -> int:
+        """What an exact clock says. A frozen one lets the counters of the stamps do all the work."""
+        return _START_MS + (0 if self.plan.clock == "frozen" else self.now_ms)
+
+    def after(self, delay_ms: int, do: Callable[[], None]) -> None:
+        self._serial += 1
+        heapq.heappush(self._agenda, (self.now_ms + delay_ms, self._serial, do))
+
+    def is_cut(self, a: str, b: str) -> bool:
+        return frozenset((a, b)) in self.cuts
+
+    def run_for(self, duration_ms: int) -> None:
+        end = self.now_ms + duration_ms
+        while self._agenda and self._agenda[0][0] <= end:
+            at, _, do = heapq.heappop(self._agenda)
+            self.now_ms = max(self.now_ms, at)
+            self.guarded(do)
+        self.now_ms = max(self.now_ms, end)
+
+    def guarded(self, do: Callable[[], None]) -> None:
+        """A process that dies takes only itself along."""
+        try:
+            do()
+        except Killed as death:
+            death.node.kill()
+
+    def frame_sent(self, _end: End, frames: list[bytes]) -> None:
+        self.chatter += sum(not isinstance(decode(frame[4:]), Ping) for frame in frames)
+
+    def note_renewal(self) -> None:
+        """Operations may now stand under the origin that took them over."""
+        self.truth.renewed.update(op.dot[1] for op in self.truth.ops)
+
+    # -- the run
+
+    def run(self) -> None:
+        """Raises Broken when a promise is."""
+        for node in self.nodes.values():
+            node.start()
+        for _ in range(self.plan.steps):
+            self.run_for(self.rng.choice([0, 0, 0, 1, 10, 300]))
+            self.guarded(self._write_something)
+            self._maybe_fault()
+            if self.rng.random() < 0.1:
+                self._check_safety()
+        self._heal()
+        self._settle()
+        check_converged(self)
+        self._check_quiet()
+        if self.plan.faultless:
+            twice = [what for what, times in self.received.items() if times > 1]
+            if twice:
+                raise Broken(f"received twice from one neighbour without any fault: {twice[:3]}")
+
+    def _write_something(self) -> None:
+        node = self.rng.choice(list(self.nodes.values()))
+        if node.store is None or node.hub is None:
+            return
+        count = 1 if self.rng.random() < 0.8 else self.rng.randint(1, 8)
+        keys = self.rng.sample(self.plan.keys, min(count, len(self.plan.keys)))
+        operations = [
+            (key, None if self.rng.random() < 0.3 else self.truth.value(self.rng.randint(0, self.plan.most_value_bytes)))
+            for key in keys
+        ]
+        synced = self.rng.random() < self.plan.sync_rate
+        if self.rng.random() < self.plan.faults.get("kill_in_step", 0):
+            node.kill_at_step = self.rng.randint(0, 2)
+        try:
+            node.store.writer.write(operations, synced)
+        except Killed:
+            self._note_unacknowledged(node, operations)
+            raise
+        last = (node.store.vector[node.store.origin], node.store.origin)
+        self.truth.acknowledge(node.name, operations, last, synced)
+        node.hub.local_change()
+
+    def _note_unacknowledged(self, node: SimNode, operations: list[tuple[bytes, bytes | None]]) -> None:
+        """Whole or absent: if the replication set has it, it was written and must go on to exist."""
+        known = {op.dot for op in self.truth.ops}
+        node.kill()
+        node.start()
+        assert node.store is not None
+        state = node.store._state
+        there = []
+        for key, value in operations:
+            line = state.rs.get(INDEX + key)
+            dot = (0, 0) if line is None else INDEX_HEAD.unpack_from(line)[:2]
+            deleted = line is not None and INDEX_HEAD.unpack_from(line)[2] & DELETE
+            same = dot not in known and (deleted if value is None else state.db.get(key) == value)
+            there.append(dot if same else None)
+        if any(there) and not all(there):
+            raise Broken(f"{node.name}: half of a batch survived a kill")
+        if there[-1] is not None:
+            self.truth.acknowledge(node.name, operations, there[-1], synced=False)
+        node.kill()
+
+    def _maybe_fault(self) -> None:
+        for fault, rate in self.plan.faults.items():
+            if self.rng.random() < rate:
+                self.guarded(getattr(self, f"_fault_{fault}", lambda: None))
+        for node in self.nodes.values():
+            if node.hub is None and self.rng.random() < 0.2:
+                self.guarded(node.start)
+            if self.plan.clock == "jumping" and self.rng.random() < 0.05:
+                node.skew_ms = self.rng.randint(-20_000, 20_000)
+
+    def _fault_cut(self) -> None:
+        a, b = self.rng.sample(list(self.nodes), 2)
+        self.cuts ^= {frozenset((a, b))}
+
+    def _fault_drop(self) -> None:
+        if self.connections:
+            self.rng.choice(list(self.connections)).break_now()
+
+    def _running(self) -> list[SimNode]:
+        return [node for node in self.nodes.values() if node.hub is not None]
+
+    def _fault_kill(self) -> None:
+        if self._running():
+            self.rng.choice(self._running()).kill()
+
+    def _fault_stop(self) -> None:
+        if self._running():
+            self.rng.choice(self._running()).stop()
+
+    def _fault_kill_in_step(self) -> None:
+        if self._running():
+            self.rng.choice(self._running()).kill_at_step = self.rng.randint(0, 5)
+
+    def _fault_power_loss(self) -> None:
+        if self._running():
+            node = self.rng.choice(self._running())
+            self.truth.forget_unsynced(node.name)
+            self.note_renewal()
+            node.lose_power()
+
+    def _fault_restore(self) -> None:
+        """A node stops, and goes on from an older copy of its directory."""
+        node = self.rng.choice(list(self.nodes.values()))
+        if node.hub is not None:
+            node.stop()
+        elif node.backup is None:
+            return
+        if node.backup is None or self.rng.random() < 0.5:
+            node.backup = (node.db_disk.copy(), node.rs_disk.copy(), len(self.truth.ops))
+            return
+        node.db_disk, node.rs_disk, count = node.backup
+        node.backup = None
+        self.truth.forget_since(node.name, count)
+        self.note_renewal()
+
+    def _check_safety(self) -> None:
+        for node in self._running():
+            if node.kill_at_step is None:
+                check_node(node)
+                check_vector(self, node)
+
+    # -- after the faults
+
+    def _heal(self) -> None:
+        self.cuts.clear()
+        self.plan.delays_ms = [0, 1, 2]
+        for connection in self.connections:
+            connection.most_piece = 100_000
+        for node in self.nodes.values():
+            node.kill_at_step = None
+            if self.plan.clock == "far":
+                node.skew_ms = 9 * 3_600_000
+            if node.hub is None:
+                node.start()
+            node.kill_at_step = None
+
+    def _settle(self) -> None:
+        end = self.now_ms + _HEAL_LIMIT_MS
+        while self.now_ms < end:
+            said = self.chatter
+            self.run_for(3_000)
+            if self._level() and self.chatter == said and not self._busy():
+                return
+        check_converged(self)
+        raise Broken("contents and vectors are equal, but it does not come to rest")
+
+    def _busy(self) -> bool:
+        """Whether more than a few heartbeats are under way."""
+        ends = [end for connection in self.connections for end in (connection.left, connection.right)]
+        return any(len(end.unread) > 20 for end in ends)
+
+    def _level(self) -> bool:
+        stores = [node.store for node in self.nodes.values()]
+        if any(store is None for store in stores):
+            return False
+        vectors = [store.vector for store in stores if store is not None]
+        links = [link for node in self.nodes.values() if node.hub for link in node.hub.by_origin.values()]
+        pairs = {frozenset(dial) for dial in self.plan.dials}
+        return (
+            all(vector == vectors[0] for vector in vectors)
+            and len(links) == 2 * len(pairs)
+            and all(_live(link) for link in links)
+        )
+
+    def _check_quiet(self) -> None:
+        """When all is level nothing but heartbeats travels."""
+        before = self.chatter
+        self.run_for(5 * HEARTBEAT_MS)
+        if self.chatter != before:
+            raise Broken(f"{self.chatter - before} messages, not heartbeats, though all is level")
+
+
+def _live(link: Link) -> bool:
+    return link.session.pull.completed > 0
