@@ -1,0 +1,73 @@
+"""When masters count as level, and what is said when they do not."""
+
+from pathlib import Path
+
+import pytest
+
+from level_replicator.edges.demo.exchange import PeerStatus, Status
+from level_replicator.edges.demo.level import behind, unlevel
+from level_replicator.edges.demo.process import Master
+
+ORIGINS = ["aa", "bb", "cc"]
+
+
+def peer(origin: str, *, state: str = "live", behind: int = 0) -> PeerStatus:
+    return PeerStatus(
+        address="", origin=origin, state=state, last_error=None, behind=behind, bytes_in=0, entries_in=0
+    )
+
+
+@pytest.fixture
+def masters(tmp_path: Path) -> list[Master]:
+    made = []
+    for origin in ORIGINS:
+        master = Master(f"node {origin}", tmp_path / origin, 1, [])
+        others = [peer(other) for other in ORIGINS if other != origin]
+        master.status = Status(origin=origin, keys=5, vector=dict.fromkeys(ORIGINS, 7), peers=others)
+        made.append(master)
+    return made
+
+
+def status(master: Master) -> Status:
+    assert master.status is not None
+    return master.status
+
+
+def test_level(masters: list[Master]) -> None:
+    assert unlevel(masters) == []
+
+
+def test_silent(masters: list[Master]) -> None:
+    masters[1].status = None
+    assert unlevel(masters) == ["node bb has not reported"]
+
+
+def test_older_vector(masters: list[Master]) -> None:
+    status(masters[2]).vector["aa"] = 6
+    assert unlevel(masters) == ["node cc lacks changes of node aa"]
+
+
+def test_unknown_origin(masters: list[Master]) -> None:
+    status(masters[0]).vector["earlier incarnation"] = 1
+    assert unlevel(masters) == [
+        "node bb lacks changes of earlier incarnation",
+        "node cc lacks changes of earlier incarnation",
+    ]
+
+
+def test_link_that_is_down(masters: list[Master]) -> None:
+    status(masters[0]).peers[1].state = "waiting"
+    status(masters[0]).peers[1].last_error = "refused"
+    del status(masters[1]).peers[0]
+    assert unlevel(masters) == ["node aa and node cc: waiting, refused", "node bb has not met node aa"]
+
+
+def test_other_number_of_keys(masters: list[Master]) -> None:
+    status(masters[0]).keys = 4
+    assert unlevel(masters) == ["keys: node aa 4, node bb 5, node cc 5"]
+
+
+def test_behind_is_what_the_worst_of_the_others_says(masters: list[Master]) -> None:
+    status(masters[0]).peers[0].behind = 3
+    status(masters[2]).peers[1].behind = 8
+    assert [behind(master, masters) for master in masters] == [0, 8, 0]
