@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from level_replicator.edges.demo.failures import DemoFailure
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+STATUS_TIMEOUT_S = 1.0
 LOG_LINES_SHOWN = 15
 
 
@@ -41,7 +43,7 @@ class Master:
         self.status: Status | None = None
         """The last report; of the incarnation before until this one has reported."""
         self.incarnation = 0
-        self._port = port
+        self.port = port
         self._servers = servers
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -79,7 +81,7 @@ class Master:
                     "-m",
                     f"{__package__}.master",
                     str(self.directory),
-                    str(self._port),
+                    str(self.port),
                     *self._servers,
                 ],
                 stdin=subprocess.PIPE,
@@ -201,4 +203,10 @@ class Master:
             lines = collections.deque(log, LOG_LINES_SHOWN)
             if lines:
                 return "it said\n" + "".join(f"    {line.rstrip()}\n" for line in lines).rstrip()
+        process = self._process
+        if process is not None:
+            # Its pipe may be closed a moment before its status can be had.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(STATUS_TIMEOUT_S)
+                return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return "it gave no reason"
