@@ -139,10 +139,10 @@ class LevelDb:
     def __init__(self, path: Path, scratch: Path) -> None:
         self.title = str(path)
         _refuse_open_level_db(path)
-        copy = scratch / "input"
+        self._copy = scratch / "input"
         try:
-            shutil.copytree(path, copy, ignore=shutil.ignore_patterns("LOCK"))
-            self._db = plyvel.DB(str(copy))
+            shutil.copytree(path, self._copy, ignore=shutil.ignore_patterns("LOCK"))
+            self._db = plyvel.DB(str(self._copy))
         except (plyvel.Error, OSError, shutil.Error) as error:
             raise InputError(f"{path}: not a LevelDB that can be read: {_text(error)}") from error
         try:
@@ -163,6 +163,7 @@ class LevelDb:
 
     def close(self) -> None:
         self._db.close()
+        shutil.rmtree(self._copy, ignore_errors=True)
 
 
 def _refuse_open_level_db(path: Path) -> None:
