@@ -1,0 +1,38 @@
+"""Where writes go, and the checks of their arguments, which are plyvel's."""
+
+from typing import NoReturn, Protocol
+
+Bytes = bytes | bytearray | memoryview
+
+
+class Writer(Protocol):
+    """Takes the local writes of one database, from any thread. Raises the errors of core.errors."""
+
+    def put(self, key: bytes, value: Bytes, sync: bool) -> None: ...
+
+    def delete(self, key: bytes, sync: bool) -> None: ...
+
+    def write(self, operations: list[tuple[bytes, Bytes | None]], sync: bool) -> None:
+        """All of them, in order, together or not at all; None deletes."""
+
+
+def refuse_argument(name: str, wanted: str, value: object) -> NoReturn:
+    """Raises the TypeError that plyvel raises."""
+    raise TypeError(f"Argument '{name}' has incorrect type (expected {wanted}, got {type(value).__name__})")
+
+
+def copy_value(value: Bytes) -> bytes:
+    """The bytes of a bytes-like object as they are now. Raises TypeError or BufferError, as plyvel does."""
+    view = memoryview(value)
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return bytes(view)
+
+
+def resolve_flag(name: str, value: object, default: bool) -> bool:
+    """The default for None. Raises TypeError for what is not a bool, as plyvel does."""
+    if value is None:
+        return default
+    if value is True or value is False:
+        return bool(value)
+    refuse_argument(name, "bool", value)
