@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from level_replicator.core.limits import SEND_BUFFER_BYTES
-
 if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
 
@@ -48,8 +46,8 @@ class Connection:
         self.world = world
         self.names = names
         self.broken = False
-        self.buffer_bytes = world.rng.choice([300, 5_000, SEND_BUFFER_BYTES])
-        self.most_piece = world.rng.choice([7, 100, 5_000, 100_000, 100_000])
+        self.buffer_bytes = world.rng.choice(world.plan.buffers)
+        self.most_piece = world.rng.choice(world.plan.pieces)
         self.left, self.right = End(self), End(self)
         self.left.other, self.right.other = self.right, self.left
 

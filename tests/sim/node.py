@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from level_replicator.core.messages import ByeCode
+from level_replicator.core.effects import Apply
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
@@ -75,7 +75,7 @@ class SimNode:
             heartbeat_ms=HEARTBEAT_MS,
             on_event=self._event,
         )
-        self.hub.on_link_ended = self._link_ended
+        self._count_received(self.hub)
         self._running = False
         for server, peer in self.servers.items():
             peer.state = peer.state.WAITING
@@ -119,6 +119,18 @@ class SimNode:
         if event.kind == "renewed":
             self.world.note_renewal()
 
+    def _count_received(self, hub: Hub) -> None:
+        apply = hub.apply
+
+        def counting(link: Link, frame: Apply) -> None:
+            for entry in frame.entries:
+                self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
+            if frame.origin == hub.store.origin and frame.entries:
+                self.world.echoes += 1
+            apply(link, frame)
+
+        hub.apply = counting  # type: ignore[method-assign]
+
     # -- its event loop
 
     def _wake(self) -> None:
@@ -157,6 +169,3 @@ class SimNode:
             connection.right.link = other.hub.connect(connection.right, self.name)
             backoff.reset()
         self._dial_later(server, backoff, min(2_000, int(backoff.next_s() * 1000)) + 1)
-
-    def _link_ended(self, link: Link, code: ByeCode | None) -> None:
-        pass

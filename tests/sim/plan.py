@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from level_replicator.core.limits import SEND_BUFFER_BYTES
+
 TOPOLOGIES = ("pair", "chain", "ring", "star", "mesh")
 
 
@@ -20,10 +22,18 @@ class Plan:
     faults: dict[str, float] = field(default_factory=dict)
     sync_rate: float = 0.0
     most_value_bytes: int = 20
+    pieces: list[int] = field(default_factory=lambda: [7, 100, 5_000, 100_000, 100_000])
+    buffers: list[int] = field(default_factory=lambda: [300, 5_000, SEND_BUFFER_BYTES])
 
     @property
     def faultless(self) -> bool:
-        return not any(self.faults.values())
+        """A clock that is far off breaks connections too."""
+        return self.clock != "far" and not any(self.faults.values())
+
+    @property
+    def tree(self) -> bool:
+        """Whether there is one way only from any node to any other."""
+        return len({frozenset(dial) for dial in self.dials}) == len(self.nodes) - 1
 
 
 def make_plan(seed: int) -> Plan:

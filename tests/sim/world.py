@@ -33,6 +33,7 @@ class World:
         self.connections: dict[Connection, None] = {}
         self.cuts: set[frozenset[str]] = set()
         self.received: Counter[tuple[str, str, int, int]] = Counter()
+        self.echoes = 0
         self.chatter = 0
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
@@ -92,9 +93,19 @@ class World:
         check_converged(self)
         self._check_quiet()
         if self.plan.faultless:
-            twice = [what for what, times in self.received.items() if times > 1]
-            if twice:
-                raise Broken(f"received twice from one neighbour without any fault: {twice[:3]}")
+            self._check_sent_once()
+
+    def _check_sent_once(self) -> None:
+        """Without faults nothing comes twice from a neighbour, nor back to where it came from."""
+        if self.echoes:
+            raise Broken("a node was sent its own writes, though it forgot none")
+        twice = [what for what, times in self.received.items() if times > 1]
+        if twice:
+            raise Broken(f"received twice from one neighbour without any fault: {twice[:3]}")
+        if self.plan.tree:
+            back = [what for what in self.received if (what[1], what[0], *what[2:]) in self.received]
+            if back:
+                raise Broken(f"sent back to where it came from: {back[:3]}")
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))
@@ -109,18 +120,20 @@ class World:
         synced = self.rng.random() < self.plan.sync_rate
         if self.rng.random() < self.plan.faults.get("kill_in_step", 0):
             node.kill_at_step = self.rng.randint(0, 2)
+        newest = node.store.clock.last
         try:
             node.store.writer.write(operations, synced)
         except Killed:
-            self._note_unacknowledged(node, operations)
+            self._note_unacknowledged(node, operations, newest)
             raise
         last = (node.store.vector[node.store.origin], node.store.origin)
         self.truth.acknowledge(node.name, operations, last, synced)
         node.hub.local_change()
 
-    def _note_unacknowledged(self, node: SimNode, operations: list[tuple[bytes, bytes | None]]) -> None:
+    def _note_unacknowledged(
+        self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int
+    ) -> None:
         """Whole or absent: if the replication set has it, it was written and must go on to exist."""
-        known = {op.dot for op in self.truth.ops}
         node.kill()
         node.start()
         assert node.store is not None
@@ -130,7 +143,7 @@ class World:
             line = state.rs.get(INDEX + key)
             dot = (0, 0) if line is None else INDEX_HEAD.unpack_from(line)[:2]
             deleted = line is not None and INDEX_HEAD.unpack_from(line)[2] & DELETE
-            same = dot not in known and (deleted if value is None else state.db.get(key) == value)
+            same = dot[0] > newest and (deleted if value is None else state.db.get(key) == value)
             there.append(dot if same else None)
         if any(there) and not all(there):
             raise Broken(f"{node.name}: half of a batch survived a kill")

@@ -201,11 +201,12 @@ class Hub:
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
             self._renew()
             return
-        moved = self.store.apply(frame, link.session.peer.origin)
-        for other in self.by_origin.values():
-            if other is not link:
-                other.applied_elsewhere(frame)
-                self.has_output(other)
+        moved, news = self.store.apply(frame, link.session.peer.origin)
+        if news:
+            for other in self.by_origin.values():
+                if other is not link:
+                    other.applied_elsewhere(frame)
+                    self.has_output(other)
         if frame.take is not None:
             self._moved(link, moved)
 

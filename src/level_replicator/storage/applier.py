@@ -19,10 +19,10 @@ class RemoteApplier:
         self._state = state
         self._sync = sync
 
-    def apply(self, frame: Apply, source: int) -> Vector:
+    def apply(self, frame: Apply, source: int) -> tuple[Vector, bool]:
         """Merges a frame; takes the round's vector in the same batch if the frame is its last.
 
-        Gives the lines of the vector that moved. Raises StorageError."""
+        Gives the lines of the vector that moved, and whether the log has anything new. Raises StorageError."""
         state = self._state
         state.waiting = True
         with state.lock:
@@ -50,13 +50,14 @@ class RemoteApplier:
             self._taken(state, moved, source)
             return moved
 
-    def _apply(self, state: State, frame: Apply, source: int) -> Vector:
+    def _apply(self, state: State, frame: Apply, source: int) -> tuple[Vector, bool]:
         origin = frame.origin
         get = state.rs.get
         rs_batch, db_batch = state.rs.batch(sync=self._sync), state.db.batch(sync=self._sync)
         put, drop = rs_batch.put, rs_batch.delete
         db_put = db_batch.put
         keys, entries = state.keys, state.entries
+        news = False
         for stamp, flags, checksum, key, value, context, record in frame.entries:
             index_key = INDEX + key
             old = get(index_key)
@@ -75,6 +76,7 @@ class RemoteApplier:
                 live = not old_flags & DELETE
                 context = union_context(origin, context, old_stamp, old_origin, old_context)
                 drop(log_key(old_origin, old_stamp))
+            news = True
             put(log_key(origin, stamp), record)
             put(index_key, encode_index(stamp, origin, flags, checksum, context))
             if value is None:
@@ -107,7 +109,7 @@ class RemoteApplier:
             state.resume.setdefault(source, {})[origin] = resumed
         if frame.take is not None:
             self._taken(state, moved, source)
-        return moved
+        return moved, news
 
     @staticmethod
     def _take(state: State, batch: Batch, moved: Vector, source: int) -> None:

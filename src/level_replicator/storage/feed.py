@@ -38,7 +38,9 @@ class Feed:
         return not self._began or state.vector.get(state.origin, 0) > self._own_sent
 
     def applied(self, origin: int, low: int, high: int) -> None:
-        """The log got these from somebody else."""
+        """The log got these from somebody else. (What the peer wrote itself it has; if it forgot, the vector tells it.)"""
+        if origin == self.source:
+            return
         self._pending.setdefault(origin, Intervals()).add(low, high)
 
     def moved(self, origins: Iterable[int]) -> None:
@@ -49,7 +51,11 @@ class Feed:
         vector, own = state.vector, state.origin
         if not self._began:
             self._began = True
-            work = {o: Intervals([(peer_vector.get(o, 0), stamp)]) for o, stamp in state.newest.items()}
+            work = {
+                origin: Intervals([(peer_vector.get(origin, 0), stamp)])
+                for origin, stamp in state.newest.items()
+                if stamp > peer_vector.get(origin, 0) and origin != self.source
+            }
             for origin, low, high in self._have:
                 # what the peer knows of an earlier snapshot holds only if ours is not older than that
                 if origin in work and high <= vector.get(origin, 0):

@@ -114,11 +114,24 @@ def mend_log(state: State) -> int:
         else:
             batch.delete(log_at)
     batches.flush()
+    return repairs + _drop_unlogged_lines(state)
+
+
+def _drop_unlogged_lines(state: State) -> int:
+    """A line that a later batch has only touched may survive the batch that logged it: nobody can be sent it."""
+    repairs = 0
+    batches = _Batches(state)
+    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
+        stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+        if state.rs.get(log_key(origin, stamp)) is None:
+            batches.next()[0].delete(index_key)
+            repairs += 1
+    batches.flush()
     return repairs
 
 
 def mend_database(state: State) -> int:
-    """Makes the database hold what the index says, from the log. The number of repairs.
+    """Makes the database hold what the index says, from the log, after `mend_log`. The number of repairs.
 
     A key that the index does not know any more is taken over as the oldest write there is: it
     loses to everything that anybody remembers of the key, and is not lost if nobody does."""
@@ -136,17 +149,17 @@ def mend_database(state: State) -> int:
                 db_batch.delete(key)
                 continue
             record = state.rs.get(log_key(origin, at))
-            logged = None if record is None else read_entry(record).value
-            if logged is not None:
-                db_batch.put(key, logged)
-                continue
-            rs_batch.delete(INDEX + key)
-        if value is not None:
-            stamp += 1
-            record, flags, checksum = encode_entry(stamp, key, value)
-            rs_batch.put(log_key(state.origin, stamp), record)
-            rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
-            rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
+            assert record is not None  # mend_log has seen to that
+            logged = read_entry(record).value
+            assert logged is not None
+            db_batch.put(key, logged)
+            continue
+        assert value is not None
+        stamp += 1
+        record, flags, checksum = encode_entry(stamp, key, value)
+        rs_batch.put(log_key(state.origin, stamp), record)
+        rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
+        rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
     batches.flush()
     if stamp > before:
         state.vector[state.origin] = state.newest[state.origin] = stamp

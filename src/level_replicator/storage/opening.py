@@ -41,7 +41,7 @@ def open_state(state: State, *, boot: bytes, random_bytes: Callable[[int], bytes
 
 def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
     durable = decode_vector(meta.durable)
-    copied = meta.identity != identity
+    copied = _is_copy(meta, identity)
     lost_power = not meta.clean and (meta.boot != boot or not boot or copied)
     if meta.renewing is not None:
         load(state)
@@ -70,6 +70,11 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     if meta.renewing is not None:
         finish_renewal(state)
     meta.clean = meta.clean and not lost_power
+
+
+def _is_copy(meta: Meta, identity: bytes) -> bool:
+    """Whether this is another directory than the one that was open last."""
+    return meta.identity != identity
 
 
 def _require_empty(state: State) -> None:

@@ -1,0 +1,188 @@
+"""Schedules aimed at rules that random ones meet too rarely. Each raises Broken when its rule does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from level_replicator.core.entry import INDEX_HEAD
+from level_replicator.core.keys import INDEX, log_key
+from level_replicator.core.limits import FRAME_TARGET_ENTRIES, SEND_BUFFER_BYTES
+from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.meta import load_meta, store_meta
+from tests.sim.checks import Broken, check_node
+from tests.sim.node import SimNode
+from tests.sim.plan import Plan
+from tests.sim.world import World
+
+
+def _plan(nodes: list[str], dials: list[tuple[str, str]], clock: str = "exact") -> Plan:
+    """Nodes that do nothing by themselves, on a quick network."""
+    skews_ms = dict.fromkeys(nodes, 0)
+    plan = Plan(nodes, dials, keys=[b"k"], steps=0, delays_ms=[1], skews_ms=skews_ms, clock=clock)
+    plan.pieces, plan.buffers = [100_000], [SEND_BUFFER_BYTES]
+    return plan
+
+
+def vector_beyond_entries() -> None:
+    """A vector may cover stamps of which no entry is left, as when a tombstone was dropped: the clock follows it."""
+    world = World(1, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.skew_ms = 30_000
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"k", b"v", False)
+    a.store.writer.delete(b"k", False)
+    line = a.store._state.rs.get(INDEX + b"k")
+    assert line is not None
+    stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+    a.store._state.rs.delete(INDEX + b"k")
+    a.store._state.rs.delete(log_key(origin, stamp))
+    b.start()
+    world.run_for(10_000)
+    assert b.store is not None
+    if b.store.vector.get(origin) != stamp:
+        raise Broken("the vector did not arrive")
+    check_node(b)
+    b.store.writer.put(b"k", b"later", False)
+    if b.store.vector[b.store.origin] <= stamp:
+        raise Broken("a write after a vector was taken over has a stamp below it")
+
+
+def broken_scan_resumes() -> None:
+    """A scan that breaks off after some frames goes on where it stopped; no frame that was applied comes again."""
+    world = World(2, _plan(["a", "b"], [("b", "a")]))
+    world.plan.pieces = [5_000]
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    assert a.store is not None
+    count = 4 * FRAME_TARGET_ENTRIES
+    a.store.writer.write([(b"k%d" % i, b"v") for i in range(count)], False)
+    b.start()
+    assert b.hub is not None
+    while sum(world.received.values()) < 2 * FRAME_TARGET_ENTRIES:
+        world.run_for(1)
+    for connection in list(world.connections):
+        connection.break_now()
+    applied = sum(world.received.values())
+    world.run_for(20_000)
+    assert b.store is not None
+    if b.store.keys != count:
+        raise Broken(f"{b.store.keys} keys of {count} arrived")
+    if sum(world.received.values()) != count:
+        raise Broken(f"{sum(world.received.values()) - count} of {applied} entries were sent twice")
+
+
+def superseded_while_broken_off() -> None:
+    """c's scan of a breaks off, and b cannot finish it: what a left out, b has, but not what superseded it.
+
+    a's log is sent before d's, since its last entry is newer; the old entry of `k` stands only in b's copy of a's log."""
+    world = World(2, _plan(list("abcd"), [("b", "a"), ("d", "a"), ("c", "a"), ("c", "b")]))
+    a, b, c, d = (world.nodes[name] for name in "abcd")
+    _cut(world, "ad", "cb")
+    for node in (a, b, d):
+        node.start()
+    assert a.store is not None
+    assert a.hub is not None
+    assert d.store is not None
+    a.store.writer.put(b"k", b"old", False)
+    world.run_for(1_000)
+    d.store.writer.put(b"k", b"new", False)
+    world.run_for(1_000)
+    a.store.writer.put(b"tail", b"1", False)
+    a.hub.local_change()
+    world.run_for(3_000)
+    world.cuts.remove(frozenset("ad"))
+    _cut(world, "ab")
+    world.run_for(5_000)
+    world.plan.pieces = [40]
+    c.start()
+    while not any(who == "c" for who, *_ in world.received):
+        world.run_for(1)
+    world.cuts = set()
+    _cut(world, "ca", "ab", "ad")
+    world.run_for(8_000)
+    assert c.store is not None
+    if c.store.vector.get(a.store.origin, 0) and c.store._state.db.get(b"k") is None:
+        raise Broken("c claims to cover a write of `k`, and has none")
+    world.cuts = set()
+    world.run_for(8_000)
+    if dict(c.store._state.db.scan()) != dict(a.store._state.db.scan()):
+        raise Broken("c differs from a")
+
+
+def _cut(world: World, *pairs: str) -> None:
+    for pair in pairs:
+        world.cuts.add(frozenset(pair))
+    for connection in list(world.connections):
+        if world.is_cut(*connection.names):
+            connection.break_now()
+
+
+def power_loss_loses_what_the_vector_covers() -> None:
+    """A batch of entries is lost, the later batch that moved the vector is not: the entries come again."""
+    for seed in range(12):
+        world = World(seed, _plan(["a", "b"], [("b", "a")]))
+        a, b = world.nodes["a"], world.nodes["b"]
+        a.start()
+        assert a.store is not None
+        a.store.writer.write([(b"k%d" % i, b"v") for i in range(2 * FRAME_TARGET_ENTRIES)], False)
+        b.start()
+        world.run_for(5_000)
+        b.lose_power()
+        b.start()
+        world.run_for(5_000)
+        assert b.store is not None
+        check_node(b)
+        if b.store.keys != a.store.keys:
+            raise Broken(f"{b.store.keys} of {a.store.keys} keys are left after a power loss")
+
+
+def restored_backup() -> None:
+    """a goes on from a backup, which does not show, and writes before it meets b, which knows what a forgot."""
+    world = World(4, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"1", b"before the backup", False)
+    a.stop()
+    disks = a.db_disk.copy(), a.rs_disk.copy()
+    a.start()
+    a.store.writer.put(b"2", b"after it", False)
+    b.start()
+    world.run_for(5_000)
+    a.stop()
+    world.cuts = {frozenset("ab")}
+    a.db_disk, a.rs_disk = disks
+    _hide_copy(a)
+    world.run_for(100)
+    a.start()
+    a.store.writer.put(b"3", b"after the restore", False)
+    world.cuts = set()
+    world.run_for(10_000)
+    assert b.store is not None
+    for node in (a, b):
+        assert node.store is not None
+        check_node(node)
+        if node.store.keys != 3:
+            raise Broken(f"{node.name} has {node.store.keys} of 3 keys")
+    if a.store.vector != b.store.vector:
+        raise Broken("vectors differ")
+
+
+def _hide_copy(node: SimNode) -> None:
+    """The copy looks like the directory that it was made of, as in an image of a whole disk."""
+    engine = MemoryEngine(node.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    meta.identity = engine.identity()
+    store_meta(engine, meta)
+    engine.close()
+
+
+AIMED: dict[str, Callable[[], None]] = {
+    "vector-beyond-entries": vector_beyond_entries,
+    "broken-scan-resumes": broken_scan_resumes,
+    "superseded-while-broken-off": superseded_while_broken_off,
+    "power-loss-loses-what-the-vector-covers": power_loss_loses_what_the_vector_covers,
+    "restored-backup": restored_backup,
+}

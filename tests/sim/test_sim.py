@@ -1,0 +1,46 @@
+"""The simulator in CI: seeds, seeds that once failed, aimed schedules, and mutants that must be caught."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.__main__ import run_seed
+from tests.sim.aimed import AIMED
+from tests.sim.checks import Broken
+from tests.sim.mutants import MUTANTS, mutant
+
+SEEDS = 400
+CHUNK = 40
+ONCE_FAILED = [3, 5, 111, 180, 215, 562]
+MOST_SEEDS_FOR_A_MUTANT = 400
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_seeds_hold(first: int) -> None:
+    wrong = {seed: text for seed in range(first, first + CHUNK) if (text := run_seed(seed))}
+    assert not wrong
+
+
+@pytest.mark.parametrize("seed", ONCE_FAILED)
+def test_seed_that_once_failed(seed: int) -> None:
+    assert run_seed(seed) is None
+
+
+@pytest.mark.parametrize("name", AIMED)
+def test_aimed_schedule(name: str) -> None:
+    AIMED[name]()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_caught(name: str) -> None:
+    with mutant(name):
+        assert _caught(), f"nothing noticed that {name} is switched off"
+
+
+def _caught() -> bool:
+    for schedule in AIMED.values():
+        try:
+            schedule()
+        except Broken:
+            return True
+    return any(run_seed(seed) for seed in range(MOST_SEEDS_FOR_A_MUTANT))
