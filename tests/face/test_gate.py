@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import plyvel
@@ -13,6 +14,7 @@ import pytest
 from level_replicator.core.errors import ClosedError, ReplicationError
 from level_replicator.face.database import Database
 from level_replicator.face.gate import Gate
+from level_replicator.face.reading import Snapshot
 from level_replicator.face.writing import Bytes
 from tests.face.writers import StraightWriter
 
@@ -105,6 +107,23 @@ def test_close_deletes_once_and_fails_once() -> None:
     assert deleted == [True]
     with pytest.raises(ClosedError), gate:
         pass
+
+
+def test_a_handle_dropped_while_the_database_is_deleted_outlives_that() -> None:
+    class FakeHandle:
+        pass
+
+    def delete() -> None:
+        snapshots.clear()
+        seen.append(handle() is not None)
+
+    gate = Gate()
+    seen: list[bool] = []
+    snapshots = [Snapshot(gate, FakeHandle)]
+    handle = weakref.ref(snapshots[0]._raw)
+    gate.close(delete)
+    seen.append(handle() is not None)
+    assert seen == [True, False]
 
 
 def test_a_forked_child_is_refused_and_harms_nothing(tmp_path: Path) -> None:
