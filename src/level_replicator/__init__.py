@@ -1,12 +1,12 @@
 """LevelDB with eventually consistent master-master replication.
 
-    import plyvel
-    import level_replicator as lrep
+import plyvel
+import level_replicator as lrep
 
-    db = plyvel.DB("/tmp/db", create_if_missing=True)
-    rs = plyvel.DB("/tmp/rs", create_if_missing=True)
-    replica = lrep.install(db, rs, {"servers": {"127.0.0.1:8001": {}}, "port": 8000})
-    replica.put(b"some-key", b"some-value")
+db = plyvel.DB("/tmp/db", create_if_missing=True)
+rs = plyvel.DB("/tmp/rs", create_if_missing=True)
+replica = lrep.install(db, rs, {"servers": {"127.0.0.1:8001": {}}, "port": 8000})
+replica.put(b"some-key", b"some-value")
 """
 
 import logging
@@ -23,7 +23,7 @@ from level_replicator.core.errors import (
     StorageError,
 )
 from level_replicator.face.config import Config
-from level_replicator.face.install import install, new_origin, open  # noqa: A004
+from level_replicator.face.install import install, new_origin, open
 from level_replicator.face.replica import Replica
 from level_replicator.runtime.peers import PeerEvent
 

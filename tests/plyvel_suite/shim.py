@@ -1,23 +1,49 @@
-"""The module that plyvel's own tests see as `plyvel`: their DB is ours."""
+"""The module that plyvel's own tests see as `plyvel`: their DB is a replica."""
 
+import atexit
+import os
+import shutil
+import tempfile
 import types
 from typing import Any
 
 import plyvel
 
-from level_replicator.face.database import Database
-from tests.face.writers import StraightWriter
+import level_replicator as lrep
+
+_open: list[lrep.Replica] = []
+_sets: dict[str, str] = {}
 
 
-def make_database(name: Any, **options: Any) -> Database:
-    """What `plyvel.DB(name, **options)` gives in plyvel's tests."""
+def make_database(name: Any, **options: Any) -> lrep.Replica:
+    """What `plyvel.DB(name, **options)` gives in plyvel's tests; the replication set is kept elsewhere."""
     db = plyvel.DB(name, **options)
-    return Database(db, StraightWriter(db), sync_default=False)
+    try:
+        rs = plyvel.DB(_set_of(os.path.realpath(name)), create_if_missing=True)
+        replica = lrep.install(db, rs, {"port": None})
+    except BaseException:
+        db.close()
+        raise
+    _open.append(replica)
+    return replica
+
+
+def close_all() -> None:
+    """Upstream's tests leave some databases open."""
+    while _open:
+        _open.pop().close()
 
 
 def make_shim() -> types.ModuleType:
     shim = types.ModuleType("plyvel")
     shim.__dict__.update({name: value for name, value in vars(plyvel).items() if not name.startswith("__")})
-    shim.__leveldb_version__ = plyvel.__leveldb_version__
-    shim.DB = make_database
+    shim.__leveldb_version__ = plyvel.__leveldb_version__  # type: ignore[attr-defined]
+    shim.DB = make_database  # type: ignore[attr-defined]
     return shim
+
+
+def _set_of(path: str) -> str:
+    if path not in _sets:
+        _sets[path] = tempfile.mkdtemp(prefix="plyvel-suite-rs-")
+        atexit.register(shutil.rmtree, _sets[path], ignore_errors=True)
+    return _sets[path]

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from tests.plyvel_suite.fetch import fetch_tests
-from tests.plyvel_suite.shim import make_shim
+from tests.plyvel_suite.shim import close_all, make_shim
 
 
 def read_exceptions() -> dict[str, str]:
@@ -37,6 +37,12 @@ def load_upstream(path: Path) -> dict[str, Any]:
 
 def expect_failure(name: str, test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.xfail(reason=EXCEPTIONS[name], strict=True)(test)
+
+
+@pytest.fixture(autouse=True)
+def _close_what_is_left() -> Iterator[None]:
+    yield
+    close_all()
 
 
 try:

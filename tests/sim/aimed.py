@@ -49,7 +49,7 @@ def vector_beyond_entries() -> None:
 
 
 def broken_scan_resumes() -> None:
-    """A scan that breaks off after some frames goes on where it stopped; no frame that was applied comes again."""
+    """A scan that breaks off after some frames goes on where it stopped; what was applied does not come again."""
     world = World(2, _plan(["a", "b"], [("b", "a")]))
     world.plan.pieces = [5_000]
     a, b = world.nodes["a"], world.nodes["b"]
@@ -75,7 +75,7 @@ def broken_scan_resumes() -> None:
 def superseded_while_broken_off() -> None:
     """c's scan of a breaks off, and b cannot finish it: what a left out, b has, but not what superseded it.
 
-    a's log is sent before d's, since its last entry is newer; the old entry of `k` stands only in b's copy of a's log."""
+    a's log is sent before d's, since its last entry is newer; the old entry of `k` stands in b's copy only."""
     world = World(2, _plan(list("abcd"), [("b", "a"), ("d", "a"), ("c", "a"), ("c", "b")]))
     a, b, c, d = (world.nodes[name] for name in "abcd")
     _cut(world, "ad", "cb")

@@ -54,8 +54,10 @@ def check_vector(world: World, node: SimNode) -> None:
         if not op.certain or origin in world.truth.renewed or stamp > state.vector.get(origin, 0):
             continue
         line = state.rs.get(INDEX + op.key)
-        if line is None or INDEX_HEAD.unpack_from(line)[0] < stamp or (
-            INDEX_HEAD.unpack_from(line)[:2] < op.dot and not world.truth.renewed
+        if (
+            line is None
+            or INDEX_HEAD.unpack_from(line)[0] < stamp
+            or (INDEX_HEAD.unpack_from(line)[:2] < op.dot and not world.truth.renewed)
         ):
             raise Broken(f"{node.name}: the vector covers {op.dot} of {op.key!r}, the index does not")
 

@@ -151,7 +151,10 @@ def _no_redo_after_kill() -> Patches:
 @rule("no-new-origin-for-forgetful")
 def _no_new_origin_for_forgetful() -> Patches:
     """A peer that knows more of our origin than we do is not believed."""
-    return [(Store, "forgot", lambda _self, _stamp: False), (opening, "_is_copy", lambda _meta, _identity: False)]
+    return [
+        (Store, "forgot", lambda _self, _stamp: False),
+        (opening, "_is_copy", lambda _meta, _identity: False),
+    ]
 
 
 @rule("vector-survives-power-loss")

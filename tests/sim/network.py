@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
-
     from tests.sim.world import World
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from level_replicator.core.limits import SEND_BUFFER_BYTES
@@ -67,7 +68,13 @@ def make_plan(seed: int) -> Plan:
     if clock == "far":
         plan.skews_ms[rng.choice(nodes)] = 8 * 3_600_000
     if rng.random() < 0.8:
-        for fault, rate in {"cut": 0.06, "drop": 0.06, "kill": 0.04, "kill_in_step": 0.04, "stop": 0.03}.items():
+        for fault, rate in {
+            "cut": 0.06,
+            "drop": 0.06,
+            "kill": 0.04,
+            "kill_in_step": 0.04,
+            "stop": 0.03,
+        }.items():
             plan.faults[fault] = rate * rng.choice([0, 1, 3])
         if rng.random() < 0.3:
             plan.faults["power_loss"] = 0.03
@@ -77,7 +84,7 @@ def make_plan(seed: int) -> Plan:
 
 
 def _links(topology: str, nodes: list[str]) -> list[tuple[str, str]]:
-    chain = list(zip(nodes, nodes[1:], strict=False))
+    chain = list(pairwise(nodes))
     if topology == "ring":
         return [*chain, (nodes[-1], nodes[0])]
     if topology == "star":

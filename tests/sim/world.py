@@ -114,7 +114,10 @@ class World:
         count = 1 if self.rng.random() < 0.8 else self.rng.randint(1, 8)
         keys = self.rng.sample(self.plan.keys, min(count, len(self.plan.keys)))
         operations = [
-            (key, None if self.rng.random() < 0.3 else self.truth.value(self.rng.randint(0, self.plan.most_value_bytes)))
+            (
+                key,
+                None if self.rng.random() < 0.3 else self.truth.value(self.rng.randint(0, self.plan.most_value_bytes)),
+            )
             for key in keys
         ]
         synced = self.rng.random() < self.plan.sync_rate
@@ -130,9 +133,7 @@ class World:
         self.truth.acknowledge(node.name, operations, last, synced)
         node.hub.local_change()
 
-    def _note_unacknowledged(
-        self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int
-    ) -> None:
+    def _note_unacknowledged(self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int) -> None:
         """Whole or absent: if the replication set has it, it was written and must go on to exist."""
         node.kill()
         node.start()

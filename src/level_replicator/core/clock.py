@@ -14,9 +14,7 @@ MAX_MS = (1 << 48) - 1
 def stamp_at(ms: int) -> int:
     """The first stamp of a millisecond. Times before 1970 count as 1970; ClockError beyond the year 10889."""
     if ms > MAX_MS:
-        raise ClockError(
-            f"the clock says {ms} ms since 1970, which is more than a stamp holds: set the clock right"
-        )
+        raise ClockError(f"the clock says {ms} ms since 1970, which is more than a stamp holds: set the clock right")
     return max(ms, 0) << COUNTER_BITS
 
 

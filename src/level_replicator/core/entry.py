@@ -1,6 +1,6 @@
 """The bytes of an entry, in the log and on the wire the same, and of a key's line in the index.
 
-    entry   stamp u64 · flags u8 · checksum u32 · key length u16 · key · [context] · value
+    entry   stamp u64 · flags u8 · checksum u32 · key length u32 · key · [context] · value
     index   stamp u64 · origin u64 · flags u8 · checksum u32 · [context pairs]
     context count u16 · (origin u64 · stamp u64) × count
 
@@ -24,7 +24,7 @@ DELETE = 1
 CONTEXT = 2
 _KNOWN_FLAGS = DELETE | CONTEXT
 
-ENTRY_HEAD = struct.Struct(">QBIH")
+ENTRY_HEAD = struct.Struct(">QBII")
 INDEX_HEAD = struct.Struct(">QQBI")
 _COUNT = struct.Struct(">H")
 _PAIR = struct.Struct(">QQ")
@@ -116,7 +116,8 @@ class IndexLine(NamedTuple):
 
 
 def decode_index(line: bytes) -> IndexLine:
-    return IndexLine(*INDEX_HEAD.unpack_from(line), line[INDEX_HEAD.size :])
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    return IndexLine(stamp, origin, flags, checksum, line[INDEX_HEAD.size :])
 
 
 def decode_context(pairs: bytes) -> Context:

@@ -1,8 +1,7 @@
 """Every limit and default of the library, each with its unit. Enforced before memory is taken."""
 
 # -- what a write may hold
-MAX_KEY_BYTES = 65_535
-"""The length of a key is sent in 16 bits."""
+MAX_KEY_BYTES = 1024 * 1024
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_CONTEXT_ORIGINS = 4_096
 """Origins in one key's context. The oldest are left out above it: at worst an overwrite is then told as a conflict."""
@@ -34,7 +33,7 @@ DEFAULT_HEARTBEAT_S = 5.0
 SILENCE_IN_HEARTBEATS = 4
 """A peer that was silent for this many heartbeats is taken for gone."""
 FORWARD_DELAY_MS = 5
-"""What came from one peer waits this long before it goes to another one, which may just be getting it from elsewhere."""
+"""What came from one peer waits this long before it goes to another, which may be getting it from elsewhere."""
 HANDSHAKE_TIMEOUT_MS = 10_000
 ROUND_INTERVAL_MS = 4
 """Least time between two live rounds to one peer: changes written meanwhile travel together."""

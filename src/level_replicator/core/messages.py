@@ -43,7 +43,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base of all messages."""
 
 
-class Hello(Message, tag=1):
+class Hello(Message, frozen=True, tag=1):
     """Who speaks. `instance` is random for each start of a process: it tells a twin from a second connection."""
 
     magic: str
@@ -52,18 +52,18 @@ class Hello(Message, tag=1):
     instance: bytes
 
 
-class Welcome(Message, tag=2):
+class Welcome(Message, frozen=True, tag=2):
     """The sender has accepted the peer. Data flows when both have."""
 
 
-class Want(Message, tag=3):
+class Want(Message, frozen=True, tag=3):
     """The sender begins a pull. `have`: (origin, low, high) of what it has applied of a scan of ours that broke off."""
 
     vector: bytes
     have: list[tuple[int, int, int]]
 
 
-class Round(Message, tag=4):
+class Round(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
     `vector`: where its vector was in that snapshot, as far as it is above the reader's."""
@@ -71,7 +71,7 @@ class Round(Message, tag=4):
     vector: bytes
 
 
-class Entries(Message, tag=5):
+class Entries(Message, frozen=True, tag=5):
     """All that the round's snapshot holds of `origin` in (low, high]. With `last`, the round is complete."""
 
     origin: int
@@ -81,34 +81,34 @@ class Entries(Message, tag=5):
     last: bool
 
 
-class Level(Message, tag=6):
+class Level(Message, frozen=True, tag=6):
     """The round is complete: the reader takes over the vector of its Round."""
 
 
-class Have(Message, tag=7):
+class Have(Message, frozen=True, tag=7):
     """The sender's vector moved to at least this."""
 
     vector: bytes
 
 
-class Ping(Message, tag=8):
+class Ping(Message, frozen=True, tag=8):
     """Sent when nothing else was for a heartbeat."""
 
 
-class Ask(Message, tag=9):
+class Ask(Message, frozen=True, tag=9):
     """What is your vector now?"""
 
     token: int
 
 
-class Tell(Message, tag=10):
+class Tell(Message, frozen=True, tag=10):
     """The answer to Ask."""
 
     token: int
     vector: bytes
 
 
-class Bye(Message, tag=11):
+class Bye(Message, frozen=True, tag=11):
     """The last message: why the sender closes."""
 
     code: int
@@ -130,6 +130,7 @@ def encode(message: Message) -> bytes:
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
     """The message in the body of a frame. Raises RemoteProtocolError."""
     try:
-        return _decoder.decode(body)
+        message: AnyMessage = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(f"not a message: {error}", ByeCode.PROTOCOL) from error
+    return message

@@ -6,6 +6,8 @@ a round entries come newest first, or were left out because something newer of t
 origin: a part of a round proves nothing about a vector.)
 """
 
+from itertools import pairwise
+
 from level_replicator.core.effects import Apply, Take
 from level_replicator.core.entry import Entry, decode_entry
 from level_replicator.core.errors import RemoteProtocolError
@@ -89,7 +91,7 @@ def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:
             stamps.reverse()
         if stamps[0] <= low or stamps[-1] > high:
             raise RemoteProtocolError("entries outside the interval that they are sent for")
-        if any(a >= b for a, b in zip(stamps, stamps[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(stamps)):
             raise RemoteProtocolError("entries that are not in the order of their stamps")
         if len({entry.key for entry in entries}) != len(entries):
             raise RemoteProtocolError("a log holds a key twice")

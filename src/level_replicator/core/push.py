@@ -56,7 +56,7 @@ class Push:
         return Round(encode_vector({o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}))
 
     def next_read(self) -> Read | None:
-        """What to read next: of all origins the newest when newest first, else the oldest. None: the round is complete."""
+        """What to read next: of all origins the newest if newest first, else the oldest. None: nothing is left."""
         while self._work:
             order, origin, other = self._work[0]
             low, high = (other, -order) if self._newest_first else (order, other)

@@ -187,7 +187,7 @@ class Session:
             raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
         if message.version != VERSION:
             raise RemoteProtocolError(
-                f"the peer speaks version {message.version} of the protocol, this one speaks {VERSION}: upgrade the older",
+                f"the peer speaks version {message.version} of the protocol, this one {VERSION}: upgrade the older",
                 ByeCode.VERSION,
             )
         if not 0 < message.origin < 1 << 64 or not 0 < len(message.instance) <= 64:

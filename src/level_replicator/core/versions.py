@@ -38,4 +38,3 @@ def decode_vector(data: bytes) -> Vector:
     if 0 in vector or 0 in vector.values():
         raise RemoteProtocolError("a vector holds origin or stamp 0")
     return vector
-

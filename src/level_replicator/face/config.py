@@ -77,7 +77,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
-        """A Config from a TOML file whose keys are the fields. Raises ConfigError, also for a file that cannot be read."""
+        """A Config from a TOML file with the fields as keys. Raises ConfigError, also when it cannot be read."""
         try:
             with open(path, "rb") as file:
                 return cls.of(tomllib.load(file))
@@ -105,7 +105,7 @@ def is_local(host: str) -> bool:
 
 
 def _is_remote_ip(host: str) -> bool:
-    return host.replace(".", "").isdigit() and not is_loopback(host) or (":" in host and not is_loopback(host))
+    return (host.replace(".", "").isdigit() and not is_loopback(host)) or (":" in host and not is_loopback(host))
 
 
 def _check_types(config: Config) -> None:

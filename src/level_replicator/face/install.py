@@ -93,11 +93,13 @@ def _install(
         if events is not None:
             events.close()
         raise
-    return Replica(db, node, config, events)
+    return Replica(db, rs.db, node, config, events)
 
 
-def open(path: "str | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any) -> Replica:  # noqa: A001
-    """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`. Raises as `install`."""
+def open(path: "str | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any) -> Replica:
+    """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
+
+    Raises as `install`, and LockedError when another process or handle holds one of the two."""
     settings = Config.of(config)
     root = Path(path)
     try:
@@ -138,5 +140,3 @@ def new_origin(rs: plyvel.DB) -> None:
 def _directory(handle: plyvel.DB) -> str:
     name = handle.name
     return os.path.realpath(os.fsdecode(name))
-
-

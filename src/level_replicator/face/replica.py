@@ -2,20 +2,20 @@
 
 import atexit
 import contextlib
-import os
-import weakref
+from concurrent.futures import CancelledError
 from typing import Any
 
 import plyvel
 
-from level_replicator.core.errors import StorageError
+from level_replicator.core.entry import Bytes
+from level_replicator.core.errors import ClosedError, StorageError
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
 from level_replicator.face.events import Callback
 from level_replicator.face.status import status_of
 from level_replicator.runtime.node import Node
 from level_replicator.runtime.peers import PeerEvent
-from level_replicator.storage.writer import Bytes, LocalWriter, Operation
+from level_replicator.storage.writer import LocalWriter, Operation
 
 
 class NotifyingWriter:
@@ -45,14 +45,15 @@ class Replica(Database):
     after `close` raise ClosedError, calls in a forked child ForkError.
     """
 
-    def __init__(self, db: plyvel.DB, node: Node, config: Config, events: Callback[PeerEvent] | None) -> None:
+    def __init__(
+        self, db: plyvel.DB, rs: plyvel.DB, node: Node, config: Config, events: Callback[PeerEvent] | None
+    ) -> None:
         super().__init__(db, NotifyingWriter(node.store.writer, node), sync_default=config.sync)
         self._node = node
         self._events = events
-        self._pid = os.getpid()
-        reference = weakref.ref(self)
-        self._at_exit = lambda: _close_at_exit(reference)
-        atexit.register(self._at_exit)
+        self._gate.keep_in_child(rs)
+        # it lives, and replicates, until it is closed, also when the program keeps no reference to it
+        atexit.register(self._close_at_exit)
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -60,27 +61,30 @@ class Replica(Database):
         return self._node.address
 
     def status(self) -> dict[str, Any]:
-        """Plain data: `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `failed` (why no writes
-        are taken, or None) and `peers`: a list with, each, `address`, `origin`, `state` (runtime.peers.PeerState), `last_error`,
-        `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP), `connections`,
-        `bytes_in`, `bytes_out`, `entries_in`, `entries_out` (since this replica was opened)."""
-        with self._gate:
-            return status_of(self._node)
+        """Plain data, ready for JSON.
+
+        `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `failed` (why no writes are
+        taken, or None) and `peers`: a list with, each, `address`, `origin`, `state` (runtime.peers.PeerState),
+        `last_error`, `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP),
+        `connections`, and since this replica was opened `bytes_in`, `bytes_out`, `entries_in`, `entries_out`."""
+        return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:
         """Waits until this node covers all that its connected peers had when this was called.
 
-        With servers to dial and nobody connected yet it first waits for a connection. `timeout` in seconds, None: for
-        ever. False when the time ran out. Raises RuntimeError on the replica's own event loop, where it could never end,
-        ClosedError when the replica is or gets closed."""
+        With servers to dial and nobody connected yet it first waits for a connection. `timeout` in seconds, None:
+        for ever. False when the time ran out. Raises RuntimeError on the replica's own event loop, where it could
+        never end, ClosedError when the replica is or gets closed."""
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced would wait for its own thread")
-        with self._gate:
-            answer = self._node.call(self._node.synced(timeout))
-        return self._wait(answer)
+        answer = self._gate.call(self._node.call, self._node.synced(timeout))
+        try:
+            return answer.result()
+        except CancelledError as error:
+            raise ClosedError("the replica was closed") from error
 
     def _close_engines(self) -> None:
-        atexit.unregister(self._at_exit)
+        atexit.unregister(self._close_at_exit)
         self._node.stop()
         try:
             self._node.store.close()
@@ -88,9 +92,6 @@ class Replica(Database):
             if self._events is not None:
                 self._events.close()
 
-
-def _close_at_exit(reference: "weakref.ref[Replica]") -> None:
-    replica = reference()
-    if replica is not None:
+    def _close_at_exit(self) -> None:
         with contextlib.suppress(StorageError, RuntimeError):
-            replica.close()
+            self.close()

@@ -14,6 +14,7 @@ from level_replicator.runtime.wire import Wire
 
 if TYPE_CHECKING:
     from level_replicator.runtime.hub import Hub
+    from level_replicator.runtime.link import Link
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -43,7 +44,7 @@ class Dialler:
             began = loop.time()
             try:
                 await self._dial()
-            except (OSError, asyncio.TimeoutError) as error:
+            except (TimeoutError, OSError) as error:
                 self._peer.state = PeerState.WAITING
                 self._peer.last_error = f"cannot connect: {str(error) or type(error).__name__}"
                 _log.debug("%s: %s", self._peer.address, self._peer.last_error)
@@ -67,20 +68,21 @@ class Dialler:
             if not self._insecure:
                 ips = [ip for ip in ips if is_loopback(ip)]
                 if not ips:
-                    raise OSError(f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`")
+                    raise OSError(
+                        f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`"
+                    )
             wire = await self._first_that_answers(ips)
         await wire.closed
+
+    def _attach(self, wire: Wire, _address: str) -> "Link":
+        return self._hub.connect(wire, self._peer.address, self._peer)
 
     async def _first_that_answers(self, ips: list[str]) -> Wire:
         loop = asyncio.get_running_loop()
         error: OSError = OSError("the name has no address")
         for ip in ips:
             try:
-                _, wire = await loop.create_connection(
-                    lambda: Wire(lambda wire, _: self._hub.connect(wire, self._peer.address, self._peer)),
-                    ip,
-                    self._port,
-                )
+                _, wire = await loop.create_connection(lambda: Wire(self._attach), ip, self._port)
             except OSError as refused:
                 error = refused
             else:

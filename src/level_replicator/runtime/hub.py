@@ -1,6 +1,7 @@
 """All links of one node: who is let in, and what one link brings for the others.
 
-No sockets, threads or timers of its own: an event loop, or a simulator, calls `run` when `wake` asks for it and `tick` now and then.
+No sockets, threads or timers of its own: an event loop, or a simulator, calls `run` when `wake` asks for it,
+and `tick` now and then.
 """
 
 import logging
@@ -244,4 +245,3 @@ class Hub:
 
     def told(self, token: int, vector: Vector) -> None:
         self.on_told(token, vector)
-

@@ -122,7 +122,7 @@ class Node:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._main())
-        except BaseException as error:  # noqa: BLE001 - whoever started the thread must hear of it
+        except BaseException as error:
             if not self._started.done():
                 self._started.set_exception(error)
             else:

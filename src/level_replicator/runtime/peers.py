@@ -1,12 +1,12 @@
 """What is remembered of each peer over its connections, for `status` and for events."""
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from level_replicator.core.versions import Vector
 
 
-class PeerState(str, Enum):
+class PeerState(StrEnum):
     """Where we are with a peer."""
 
     WAITING = "waiting"

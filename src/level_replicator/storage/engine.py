@@ -1,10 +1,11 @@
 """The small interface behind which a LevelDB sits.
 
 An engine is an ordered map from bytes to bytes with atomic batches and snapshots. `plyvel_engine` is the
-real one, `memory_engine` one on a virtual disk that can lose power; `tests/engines` is the suite that both must pass.
+real one, `memory_engine` one on a virtual disk that can lose power; `tests/engines` is what both must pass.
 
 Ranges are half open: `start` is included, `stop` is not, None is unbounded; an empty or
-inverted range yields nothing. Order is bytewise. Keys are `bytes`; values may be any bytes-like object and come back as `bytes`.
+inverted range yields nothing. Order is bytewise. Keys are `bytes`; values may be any bytes-like
+object and come back as `bytes`.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Reader(Protocol):
     def scan(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) pairs of [start, stop), ascending, or descending with `reverse`. Sees the state as of the call."""
+        """(key, value) pairs of [start, stop), ascending, or descending with `reverse`, as of the call."""
 
     def scan_keys(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
@@ -63,7 +64,7 @@ class Engine(Reader, Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def identity(self) -> bytes:
-        """What tells this directory from a copy of it: stable over close, open and kill, another one after a copy or restore."""
+        """What tells this directory from a copy of it: stable over close, open and kill."""
 
     @property
     def name(self) -> str:

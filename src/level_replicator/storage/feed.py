@@ -38,7 +38,8 @@ class Feed:
         return not self._began or state.vector.get(state.origin, 0) > self._own_sent
 
     def applied(self, origin: int, low: int, high: int) -> None:
-        """The log got these from somebody else. (What the peer wrote itself it has; if it forgot, the vector tells it.)"""
+        """The log got these from somebody else."""
+        # what the peer wrote itself it has; if it forgot, the vector tells it
         if origin == self.source:
             return
         self._pending.setdefault(origin, Intervals()).add(low, high)

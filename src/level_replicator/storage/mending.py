@@ -25,8 +25,8 @@ from level_replicator.core.keys import (
 )
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
-from level_replicator.storage.reading import read_entry
 from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
+from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
 _BATCH_ENTRIES = 1_000
@@ -108,9 +108,7 @@ def mend_log(state: State) -> int:
         repairs += 1
         batch, _ = batches.next()
         if entry is not None and line is None:
-            batch.put(
-                INDEX + entry.key, encode_index(stamp, origin, entry.flags, entry.checksum, entry.context)
-            )
+            batch.put(INDEX + entry.key, encode_index(stamp, origin, entry.flags, entry.checksum, entry.context))
         else:
             batch.delete(log_at)
     batches.flush()

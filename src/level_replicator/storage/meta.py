@@ -43,7 +43,7 @@ def load_meta(rs: Reader) -> Meta | None:
             "the meta record of the replication set cannot be read: restore it from a backup, or begin a new one"
         ) from error
     raise FormatError(
-        f"the replication set has format {version}, this version of level-replicator reads {FORMAT}: use the version that wrote it"
+        f"the replication set has format {version}, this version reads {FORMAT}: use the version that wrote it"
     )
 
 

@@ -56,7 +56,10 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         load(state)
         announce_renewal(state, mint_origin(random_bytes), durable.get(meta.origin, 0), mending=True)
     elif copied:
-        _log.warning("the directory of origin %s was copied or restored: it gets a new origin", origin_name(meta.origin))
+        _log.warning(
+            "the directory of origin %s was copied or restored: it gets a new origin",
+            origin_name(meta.origin),
+        )
         load(state)
         announce_renewal(state, mint_origin(random_bytes), state.vector.get(meta.origin, 0))
     elif not meta.clean:

@@ -23,7 +23,12 @@ class State:
     """
 
     def __init__(
-        self, db: Engine, rs: Engine, *, now_ms: Callable[[], int], on_step: Callable[[str], None] | None = None
+        self,
+        db: Engine,
+        rs: Engine,
+        *,
+        now_ms: Callable[[], int],
+        on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.db = db
         self.rs = rs

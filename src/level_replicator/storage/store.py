@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from level_replicator.core.clock import HybridClock
-from level_replicator.core.effects import Apply
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_range
 from level_replicator.core.versions import Vector
@@ -142,4 +141,3 @@ class Store:
                 self._state.failed = self._state.failed or self._state.fail("a write after close", ValueError("closed"))
                 self._state.rs.close()
                 self._state.db.close()
-

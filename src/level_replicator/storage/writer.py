@@ -50,12 +50,22 @@ class LocalWriter:
         if len(operations) != 1:
             # of two writes of a key in one batch nobody ever sees the earlier one
             operations = list(dict(operations).items())
-            if not operations:
-                return
         state = self._state
         with state.lock:
             state.check()
-            self._write(state, operations, sync)
+            if operations:
+                self._write(state, operations, sync)
+            elif sync:
+                self._flush(state)
+
+    @staticmethod
+    def _flush(state: State) -> None:
+        """An empty batch with `sync` brings all earlier writes to the disk, as in plyvel."""
+        try:
+            state.rs.batch(sync=True).write()
+            state.db.batch(sync=True).write()
+        except ENGINE_ERRORS as error:
+            raise state.fail("a sync", error) from error
 
     @staticmethod
     def _write(state: State, operations: list[Operation], sync: bool) -> None:
