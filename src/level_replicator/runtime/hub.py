@@ -99,6 +99,13 @@ class Hub:
         for link in self.by_origin.values():
             self.has_output(link)
 
+    def has_local_work(self) -> bool:
+        """Whether some peer is still to be sent what was written here."""
+        return any(
+            link.feed is not None and not link.transport.full and self.store.has_own_work(link.feed)
+            for link in self.by_origin.values()
+        )
+
     def has_output(self, link: Link) -> None:
         if not self._ready:
             self._wake()

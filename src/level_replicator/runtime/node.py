@@ -110,8 +110,8 @@ class Node:
             raise ClosedError("the replica is closed") from error
 
     def local_change(self) -> None:
-        """After a local write: wakes the loop, once for however many writes come before it runs."""
-        if not self._kicked:
+        """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
+        if not self._kicked and self.hub.by_origin:
             self._kicked = True
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
                 self._loop.call_soon_threadsafe(self._local_change)
@@ -172,7 +172,6 @@ class Node:
         return self.hub.connect(wire, address)
 
     def _local_change(self) -> None:
-        self._kicked = False
         self.hub.local_change()
 
     def _wake(self) -> None:
@@ -182,9 +181,19 @@ class Node:
         if self._run_at is not None:
             self._run_at.cancel()
             self._run_at = None
+        if self._kicked:
+            self.hub.local_change()
         wait = self.hub.run()
         if wait is not None:
+            # until then no write needs to wake anybody
+            self._kicked = True
             self._run_at = self._loop.call_later(wait / 1000, self._pump)
+            return
+        self._kicked = False
+        if self.hub.has_local_work():
+            # written between the look and the reset
+            self._kicked = True
+            self.hub.local_change()
 
     # -- waiting until this node covers what its peers have
 

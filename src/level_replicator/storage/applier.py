@@ -36,7 +36,9 @@ class RemoteApplier:
     def take(self, vector: Vector, source: int) -> Vector:
         """Takes over the vector of a complete round. Gives the lines that moved. Raises StorageError."""
         state = self._state
+        state.waiting = True
         with state.lock:
+            state.waiting = False
             state.check()
             moved = newer(vector, state.vector)
             if not moved and source not in state.resume:

@@ -1,5 +1,7 @@
 """A local write: a stamp, then one batch into the replication set, then the same into the database."""
 
+from time import sleep
+
 from level_replicator.core.entry import (
     DELETE,
     INDEX_HEAD,
@@ -57,6 +59,8 @@ class LocalWriter:
                 self._write(state, operations, sync)
             elif sync:
                 self._flush(state)
+        if state.waiting:
+            sleep(0)  # locks are not fair: a writer in a loop would keep remote changes out
 
     @staticmethod
     def _flush(state: State) -> None:
