@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="level-replicator", description="Master-master replication for LevelDB."
-    )
+    parser = argparse.ArgumentParser(prog="level-replicator", description="Master-master replication for LevelDB.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)

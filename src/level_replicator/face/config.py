@@ -4,6 +4,7 @@ import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 from level_replicator.core.errors import ConfigError
@@ -50,9 +51,10 @@ class Config:
             raise ConfigError(
                 f"host: plain TCP is for loopback, and {self.host} is not; set `insecure` to listen there all the same"
             )
-        for address, metadata in self.servers.items():
+        servers = {address: _check_metadata(address, metadata) for address, metadata in self.servers.items()}
+        object.__setattr__(self, "servers", MappingProxyType(servers))
+        for address in servers:
             host, port = parse_address(address)
-            _check_metadata(address, metadata)
             if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
                 raise ConfigError(f"servers: {address} is this node itself")
             if not self.insecure and _is_remote_ip(host):
@@ -128,9 +130,10 @@ def _check_types(config: Config) -> None:
         raise ConfigError("host: empty")
 
 
-def _check_metadata(address: str, metadata: object) -> None:
+def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:
     if not isinstance(metadata, Mapping):
         raise ConfigError(f"servers: the metadata of {address} is a {type(metadata).__name__}, a dict is wanted")
     unknown = [key for key in metadata if key not in _SERVER_KEYS]
     if unknown:
         raise ConfigError(f"servers: {address} has unknown metadata {unknown[0]!r}: known is {', '.join(_SERVER_KEYS)}")
+    return MappingProxyType(dict(metadata))

@@ -46,9 +46,7 @@ class Database:
 
     # -- one key
 
-    def get(
-        self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> Any:
+    def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
         """The value, or `default`. Raises TypeError for a key that is not bytes, and plyvel's errors."""
         calls = self._calls
         me = get_ident()

@@ -77,7 +77,7 @@ class Replica(Database):
         never end, ClosedError when the replica is or gets closed."""
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced would wait for its own thread")
-        answer = self._gate.call(self._node.call, self._node.synced(timeout))
+        answer = self._gate.call(self._node.begin_synced, timeout)
         try:
             return answer.result()
         except CancelledError as error:

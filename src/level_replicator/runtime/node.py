@@ -197,6 +197,10 @@ class Node:
 
     # -- waiting until this node covers what its peers have
 
+    def begin_synced(self, timeout_s: float | None) -> Future[bool]:
+        """From another thread: the answer of `synced`, to come."""
+        return self.call(self.synced(timeout_s))
+
     async def synced(self, timeout_s: float | None) -> bool:
         """See Replica.wait_synced."""
         try:

@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the data: files of a directory; lines {"key": ..., "value": ...}, or key_base64 and so on; '
         "a LevelDB, which is copied first (default: the source of Python's standard library)",
     )
-    parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="leave the three masters there, in a new or empty DIR"
-    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the three masters there, in a new or empty DIR")
     parser.add_argument("--seed", type=int, help="of the random edits (default: another one each time)")
     parser.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="to become level in (default: 120)"

@@ -60,16 +60,12 @@ def compare(databases: Sequence[tuple[str, Path]]) -> Comparison:
                         hashes[index].update(struct.pack(">Q", len(part)))
                         hashes[index].update(part)
                     items[index] = next(readers[index], None)
-        result.contents = [
-            Contents(count, digest.hexdigest()) for count, digest in zip(counts, hashes, strict=True)
-        ]
+        result.contents = [Contents(count, digest.hexdigest()) for count, digest in zip(counts, hashes, strict=True)]
     return result
 
 
 def _difference(key: bytes, names: list[str], values: Sequence[bytes | None]) -> str:
-    return f"{key!r}: " + ", ".join(
-        f"{name} has {_short(value)}" for name, value in zip(names, values, strict=True)
-    )
+    return f"{key!r}: " + ", ".join(f"{name} has {_short(value)}" for name, value in zip(names, values, strict=True))
 
 
 def _short(value: bytes | None) -> str:

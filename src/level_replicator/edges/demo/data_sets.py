@@ -121,11 +121,7 @@ class JsonLines:
     def value(self, number: int) -> bytes:
         # pread: the feeders share this file, and a seek of one must not move the other.
         offset = self._offsets[number]
-        end = (
-            self._offsets[number + 1]
-            if number + 1 < len(self._offsets)
-            else os.fstat(self._file.fileno()).st_size
-        )
+        end = self._offsets[number + 1] if number + 1 < len(self._offsets) else os.fstat(self._file.fileno()).st_size
         line = os.pread(self._file.fileno(), end - offset, offset).split(b"\n", 1)[0]
         return _parse(line, f"{self.title}, entry {number + 1}")[1]
 

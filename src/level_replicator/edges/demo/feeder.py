@@ -75,9 +75,7 @@ class Feeder(threading.Thread):
         for numbers in self._steps():
             if self._cancelled.is_set():
                 return
-            batch: list[Operation] = [
-                (self._data.keys[number], self._data.value(number)) for number in numbers
-            ]
+            batch: list[Operation] = [(self._data.keys[number], self._data.value(number)) for number in numbers]
             done += len(batch)
             self._write(batch, atomic=True, progress=done / len(self._share))
             self.tally.entries += len(batch)

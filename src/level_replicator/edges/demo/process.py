@@ -107,9 +107,7 @@ class Master:
         """Waits until all work that was sent is acknowledged. Raises MasterGone, DemoFailure."""
         with self._changed:
             number = self._number
-            answered = self._changed.wait_for(
-                lambda: self._applied >= number or not self._alive, ANSWER_TIMEOUT_S
-            )
+            answered = self._changed.wait_for(lambda: self._applied >= number or not self._alive, ANSWER_TIMEOUT_S)
             if self._applied >= number:
                 return
         if answered:

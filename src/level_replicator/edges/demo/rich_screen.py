@@ -24,9 +24,7 @@ class RichScreen:
         self._began_s = time.monotonic()
         self._events: collections.deque[Text] = collections.deque(maxlen=EVENTS_SHOWN)
         self._rows: Sequence[Row] = ()
-        self._live = Live(
-            console=self._console, get_renderable=self._draw, refresh_per_second=FRAMES_A_SECOND
-        )
+        self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=FRAMES_A_SECOND)
         self._live.start()
 
     def event(self, text: str) -> None:

@@ -187,9 +187,7 @@ class Story:
         return Row(
             name=master.name,
             state=master.state,
-            links=sum(peer.state in live for peer in status.peers)
-            if status and master.state == "running"
-            else 0,
+            links=sum(peer.state in live for peer in status.peers) if status and master.state == "running" else 0,
             written=feeder.tally.writes,
             received=master.received[0],
             behind=behind(master, self._masters),

@@ -1,0 +1,235 @@
+"""How a directory was left, and what is made of it."""
+
+import pytest
+
+from level_replicator.core.entry import DELETE, encode_entry, encode_index
+from level_replicator.core.errors import ConfigError, FormatError, StorageError
+from level_replicator.core.keys import INDEX, META, log_key
+from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.meta import load_meta, store_meta
+from tests.storage.rig import Rig, allow, assert_sound, contents, dots, pull
+
+
+def test_origin_is_kept_over_stop_and_kill() -> None:
+    rig = Rig()
+    store = rig.open()
+    origin = store.origin
+    store.writer.put(b"k", b"v", False)
+    store.close()
+    assert rig.open().origin == origin
+    assert rig.reopen_after_kill().origin == origin
+
+
+def test_counts_come_from_meta_after_a_stop_and_from_the_index_after_a_kill() -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.write([(b"a", b"1"), (b"b", b"1"), (b"c", None)], False)
+    store.close()
+    store = rig.open()
+    assert (store.keys, store.entries) == (2, 3)
+    store.writer.delete(b"a", False)
+    store = rig.reopen_after_kill()
+    assert (store.keys, store.entries) == (1, 3)
+
+
+def test_a_copied_directory_is_a_new_origin_and_loses_nothing() -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"k", b"v", False)
+    store.close()
+    copy = Rig(7)
+    copy.db_disk, copy.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
+    twin = copy.open()
+    assert twin.origin != store.origin
+    assert contents(twin) == {b"k": b"v"}
+    assert twin.vector[store.origin] == dots(twin)[b"k"][0]
+    again = twin.origin
+    twin.close()
+    assert copy.open().origin == again
+
+
+def test_power_loss_gives_a_new_origin_that_takes_over_what_is_left() -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"synced", b"1", True)
+    store.close()
+    store = rig.open()
+    old = store.origin
+    store.writer.put(b"unsynced", b"2", False)
+    stamp = store.vector[old]
+    rig.kill()
+    rig.boot = b"second"
+    store = rig.open()
+    assert store.origin != old
+    assert contents(store) == {b"synced": b"1", b"unsynced": b"2"}
+    assert dots(store)[b"synced"][1] == old
+    assert dots(store)[b"unsynced"] == (stamp, store.origin)
+    assert store.vector[old] == dots(store)[b"synced"][0]
+    assert_sound(store)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_power_loss_leaves_a_sound_replica_with_all_that_was_synced(seed: int) -> None:
+    rig = Rig(seed)
+    store = rig.open()
+    model: dict[bytes, bytes | None] = {}
+    for i in range(40):
+        key, value = b"k%d" % rig.rng.randrange(8), b"%d" % i if rig.rng.random() < 0.7 else None
+        synced = i < 20
+        store.writer.write([(key, value)], synced)
+        if synced:
+            model[key] = value
+        else:
+            model.pop(key, None)  # overwritten by what may be lost or not
+    rig.db_disk.power_loss(rig.rng)
+    rig.rs_disk.power_loss(rig.rng)
+    rig.boot = b"second"
+    store = rig.open()
+    assert_sound(store)
+    for key, value in model.items():
+        assert contents(store).get(key) == value
+
+
+def test_a_key_that_only_the_database_knows_is_the_oldest_write_there_is() -> None:
+    """The replication set lost it: it must survive, but lose to anything that a peer knows of the key."""
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"other", b"x", True)
+    store._state.db.put(b"only-here", b"v")
+    store._state.db.put(b"known-elsewhere", b"stale")
+    peer = Rig(1).open()
+    peer.writer.put(b"known-elsewhere", b"newer", False)
+    rig.kill()
+    rig.boot = b"second"
+    store = rig.open()
+    assert contents(store)[b"only-here"] == b"v"
+    assert_sound(store)
+    pull(store, peer)
+    pull(peer, store)
+    assert contents(store) == contents(peer)
+    assert contents(store)[b"known-elsewhere"] == b"newer"
+    assert contents(peer)[b"only-here"] == b"v"
+
+
+@pytest.mark.parametrize("step", ["renewal: announced", "renewal: a batch taken over"])
+def test_a_renewal_that_is_killed_goes_on_at_the_next_open(step: str) -> None:
+    rig = Rig()
+    store = rig.open()
+    for i in range(2_500):
+        store.writer.put(b"%d" % i, b"v", False)
+    old = store.origin
+    rig.kill()
+    rig.boot = b"second"
+    rig.die_at = step
+    with pytest.raises(BaseException, match=step):
+        rig.open()
+    store = rig.reopen_after_kill()
+    assert store.origin != old
+    assert old not in store.vector
+    assert {origin for _, origin in dots(store).values()} == {store.origin}
+    assert_sound(store)
+    peer = Rig(1).open()
+    assert pull(peer, store, frame_entries=500)
+    assert contents(peer) == contents(store)
+    assert peer.vector == store.vector
+
+
+def test_what_was_forgotten_comes_back_after_renewal() -> None:
+    """A backup that does not show: the peer knows more of our origin than we do."""
+    rig, peer = Rig(), Rig(1).open()
+    store = rig.open()
+    store.writer.put(b"1", b"v", False)
+    store.close()
+    backup = rig.db_disk.copy(), rig.rs_disk.copy()
+    store = rig.open()
+    store.writer.put(b"2", b"v", False)
+    pull(peer, store)
+    known = peer.vector[store.origin]
+    rig.kill()
+    rig.db_disk, rig.rs_disk = backup
+    _hide_copy(rig)
+    rig.now_ms += 60_000
+    store = rig.open()
+    old = store.origin
+    assert store.forgot(known)
+    store.writer.put(b"3", b"v", False)
+    assert store.forgot(known), "also when it has written since, beyond what the peer knows"
+    assert not store.forgot(dots(store)[b"1"][0])
+    store.renew()
+    assert store.origin != old
+    pull(store, peer)
+    pull(peer, store)
+    assert contents(store) == contents(peer) == {b"1": b"v", b"2": b"v", b"3": b"v"}
+    assert store.vector == peer.vector
+    assert_sound(store)
+
+
+def test_a_broken_off_scan_is_remembered_over_a_kill_and_forgotten_when_complete() -> None:
+    source, rig = Rig(1).open(), Rig(2)
+    for i in range(10):
+        source.writer.put(b"%d" % i, b"v", False)
+    store = rig.open()
+    pull(store, source, allow(3))
+    have = store.resumable(source.origin)
+    store = rig.reopen_after_kill()
+    assert store.resumable(source.origin) == have
+    assert have
+    assert store.resumable(99) == []
+    sent = []
+    pull(store, source, lambda: sent.append(1) or True)  # type: ignore[func-returns-value]
+    assert len(sent) == 2  # of five frames of two entries three had been applied
+    assert store.resumable(source.origin) == []
+
+
+def test_data_without_a_replication_set_is_refused() -> None:
+    rig = Rig()
+    engine = MemoryEngine(rig.db_disk, "db")
+    engine.put(b"k", b"v")
+    engine.close()
+    with pytest.raises(ConfigError, match="holds data"):
+        rig.open()
+
+
+def test_a_replication_set_that_is_none_is_refused() -> None:
+    rig = Rig()
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    engine.put(b"k", b"v")
+    engine.close()
+    with pytest.raises(StorageError, match="not a replication set"):
+        rig.open()
+
+
+@pytest.mark.parametrize(
+    ("meta", "error"), [(b"\xc1", StorageError), (b"\x91\x63", FormatError), (b"\x90", StorageError)]
+)
+def test_meta_that_this_version_did_not_write_is_refused(meta: bytes, error: type[Exception]) -> None:
+    rig = Rig()
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    engine.put(META, meta)
+    engine.close()
+    with pytest.raises(error):
+        rig.open()
+
+
+def test_unlogged_lines_and_orphaned_entries_go_after_a_power_loss() -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"k", b"v", False)
+    rs, origin = store._state.rs, store.origin
+    rs.put(INDEX + b"line-without-entry", encode_index(5, origin, DELETE, 0))
+    rs.put(log_key(origin, 7), encode_entry(7, b"k", b"older")[0])
+    rs.put(log_key(origin, 8), b"damaged")
+    rig.kill()
+    rig.boot = b"second"
+    store = rig.open()
+    assert contents(store) == {b"k": b"v"}
+    assert_sound(store)
+
+
+def _hide_copy(rig: Rig) -> None:
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    meta.identity = engine.identity()
+    store_meta(engine, meta)
+    engine.close()
