@@ -1,0 +1,62 @@
+"""Version vectors and their bytes."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_VECTOR_ORIGINS
+from level_replicator.core.versions import Vector, covers, decode_vector, encode_vector, origin_name
+
+U64 = st.integers(1, (1 << 64) - 1)
+VECTORS = st.dictionaries(U64, U64, max_size=5)
+SMALL = st.dictionaries(st.integers(1, 3), st.integers(1, 3))
+
+
+def pair(origin: int, stamp: int) -> bytes:
+    return struct.pack(">QQ", origin, stamp)
+
+
+@given(VECTORS)
+def test_round_trip(vector: Vector) -> None:
+    assert decode_vector(encode_vector(vector)) == vector
+
+
+@given(st.binary(max_size=64))
+def test_arbitrary_bytes(data: bytes) -> None:
+    try:
+        vector = decode_vector(data)
+    except RemoteProtocolError:
+        return
+    assert encode_vector(vector) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"x", id="half a pair"),
+        pytest.param(pair(0, 1), id="origin 0"),
+        pytest.param(pair(1, 0), id="stamp 0"),
+        pytest.param(pair(1, 2) + pair(1, 3), id="an origin twice"),
+        pytest.param(bytes(16 * (MAX_VECTOR_ORIGINS + 1)), id="too many"),
+    ],
+)
+def test_bytes_that_are_no_vector(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_vector(data)
+
+
+@given(SMALL, SMALL, SMALL)
+def test_covers_is_a_partial_order(a: Vector, b: Vector, c: Vector) -> None:
+    assert covers(a, a)
+    assert covers(a, {})
+    if covers(a, b) and covers(b, a):
+        assert a == b
+    if covers(a, b) and covers(b, c):
+        assert covers(a, c)
+
+
+def test_an_origins_name_has_16_digits() -> None:
+    assert origin_name(0xAB) == "00000000000000ab"
