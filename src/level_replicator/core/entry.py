@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MAX_CONTEXT_ORIGINS, MAX_VALUE_BYTES
+from level_replicator.core.limits import MAX_CONTEXT_ORIGINS, MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 Context = dict[int, int]
 Bytes = bytes | bytearray | memoryview
@@ -68,6 +68,8 @@ def decode_entry(record: bytes) -> Entry:
     """Takes an entry apart and checks it. Raises RemoteProtocolError when it is not whole and sound."""
     try:
         stamp, flags, checksum, key_length = ENTRY_HEAD.unpack_from(record)
+        if key_length > MAX_KEY_BYTES:
+            raise RemoteProtocolError(f"an entry's key of {key_length} bytes is above the limit")
         start = ENTRY_HEAD.size + key_length
         if start > len(record):
             raise RemoteProtocolError("an entry ends within its key")

@@ -1,6 +1,6 @@
 """Sets of stamps, as half-open intervals (low, high] that are disjoint, sorted and not adjacent."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 Interval = tuple[int, int]
@@ -30,6 +30,11 @@ class Intervals:
 
     def __repr__(self) -> str:
         return f"Intervals({self._spans})"
+
+    def overlaps(self, low: int, high: int) -> bool:
+        """Whether a stamp of (low, high] is in the set."""
+        after = bisect_right(self._spans, low, key=lambda span: span[1])
+        return after < len(self._spans) and max(low, self._spans[after][0]) < high
 
     def add(self, low: int, high: int) -> None:
         """Adds (low, high]; an empty interval adds nothing."""

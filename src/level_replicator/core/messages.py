@@ -131,6 +131,6 @@ def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
     """The message in the body of a frame. Raises RemoteProtocolError."""
     try:
         message: AnyMessage = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
         raise RemoteProtocolError(f"not a message: {error}", ByeCode.PROTOCOL) from error
     return message

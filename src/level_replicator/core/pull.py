@@ -12,7 +12,7 @@ from level_replicator.core.effects import Apply, Take
 from level_replicator.core.entry import Entry, decode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.limits import MAX_FRAME_ENTRIES
+from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_ROUND_INTERVALS
 from level_replicator.core.messages import ByeCode, Entries
 from level_replicator.core.versions import Vector
 
@@ -55,6 +55,8 @@ class Pull:
         origin, low, high = message.origin, message.low, message.high
         if not 0 < origin < 1 << 64 or not 0 <= low < high < 1 << 64:
             raise RemoteProtocolError(f"entries of origin {origin} in ({low}, {high}]")
+        if not message.records:
+            raise RemoteProtocolError("a frame of entries without one")
         refuse_future(high, latest)
         self._claim(origin, low, high)
         entries = decode_entries(message.records, low, high)
@@ -75,9 +77,11 @@ class Pull:
     def _claim(self, origin: int, low: int, high: int) -> None:
         """Within a round nothing is sent twice."""
         seen = self._seen.setdefault(origin, Intervals())
-        if any(a < high and low < b for a, b in seen):
+        if seen.overlaps(low, high):
             raise RemoteProtocolError("entries of an interval that was sent in this round already")
         seen.add(low, high)
+        if len(seen) > MAX_ROUND_INTERVALS:
+            raise RemoteProtocolError("a round full of gaps")
 
 
 def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:

@@ -8,8 +8,9 @@ reader gets elsewhere meanwhile (its Have) is left out.
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from level_replicator.core.errors import LocalProtocolError
+from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
+from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.messages import Entries, Level, Round
 from level_replicator.core.versions import Vector, encode_vector
 
@@ -39,6 +40,8 @@ class Push:
         for origin, stamp in vector.items():
             if stamp > known.get(origin, 0):
                 known[origin] = stamp
+        if len(known) > MAX_VECTOR_ORIGINS:
+            raise RemoteProtocolError(f"the peer named more than {MAX_VECTOR_ORIGINS} origins")
 
     def begin(self, target: Vector, work: dict[int, Intervals]) -> Round:
         """Starts a round over the intervals of `work`; `target` is the vector of its snapshot."""
