@@ -6,9 +6,7 @@ another thread is inside it crashes the process: whoever owns the engine keeps t
 """
 
 import errno
-import fcntl
 import os
-import struct
 from collections.abc import Callable, Iterator
 from os import PathLike
 from types import TracebackType
@@ -17,15 +15,11 @@ from typing import Any, Protocol, Self
 import plyvel
 
 from level_replicator.core.errors import ClosedError, LockedError, StorageError
+from level_replicator.storage.directory import Directory
 from level_replicator.storage.engine import Batch, Bytes
 
 ENGINE_ERRORS = (plyvel.Error, StorageError, OSError)
 """What any engine raises when the disk or the LevelDB on it fails."""
-
-IDENTITY_FILE = "REPLICA-ID"
-"""An empty file beside LevelDB's own, which LevelDB leaves alone."""
-
-_IDENTITY = struct.Struct(">QQq")
 
 
 class _Put(Protocol):
@@ -105,8 +99,6 @@ class PlyvelEngine(_Readable):
     put: _Put
     delete: _Delete
     batch: _NewBatch
-    _hold_fd: int | None = None
-    _hold_pid = 0
 
     def __init__(self, db: plyvel.DB) -> None:
         super().__init__(db)
@@ -115,12 +107,11 @@ class PlyvelEngine(_Readable):
         self.put = db.put
         self.delete = db.delete
         self.batch = db.write_batch
-        # A program may change its working directory later
-        self._directory = os.path.abspath(os.fsdecode(db.name))
+        self._directory = Directory(os.fsdecode(db.name))
 
     @property
     def name(self) -> str:
-        return self._directory
+        return self._directory.path
 
     @property
     def closed(self) -> bool:
@@ -130,56 +121,20 @@ class PlyvelEngine(_Readable):
         return PlyvelSnapshot(self.db.snapshot())
 
     def identity(self) -> bytes:
-        """Stable over close, open, kill and rename of the directory; another one after a copy or restore.
-
-        Made of the inodes of the directory and of a file of ours in it, and of the file's ctime: a directory
-        that is deleted and restored in its place often gets the very same inodes, but no program can set a
-        ctime. Opening, locking and reading leave it alone; chmod, chown and hard links of the file do not, and
-        give a new identity. The device number is left out: it differs from one start of the machine to the
-        next. Raises ClosedError, StorageError.
-        """
-        descriptor = self._open_identity_file()
-        try:
-            file, directory = os.fstat(descriptor), os.stat(self._directory)
-        except OSError as error:
-            raise self._unusable(error) from error
-        finally:
-            os.close(descriptor)
-        return _IDENTITY.pack(directory.st_ino, file.st_ino, file.st_ctime_ns)
+        """See `Directory.identity`. Raises ClosedError, StorageError."""
+        self._require_open()
+        return self._directory.identity()
 
     def hold(self) -> None:
-        """Claims the directory for one replica until `release` or `close`. Again by the holder: no effect.
+        """Claims the directory for one replica until `release` or `close`; see `Directory.hold`.
 
-        LevelDB keeps other processes out, but not a second replica on one handle. The end of the process
-        releases it. A forked child inherits the claim: it cannot give it up, but when the parent dies without
-        releasing, the directory stays claimed until the child has ended too. Raises LockedError when somebody
-        else has claimed it, ClosedError, StorageError.
-        """
-        if self._hold_fd is not None:
-            return
-        descriptor = self._open_identity_file()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise self._unusable(error) from error
-            raise LockedError(
-                f"{self.name} is in use by another replica, in this process or another one: close that first"
-            ) from error
-        self._hold_fd, self._hold_pid = descriptor, os.getpid()
+        Raises LockedError when somebody else has claimed it, ClosedError, StorageError."""
+        self._require_open()
+        self._directory.hold()
 
     def release(self) -> None:
         """Gives up what `hold` claimed. Idempotent."""
-        descriptor, self._hold_fd = self._hold_fd, None
-        if descriptor is None:
-            return
-        try:
-            # Closing alone would leave it to a forked child; and a child must not undo its parent's claim
-            if self._hold_pid == os.getpid():
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)
+        self._directory.release()
 
     def close(self) -> None:
         """Idempotent."""
@@ -188,28 +143,9 @@ class PlyvelEngine(_Readable):
         finally:
             self.release()
 
-    def __del__(self) -> None:
-        self.release()
-
-    def _open_identity_file(self) -> int:
+    def _require_open(self) -> None:
         if self.db.closed:
             raise ClosedError(f"{self.name} is closed")
-        path = os.path.join(self._directory, IDENTITY_FILE)
-        try:
-            try:
-                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                _sync_new_file(descriptor, self._directory)
-                return descriptor
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"{os.path.join(self.name, IDENTITY_FILE)}: {error.strerror or error}. The replica needs this"
-            " file: make the directory readable and writable for this process"
-        )
 
 
 def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
@@ -227,7 +163,7 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
         return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
     except plyvel.Error as error:
         text = _text(error)
-        if isinstance(error, plyvel.IOError) and "lock " in text and _LOCKED.intersection(text.split(": ")):
+        if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
             "restore it from a backup, or begin with an empty directory and let a peer fill it"
@@ -255,16 +191,6 @@ def _has_open(path: str) -> bool:
         except OSError:
             continue
     return False
-
-
-def _sync_new_file(descriptor: int, directory: str) -> None:
-    """So that a power loss does not take the file away, and the identity with it."""
-    os.fsync(descriptor)
-    parent = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
 
 
 def _text(error: plyvel.Error) -> str:
