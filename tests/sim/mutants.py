@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from level_replicator.core.effects import Apply, Effect, PeerHas
-from level_replicator.core.intervals import Intervals
+from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.push import Push
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.link import Link
@@ -78,7 +78,7 @@ def _vector_moved_during_scan() -> Patches:
     """Each frame moves the vector up to what it holds, though it came newest first."""
     apply = RemoteApplier._apply
 
-    def eager(self: RemoteApplier, state: State, frame: Apply, source: int) -> tuple[Vector, bool]:
+    def eager(self: RemoteApplier, state: State, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
         if frame.take is None:
             frame = dataclasses.replace(frame, take={frame.origin: frame.high})
         return apply(self, state, frame, source)
@@ -171,7 +171,7 @@ def _echo() -> Patches:
     def back(self: Link, effect: Effect) -> None:
         perform(self, effect)
         if isinstance(effect, Apply) and not self.ended:
-            self.applied_elsewhere(effect)
+            self.applied_elsewhere(effect.origin, [(effect.low, effect.high)])
 
     def deaf(self: Push, vector: Vector) -> None:
         if not self.peer_vector:

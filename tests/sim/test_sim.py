@@ -11,7 +11,7 @@ from tests.sim.mutants import MUTANTS, mutant
 
 SEEDS = 400
 CHUNK = 40
-ONCE_FAILED = [3, 5, 111, 180, 215, 562]
+ONCE_FAILED = [3, 5, 111, 180, 191, 215, 562, 2192, 2372, 10806, 11041]
 MOST_SEEDS_FOR_A_MUTANT = 400
 
 

@@ -17,7 +17,7 @@ MAX_VECTOR_ORIGINS = 1_000_000
 MAX_RESUME_INTERVALS = 10_000
 """Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS
-"""Intervals of one origin, with gaps between them, in one round. A reader remembers each until the round is complete."""
+"""Intervals of one origin, with gaps between them, in one round: its reader remembers each until it is complete."""
 MAX_BYE_CHARACTERS = 500
 
 # -- how a frame of entries is cut by the sender

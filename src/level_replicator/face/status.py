@@ -34,13 +34,13 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
         parts.append(visit)
     link = node.hub.by_origin.get(peer.origin)
     current = link.peer if link is not None and link.peer in parts else peer
-    vector = dict(link.session.push.peer_vector) if link is not None else current.vector
+    vector = dict(link.session.push.peer_vector) if link is not None and link.feed is not None else current.vector
     return {
         "address": peer.address,
         "origin": origin_name(peer.origin) if peer.origin else None,
         "state": current.state.value,
         "last_error": current.last_error,
-        "behind": node.store.count_behind(vector, BEHIND_COUNT_CAP),
+        "behind": None if vector is None else node.store.count_behind(vector, BEHIND_COUNT_CAP),
         "connections": sum(part.connections for part in parts),
         "bytes_in": sum(part.bytes_in for part in parts),
         "bytes_out": sum(part.bytes_out for part in parts),

@@ -41,15 +41,17 @@ class Dialler:
         loop = asyncio.get_running_loop()
         while True:
             await self._while_connected_otherwise()
-            began = loop.time()
             try:
-                await self._dial()
-            except (TimeoutError, OSError) as error:
+                wire = await self._dial()
+            except (OSError, ValueError) as error:
                 self._peer.state = PeerState.WAITING
                 self._peer.last_error = f"cannot connect: {str(error) or type(error).__name__}"
                 _log.debug("%s: %s", self._peer.address, self._peer.last_error)
-            if loop.time() - began > BACKOFF_RESET_AFTER_S:
-                self._backoff.reset()
+            else:
+                began = loop.time()
+                await wire.closed
+                if loop.time() - began > BACKOFF_RESET_AFTER_S:
+                    self._backoff.reset()
             await asyncio.sleep(self._backoff.next_s())
 
     async def _while_connected_otherwise(self) -> None:
@@ -58,8 +60,7 @@ class Dialler:
             assert isinstance(link.transport, Wire)
             await asyncio.wait([link.transport.closed])
 
-    async def _dial(self) -> None:
-        """Returns when the connection has ended."""
+    async def _dial(self) -> Wire:
         self._peer.state = PeerState.CONNECTING
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -71,8 +72,7 @@ class Dialler:
                     raise OSError(
                         f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`"
                     )
-            wire = await self._first_that_answers(ips)
-        await wire.closed
+            return await self._first_that_answers(ips)
 
     def _attach(self, wire: Wire, _address: str) -> "Link":
         return self._hub.connect(wire, self._peer.address, self._peer)

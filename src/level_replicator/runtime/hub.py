@@ -187,6 +187,7 @@ class Hub:
         was_open = self.by_origin.get(link.peer.origin) is link
         if was_open:
             del self.by_origin[link.peer.origin]
+            link.peer.vector = dict(link.session.push.peer_vector) or link.peer.vector
         link.peer.state = PeerState.GONE if not link.session.dialled and state is PeerState.WAITING else state
         if code is not ByeCode.DUPLICATE:
             link.peer.last_error = text
@@ -213,7 +214,7 @@ class Hub:
         if news:
             for other in self.by_origin.values():
                 if other is not link:
-                    other.applied_elsewhere(frame)
+                    other.applied_elsewhere(frame.origin, news)
                     self.has_output(other)
         if frame.take is not None:
             self._moved(link, moved)

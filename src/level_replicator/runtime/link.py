@@ -19,6 +19,7 @@ from level_replicator.core.effects import (
     Told,
 )
 from level_replicator.core.errors import RemoteProtocolError, StorageError
+from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
     FORWARD_DELAY_MS,
     FRAME_TARGET_BYTES,
@@ -147,10 +148,10 @@ class Link:
 
     # -- to the peer
 
-    def applied_elsewhere(self, frame: Apply) -> None:
+    def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
         """Another peer's changes are in the log: forwarded in a while, unless the peer says that it has them."""
         if self.feed is not None:
-            self.feed.applied(frame.origin, frame.low, frame.high)
+            self.feed.applied(origin, news)
             self._forward_soon()
 
     def vector_moved(self, moved: Vector) -> None:

@@ -1,6 +1,6 @@
 """What is remembered of each peer over its connections, for `status` and for events."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from level_replicator.core.versions import Vector
@@ -38,7 +38,8 @@ class Peer:
     bytes_out: int = 0
     entries_in: int = 0
     entries_out: int = 0
-    vector: Vector = field(default_factory=dict)
+    vector: Vector | None = None
+    """What it covered when its last connection ended; None: never told."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.entry import DELETE, INDEX_HEAD, encode_index
-from level_replicator.core.intervals import Intervals
+from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import APPLIED, INDEX, log_key, resume_key, vector_key
 from level_replicator.core.merge import union_context, wins
 from level_replicator.core.versions import Vector
@@ -19,10 +19,11 @@ class RemoteApplier:
         self._state = state
         self._sync = sync
 
-    def apply(self, frame: Apply, source: int) -> tuple[Vector, bool]:
+    def apply(self, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
         """Merges a frame; takes the round's vector in the same batch if the frame is its last.
 
-        Gives the lines of the vector that moved, and whether the log has anything new. Raises StorageError."""
+        Gives the lines of the vector that moved, and the intervals of `frame.origin` in which the log got
+        something new, and only new things: these are for the other peers. Raises StorageError."""
         state = self._state
         state.waiting = True
         with state.lock:
@@ -52,14 +53,15 @@ class RemoteApplier:
             self._taken(state, moved, source)
             return moved
 
-    def _apply(self, state: State, frame: Apply, source: int) -> tuple[Vector, bool]:
+    def _apply(self, state: State, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
         origin = frame.origin
         get = state.rs.get
         rs_batch, db_batch = state.rs.batch(sync=self._sync), state.db.batch(sync=self._sync)
         put, drop = rs_batch.put, rs_batch.delete
         db_put = db_batch.put
         keys, entries = state.keys, state.entries
-        news = False
+        news: list[Interval] = []
+        run: Interval | None = None  # of entries, in a row, that are new
         for stamp, flags, checksum, key, value, context, record in frame.entries:
             index_key = INDEX + key
             old = get(index_key)
@@ -74,11 +76,14 @@ class RemoteApplier:
                         union = union_context(old_origin, old_context, stamp, origin, context)
                         if union != old_context:
                             put(index_key, encode_index(old_stamp, old_origin, old_flags, old_checksum, union))
+                    if run is not None:
+                        news.append(run)
+                        run = None
                     continue
                 live = not old_flags & DELETE
                 context = union_context(origin, context, old_stamp, old_origin, old_context)
                 drop(log_key(old_origin, old_stamp))
-            news = True
+            run = (stamp - 1, stamp) if run is None else (min(run[0], stamp - 1), max(run[1], stamp))
             put(log_key(origin, stamp), record)
             put(index_key, encode_index(stamp, origin, flags, checksum, context))
             if value is None:
@@ -87,6 +92,8 @@ class RemoteApplier:
             else:
                 db_put(key, value)
                 keys += not live
+        if run is not None:
+            news.append(run)
         put(APPLIED, encode_applied(origin, frame.low, frame.high))
         moved: Vector = {}
         resumed: Intervals | None = None

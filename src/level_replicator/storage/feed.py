@@ -5,7 +5,7 @@ However far a peer falls behind, what is kept for it in memory is a few interval
 
 from collections.abc import Iterable
 
-from level_replicator.core.intervals import Intervals
+from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_range
 from level_replicator.core.push import Read
 from level_replicator.core.versions import Vector
@@ -37,12 +37,14 @@ class Feed:
         """Whether some of it is of this node, or the first round: not to be got from anybody else."""
         return not self._began or state.vector.get(state.origin, 0) > self._own_sent
 
-    def applied(self, origin: int, low: int, high: int) -> None:
+    def applied(self, origin: int, news: Iterable[Interval]) -> None:
         """The log got these from somebody else."""
         # what the peer wrote itself it has; if it forgot, the vector tells it
         if origin == self.source:
             return
-        self._pending.setdefault(origin, Intervals()).add(low, high)
+        pending = self._pending.setdefault(origin, Intervals())
+        for low, high in news:
+            pending.add(low, high)
 
     def moved(self, origins: Iterable[int]) -> None:
         self._moved.update(origins)
