@@ -31,7 +31,7 @@ class PeerStatus(msgspec.Struct):
     origin: str | None
     state: str
     last_error: str | None
-    behind: int
+    behind: int | None
     bytes_in: int
     entries_in: int
 

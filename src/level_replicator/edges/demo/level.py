@@ -11,7 +11,7 @@ def behind(master: Master, others: Sequence[Master]) -> int:
     if master.status is None:
         return 0
     known = [
-        peer.behind
+        peer.behind or 0
         for other in others
         if other is not master and other.status is not None
         for peer in other.status.peers
