@@ -31,6 +31,10 @@ class Intervals:
     def __repr__(self) -> str:
         return f"Intervals({self._spans})"
 
+    def hull(self) -> Interval:
+        """The smallest interval that holds the whole set, which must not be empty."""
+        return self._spans[0][0], self._spans[-1][1]
+
     def overlaps(self, low: int, high: int) -> bool:
         """Whether a stamp of (low, high] is in the set."""
         after = bisect_right(self._spans, low, key=lambda span: span[1])

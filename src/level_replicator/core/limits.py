@@ -18,6 +18,8 @@ MAX_RESUME_INTERVALS = 10_000
 """Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS
 """Intervals of one origin, with gaps between them, in one round: its reader remembers each until it is complete."""
+MAX_FEED_INTERVALS = 1_000
+"""Intervals of one origin kept for a peer that does not read; above it the gaps between them are sent as well."""
 MAX_BYE_CHARACTERS = 500
 
 # -- how a frame of entries is cut by the sender

@@ -94,6 +94,7 @@ class Session:
         self._heard_ms = now_ms
         self._sent_ms = now_ms
         self._wanted = False
+        self._asked: set[int] = set()
         self._frames = FrameReader()
         self._output: list[bytes] = []
         if dialled:
@@ -140,6 +141,7 @@ class Session:
         self.send(Have(encode_vector(vector)))
 
     def ask(self, token: int) -> None:
+        self._asked.add(token)
         self.send(Ask(token))
 
     def tell(self, token: int, vector: Vector) -> None:
@@ -242,8 +244,13 @@ class Session:
     def _on_ask(self, message: Ask, _latest: int) -> Effect:
         return Asked(message.token)
 
-    def _on_tell(self, message: Tell, _latest: int) -> Effect:
-        return Told(message.token, decode_vector(message.vector))
+    def _on_tell(self, message: Tell, latest: int) -> Effect:
+        if message.token not in self._asked:
+            raise RemoteProtocolError("an answer to what was not asked")
+        vector = decode_vector(message.vector)
+        refuse_future(max(vector.values(), default=0), latest)
+        self._asked.remove(message.token)
+        return Told(message.token, vector)
 
     def _on_ping(self, _message: Ping, _latest: int) -> Effect | None:
         return None

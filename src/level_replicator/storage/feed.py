@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_range
+from level_replicator.core.limits import MAX_FEED_INTERVALS
 from level_replicator.core.push import Read
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Snapshot
@@ -45,6 +46,8 @@ class Feed:
         pending = self._pending.setdefault(origin, Intervals())
         for low, high in news:
             pending.add(low, high)
+        if len(pending) > MAX_FEED_INTERVALS:
+            self._pending[origin] = Intervals([pending.hull()])
 
     def moved(self, origins: Iterable[int]) -> None:
         self._moved.update(origins)
