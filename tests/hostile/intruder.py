@@ -1,0 +1,84 @@
+"""A peer that says what a test wants, over a real socket."""
+
+import socket
+from collections.abc import Iterator
+
+from level_replicator.core.framing import FrameReader
+from level_replicator.core.limits import MAX_FRAME_BYTES
+from level_replicator.core.messages import (
+    MAGIC,
+    VERSION,
+    AnyMessage,
+    Bye,
+    Hello,
+    Message,
+    Want,
+    Welcome,
+    decode,
+    encode,
+)
+
+ORIGIN = 0xBAD
+
+
+class Intruder:
+    """Connected when made; `timeout_s` only ends a test that would hang."""
+
+    def __init__(self, address: tuple[str, int], *, timeout_s: float = 30.0, receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect(address)
+        self._frames = FrameReader()
+        self._frames.limit = MAX_FRAME_BYTES
+        self._messages = self._read()
+
+    def __enter__(self) -> "Intruder":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Sends what it can: the other side may hang up before it has read all."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def say(self, *messages: Message) -> None:
+        self.send(b"".join(map(encode, messages)))
+
+    def hear(self, kind: type[AnyMessage] | type[Message]) -> AnyMessage | None:
+        """The next message of that kind; None when the connection ends first."""
+        return next((message for message in self._messages if isinstance(message, kind)), None)
+
+    def farewell(self) -> Bye | None:
+        """The Bye with which the node ends the connection. None if it ends without."""
+        bye = self.hear(Bye)
+        assert bye is None or isinstance(bye, Bye)
+        assert next(self._messages, None) is None, "something came after the Bye"
+        return bye
+
+    def enter(self, origin: int = ORIGIN) -> None:
+        """A handshake without fault, up to the node's Want."""
+        self.say(Hello(MAGIC, VERSION, origin, b"intruder"))
+        assert self.hear(Welcome) is not None
+        self.say(Welcome())
+        assert self.hear(Want) is not None
+
+    def _read(self) -> Iterator[AnyMessage]:
+        while True:
+            try:
+                data = self.socket.recv(1 << 16)
+            except ConnectionResetError:
+                return
+            if not data:
+                return
+            for body in self._frames.feed(data):
+                yield decode(body)

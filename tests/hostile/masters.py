@@ -1,0 +1,126 @@
+"""A real node on real LevelDBs, an honest peer that stays connected to it, and what to ask of both."""
+
+import asyncio
+import resource
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from level_replicator.runtime.node import Node
+from level_replicator.runtime.peers import PeerEvent
+from level_replicator.runtime.wire import Wire
+from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.store import Store
+
+TIMEOUT_S = 30.0
+"""Only ends a test that would hang."""
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Master:
+    """One node on loopback."""
+
+    def __init__(self, folder: Path, servers: list[tuple[str, int]]) -> None:
+        folder.mkdir()
+        self.events: list[PeerEvent] = []
+        self._db, self._rs = open_engine(str(folder / "db")), open_engine(str(folder / "rs"))
+        self.store = Store(self._db, self._rs, now_ms=_wall_ms, random_bytes=secrets.token_bytes, boot=b"boot")
+        self.node = Node(
+            self.store,
+            host="127.0.0.1",
+            port=0,
+            servers={f"{host}:{port}": (host, port) for host, port in servers},
+            insecure=False,
+            max_drift_ms=60_000,
+            heartbeat_ms=5_000,
+            wall_ms=_wall_ms,
+            instance=secrets.token_bytes(16),
+            random=Random(1),
+            on_event=self.events.append,
+        )
+        self.node.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        assert self.node.address is not None
+        return self.node.address
+
+    def put(self, key: bytes, value: bytes = b"") -> None:
+        self.store.writer.put(key, value, False)
+        self.node.local_change()
+
+    def dump(self) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        """All of db and rs."""
+        return dict(self._db.scan()), dict(self._rs.scan())
+
+    def wait_for(self, key: bytes) -> None:
+        """Until a peer has brought this key."""
+
+        async def arrives() -> None:
+            async with asyncio.timeout(TIMEOUT_S):
+                while self._db.get(key) is None:
+                    await self.node._next_progress()
+
+        self.node.call(arrives()).result()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Until this holds on the node's own thread, asked at each turn of its loop."""
+
+        async def holds() -> None:
+            async with asyncio.timeout(TIMEOUT_S):
+                while not condition():  # noqa: ASYNC110 - there is no event for what is asked here
+                    await asyncio.sleep(0.001)
+
+        self.node.call(holds()).result()
+
+    def write_buffers(self) -> list[int]:
+        """Bytes that wait in the transports of all links; a fed link that is full comes first."""
+
+        async def sizes() -> list[int]:
+            wires = [link.transport for link in self.node.hub.links]
+            return sorted(
+                (w._socket.get_write_buffer_size() for w in wires if isinstance(w, Wire) and w._socket), reverse=True
+            )
+
+        return self.node.call(sizes()).result()
+
+    def close(self) -> None:
+        self.node.stop()
+        self.store.close()
+
+
+class Masters:
+    """`victim` is what gets attacked; `honest` has dialled it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.victim = Master(folder / "victim", [])
+        self.honest = Master(folder / "honest", [self.victim.address])
+        self._serial = 0
+        self.check_served()
+        self.check_served()
+
+    def check_served(self) -> None:
+        """What either of the two writes comes to the other."""
+        self._serial += 1
+        one, other = b"victim %d" % self._serial, b"honest %d" % self._serial
+        self.victim.put(one)
+        self.honest.put(other)
+        self.honest.wait_for(one)
+        self.victim.wait_for(other)
+
+    def honest_is_connected(self) -> bool:
+        return self.honest.store.origin in self.victim.node.hub.by_origin
+
+    def close(self) -> None:
+        self.honest.close()
+        self.victim.close()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,81 @@
+"""What a peer may do to use up memory or connections: each is bounded, and the honest peer is served meanwhile."""
+
+from contextlib import ExitStack
+from random import Random
+
+import pytest
+
+from level_replicator.core.limits import (
+    FRAME_TARGET_BYTES,
+    MAX_PENDING_HANDSHAKES,
+    MAX_VECTOR_ORIGINS,
+    SEND_BUFFER_BYTES,
+)
+from level_replicator.core.messages import Ask, ByeCode, Have, Tell, Want
+from level_replicator.core.versions import encode_vector
+from tests.hostile.intruder import ORIGIN, Intruder
+from tests.hostile.masters import Masters, peak_memory_bytes
+
+
+@pytest.mark.usefixtures("nothing_applied")
+def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
+    before = peak_memory_bytes()
+    with Intruder(masters.victim.address) as intruder:
+        intruder.enter()
+        intruder.say(Have(encode_vector(dict.fromkeys(range(1, MAX_VECTOR_ORIGINS + 1), 1))), Ask(5))
+        assert isinstance(intruder.hear(Tell), Tell)
+        for round_ in range(1, 20):
+            low = round_ * MAX_VECTOR_ORIGINS // 10
+            intruder.say(Have(encode_vector(dict.fromkeys(range(low, low + MAX_VECTOR_ORIGINS // 10 + 1), 1))))
+        bye = intruder.farewell()
+        assert bye is None or bye.code == ByeCode.PROTOCOL
+    assert peak_memory_bytes() - before < 600_000_000
+
+
+@pytest.mark.usefixtures("nothing_applied")
+def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_HANDSHAKES)]
+        hub = masters.victim.node.hub
+        masters.victim.wait_until(lambda: hub.pending_handshakes == MAX_PENDING_HANDSHAKES)
+        one_more = stack.enter_context(Intruder(masters.victim.address))
+        assert one_more.farewell() is None
+        assert len(hub.links) == len(silent) + 1
+    masters.victim.wait_until(lambda: hub.pending_handshakes == 0)
+    with Intruder(masters.victim.address) as next_one:
+        next_one.enter()
+
+
+def test_a_peer_that_never_reads_is_sent_no_more_than_a_buffer(masters: Masters) -> None:
+    victim = masters.victim
+    noise = Random(1)
+    for number in range(300):
+        victim.put(b"large %d" % number, noise.randbytes(64 * 1024))
+    most = SEND_BUFFER_BYTES + 2 * FRAME_TARGET_BYTES
+    with Intruder(victim.address, receive_buffer=4_096) as intruder:
+        intruder.enter()
+        intruder.say(Want(b"", []))
+        hub = victim.node.hub
+        victim.wait_until(lambda: hub.by_origin[ORIGIN].transport.full)
+        assert SEND_BUFFER_BYTES <= victim.write_buffers()[0] <= most
+        for number in range(20):
+            victim.put(b"more %d" % number, noise.randbytes(64 * 1024))
+        masters.check_served()
+        assert victim.write_buffers()[0] <= most
+        intruder.say(*(Ask(number) for number in range(17)))
+        victim.wait_until(lambda: ORIGIN not in hub.by_origin)
+    masters.check_served()
+
+
+def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters) -> None:
+    """Also when too little is waiting for the link to count as full."""
+    victim = masters.victim
+    with Intruder(victim.address, receive_buffer=4_096) as intruder:
+        intruder.enter()
+        intruder.say(Want(b"", []))
+        hub = victim.node.hub
+        victim.wait_until(lambda: hub.by_origin[ORIGIN].transport.full)
+        wire = hub.by_origin[ORIGIN].transport
+        intruder.send(b"\xff\xff\xff\xff")
+        victim.wait_until(lambda: wire.closed.done())  # type: ignore[attr-defined]
+    assert ORIGIN not in hub.by_origin
