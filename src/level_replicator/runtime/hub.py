@@ -211,6 +211,8 @@ class Hub:
             self._renew()
             return
         moved, news = self.store.apply(frame, link.session.peer.origin)
+        if link.feed is not None:
+            link.feed.came_from_peer(frame)
         if news:
             for other in self.by_origin.values():
                 if other is not link:

@@ -9,6 +9,9 @@ from level_replicator.core.limits import SEND_BUFFER_BYTES
 if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
 
+CLOSE_LINGER_S = 2.0
+"""How long a farewell may take to leave. A peer that does not read would otherwise keep its socket for ever."""
+
 
 def host_port(address: Any) -> str:
     """host:port of a socket's address; IPv6 in brackets."""
@@ -65,3 +68,5 @@ class Wire(asyncio.Protocol):
         if self.full:
             # a peer that does not read would never let the buffer run empty
             self._socket.abort()
+        else:
+            asyncio.get_running_loop().call_later(CLOSE_LINGER_S, self._socket.abort)

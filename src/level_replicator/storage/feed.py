@@ -5,6 +5,7 @@ However far a peer falls behind, what is kept for it in memory is a few interval
 
 from collections.abc import Iterable
 
+from level_replicator.core.effects import Apply
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_range
 from level_replicator.core.limits import MAX_FEED_INTERVALS
@@ -24,6 +25,7 @@ class Feed:
         self._own_sent = 0
         self._pending: dict[int, Intervals] = {}
         self._moved: set[int] = set()
+        self._theirs: dict[int, Intervals] = {}
 
     def has_work(self, state: State) -> bool:
         """Whether a round would have anything to say. Cheap: it is asked after every write."""
@@ -49,6 +51,18 @@ class Feed:
         if len(pending) > MAX_FEED_INTERVALS:
             self._pending[origin] = Intervals([pending.hull()])
 
+    def came_from_peer(self, frame: Apply) -> None:
+        """The peer sent these itself: they do not go back, also where its vector does not cover them yet.
+
+        Entry by entry, since between two of them we may have others; and only until the first round begins, since
+        later ones read what came from elsewhere."""
+        if self._began:
+            return
+        theirs = self._theirs.setdefault(frame.origin, Intervals())
+        for entry in frame.entries:
+            if entry.stamp > frame.resumable and len(theirs) < MAX_FEED_INTERVALS:
+                theirs.add(entry.stamp - 1, entry.stamp)
+
     def moved(self, origins: Iterable[int]) -> None:
         self._moved.update(origins)
 
@@ -66,7 +80,10 @@ class Feed:
                 # what the peer knows of an earlier snapshot holds only if ours is not older than that
                 if origin in work and high <= vector.get(origin, 0):
                     work[origin].remove(low, high)
-            self._have = []
+            for origin, stamps in self._theirs.items():
+                for low, high in stamps if origin in work else ():
+                    work[origin].remove(low, high)
+            self._have, self._theirs = [], {}
             target = dict(vector)
         else:
             work = self._pending
