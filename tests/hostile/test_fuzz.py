@@ -132,7 +132,8 @@ def test_frames_of_a_valid_conversation_left_out_and_repeated(frames: list[bytes
 @pytest.mark.parametrize("dialled", [False, True])
 @pytest.mark.parametrize("piece", [1, 7, 10_000])
 def test_the_valid_conversation_is_valid(dialled: bool, piece: int) -> None:
-    session, stream, seen = new_session(dialled=dialled), b"".join(CONVERSATION), []
+    session, stream = new_session(dialled=dialled), b"".join(CONVERSATION)
+    seen: list[Effect] = []
     for at in range(0, len(stream), piece):
         seen += effects(session, stream[at : at + piece])
     assert any(isinstance(effect, PeerWants) for effect in seen)

@@ -1,5 +1,6 @@
 """What a peer may do to use up memory or connections: each is bounded, and the honest peer is served meanwhile."""
 
+import asyncio
 from contextlib import ExitStack
 from random import Random
 
@@ -9,12 +10,13 @@ from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
     MAX_PENDING_HANDSHAKES,
     MAX_VECTOR_ORIGINS,
+    MAX_WAITING_ASKS,
     SEND_BUFFER_BYTES,
 )
 from level_replicator.core.messages import Ask, ByeCode, Have, Tell, Want
 from level_replicator.core.versions import encode_vector
 from tests.hostile.intruder import ORIGIN, Intruder
-from tests.hostile.masters import Masters, peak_memory_bytes
+from tests.hostile.masters import TIMEOUT_S, Masters, peak_memory_bytes
 
 
 @pytest.mark.usefixtures("nothing_applied")
@@ -79,3 +81,12 @@ def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters
         intruder.send(b"\xff\xff\xff\xff")
         victim.wait_until(lambda: wire.closed.done())  # type: ignore[attr-defined]
     assert ORIGIN not in hub.by_origin
+
+
+def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> None:
+    node = masters.honest.node
+
+    async def wait_all() -> list[bool]:
+        return await asyncio.gather(*(node.synced(TIMEOUT_S) for _ in range(20 * MAX_WAITING_ASKS)))
+
+    assert all(node.call(wait_all()).result())

@@ -144,6 +144,11 @@ class Session:
         self._asked.add(token)
         self.send(Ask(token))
 
+    @property
+    def unanswered(self) -> int:
+        """Asks of ours that the peer has not answered. It hangs up when they are more than MAX_WAITING_ASKS."""
+        return len(self._asked)
+
     def tell(self, token: int, vector: Vector) -> None:
         self.send(Tell(token, encode_vector(vector)))
 

@@ -5,13 +5,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from random import Random
 from typing import Any, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
-from level_replicator.core.limits import MAX_PENDING_HANDSHAKES
+from level_replicator.core.limits import MAX_PENDING_HANDSHAKES, MAX_WAITING_ASKS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.versions import Vector, covers
 from level_replicator.runtime.dialler import Dialler
@@ -213,10 +213,9 @@ class Node:
     async def _wait_synced(self) -> None:
         while self._dial and not self._open_links():
             await self._next_progress()
-        answers = [self._ask(link) for link in self._open_links()]
+        answers = await asyncio.gather(*(self._ask(link) for link in self._open_links()))
         target: Vector = {}
-        for answer in answers:
-            vector = await answer
+        for vector in answers:
             for origin, stamp in (vector or {}).items():
                 target[origin] = max(stamp, target.get(origin, 0))
         while not covers(self.store.vector, target):
@@ -225,18 +224,24 @@ class Node:
     def _open_links(self) -> list[Link]:
         return [link for link in self.hub.by_origin.values() if link.feed is not None]
 
-    def _ask(self, link: Link) -> Awaitable[Vector | None]:
+    async def _ask(self, link: Link) -> Vector | None:
+        """The peer's vector; None when the link ends before it is told."""
+        while not link.ended and link.session.unanswered >= MAX_WAITING_ASKS:
+            await self._next_progress()
+        if link.ended:
+            return None
         self._token += 1
         answer: asyncio.Future[Vector | None] = self._loop.create_future()
         self._asked[self._token] = (link, answer)
         link.session.ask(self._token)
         self.hub.has_output(link)
-        return answer
+        return await answer
 
     def _told(self, token: int, vector: Vector) -> None:
         _, answer = self._asked.pop(token, (None, None))
         if answer is not None and not answer.done():
             answer.set_result(vector)
+        self._moved()
 
     def _link_ended(self, link: Link, _code: ByeCode | None) -> None:
         for token, (asked, answer) in list(self._asked.items()):
