@@ -178,8 +178,12 @@ class World:
             self.rng.choice(self._running()).kill()
 
     def _fault_stop(self) -> None:
+        """An orderly stop; a power loss after it takes nothing."""
         if self._running():
-            self.rng.choice(self._running()).stop()
+            node = self.rng.choice(self._running())
+            node.stop()
+            if self.rng.random() < 0.3:
+                node.lose_power()
 
     def _fault_kill_in_step(self) -> None:
         if self._running():

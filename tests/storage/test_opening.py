@@ -48,6 +48,22 @@ def test_a_copied_directory_is_a_new_origin_and_loses_nothing() -> None:
     assert copy.open().origin == again
 
 
+def test_an_orderly_stop_needs_no_comparison_after_a_power_loss() -> None:
+    for seed in range(20):
+        rig = Rig(seed)
+        store = rig.open()
+        store.writer.write([(b"%d" % i, b"v") for i in range(5)], False)
+        origin = store.origin
+        store.close()
+        rig.db_disk.power_loss(rig.rng)
+        rig.rs_disk.power_loss(rig.rng)
+        rig.boot = b"second"
+        store = rig.open()
+        assert store.origin == origin
+        assert len(contents(store)) == 5
+        assert_sound(store)
+
+
 def test_power_loss_gives_a_new_origin_that_takes_over_what_is_left() -> None:
     rig = Rig()
     store = rig.open()

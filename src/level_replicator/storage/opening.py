@@ -93,10 +93,13 @@ def _require_empty(state: State) -> None:
 
 
 def close_state(state: State) -> None:
-    """Marks an orderly stop. Nothing may be written after it."""
+    """Marks an orderly stop. Nothing may be written after it.
+
+    The database goes to the disk first: after an orderly stop nobody compares it with the index again."""
     meta = state.meta
     if meta is None or state.failed is not None:
         return
     meta.clean, meta.keys, meta.entries = True, state.keys, state.entries
     meta.durable = encode_vector(state.vector)
+    state.db.batch(sync=True).write()
     store_meta(state.rs, meta)
