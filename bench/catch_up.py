@@ -9,7 +9,7 @@ from typing import Any
 import plyvel
 
 import level_replicator as lrep
-from bench import plain_copy, replicas
+from bench import local_writes, plain_copy, replicas
 from bench.data import pairs
 from bench.figures import Collector, Series
 from bench.options import Options
@@ -17,7 +17,7 @@ from bench.processes import Worker
 from bench.worker import Context, usage
 
 BATCH = 1_000
-COPY, REPLICA = "plain copy", "replica"
+COPY, REPLICA, BARE_PUTS = "plain copy", "replica", "bare plyvel puts, meanwhile"
 
 
 def group_of(count: int) -> str:
@@ -35,6 +35,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                 worker.call(fill, path=source, count=count)
             for run in range(options.runs):
                 progress(f"{group_of(count)}, run {run + 1} of {options.runs}")
+                collector.add(BARE_PUTS, "entries/s", local_writes.bare_puts_per_s(options))
                 for kind, transfer in ((COPY, _copy), (REPLICA, _catch_up)):
                     with (
                         TemporaryDirectory(dir=directory) as target,

@@ -45,6 +45,11 @@ def _measure_once(how: str, collector: Collector, options: Options) -> None:
     add(LIVE_ARRIVED, arrived_s)
 
 
+def bare_puts_per_s(options: Options) -> float:
+    """What bare plyvel does at this moment: the yardstick of other workloads."""
+    return options.puts / _in_one_worker(write_bare, "puts", options)
+
+
 def _in_one_worker(function: Callable[..., list[float]], how: str, options: Options) -> float:
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as worker:
         began, ended = worker.call(function, path=directory, how=how, count=options.puts)

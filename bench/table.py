@@ -18,8 +18,8 @@ def render(machine: dict[str, str], all_series: list[Series], floors: list[Floor
     if floors:
         lines += [
             "",
-            "floors, as shares of bare single puts",
-            f"  {'needed':>6} {'here':>7} {'entries/s':>22}",
+            "floors, as shares of bare single puts in the same run",
+            f"  {'needed':>6} {'here':>7} {'(spread)':>14}",
         ]
         lines += [_floor_row(floor) for floor in floors]
     return "\n".join(lines)
@@ -37,9 +37,11 @@ def _row(series: Series, all_series: list[Series]) -> str:
 
 
 def _floor_row(floor: Floor) -> str:
-    verdict = "reached" if floor.reached >= floor.wanted else "BELOW"
-    rates = f"{floor.reached * floor.bare_puts:,.0f} of {floor.wanted * floor.bare_puts:,.0f}"
-    return f"  {floor.wanted:>6.3f} {floor.reached:>7.3f} {rates:>22}  {verdict:<8} {floor.name}"
+    verdict = "BELOW"
+    if floor.reached >= floor.wanted:
+        verdict = "reached" if floor.least >= floor.wanted else "reached, but not in every run"
+    spread = f"({floor.least:.3f}–{floor.most:.3f})"
+    return f"  {floor.wanted:>6.3f} {floor.reached:>7.3f} {spread:>14}  {floor.name}: {verdict}"
 
 
 def _number(value: float) -> str:
