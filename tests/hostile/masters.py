@@ -64,7 +64,7 @@ class Master:
         async def arrives() -> None:
             async with asyncio.timeout(TIMEOUT_S):
                 while self._db.get(key) is None:
-                    await self.node._next_progress()
+                    await self.node.syncing._next_progress()
 
         self.node.call(arrives()).result()
 

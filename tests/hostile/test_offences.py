@@ -127,7 +127,7 @@ def test_an_answer_of_the_future(masters: Masters) -> None:
         intruder.enter()
         intruder.say(Want(b"", []))
         victim.wait_until(lambda: victim.node.hub.by_origin[ORIGIN].feed is not None)
-        synced = victim.node.call(victim.node.synced(TIMEOUT_S))
+        synced = victim.node.call(victim.node.syncing.wait(TIMEOUT_S))
         asked = intruder.hear(Ask)
         assert isinstance(asked, Ask)
         intruder.say(Tell(asked.token, encode_vector({ORIGIN: FAR})))

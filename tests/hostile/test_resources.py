@@ -87,6 +87,6 @@ def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> No
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.synced(TIMEOUT_S) for _ in range(20 * MAX_WAITING_ASKS)))
+        return await asyncio.gather(*(node.syncing.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_ASKS)))
 
     assert all(node.call(wait_all()).result())

@@ -73,12 +73,13 @@ class Replica(Database):
     def wait_synced(self, timeout: float | None = None) -> bool:
         """Waits until this node covers all that its connected peers had when this was called.
 
-        With servers to dial and nobody connected yet it first waits for a connection. `timeout` in seconds, None:
-        for ever. False when the time ran out. Raises RuntimeError on the replica's own event loop, where it could
-        never end, ClosedError when the replica is or gets closed."""
+        With servers to dial and nobody connected yet it first waits for a connection; a peer that leaves before it
+        has told what it has is not waited for. `timeout` in seconds, None: for ever. False when the time ran out.
+        Raises RuntimeError on the replica's own event loop, where it could never end, ClosedError when the replica
+        is or gets closed."""
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced would wait for its own thread")
-        answer = self._gate.call(self._node.begin_synced, timeout)
+        answer = self._gate.call(self._node.begin_wait, timeout)
         try:
             return answer.result()
         except CancelledError as error:

@@ -11,13 +11,12 @@ from random import Random
 from typing import Any, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
-from level_replicator.core.limits import MAX_PENDING_HANDSHAKES, MAX_WAITING_ASKS
-from level_replicator.core.messages import ByeCode
-from level_replicator.core.versions import Vector, covers
+from level_replicator.core.limits import MAX_PENDING_HANDSHAKES
 from level_replicator.runtime.dialler import Dialler
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer, PeerEvent
+from level_replicator.runtime.syncing import Syncing
 from level_replicator.runtime.wire import Wire
 from level_replicator.storage.store import Store
 
@@ -58,9 +57,7 @@ class Node:
             heartbeat_ms=heartbeat_ms,
             on_event=on_event,
         )
-        self.hub.on_told = self._told
-        self.hub.on_moved = self._moved
-        self.hub.on_link_ended = self._link_ended
+        self.syncing = Syncing(self.hub, bool(servers))
         self._where = (host, port)
         self._dial = servers
         self._insecure = insecure
@@ -72,9 +69,6 @@ class Node:
         self._stopping = asyncio.Event()
         self._kicked = False
         self._run_at: asyncio.TimerHandle | None = None
-        self._asked: dict[int, tuple[Link, asyncio.Future[Vector | None]]] = {}
-        self._token = 0
-        self._progress: list[asyncio.Future[None]] = []
 
     # -- from other threads
 
@@ -108,6 +102,10 @@ class Node:
         except RuntimeError as error:
             work.close()
             raise ClosedError("the replica is closed") from error
+
+    def begin_wait(self, timeout_s: float | None) -> Future[bool]:
+        """The answer of Replica.wait_synced, to come."""
+        return self.call(self.syncing.wait(timeout_s))
 
     def local_change(self) -> None:
         """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
@@ -155,10 +153,7 @@ class Node:
         if wires:
             await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _, answer in self._asked.values():
-            answer.cancel()
-        for waiting in self._progress:
-            waiting.cancel()
+        self.syncing.cancel()
         await asyncio.sleep(0)
 
     async def _ticks(self) -> None:
@@ -194,73 +189,6 @@ class Node:
             # written between the look and the reset
             self._kicked = True
             self.hub.local_change()
-
-    # -- waiting until this node covers what its peers have
-
-    def begin_synced(self, timeout_s: float | None) -> Future[bool]:
-        """From another thread: the answer of `synced`, to come."""
-        return self.call(self.synced(timeout_s))
-
-    async def synced(self, timeout_s: float | None) -> bool:
-        """See Replica.wait_synced."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._wait_synced()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _wait_synced(self) -> None:
-        while self._dial and not self._open_links():
-            await self._next_progress()
-        answers = await asyncio.gather(*(self._ask(link) for link in self._open_links()))
-        target: Vector = {}
-        for vector in answers:
-            for origin, stamp in (vector or {}).items():
-                target[origin] = max(stamp, target.get(origin, 0))
-        while not covers(self.store.vector, target):
-            await self._next_progress()
-
-    def _open_links(self) -> list[Link]:
-        return [link for link in self.hub.by_origin.values() if link.feed is not None]
-
-    async def _ask(self, link: Link) -> Vector | None:
-        """The peer's vector; None when the link ends before it is told."""
-        while not link.ended and link.session.unanswered >= MAX_WAITING_ASKS:
-            await self._next_progress()
-        if link.ended:
-            return None
-        self._token += 1
-        answer: asyncio.Future[Vector | None] = self._loop.create_future()
-        self._asked[self._token] = (link, answer)
-        link.session.ask(self._token)
-        self.hub.has_output(link)
-        return await answer
-
-    def _told(self, token: int, vector: Vector) -> None:
-        _, answer = self._asked.pop(token, (None, None))
-        if answer is not None and not answer.done():
-            answer.set_result(vector)
-        self._moved()
-
-    def _link_ended(self, link: Link, _code: ByeCode | None) -> None:
-        for token, (asked, answer) in list(self._asked.items()):
-            if asked is link:
-                del self._asked[token]
-                if not answer.done():
-                    answer.set_result(None)
-        self._moved()
-
-    def _moved(self) -> None:
-        waiting, self._progress = self._progress, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def _next_progress(self) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._progress.append(future)
-        await future
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:
