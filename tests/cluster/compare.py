@@ -1,0 +1,54 @@
+"""What must hold between replicas that have exchanged everything, and within each, read from the disk."""
+
+from pathlib import Path
+from zlib import crc32
+
+import plyvel
+
+from level_replicator.core.entry import decode_entry, decode_index
+from level_replicator.core.keys import INDEX, LOG, following, log_dot
+from level_replicator.core.versions import Vector
+from level_replicator.storage.loading import load_vector
+from level_replicator.storage.plyvel_engine import PlyvelEngine
+
+
+class Contents:
+    """Of one replica that is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        db = plyvel.DB(str(folder / "db"))
+        rs = plyvel.DB(str(folder / "rs"))
+        try:
+            self.db: dict[bytes, bytes] = dict(db)
+            reader = PlyvelEngine(rs)
+            self.vector: Vector = load_vector(reader)
+            self.index = {key[1:]: decode_index(line) for key, line in reader.scan(INDEX, following(INDEX))}
+            self.log = {log_dot(key): decode_entry(line) for key, line in reader.scan(LOG, following(LOG))}
+        finally:
+            rs.close()
+            db.close()
+
+
+def check_invariant(contents: Contents) -> None:
+    """The log holds exactly the index entries, and the database exactly the live ones."""
+    assert {(line.stamp, line.origin): key for key, line in contents.index.items()} == {
+        dot: entry.key for dot, entry in contents.log.items()
+    }
+    for (stamp, origin), entry in contents.log.items():
+        line = contents.index[entry.key]
+        assert (entry.stamp, entry.flags & 1, entry.checksum) == (stamp, line.flags & 1, line.checksum)
+        assert stamp <= contents.vector.get(origin, 0)
+    live = {key: line.checksum for key, line in contents.index.items() if not line.deleted}
+    assert {key: crc32(value) for key, value in contents.db.items()} == live
+
+
+def check_equal(folders: list[Path]) -> list[Contents]:
+    """Equal keys and values, dots and vectors; and the invariant of each. Gives what was read."""
+    all_contents = [Contents(folder) for folder in folders]
+    first = all_contents[0]
+    for contents in all_contents:
+        check_invariant(contents)
+        assert contents.db == first.db
+        assert contents.vector == first.vector
+        assert contents.log.keys() == first.log.keys()
+    return all_contents
