@@ -1,16 +1,17 @@
 """A replica in this process, on a directory of its own, with a clock that a test may move."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plyvel
 
 import level_replicator as lrep
-from level_replicator.core.versions import Vector
-from tests.cluster.relay import Relay
 from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.cluster.process import Process
 
 HEARTBEAT_S = 0.1
 
@@ -30,7 +31,7 @@ class Master:
     """Open from the start; `close` and `open` as often as wanted. It takes a new port each time."""
 
     def __init__(
-        self, folder: Path, servers: Iterable[str] = (), *, clock: Callable[[], int] | None = None, **config: Any
+        self, folder: Path, servers: Iterable[str] = (), *, clock: Clock | None = None, **config: Any
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
@@ -74,7 +75,8 @@ class Master:
         return str(self.replica.status()["origin"])
 
     @property
-    def vector(self) -> Vector:
+    def vector(self) -> dict[str, int]:
+        """Origin's name → stamp."""
         return dict(self.replica.status()["vector"])
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -94,15 +96,11 @@ class Master:
         return {event.kind for event in self.events}
 
 
-def wait_level(*masters: Master) -> None:
+def wait_level(*nodes: "Master | Process") -> None:
     """Until all vectors are equal: then so are the contents."""
 
     def level() -> bool:
-        first = masters[0].vector
-        return all(master.vector == first for master in masters)
+        first = nodes[0].vector
+        return all(node.vector == first for node in nodes)
 
-    wait_until(level, lambda: [master.replica.status() for master in masters])
-
-
-def through_relay(master: Master) -> Relay:
-    return Relay(master.port)
+    wait_until(level, lambda: [node.vector for node in nodes])

@@ -65,6 +65,7 @@ class Process:
         """One is a put or a delete, several are a batch. Raises Dead."""
         self.ask("write", operations=[(k.hex(), None if v is None else v.hex()) for k, v in operations])
 
+    @property
     def vector(self) -> dict[str, int]:
         return dict(self.ask("status")["vector"])
 

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from tests.cluster.compare import check_equal
+from tests.cluster.master import wait_level
 from tests.cluster.process import Process
 from tests.cluster.relay import Relay
 from tests.cluster.topology import ALL, Link, nodes_of
@@ -51,11 +52,7 @@ class Cluster:
         wait_until(lambda: process.acked >= goal, f"node {node} writes")
 
     def wait_level(self) -> None:
-        def level() -> bool:
-            vectors = [node.vector() for node in self.nodes]
-            return all(vector == vectors[0] for vector in vectors)
-
-        wait_until(level, lambda: [node.ask("status") for node in self.nodes])
+        wait_level(*self.nodes)
 
     def close(self) -> None:
         for node in self.nodes:
