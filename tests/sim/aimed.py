@@ -194,9 +194,11 @@ def _hide_copy(node: SimNode) -> None:
     engine = MemoryEngine(node.rs_disk, "rs")
     meta = load_meta(engine)
     assert meta is not None
-    meta.identity = engine.identity()
+    database = MemoryEngine(node.db_disk, "db")
+    meta.identity, meta.db_identity = engine.identity(), database.identity()
     store_meta(engine, meta)
     engine.close()
+    database.close()
 
 
 AIMED: dict[str, Callable[[], None]] = {

@@ -153,7 +153,7 @@ def _no_new_origin_for_forgetful() -> Patches:
     """A peer that knows more of our origin than we do is not believed."""
     return [
         (Store, "forgot", lambda _self, _stamp: False),
-        (opening, "_is_copy", lambda _meta, _identity: False),
+        (opening, "_is_copy", lambda _meta, _identity, _db_identity: False),
     ]
 
 

@@ -112,6 +112,8 @@ class SimNode:
         if self.kill_at_step is not None:
             self.kill_at_step -= 1
             if self.kill_at_step < 0:
+                self.db_disk.kill()  # a dead process can finish nothing
+                self.rs_disk.kill()
                 raise Killed(self)
 
     def _event(self, event: PeerEvent) -> None:

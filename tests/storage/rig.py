@@ -31,6 +31,7 @@ class Rig:
         self.now_ms = START_MS
         self.boot = b"first"
         self.die_at: str | None = None
+        self.interrupt_at: str | None = None
         self.store: Store | None = None
 
     def open(self) -> Store:
@@ -55,7 +56,11 @@ class Rig:
 
     def _step(self, name: str) -> None:
         if name == self.die_at:
+            self.kill()  # a dead process can finish nothing
             raise Died(name)
+        if name == self.interrupt_at:
+            self.interrupt_at = None
+            raise KeyboardInterrupt
 
 
 def contents(store: Store) -> dict[bytes, bytes]:

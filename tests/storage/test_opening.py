@@ -4,9 +4,10 @@ import pytest
 
 from level_replicator.core.entry import DELETE, encode_entry, encode_index
 from level_replicator.core.errors import ConfigError, FormatError, StorageError
-from level_replicator.core.keys import INDEX, META, log_key
+from level_replicator.core.keys import INDEX, LOG, META, following, log_key
+from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import load_meta, store_meta
+from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
 from tests.storage.rig import Rig, allow, assert_sound, contents, dots, pull
 
 
@@ -227,6 +228,69 @@ def test_meta_that_this_version_did_not_write_is_refused(meta: bytes, error: typ
         rig.open()
 
 
+def test_a_database_that_was_exchanged_or_emptied_is_filled_again() -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.write([(b"a", b"1"), (b"b", None)], False)
+    store.close()
+    rig.db_disk = VirtualDisk([(b"b", b"of somebody else"), (b"c", b"too")])
+    store = rig.open()
+    assert contents(store) == {b"a": b"1", b"c": b"too"}
+    assert_sound(store)
+
+
+def test_new_origin_takes_over_the_whole_log() -> None:
+    """Two twins have both written: what each of them wrote comes to the other."""
+    rig, twin = Rig(1), Rig(2)
+    store = rig.open()
+    store.writer.put(b"before", b"v", False)
+    store.close()
+    twin.db_disk, twin.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
+    _hide_copy(twin)
+    for each, key in ((rig, b"a"), (twin, b"b"), (rig, b"c")):
+        each.now_ms += 1_000
+        store = each.open()
+        store.writer.put(key, b"v", False)
+        store.close()
+    engine = MemoryEngine(twin.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    meta.identity = TO_BE_RENEWED
+    store_meta(engine, meta)
+    engine.close()
+    store, other = rig.open(), twin.open()
+    pull(store, other)
+    pull(other, store)
+    assert contents(store) == contents(other)
+    assert len(contents(store)) == 4
+    assert store.vector == other.vector
+
+
+def test_a_line_that_was_touched_does_not_hide_the_entry_that_is_left() -> None:
+    """A power loss took the batch that overwrote an entry, but not the later one that only touched its line."""
+    for value in (b"new", None):
+        rig, peer = Rig(1), Rig(2).open()
+        store = rig.open()
+        peer.writer.put(b"k", b"durable", False)
+        pull(store, peer)
+        store.close()
+        store = rig.open()
+        logged = {key: store._state.rs.get(key) for key in store._state.rs.scan_keys(LOG, following(LOG))}
+        store.writer.write([(b"k", value)], False)
+        (new,) = store._state.rs.scan_keys(LOG, following(LOG))
+        store._state.rs.delete(new)
+        for key, record in logged.items():
+            assert record is not None
+            store._state.rs.put(key, record)
+        store._state.db.put(b"k", b"durable")
+        rig.kill()
+        rig.boot = b"second"
+        store = rig.open()
+        assert contents(store) == {b"k": b"durable"}
+        assert dots(store) == dots(peer)
+        assert_sound(store)
+
+
 def test_unlogged_lines_and_orphaned_entries_go_after_a_power_loss() -> None:
     rig = Rig()
     store = rig.open()
@@ -246,6 +310,8 @@ def _hide_copy(rig: Rig) -> None:
     engine = MemoryEngine(rig.rs_disk, "rs")
     meta = load_meta(engine)
     assert meta is not None
-    meta.identity = engine.identity()
+    database = MemoryEngine(rig.db_disk, "db")
+    meta.identity, meta.db_identity = engine.identity(), database.identity()
     store_meta(engine, meta)
     engine.close()
+    database.close()

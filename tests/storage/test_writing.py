@@ -60,17 +60,22 @@ def test_kill_while_applying_is_repaired_and_resumed(step: str) -> None:
     assert store.vector == source.vector
 
 
-def test_an_interrupted_write_stops_the_replica_and_is_repaired_at_open() -> None:
-    """Ctrl-C between the two LevelDBs."""
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interrupted_write_is_whole_or_absent_and_the_replica_goes_on(step: str) -> None:
+    """Ctrl-C at each step."""
     rig = Rig()
     store = rig.open()
-    rig.die_at = "between rs and db"
-    with pytest.raises(Died):
-        store.writer.put(b"k", b"v", False)
-    with pytest.raises(StorageError, match="interrupted"):
-        store.writer.put(b"other", b"v", False)
-    store = rig.reopen_after_kill()
-    assert contents(store) == {b"k": b"v"}
+    store.writer.put(b"k", b"old", False)
+    rig.interrupt_at = step
+    with pytest.raises(KeyboardInterrupt):
+        store.writer.write([(b"k", b"new"), (b"l", b"new")], False)
+    assert contents(store) == ({b"k": b"old"} if step == "before rs" else {b"k": b"new", b"l": b"new"})
+    assert_sound(store)
+    store.writer.put(b"m", b"later", False)
+    other = Rig(1).open()
+    pull(other, store)
+    assert contents(other) == contents(store)
+    assert other.vector == store.vector
 
 
 @pytest.mark.parametrize("disk", ["db_disk", "rs_disk"])

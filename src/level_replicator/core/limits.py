@@ -34,6 +34,8 @@ SEND_BUFFER_BYTES = 1024 * 1024
 # -- time
 DEFAULT_MAX_CLOCK_DRIFT_S = 60.0
 DEFAULT_HEARTBEAT_S = 5.0
+MIN_HEARTBEAT_S = 0.05
+MAX_HEARTBEAT_S = 3_600.0
 SILENCE_IN_HEARTBEATS = 4
 """A peer that was silent for this many heartbeats is taken for gone."""
 FORWARD_DELAY_MS = 5

@@ -17,6 +17,7 @@ from enum import IntEnum
 import msgspec
 
 from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import DEFAULT_HEARTBEAT_S
 
 MAGIC = "level-replicator"
 VERSION = 1
@@ -44,12 +45,15 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """Who speaks. `instance` is random for each start of a process: it tells a twin from a second connection."""
+    """Who speaks. `instance` is random for each start of a process: it tells a twin from a second connection.
+
+    `heartbeat_ms`: a sender that was quiet for four of these is taken for gone."""
 
     magic: str
     version: int
     origin: int
     instance: bytes
+    heartbeat_ms: int = int(DEFAULT_HEARTBEAT_S * 1000)
 
 
 class Welcome(Message, frozen=True, tag=2):

@@ -25,7 +25,9 @@ from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
     MAX_BYE_CHARACTERS,
     MAX_FRAME_BYTES,
+    MAX_HEARTBEAT_S,
     MAX_RESUME_INTERVALS,
+    MIN_HEARTBEAT_S,
     SILENCE_IN_HEARTBEATS,
 )
 from level_replicator.core.messages import (
@@ -87,9 +89,10 @@ class Session:
         self.pull = Pull()
         self.push = Push()
         self.refusal: Bye | None = None
-        self._hello = Hello(MAGIC, VERSION, origin, instance)
+        self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
+        self._ping_after_ms = heartbeat_ms
         self._began_ms = now_ms
         self._heard_ms = now_ms
         self._sent_ms = now_ms
@@ -180,7 +183,7 @@ class Session:
             return
         if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
             raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.SILENT)
-        if now_ms - self._sent_ms >= self._heartbeat_ms:
+        if now_ms - self._sent_ms >= self._ping_after_ms:
             self.send(Ping())
 
     # -- handlers, one a message
@@ -199,6 +202,10 @@ class Session:
             )
         if not 0 < message.origin < 1 << 64 or not 0 < len(message.instance) <= 64:
             raise RemoteProtocolError("a Hello without a sound origin and instance")
+        if not MIN_HEARTBEAT_S * 1000 <= message.heartbeat_ms <= MAX_HEARTBEAT_S * 1000:
+            raise RemoteProtocolError(f"a heartbeat of {message.heartbeat_ms} ms")
+        # each listens for its own heartbeat, so the more impatient of the two sets the pace
+        self._ping_after_ms = min(self._heartbeat_ms, message.heartbeat_ms)
         self.peer = Judge(message.origin, message.instance)
         if self.dialled:
             self.phase = Phase.INTRODUCED

@@ -8,7 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from level_replicator.core.errors import ConfigError
-from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, DEFAULT_MAX_CLOCK_DRIFT_S
+from level_replicator.core.limits import (
+    DEFAULT_HEARTBEAT_S,
+    DEFAULT_MAX_CLOCK_DRIFT_S,
+    MAX_HEARTBEAT_S,
+    MIN_HEARTBEAT_S,
+)
 from level_replicator.runtime.dialler import is_loopback
 from level_replicator.runtime.peers import PeerEvent
 
@@ -44,9 +49,8 @@ class Config:
         _check_types(self)
         if self.port is not None and not 0 <= self.port <= _MAX_PORT:
             raise ConfigError(f"port: {self.port} is not a port (0 to {_MAX_PORT}, or None to dial only)")
-        for name in ("max_clock_drift", "heartbeat"):
-            if not 0 < getattr(self, name) <= 365 * 86_400:
-                raise ConfigError(f"{name}: {getattr(self, name)} is not a number of seconds above 0")
+        _check_seconds("max_clock_drift", self.max_clock_drift, 0.001, 365 * 86_400)
+        _check_seconds("heartbeat", self.heartbeat, MIN_HEARTBEAT_S, MAX_HEARTBEAT_S)
         if self.port is not None and not self.insecure and self.host != "localhost" and not is_loopback(self.host):
             raise ConfigError(
                 f"host: plain TCP is for loopback, and {self.host} is not; set `insecure` to listen there all the same"
@@ -94,7 +98,7 @@ def parse_address(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
-    if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit():
+    if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit() or len(port) > 5:
         raise ConfigError(f"servers: {address!r} is not host:port")
     if not 0 < int(port) <= _MAX_PORT:
         raise ConfigError(f"servers: {address!r} has no port from 1 to {_MAX_PORT}")
@@ -128,6 +132,11 @@ def _check_types(config: Config) -> None:
         raise ConfigError("on_peer: cannot be called")
     if not config.host:
         raise ConfigError("host: empty")
+
+
+def _check_seconds(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name}: {value} is not a number of seconds from {least} to {most}")
 
 
 def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:

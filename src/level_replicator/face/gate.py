@@ -121,11 +121,9 @@ class Gate:
     def _finish(self, delete: Callable[[], None]) -> None:
         if self._finished:  # a signal handler closed while this thread waited
             return
+        delete()  # if that is interrupted, the next close goes on with it
         self._finished = True
-        try:
-            delete()
-        finally:
-            self._parked.clear()
+        self._parked.clear()
 
     def shut_in_child(self) -> None:
         """After a fork, in the child: refuses everything. LevelDB's threads are not here, its locks may be

@@ -17,9 +17,12 @@ from level_replicator.face.events import Callback
 from level_replicator.face.replica import Replica
 from level_replicator.runtime.node import Node
 from level_replicator.storage.boot import boot_identity
-from level_replicator.storage.meta import load_meta, store_meta
+from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
 from level_replicator.storage.plyvel_engine import PlyvelEngine, open_engine
 from level_replicator.storage.store import Store
+
+RS_OPTIONS: dict[str, Any] = {"bloom_filter_bits": 10, "write_buffer_size": 32 * 1024 * 1024}
+"""How `open` opens a replication set: most keys that are looked up in it are not there, and the filter knows."""
 
 
 def _wall_ms() -> int:
@@ -48,24 +51,26 @@ def install(
             raise ConfigError(f"{name}: this handle is closed")
     if _directory(db) == _directory(rs):
         raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
-    rs_engine = PlyvelEngine(rs)
-    rs_engine.hold()
+    engines = PlyvelEngine(db, leave_directory=True), PlyvelEngine(rs)
     try:
-        return _install(db, rs_engine, settings, _wall_ms, _on_step)
+        for engine in engines:
+            engine.hold()
+        return _install(*engines, settings, _wall_ms, _on_step)
     except BaseException:
-        rs_engine.release()
+        for engine in engines:
+            engine.release()
         raise
 
 
 def _install(
-    db: plyvel.DB,
+    db: PlyvelEngine,
     rs: PlyvelEngine,
     config: Config,
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
 ) -> Replica:
     store = Store(
-        PlyvelEngine(db),
+        db,
         rs,
         now_ms=wall_ms,
         random_bytes=secrets.token_bytes,
@@ -93,22 +98,24 @@ def _install(
         if events is not None:
             events.close()
         raise
-    return Replica(db, rs.db, node, config, events)
+    return Replica(db.db, rs.db, node, config, events)
 
 
-def open(path: "str | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any) -> Replica:
+def open(
+    path: "str | bytes | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any
+) -> Replica:
     """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
 
     Raises as `install`, and LockedError when another process or handle holds one of the two."""
     settings = Config.of(config)
-    root = Path(path)
+    root = Path(os.fsdecode(path))
     try:
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{root}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
     db = open_engine(str(root / "db"), **options)
     try:
-        rs = open_engine(str(root / "rs"))
+        rs = open_engine(str(root / "rs"), **RS_OPTIONS)
     except BaseException:
         db.close()
         raise
@@ -131,7 +138,7 @@ def new_origin(rs: plyvel.DB) -> None:
         meta = load_meta(engine)
         if meta is None:
             raise ConfigError(f"{_directory(rs)} is not a replication set")
-        meta.identity = b"to be renewed"
+        meta.identity = TO_BE_RENEWED
         store_meta(engine, meta)
     finally:
         engine.release()

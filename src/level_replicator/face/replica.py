@@ -86,13 +86,13 @@ class Replica(Database):
             raise ClosedError("the replica was closed") from error
 
     def _close_engines(self) -> None:
-        atexit.unregister(self._close_at_exit)
         self._node.stop()
         try:
             self._node.store.close()
         finally:
             if self._events is not None:
                 self._events.close()
+        atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
         with contextlib.suppress(StorageError, RuntimeError):

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
 
 _log = logging.getLogger("level_replicator.runtime")
+
+
+def is_address(host: str) -> bool:
+    """Whether this is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(ip: str) -> bool:
@@ -36,8 +46,15 @@ class Dialler:
         self._peer = peer
         self._insecure = insecure
         self._backoff = Backoff(random)
+        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="level-replicator-resolver")
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            self._resolver.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._while_connected_otherwise()
@@ -62,17 +79,21 @@ class Dialler:
 
     async def _dial(self) -> Wire:
         self._peer.state = PeerState.CONNECTING
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            ips = [str(where[4][0]) for where in found]
-            if not self._insecure:
-                ips = [ip for ip in ips if is_loopback(ip)]
-                if not ips:
-                    raise OSError(
-                        f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`"
-                    )
-            return await self._first_that_answers(ips)
+        ips = await self._resolve()
+        if not self._insecure:
+            ips = [ip for ip in ips if is_loopback(ip)]
+            if not ips:
+                raise OSError(f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`")
+        return await self._first_that_answers(ips)
+
+    async def _resolve(self) -> list[str]:
+        """On a thread of this dialler alone: names that are slow to look up must not keep others waiting."""
+        if is_address(self._host):
+            return [self._host]
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._resolver, lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        )
+        return list(dict.fromkeys(str(where[4][0]) for where in found))
 
     def _attach(self, wire: Wire, _address: str) -> "Link":
         return self._hub.connect(wire, self._peer.address, self._peer)
@@ -82,7 +103,8 @@ class Dialler:
         error: OSError = OSError("the name has no address")
         for ip in ips:
             try:
-                _, wire = await loop.create_connection(lambda: Wire(self._attach), ip, self._port)
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    _, wire = await loop.create_connection(lambda: Wire(self._attach), ip, self._port)
             except OSError as refused:
                 error = refused
             else:

@@ -241,6 +241,14 @@ class Hub:
             return False
         return True
 
+    def peer_applied(self, have: list[tuple[int, int, int]]) -> bool:
+        """As `peer_has`, of the parts of a scan of ours that the peer has applied before it broke off."""
+        own = self.store.origin
+        if any(origin == own and self.store.forgot(high) for origin, _, high in have):
+            self._renew()
+            return False
+        return True
+
     def _renew(self) -> None:
         old = self.store.origin
         self.store.renew()

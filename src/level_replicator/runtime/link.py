@@ -18,7 +18,7 @@ from level_replicator.core.effects import (
     Take,
     Told,
 )
-from level_replicator.core.errors import RemoteProtocolError, StorageError
+from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
     FORWARD_DELAY_MS,
@@ -33,6 +33,7 @@ from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.peers import Peer, PeerState
 from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 
 if TYPE_CHECKING:
     from level_replicator.runtime.hub import Hub
@@ -77,7 +78,7 @@ class Link:
                     return
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
-        except StorageError as error:
+        except ENGINE_ERRORS as error:
             self.end(ByeCode.STORAGE, str(error))
         else:
             self.hub.has_output(self)
@@ -127,7 +128,7 @@ class Link:
             case PeerHas():
                 self.hub.peer_has(self, effect.vector)
             case PeerWants():
-                if self.hub.peer_has(self, effect.vector):
+                if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(effect.have):
                     assert self.session.peer is not None
                     self.feed = Feed(self.session.peer.origin, effect.have)
             case Judge():
@@ -175,7 +176,7 @@ class Link:
             if not self.ended and self.session.phase is Phase.OPEN and not self.transport.full:
                 wait = self._rounds()
                 self._answers()
-        except StorageError as error:
+        except ENGINE_ERRORS as error:
             self.end(ByeCode.STORAGE, str(error))
         self._flush()
         return wait

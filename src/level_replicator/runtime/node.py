@@ -77,10 +77,11 @@ class Node:
         self._thread.start()
         try:
             self._started.result()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._thread.join()
             host, port = self._where
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
 
     def stop(self) -> None:
         """Says goodbye and ends the thread. Idempotent."""

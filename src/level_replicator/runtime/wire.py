@@ -59,7 +59,8 @@ class Wire(asyncio.Protocol):
 
     def send(self, frames: list[bytes]) -> None:
         if self._socket is not None and not self._socket.is_closing():
-            self._socket.writelines(frames)
+            # not writelines: before Python 3.12.8 it never says that the buffer is full (CVE-2024-12254)
+            self._socket.write(b"".join(frames))
 
     def close(self) -> None:
         if self._socket is None:

@@ -14,14 +14,17 @@ _IDENTITY = struct.Struct(">QQq")
 
 
 class Directory:
-    """The directory at `path`, which exists."""
+    """The directory of an open LevelDB at `path`. `leave`: nothing of ours may be put into it.
+
+    Then LevelDB's LOCK takes the place of our file for the identity, and the directory itself that for the claim."""
 
     _held: int | None = None
     _held_by_pid = 0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, leave: bool = False) -> None:
         # A program may change its working directory later
         self.path = os.path.abspath(path)
+        self._leave = leave
 
     def identity(self) -> bytes:
         """Stable over close, open, kill and rename of the directory; another one after a copy or restore.
@@ -32,13 +35,13 @@ class Directory:
         and give a new identity. The device number is left out: it differs from one start of the machine to
         the next. Raises StorageError.
         """
-        descriptor = self._open_file()
+        if not self._leave:
+            os.close(self._open_file())
         try:
-            file, directory = os.fstat(descriptor), os.stat(self.path)
+            file = os.stat(os.path.join(self.path, "LOCK" if self._leave else IDENTITY_FILE))
+            directory = os.stat(self.path)
         except OSError as error:
             raise self._unusable(error) from error
-        finally:
-            os.close(descriptor)
         return _IDENTITY.pack(directory.st_ino, file.st_ino, file.st_ctime_ns)
 
     def hold(self) -> None:
@@ -81,6 +84,8 @@ class Directory:
     def _open_file(self) -> int:
         path = os.path.join(self.path, IDENTITY_FILE)
         try:
+            if self._leave:
+                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 return os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -105,6 +110,6 @@ class Directory:
 
     def _unusable(self, error: OSError) -> StorageError:
         return StorageError(
-            f"{os.path.join(self.path, IDENTITY_FILE)}: {error.strerror or error}. The replica needs this file:"
-            " make the directory readable and writable for this process"
+            f"{os.path.join(self.path, 'LOCK' if self._leave else IDENTITY_FILE)}: {error.strerror or error}. The"
+            " replica needs this file: make the directory readable and writable for this process"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.keys import log_range
+from level_replicator.core.keys import log_dot, log_range
 from level_replicator.core.limits import MAX_FEED_INTERVALS
 from level_replicator.core.push import Read
 from level_replicator.core.versions import Vector
@@ -109,12 +109,14 @@ class RoundReader:
         start, stop = log_range(read.origin, read.low, read.high)
         records: list[bytes] = []
         size = 0
+        reached = 0
         for key, record in self._snapshot.scan(start, stop, reverse=read.newest_first):
-            records.append(record)
             size += len(record)
-            if size >= most_bytes or len(records) >= most_entries:
-                stamp = int.from_bytes(key[9:], "big")
-                return records, stamp - 1 if read.newest_first else stamp
+            if records and (size > most_bytes or len(records) >= most_entries):
+                return records, reached  # a frame has room for one entry of any size, and no more
+            records.append(record)
+            stamp, _ = log_dot(key)
+            reached = stamp - 1 if read.newest_first else stamp
         return records, read.low if read.newest_first else read.high
 
     def close(self) -> None:

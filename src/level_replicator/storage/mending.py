@@ -23,6 +23,7 @@ from level_replicator.core.keys import (
     log_range,
     vector_key,
 )
+from level_replicator.core.merge import wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
@@ -93,30 +94,48 @@ class _Batches:
 
 
 def mend_log(state: State) -> int:
-    """Makes the log hold exactly what the index says. The number of repairs."""
+    """Makes log and index agree: every line has its entry, every entry its line. The number of repairs.
+
+    Lines without an entry go first: a later batch that only touched a line may have survived the batch that
+    logged it, and would hide an entry that is still there."""
+    repairs = _drop_damaged_entries(state) + _drop_unlogged_lines(state)
+    batches = _Batches(state)
+    mended: dict[bytes, bytes] = {}  # lines that a batch under way holds
+    for log_at, record in state.rs.scan(LOG, following(LOG)):
+        stamp, origin = log_dot(log_at)
+        entry = read_entry(record)
+        line = mended.get(entry.key) or state.rs.get(INDEX + entry.key)
+        if line is not None:
+            standing_stamp, standing_origin, _, _ = INDEX_HEAD.unpack_from(line)
+            if (standing_stamp, standing_origin) == (stamp, origin):
+                continue
+            if wins(standing_stamp, standing_origin, stamp, origin):
+                batches.next()[0].delete(log_at)
+                repairs += 1
+                continue
+            batches.next()[0].delete(log_key(standing_origin, standing_stamp))
+        mended[entry.key] = encode_index(stamp, origin, entry.flags, entry.checksum, entry.context)
+        batches.next()[0].put(INDEX + entry.key, mended[entry.key])
+        repairs += 1
+    batches.flush()
+    return repairs
+
+
+def _drop_damaged_entries(state: State) -> int:
+    """An entry that cannot be read is as good as lost."""
     repairs = 0
     batches = _Batches(state)
     for log_at, record in state.rs.scan(LOG, following(LOG)):
-        stamp, origin = log_dot(log_at)
         try:
-            entry = decode_entry(record)
-        except RemoteProtocolError:  # damaged: as good as lost
-            entry = None
-        line = None if entry is None else state.rs.get(INDEX + entry.key)
-        if entry is not None and line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, origin):
-            continue
-        repairs += 1
-        batch, _ = batches.next()
-        if entry is not None and line is None:
-            batch.put(INDEX + entry.key, encode_index(stamp, origin, entry.flags, entry.checksum, entry.context))
-        else:
-            batch.delete(log_at)
+            decode_entry(record)
+        except RemoteProtocolError:
+            batches.next()[0].delete(log_at)
+            repairs += 1
     batches.flush()
-    return repairs + _drop_unlogged_lines(state)
+    return repairs
 
 
 def _drop_unlogged_lines(state: State) -> int:
-    """A line that a later batch has only touched may survive the batch that logged it: nobody can be sent it."""
     repairs = 0
     batches = _Batches(state)
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):

@@ -10,12 +10,21 @@ FORMAT = 1
 """Of everything in the replication set. A set of another format is refused, never guessed at."""
 
 
+TO_BE_RENEWED = b"to be renewed"
+"""In the place of an identity: the next open goes on as a new origin that takes over the whole log of the old one."""
+
+
 class Meta(msgspec.Struct, array_like=True):
-    """`identity`: of the directory at the last open (Engine.identity). `boot`: which start of the machine it was
-    (storage.boot). `clean`: closed in order, so that `keys` and `entries` are exact. `durable`: a vector whose
-    entries were all on disk when this record was synced. `renewing`: (old origin, stamp) while what `old
-    origin` wrote after the stamp is being taken over by `origin` (storage.renewal). `mending`: after a power
-    loss, until log, index and database agree again (storage.mending)."""
+    """What a replication set remembers of itself.
+
+    identity, db_identity  of its directory and of that of the database at the last open (Engine.identity)
+    boot         which start of the machine that was (storage.boot)
+    clean        closed in order, so that `keys` and `entries` are exact
+    durable      a vector whose entries were all on disk when this record was synced
+    renewing     (old origin, stamp) while what `old origin` wrote after the stamp is being taken over by
+                 `origin` (storage.renewal)
+    mending      until log, index and database agree again (storage.mending)
+    """
 
     format: int
     origin: int
@@ -27,6 +36,7 @@ class Meta(msgspec.Struct, array_like=True):
     durable: bytes
     renewing: tuple[int, int] | None = None
     mending: bool = False
+    db_identity: bytes = b""
 
 
 def load_meta(rs: Reader) -> Meta | None:

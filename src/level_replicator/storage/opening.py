@@ -7,7 +7,7 @@ from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.versions import decode_vector, encode_vector, origin_name
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
-from level_replicator.storage.meta import FORMAT, Meta, load_meta, store_meta
+from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
 
@@ -34,19 +34,19 @@ def open_state(state: State, *, boot: bytes, random_bytes: Callable[[int], bytes
     else:
         count(state)
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
-    meta.identity, meta.boot, meta.clean = identity, boot, False
+    meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
     meta.durable = encode_vector(state.vector)
     store_meta(state.rs, meta)
 
 
 def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
     durable = decode_vector(meta.durable)
-    copied = _is_copy(meta, identity)
-    lost_power = not meta.clean and (meta.boot != boot or not boot or copied)
+    copied = _is_copy(meta, identity, state.db.identity())
+    out_of_step = not meta.clean and (meta.boot != boot or not boot or copied)
     if meta.renewing is not None:
         load(state)
-        lost_power = lost_power or meta.mending
-    elif lost_power:
+        out_of_step = out_of_step or meta.mending
+    elif out_of_step:
         _log.warning(
             "unclean stop of origin %s, and %s since: comparing database and replication set",
             origin_name(meta.origin),
@@ -57,27 +57,31 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         announce_renewal(state, mint_origin(random_bytes), durable.get(meta.origin, 0), mending=True)
     elif copied:
         _log.warning(
-            "the directory of origin %s was copied or restored: it gets a new origin",
+            "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
+            " it goes on as a new origin",
             origin_name(meta.origin),
         )
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), state.vector.get(meta.origin, 0))
+        # a copy is whole up to its vector; of one of two twins nobody knows since when they differ
+        beyond_doubt = 0 if meta.identity == TO_BE_RENEWED else state.vector.get(meta.origin, 0)
+        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True)
+        out_of_step = True
     elif not meta.clean:
         load(state)
         _log.info("unclean stop: %d entries of the last batches done again", redo_last_batch(state))
-    if lost_power:
+    if out_of_step:
         repairs = mend_log(state) + mend_database(state)
         meta.mending = False
-        _log.warning("unclean stop: %d repairs", repairs)
+        _log.warning("compared database and replication set: %d repairs", repairs)
         store_meta(state.rs, meta)
     if meta.renewing is not None:
         finish_renewal(state)
-    meta.clean = meta.clean and not lost_power
+    meta.clean = meta.clean and not out_of_step
 
 
-def _is_copy(meta: Meta, identity: bytes) -> bool:
-    """Whether this is another directory than the one that was open last."""
-    return meta.identity != identity
+def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
+    """Whether one of these is another directory than the one that was open last."""
+    return (meta.identity, meta.db_identity) != (identity, db_identity)
 
 
 def _require_empty(state: State) -> None:

@@ -100,14 +100,15 @@ class PlyvelEngine(_Readable):
     delete: _Delete
     batch: _NewBatch
 
-    def __init__(self, db: plyvel.DB) -> None:
+    def __init__(self, db: plyvel.DB, *, leave_directory: bool = False) -> None:
+        """`leave_directory`: nothing of ours may be put beside the LevelDB's files."""
         super().__init__(db)
         self.db = db
         """The LevelDB itself."""
         self.put = db.put
         self.delete = db.delete
         self.batch = db.write_batch
-        self._directory = Directory(os.fsdecode(db.name))
+        self._directory = Directory(os.fsdecode(db.name), leave=leave_directory)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from level_replicator.storage.applier import RemoteApplier
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.opening import close_state, open_state
+from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
 from level_replicator.storage.writer import LocalWriter
@@ -127,8 +128,11 @@ class Store:
         state = self._state
         with state.lock:
             state.check()
-            announce_renewal(state, mint_origin(self._random_bytes), state.restored_gap[0])
-            finish_renewal(state)
+            try:
+                announce_renewal(state, mint_origin(self._random_bytes), state.restored_gap[0])
+                finish_renewal(state)
+            except ENGINE_ERRORS as error:
+                raise state.fail("going over to a new origin", error) from error
 
     # -- the end
 

@@ -13,6 +13,7 @@ from level_replicator.core.errors import LimitError
 from level_replicator.core.keys import INDEX, log_key, vector_key
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from level_replicator.core.merge import next_context
+from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_vector_line
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.state import State
@@ -79,6 +80,7 @@ class LocalWriter:
         get, rs_batch, db_batch = state.rs.get, state.rs.batch(sync=sync), state.db.batch(sync=sync)
         put, drop = rs_batch.put, rs_batch.delete
         keys, entries = state.keys, state.entries
+        begun = False
         try:
             for key, value in operations:
                 index_key = INDEX + key
@@ -105,16 +107,33 @@ class LocalWriter:
                 stamp += 1
             put(vector_key(origin), encode_vector_line(stamp - 1, before))
             state.step("before rs")
+            begun = True
             rs_batch.write()
             state.step("between rs and db")
             db_batch.write()
             state.step("after db")
         except ENGINE_ERRORS as error:
             raise state.fail("a write", error) from error
-        except BaseException as error:  # an interrupt: the batch may be in one LevelDB and not in the other
-            state.fail("a write that was interrupted", error)
+        except BaseException as error:  # Ctrl-C, or a signal handler that raises
+            if begun and _finish(state, rs_batch, db_batch, error):
+                _account(state, first, stamp - 1, keys, entries)
             raise
-        state.vector[origin] = state.newest[origin] = stamp - 1
-        state.keys, state.entries = keys, entries
-        if state.restored_gap[1] == 0:
-            state.restored_gap = (state.restored_gap[0], first)
+        _account(state, first, stamp - 1, keys, entries)
+
+
+def _finish(state: State, rs_batch: Batch, db_batch: Batch, error: BaseException) -> bool:
+    """An interrupt must not leave a batch in one LevelDB and not in the other; to write it twice does no harm."""
+    try:
+        rs_batch.write()
+        db_batch.write()
+    except BaseException:
+        state.fail("a write that was interrupted", error)
+        return False
+    return True
+
+
+def _account(state: State, first: int, last: int, keys: int, entries: int) -> None:
+    state.vector[state.origin] = state.newest[state.origin] = last
+    state.keys, state.entries = keys, entries
+    if state.restored_gap[1] == 0:
+        state.restored_gap = (state.restored_gap[0], first)
