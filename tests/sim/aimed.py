@@ -201,10 +201,28 @@ def _hide_copy(node: SimNode) -> None:
     database.close()
 
 
+def nothing_comes_back() -> None:
+    """In a chain each change crosses each link once, in one direction."""
+    world = World(6, _plan(["a", "b", "c"], [("a", "b"), ("b", "c")]))
+    for node in world.nodes.values():
+        node.start()
+    world.run_for(3_000)
+    for number in range(5):
+        for node in world.nodes.values():
+            assert node.store is not None
+            assert node.hub is not None
+            node.store.writer.put(b"%d of " % number + node.name.encode(), b"v", False)
+            node.hub.local_change()
+        world.run_for(50)
+    world.run_for(3_000)
+    world.check_sent_once()
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
     "superseded-while-broken-off": superseded_while_broken_off,
     "power-loss-loses-what-the-vector-covers": power_loss_loses_what_the_vector_covers,
     "restored-backup": restored_backup,
+    "nothing-comes-back": nothing_comes_back,
 }

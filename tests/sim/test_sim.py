@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.sim.__main__ import run_seed
 from tests.sim.aimed import AIMED
 from tests.sim.checks import Broken
 from tests.sim.mutants import MUTANTS, mutant
+from tests.sim.world import World
 
 SEEDS = 400
 CHUNK = 40
@@ -38,9 +41,15 @@ def test_mutant_is_caught(name: str) -> None:
 
 
 def _caught() -> bool:
-    for schedule in AIMED.values():
+    """By a promise that is broken, not by some other error: a mutant that does not fit the code proves nothing."""
+    worlds = [_run_of(seed) for seed in range(MOST_SEEDS_FOR_A_MUTANT)]
+    for schedule in [*AIMED.values(), *worlds]:
         try:
             schedule()
         except Broken:
             return True
-    return any(run_seed(seed) for seed in range(MOST_SEEDS_FOR_A_MUTANT))
+    return False
+
+
+def _run_of(seed: int) -> Callable[[], None]:
+    return lambda: World(seed).run()

@@ -93,9 +93,9 @@ class World:
         check_converged(self)
         self._check_quiet()
         if self.plan.faultless:
-            self._check_sent_once()
+            self.check_sent_once()
 
-    def _check_sent_once(self) -> None:
+    def check_sent_once(self) -> None:
         """Without faults nothing comes twice from a neighbour, nor back to where it came from."""
         if self.echoes:
             raise Broken("a node was sent its own writes, though it forgot none")

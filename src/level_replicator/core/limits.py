@@ -40,6 +40,8 @@ SILENCE_IN_HEARTBEATS = 4
 """A peer that was silent for this many heartbeats is taken for gone."""
 FORWARD_DELAY_MS = 5
 """What came from one peer waits this long before it goes to another, which may be getting it from elsewhere."""
+MIN_RENEWAL_INTERVAL_MS = 60_000
+"""A node goes over to a new origin on the word of a peer no more often than this."""
 HANDSHAKE_TIMEOUT_MS = 10_000
 ROUND_INTERVAL_MS = 4
 """Least time between two live rounds to one peer: changes written meanwhile travel together."""

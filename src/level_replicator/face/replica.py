@@ -1,14 +1,14 @@
 """The replica: a plyvel-shaped database that is one of many masters."""
 
 import atexit
-import contextlib
+import logging
 from concurrent.futures import CancelledError
 from typing import Any
 
 import plyvel
 
 from level_replicator.core.entry import Bytes
-from level_replicator.core.errors import ClosedError, StorageError
+from level_replicator.core.errors import ClosedError
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
 from level_replicator.face.events import Callback
@@ -16,6 +16,8 @@ from level_replicator.face.status import status_of
 from level_replicator.runtime.node import Node
 from level_replicator.runtime.peers import PeerEvent
 from level_replicator.storage.writer import LocalWriter, Operation
+
+_log = logging.getLogger("level_replicator.face")
 
 
 class NotifyingWriter:
@@ -95,5 +97,7 @@ class Replica(Database):
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
-        with contextlib.suppress(StorageError, RuntimeError):
+        try:
             self.close()
+        except Exception:
+            _log.exception("closing %s at exit failed", self.name)

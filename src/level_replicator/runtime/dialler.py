@@ -4,12 +4,12 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING
 
 from level_replicator.core.limits import BACKOFF_RESET_AFTER_S, CONNECT_TIMEOUT_S
 from level_replicator.runtime.backoff import Backoff
+from level_replicator.runtime.offload import on_daemon_thread
 from level_replicator.runtime.peers import Peer, PeerState
 from level_replicator.runtime.wire import Wire
 
@@ -46,15 +46,8 @@ class Dialler:
         self._peer = peer
         self._insecure = insecure
         self._backoff = Backoff(random)
-        self._resolver = ThreadPoolExecutor(1, thread_name_prefix="level-replicator-resolver")
 
     async def run(self) -> None:
-        try:
-            await self._run()
-        finally:
-            self._resolver.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._while_connected_otherwise()
@@ -87,11 +80,10 @@ class Dialler:
         return await self._first_that_answers(ips)
 
     async def _resolve(self) -> list[str]:
-        """On a thread of this dialler alone: names that are slow to look up must not keep others waiting."""
         if is_address(self._host):
             return [self._host]
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._resolver, lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        found = await on_daemon_thread(
+            lambda: socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM), f"resolver of {self._host}"
         )
         return list(dict.fromkeys(str(where[4][0]) for where in found))
 

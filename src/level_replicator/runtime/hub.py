@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.effects import Apply, Judge, Take
-from level_replicator.core.limits import MAX_LINKS, MAX_REMEMBERED_PEERS
+from level_replicator.core.limits import MAX_LINKS, MAX_REMEMBERED_PEERS, MIN_RENEWAL_INTERVAL_MS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector, origin_name
@@ -54,6 +54,7 @@ class Hub:
         self._wake = wake
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
+        self._renewed_ms: int | None = None
         self._ready: dict[Link, None] = {}  # dicts, since the order of a set would differ from run to run
 
     # -- for the event loop
@@ -177,7 +178,7 @@ class Hub:
         link.peer.state = PeerState.SCANNING
         link.peer.last_error = None
         link.peer.connections += 1
-        link.session.want(self.store.vector, self.store.resumable(link.peer.origin))
+        link.session.want(self.store.vector_copy(), self.store.resumable(link.peer.origin))
         self.has_output(link)
         self._event("connected", link, "connected")
 
@@ -208,7 +209,7 @@ class Hub:
     def apply(self, link: Link, frame: Apply) -> None:
         assert link.session.peer is not None
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
-            self._renew()
+            self._renew(link)
             return
         moved, news = self.store.apply(frame, link.session.peer.origin)
         if link.feed is not None:
@@ -237,19 +238,25 @@ class Hub:
     def peer_has(self, link: Link, vector: Vector) -> bool:
         """False when the peer knows more of our origin than we do: then this node goes on under a new one."""
         if self.store.forgot(vector.get(self.store.origin, 0)):
-            self._renew()
+            self._renew(link)
             return False
         return True
 
-    def peer_applied(self, have: list[tuple[int, int, int]]) -> bool:
+    def peer_applied(self, link: Link, have: list[tuple[int, int, int]]) -> bool:
         """As `peer_has`, of the parts of a scan of ours that the peer has applied before it broke off."""
         own = self.store.origin
         if any(origin == own and self.store.forgot(high) for origin, _, high in have):
-            self._renew()
+            self._renew(link)
             return False
         return True
 
-    def _renew(self) -> None:
+    def _renew(self, link: Link) -> None:
+        """Believes a peer that we forgot something; but not again and again, which would be at the others' cost."""
+        now_ms = self.now_ms()
+        if self._renewed_ms is not None and now_ms - self._renewed_ms < MIN_RENEWAL_INTERVAL_MS:
+            link.end(ByeCode.TWIN, "it claims to know writes of this node that it does not remember, once more")
+            return
+        self._renewed_ms = now_ms
         old = self.store.origin
         self.store.renew()
         text = (
@@ -258,8 +265,8 @@ class Hub:
         )
         _log.warning("%s", text)
         self._on_event(PeerEvent("renewed", "", origin_name(self.store.origin), text))
-        for link in list(self.links):
-            link.end(ByeCode.RENEWED, "this node has a new origin: connect again")
+        for each in list(self.links):
+            each.end(ByeCode.RENEWED, "this node has a new origin: connect again")
 
     def told(self, token: int, vector: Vector) -> None:
         self.on_told(token, vector)

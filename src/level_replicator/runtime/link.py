@@ -128,7 +128,7 @@ class Link:
             case PeerHas():
                 self.hub.peer_has(self, effect.vector)
             case PeerWants():
-                if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(effect.have):
+                if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(self, effect.have):
                     assert self.session.peer is not None
                     self.feed = Feed(self.session.peer.origin, effect.have)
             case Judge():

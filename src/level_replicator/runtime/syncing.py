@@ -46,7 +46,7 @@ class Syncing:
         for vector in answers:
             for origin, stamp in (vector or {}).items():
                 target[origin] = max(stamp, target.get(origin, 0))
-        while not covers(self._hub.store.vector, target):
+        while not covers(self._hub.store.vector_copy(), target):
             await self._next_progress()
 
     def _open_links(self) -> list[Link]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from level_replicator.core.clock import HybridClock
+from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_range
 from level_replicator.core.versions import Vector
@@ -35,7 +36,10 @@ class Store:
     ) -> None:
         self._state = State(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
-        open_state(self._state, boot=boot, random_bytes=random_bytes)
+        try:
+            open_state(self._state, boot=boot, random_bytes=random_bytes)
+        except ENGINE_ERRORS as error:
+            raise _as_storage_error("opening the replica", error) from error
         self.writer = LocalWriter(self._state)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
@@ -141,7 +145,15 @@ class Store:
         with self._state.lock:
             try:
                 close_state(self._state)
+            except ENGINE_ERRORS as error:
+                raise _as_storage_error("closing the replica", error) from error
             finally:
                 self._state.failed = self._state.failed or self._state.fail("a write after close", ValueError("closed"))
                 self._state.rs.close()
                 self._state.db.close()
+
+
+def _as_storage_error(what: str, error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    return StorageError(f"{what} failed: {error}. Mend the disk, then open it again: what was acknowledged is repaired")
