@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.errors import ConfigError, StorageError
-from level_replicator.core.versions import decode_vector, encode_vector, origin_name
+from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
 from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
@@ -54,7 +54,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         )
         roll_back_vector(state, durable)
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), durable.get(meta.origin, 0), mending=True)
+        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(meta, durable), mending=True)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -62,9 +62,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
             origin_name(meta.origin),
         )
         load(state)
-        # a copy is whole up to its vector; of one of two twins nobody knows since when they differ
-        beyond_doubt = 0 if meta.identity == TO_BE_RENEWED else state.vector.get(meta.origin, 0)
-        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True)
+        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(meta, state.vector), mending=True)
         out_of_step = True
     elif not meta.clean:
         load(state)
@@ -77,6 +75,11 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     if meta.renewing is not None:
         finish_renewal(state)
     meta.clean = meta.clean and not out_of_step
+
+
+def _beyond_doubt(meta: Meta, whole: Vector) -> int:
+    """A copy is whole up to this vector; of one of two twins nobody knows since when they differ."""
+    return 0 if meta.identity == TO_BE_RENEWED else whole.get(meta.origin, 0)
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
