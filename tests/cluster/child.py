@@ -1,7 +1,7 @@
 """A replica in a process of its own: `python -m tests.cluster.child FOLDER CONFIG`, JSON lines on stdin and stdout.
 
 CONFIG is JSON: the replica's, and `kill_at`: [name of a step, how many of it to let pass] at which the process kills
-itself. In: {"do": status | write | run | pause | close, ...}. Out: one answer each, and {"acked": serial} while it runs.
+itself. In: {"do": status | write | run | pause | close, ...}. Out: an answer each, and {"acked": serial} while it runs.
 """
 
 import json
@@ -44,7 +44,9 @@ class Child:
             case "status":
                 self.say(self._replica.status())
             case "write":
-                self._write([(bytes.fromhex(k), None if v is None else bytes.fromhex(v)) for k, v in order["operations"]])
+                self._write(
+                    [(bytes.fromhex(k), None if v is None else bytes.fromhex(v)) for k, v in order["operations"]]
+                )
                 self.say({"written": True})
             case "run":
                 self._pausing.clear()

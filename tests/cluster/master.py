@@ -30,9 +30,7 @@ class Clock:
 class Master:
     """Open from the start; `close` and `open` as often as wanted. It takes a new port each time."""
 
-    def __init__(
-        self, folder: Path, servers: Iterable[str] = (), *, clock: Clock | None = None, **config: Any
-    ) -> None:
+    def __init__(self, folder: Path, servers: Iterable[str] = (), *, clock: Clock | None = None, **config: Any) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.clock = clock or Clock()

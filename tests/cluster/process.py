@@ -1,5 +1,6 @@
 """A replica in a real process, which may be killed at any instant and started again on its folder."""
 
+import contextlib
 import json
 import os
 import queue
@@ -92,10 +93,8 @@ class Process:
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
 
     def _answer(self) -> dict[str, Any]:
         answer = self._answers.get(timeout=DEADLINE_S)

@@ -80,7 +80,7 @@ class Relay:
                 onward_reader, onward = await asyncio.open_connection(HOST, self.target_port)
                 ends.append(onward)
                 self._writers.add(onward)
-                if self._is_cut:
+                if self.is_cut:  # meanwhile
                     return
                 kept = (bytearray(), bytearray())
                 self.captured.append(kept)

@@ -1,5 +1,6 @@
 """Killed at every step: what was acknowledged is there and replicates, what was not is whole or absent."""
 
+import contextlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -38,12 +39,10 @@ def test_killed_within_a_write(step: str, let_pass: int, master: Make, process: 
     victim.stop()
     victim.start(kill_at=[step, let_pass])
     acknowledged = 0
-    try:
+    with contextlib.suppress(Dead):
         for serial in range(WRITES):
             victim.write(*[(b"%d/%d" % (serial, part), b"%d" % serial) for part in range(3)], (b"gone", None))
             acknowledged += 1
-    except Dead:
-        pass
     assert victim.died() == -signal.SIGKILL
     assert acknowledged == let_pass
     victim.servers = [peer.address]
@@ -67,10 +66,8 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
     for serial in range(4_000):  # several frames
         peer.put(b"%d" % (serial % 3_500), b"%d" % serial)
     peer.replica.delete(b"own")
-    try:
+    with contextlib.suppress(Dead):
         victim.start(kill_at=[step, let_pass])
-    except Dead:
-        pass
     assert victim.died() == -signal.SIGKILL
     victim.start()
     wait_level(peer, victim)

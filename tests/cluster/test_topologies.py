@@ -1,4 +1,4 @@
-"""Every topology, written on all nodes at once, while nodes stop, are killed and come back and links are cut and healed."""
+"""Every topology, all nodes writing at once, while nodes stop, are killed and come back, and links are cut."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +28,7 @@ class Cluster:
         count = nodes_of(links)
         self.nodes: list[Process] = []
         for node in range(count):
-            servers = [
-                relay.address for relay, (dialler, _) in zip(self.relays, links, strict=True) if dialler == node
-            ]
+            servers = [relay.address for relay, (dialler, _) in zip(self.relays, links, strict=True) if dialler == node]
             self.nodes.append(Process(folder / str(node), servers))
         self._lead()
 
@@ -91,13 +89,13 @@ def test_all_end_up_the_same(cluster: Cluster) -> None:
                 cluster.nodes[victim].stop()
                 cluster.restart(victim)
                 cluster.run(victim)
-    for node in cluster.nodes:
-        node.ask("pause")
+    for process in cluster.nodes:
+        process.ask("pause")
     cluster.wait_level()
-    for node in cluster.nodes:
-        node.stop()
-    contents = check_equal([node.folder for node in cluster.nodes])
-    for number, node in enumerate(cluster.nodes):
-        assert node.acked > 0
-        lost = [serial for serial in range(node.acked + 1) if own_key(number, serial) not in contents[0].db]
+    for process in cluster.nodes:
+        process.stop()
+    contents = check_equal([process.folder for process in cluster.nodes])
+    for number, process in enumerate(cluster.nodes):
+        assert process.acked > 0
+        lost = [serial for serial in range(process.acked + 1) if own_key(number, serial) not in contents[0].db]
         assert not lost

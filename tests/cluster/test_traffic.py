@@ -7,9 +7,9 @@ import pytest
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.framing import FrameReader
+from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.core.messages import Hello, Ping, decode, encode
-from level_replicator.core.intervals import Interval
 from level_replicator.core.versions import Vector
 from level_replicator.storage.applier import RemoteApplier
 from tests.cluster.master import Master, wait_level
@@ -39,8 +39,8 @@ def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay
         relays += mine
         masters.append(master(str(node), [one.address for one in mine]))
     for serial in range(200):
-        for number, one in enumerate(masters):
-            one.put(b"%d" % (serial % 50), b"%d" % number)
+        for number, writer in enumerate(masters):
+            writer.put(b"%d" % (serial % 50), b"%d" % number)
     wait_level(*masters)
 
     def quiet() -> bool:

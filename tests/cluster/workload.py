@@ -1,6 +1,6 @@
 """Seeded random writing: puts, deletes and batches, on few keys and on many.
 
-Beside them each step writes one key that nobody else ever writes: it must be there in the end if it was acknowledged."""
+Beside them each step writes one key that nobody else writes: acknowledged, it must be there in the end."""
 
 from collections.abc import Iterator
 from random import Random
@@ -18,9 +18,11 @@ def steps(seed: int, node: int, first: int) -> Iterator[tuple[int, list[Operatio
     random = Random(f"{seed}/{node}/{first}")
     serial = first
     while True:
-        yield serial, [_operation(random) for _ in range(random.choice((0, 0, 0, 3, 12)))] + [
-            (own_key(node, serial), b"%d" % serial)
-        ]
+        yield (
+            serial,
+            [_operation(random) for _ in range(random.choice((0, 0, 0, 3, 12)))]
+            + [(own_key(node, serial), b"%d" % serial)],
+        )
         yield serial, [_operation(random)]
         serial += 1
 
