@@ -23,13 +23,14 @@ from level_replicator.core.errors import (
     StorageError,
 )
 from level_replicator.face.config import Config
-from level_replicator.face.install import install, new_origin, open
+from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.face.replica import Replica
 from level_replicator.runtime.peers import PeerEvent
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "RS_OPTIONS",
     "ClockError",
     "ClosedError",
     "Config",

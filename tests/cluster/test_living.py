@@ -141,11 +141,6 @@ def test_status_is_plain_data(master: Make) -> None:
     assert (b.peer(a)["entries_in"], a.peer(b)["entries_out"]) == (1, 1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Link._begin_round drops a pending Have for every line of the round's target, also for lines that the Round"
-    " leaves out since the reader has them: the writer is then not told that they arrived, until the next change",
-)
 def test_what_came_in_the_first_round_is_not_behind(master: Make) -> None:
     a = master("a")
     a.put(b"key", b"value")

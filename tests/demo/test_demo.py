@@ -101,9 +101,7 @@ def test_help_names_every_option() -> None:
         assert action.option_strings[-1] in result.stdout
 
 
-def test_without_rich_it_is_plain(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_rich_it_is_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from level_replicator.edges.demo import screen
 
     monkeypatch.setitem(sys.modules, "rich.live", None)

@@ -12,9 +12,7 @@ ORIGINS = ["aa", "bb", "cc"]
 
 
 def peer(origin: str, *, state: str = "live", behind: int = 0) -> PeerStatus:
-    return PeerStatus(
-        address="", origin=origin, state=state, last_error=None, behind=behind, bytes_in=0, entries_in=0
-    )
+    return PeerStatus(address="", origin=origin, state=state, last_error=None, behind=behind, bytes_in=0, entries_in=0)
 
 
 @pytest.fixture

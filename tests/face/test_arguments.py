@@ -52,9 +52,7 @@ WRONG: list[Callable[[Any], object]] = [
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
 @pytest.mark.parametrize("prefixed", [False, True])
-def test_wrong_arguments_raise_as_in_plyvel(
-    raw: plyvel.DB, db: Database, number: int, prefixed: bool
-) -> None:
+def test_wrong_arguments_raise_as_in_plyvel(raw: plyvel.DB, db: Database, number: int, prefixed: bool) -> None:
     kinds = []
     for target in (raw, db):
         with pytest.raises((TypeError, BufferError)) as caught:

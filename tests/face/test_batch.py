@@ -127,9 +127,7 @@ def test_values_are_copied_at_the_call(db: Database) -> None:
     assert contents(db) == {b"a": b"before", b"b": b"before"}
 
 
-def test_a_failed_write_keeps_the_batch(
-    db: Database, writer: StraightWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_batch(db: Database, writer: StraightWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(operations: object, sync: bool) -> None:
         raise OSError("disk full")
 

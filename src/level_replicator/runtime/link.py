@@ -221,7 +221,8 @@ class Link:
             return False
         self._reader = reader
         for origin, stamp in target.items():
-            if self._have.get(origin, 0) <= stamp:
+            # what the round tells need not be told again; it leaves out what the peer knows itself
+            if self._have.get(origin, 0) <= stamp and stamp > push.peer_vector.get(origin, 0):
                 self._have.pop(origin, None)
         self.session.send(message)
         return True
