@@ -79,6 +79,22 @@ def test_two_live_nodes_with_one_origin_refuse_each_other(master: Make, tmp_path
 
 
 @pytest.mark.usefixtures("unseen")
+def test_a_third_node_serves_one_of_two_twins(master: Make, tmp_path: Path) -> None:
+    a = master("a")
+    a.put(b"key", b"1")
+    a.close()
+    shutil.copytree(a.folder, tmp_path / "twin")
+    third = master("third")
+    a.servers = [third.address]
+    a.open()
+    wait_until(lambda: a.peer(third)["state"] == "live", "a meets the third")
+    twin = master("twin", [third.address])
+    wait_until(lambda: "two live nodes" in str(twin.replica.status()["peers"][0]["last_error"]), "the twin is refused")
+    a.put(b"a", b"2")
+    wait_level(a, third)
+
+
+@pytest.mark.usefixtures("unseen")
 def test_a_twin_that_was_killed_and_renewed(master: Make, tmp_path: Path) -> None:
     """What it wrote since the copy, in a run before its last one, was durable; that does not make the other have it."""
     a = master("a")

@@ -171,3 +171,13 @@ def test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on(master: Make) 
     a.put(b"key", b"after")
     wait_level(a, b)
     assert b.contents() == {b"key": b"after"}
+
+
+def test_a_wait_on_the_replicas_own_thread_is_refused(master: Make) -> None:
+    a = master("a")
+
+    async def wait() -> None:
+        a.replica.wait_synced(1)
+
+    with pytest.raises(RuntimeError, match="own thread"):
+        a.replica._node.call(wait()).result()

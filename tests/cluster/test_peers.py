@@ -129,3 +129,12 @@ def test_a_host_name_is_resolved_at_each_dial(master: Make, relay: MakeRelay, mo
     wire.heal()
     b.put(b"key", b"after")
     wait_level(a, b)
+
+
+def test_a_name_that_leads_off_loopback_is_not_dialled(master: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(_host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
+    a = master("a", ["elsewhere.example:8000"], port=None)
+    wait_until(lambda: "not on loopback" in str(a.replica.status()["peers"][0]["last_error"]), "it is refused")
