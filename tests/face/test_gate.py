@@ -109,6 +109,22 @@ def test_close_deletes_once_and_fails_once() -> None:
         pass
 
 
+def test_a_close_that_was_interrupted_goes_on_at_the_next() -> None:
+    gate = Gate()
+    deleted: list[str] = []
+
+    def delete() -> None:
+        deleted.append("tried")
+        if len(deleted) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gate.close(delete)
+    gate.close(delete)
+    gate.close(delete)
+    assert len(deleted) == 2
+
+
 def test_a_handle_dropped_while_the_database_is_deleted_outlives_that() -> None:
     class FakeHandle:
         pass

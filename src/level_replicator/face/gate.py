@@ -121,7 +121,11 @@ class Gate:
     def _finish(self, delete: Callable[[], None]) -> None:
         if self._finished:  # a signal handler closed while this thread waited
             return
-        delete()  # if that is interrupted, the next close goes on with it
+        try:
+            delete()
+        except Exception:  # it has failed, and will again; but after an interrupt the next close goes on with it
+            self._finished = True
+            raise
         self._finished = True
         self._parked.clear()
 
