@@ -91,7 +91,7 @@ def test_level_db_is_copied_and_left_as_it_was(tmp_path: Path, scratch: Path) ->
         ('{"key": "a", "key_base64": "YQ==", "value": "a"}', "one of them"),
         ('{"key_base64": "!", "value": "a"}', "key_base64"),
         ('{"key": "\\ud800", "value": "a"}', "surrogates"),
-        (json.dumps({"key": "k" * 65_536, "value": ""}), "65536 bytes"),
+        (json.dumps({"key": "k" * 1_048_577, "value": ""}), "1048577 bytes"),
     ],
 )
 def test_bad_line(line: str, complaint: str, tmp_path: Path, scratch: Path) -> None:

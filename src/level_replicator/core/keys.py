@@ -21,7 +21,6 @@ RESUME = b"r"
 
 _ONE = struct.Struct(">cQ")
 _TWO = struct.Struct(">cQQ")
-LOG_KEY_BYTES = _TWO.size
 
 
 def log_key(origin: int, stamp: int) -> bytes:

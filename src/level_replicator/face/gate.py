@@ -125,6 +125,7 @@ class Gate:
             delete()
         except Exception:  # it has failed, and will again; but after an interrupt the next close goes on with it
             self._finished = True
+            self._parked.clear()
             raise
         self._finished = True
         self._parked.clear()
