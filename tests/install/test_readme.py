@@ -1,0 +1,49 @@
+"""What the README shows, run as it stands but for its ports and directories."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import plyvel
+
+from level_replicator.edges.demo.ports import free_ports
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _blocks(tmp_path: Path) -> list[str]:
+    text = README.read_text(encoding="utf-8")
+    ports = free_ports(3)
+    for port, free in zip((8000, 8001, 8002), ports, strict=True):
+        text = text.replace(str(port), str(free))
+    return [block.replace("/tmp/", f"{tmp_path}/") for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_first_example(tmp_path: Path) -> None:
+    code = _blocks(tmp_path)[0] + "print(replica.get(b'some-key'))\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "b'some-value'\n", "")
+
+
+def test_three_servers(tmp_path: Path) -> None:
+    (code,) = (block for block in _blocks(tmp_path) if "sys.argv" in block)
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(me)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for me in range(3)
+    ]
+    for server in servers:
+        assert server.stdout is not None
+        while "enter to stop" not in server.stdout.readline():
+            assert server.poll() is None
+    for server in servers:
+        server.communicate("\n", timeout=60)
+        assert server.returncode == 0
+    contents = []
+    for me in range(3):
+        db = plyvel.DB(str(tmp_path / f"lrep-{me}" / "db"))
+        contents.append(dict(db))
+        db.close()
+    assert {b"hello from 0", b"hello from 1", b"hello from 2"} == set().union(*contents)
