@@ -9,5 +9,5 @@ What runs is the product's own store, session, link and hub; only sockets, timer
     checks.py     the invariants, during faults and after them
     plan.py       from a seed: how many nodes, which links, clocks and faults
     mutants.py    rules switched off, each of which the checks must notice
-    __main__.py   python -m tests.sim --seeds 0:100000 [--mutant NAME]
+    __main__.py   python -m tests.sim --seeds 100000 [--mutant NAME], or --seed N
 """
