@@ -112,13 +112,13 @@ class LocalWriter:
             state.step("between rs and db")
             db_batch.write()
             state.step("after db")
+            _account(state, first, stamp - 1, keys, entries)
         except ENGINE_ERRORS as error:
             raise state.fail("a write", error) from error
         except BaseException as error:  # Ctrl-C, or a signal handler that raises
             if begun and _finish(state, rs_batch, db_batch, error):
                 _account(state, first, stamp - 1, keys, entries)
             raise
-        _account(state, first, stamp - 1, keys, entries)
 
 
 def _finish(state: State, rs_batch: Batch, db_batch: Batch, error: BaseException) -> bool:
