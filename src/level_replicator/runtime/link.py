@@ -4,6 +4,7 @@ What arrives goes through the session to the store; what the store has for the p
 log as fast as the peer reads, and no faster.
 """
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from level_replicator.core.effects import (
@@ -37,6 +38,8 @@ from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 
 if TYPE_CHECKING:
     from level_replicator.runtime.hub import Hub
+
+_log = logging.getLogger("level_replicator.runtime")
 
 
 class Transport(Protocol):
@@ -79,7 +82,7 @@ class Link:
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
         except ENGINE_ERRORS as error:
-            self.end(ByeCode.STORAGE, str(error))
+            self._storage_failed(error)
         else:
             self.hub.has_output(self)
 
@@ -107,6 +110,11 @@ class Link:
         self.session.refuse(code, text)
         self._flush()
         self._finish(_state_after(code), text, code)
+
+    def _storage_failed(self, error: Exception) -> None:
+        """What failed is for our own log: a peer need not know our paths."""
+        _log.error("serving %s failed: %s", self.peer.address, error)
+        self.end(ByeCode.STORAGE, "a LevelDB of the node failed: its log says how")
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:
         self.ended = True
@@ -177,7 +185,7 @@ class Link:
                 wait = self._rounds()
                 self._answers()
         except ENGINE_ERRORS as error:
-            self.end(ByeCode.STORAGE, str(error))
+            self._storage_failed(error)
         self._flush()
         return wait
 
