@@ -35,6 +35,7 @@ class Master:
             host="127.0.0.1",
             port=0,
             servers={f"{host}:{port}": (host, port) for host, port in servers},
+            names={},
             insecure=False,
             max_drift_ms=60_000,
             heartbeat_ms=5_000,

@@ -23,7 +23,7 @@ def test_two_replicas_as_the_readme_says(tmp_path: Path) -> None:
     with lrep.install(_db(tmp_path / "adb"), _db(tmp_path / "ars"), {"port": 0}) as a:
         assert a.address is not None
         server = f"{a.address[0]}:{a.address[1]}"
-        with lrep.open(tmp_path / "b", {"servers": {server: {}}, "port": None}) as b:
+        with lrep.open(tmp_path / "b", {"servers": {server: {"name": "the first"}}, "port": None}) as b:
             assert b.address is None
             a.put(b"from-a", b"1")
             b.put(b"from-b", b"2")
@@ -34,7 +34,7 @@ def test_two_replicas_as_the_readme_says(tmp_path: Path) -> None:
             assert status["keys"] == 2
             assert status["failed"] is None
             (peer,) = status["peers"]
-            assert peer["address"] == server
+            assert (peer["address"], peer["name"]) == (server, "the first")
             assert peer["state"] == "live"
             assert (peer["entries_in"], peer["entries_out"]) == (1, 1)
             assert status["vector"] == a.status()["vector"]

@@ -145,4 +145,6 @@ def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:
     unknown = [key for key in metadata if key not in _SERVER_KEYS]
     if unknown:
         raise ConfigError(f"servers: {address} has unknown metadata {unknown[0]!r}: known is {', '.join(_SERVER_KEYS)}")
+    if not isinstance(metadata.get("name", ""), str):
+        raise ConfigError(f"servers: the name of {address} is {metadata['name']!r}, a str is wanted")
     return MappingProxyType(dict(metadata))

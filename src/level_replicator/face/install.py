@@ -84,6 +84,7 @@ def _install(
         host=config.host,
         port=config.port,
         servers={address: parse_address(address) for address in config.servers},
+        names={address: metadata["name"] for address, metadata in config.servers.items() if "name" in metadata},
         insecure=config.insecure,
         max_drift_ms=int(config.max_clock_drift * 1000),
         heartbeat_ms=int(config.heartbeat * 1000),

@@ -66,7 +66,7 @@ class Replica(Database):
         """Plain data, ready for JSON.
 
         `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `failed` (why no writes are
-        taken, or None) and `peers`: a list with, each, `address`, `origin`, `state` (runtime.peers.PeerState),
+        taken, or None) and `peers`: a list with, each, `address`, `name`, `origin`, `state` (runtime.peers.PeerState),
         `last_error`, `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP;
         None while it has never told what it has), `connections`, and since this replica was opened `bytes_in`,
         `bytes_out`, `entries_in`, `entries_out`."""

@@ -37,6 +37,7 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
     vector = dict(link.session.push.peer_vector) if link is not None and link.feed is not None else current.vector
     return {
         "address": peer.address,
+        "name": peer.name,
         "origin": origin_name(peer.origin) if peer.origin else None,
         "state": current.state.value,
         "last_error": current.last_error,

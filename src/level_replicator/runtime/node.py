@@ -36,6 +36,7 @@ class Node:
         host: str,
         port: int | None,
         servers: Mapping[str, tuple[str, int]],
+        names: Mapping[str, str],
         insecure: bool,
         max_drift_ms: int,
         heartbeat_ms: int,
@@ -45,7 +46,7 @@ class Node:
         on_event: Callable[[PeerEvent], None],
     ) -> None:
         self.store = store
-        self.servers = {address: Peer(address, dialled=True) for address in servers}
+        self.servers = {address: Peer(address, dialled=True, name=names.get(address)) for address in servers}
         self.address: tuple[str, int] | None = None
         self.hub = Hub(
             store,

@@ -30,6 +30,7 @@ class Peer:
 
     address: str
     dialled: bool
+    name: str | None = None
     origin: int = 0
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
