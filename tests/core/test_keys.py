@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from level_replicator.core import keys
 from level_replicator.core.keys import (
     following,
+    line_origin,
     log_dot,
     log_key,
     log_range,
     resume_key,
     resume_pair,
     vector_key,
-    vector_origin,
 )
 
 U64 = st.integers(0, (1 << 64) - 1)
@@ -37,7 +37,7 @@ def test_a_range_holds_what_is_above_low_and_not_above_high(
 
 @given(U64, U64)
 def test_what_a_key_names_can_be_read_from_it(one: int, two: int) -> None:
-    assert vector_origin(vector_key(one)) == one
+    assert line_origin(vector_key(one)) == one
     assert resume_pair(resume_key(one, two)) == (one, two)
 
 

@@ -1,12 +1,13 @@
 """The bytes of an entry, in the log and on the wire the same, and of a key's line in the index.
 
     entry   stamp u64 · flags u8 · checksum u32 · key length u32 · key · [context] · value
-    index   stamp u64 · origin u64 · flags u8 · checksum u32 · [context pairs]
+    index   stamp u64 · origin u64 · flags u8 · checksum u32 · [[count u16 · own pairs] · union pairs]
     context count u16 · (origin u64 · stamp u64) × count
 
 The origin of an entry is told by its log key, and once a frame on the wire. The checksum is the
 CRC-32 of the value. A context says, for every other origin, the newest stamp of this key that the
-writer's state reflected; a key with one writer has none. In the index it is the union of all that was merged.
+writer's state reflected; a key with one writer has none. The index holds the union of all that was merged, for the
+next write here, and, where that is not the same, the entry's own context, for the day that it leaves the log.
 """
 
 import struct
@@ -22,10 +23,13 @@ Bytes = bytes | bytearray | memoryview
 
 DELETE = 1
 CONTEXT = 2
+OWN_CONTEXT = 4
+"""In the index only: the entry's own context stands before the union."""
 _KNOWN_FLAGS = DELETE | CONTEXT
 
 ENTRY_HEAD = struct.Struct(">QBII")
 INDEX_HEAD = struct.Struct(">QQBI")
+_FLAGS_AT = 16
 _COUNT = struct.Struct(">H")
 _PAIR = struct.Struct(">QQ")
 
@@ -99,18 +103,35 @@ def decode_entry(record: bytes) -> Entry:
     return Entry(stamp, flags, checksum, key, value, context, record)
 
 
-def encode_index(stamp: int, origin: int, flags: int, checksum: int, context: bytes = b"") -> bytes:
-    return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum) + context
+def encode_index(
+    stamp: int, origin: int, flags: int, checksum: int, union: bytes = b"", own: bytes | None = None
+) -> bytes:
+    """A line of the index. `own`: the entry's own context, if it is not the union."""
+    if own is None or own == union:
+        return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum) + union
+    head = INDEX_HEAD.pack(stamp, origin, flags & DELETE | OWN_CONTEXT, checksum)
+    return b"".join((head, _COUNT.pack(len(own) // _PAIR.size), own, union))
+
+
+def index_contexts(line: bytes) -> tuple[bytes, bytes]:
+    """(own, union) of a line of the index."""
+    rest = line[INDEX_HEAD.size :]
+    if not line[_FLAGS_AT] & OWN_CONTEXT:
+        return rest, rest
+    (count,) = _COUNT.unpack_from(rest)
+    end = _COUNT.size + count * _PAIR.size
+    return rest[_COUNT.size : end], rest[end:]
 
 
 class IndexLine(NamedTuple):
-    """What the index holds of a key. `context` is the union of what was merged."""
+    """What the index holds of a key. `context` is the union of what was merged, `own` the entry's."""
 
     stamp: int
     origin: int
     flags: int
     checksum: int
     context: bytes
+    own: bytes
 
     @property
     def deleted(self) -> bool:
@@ -119,7 +140,8 @@ class IndexLine(NamedTuple):
 
 def decode_index(line: bytes) -> IndexLine:
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
-    return IndexLine(stamp, origin, flags, checksum, line[INDEX_HEAD.size :])
+    own, union = index_contexts(line)
+    return IndexLine(stamp, origin, flags & DELETE, checksum, union, own)
 
 
 def decode_context(pairs: bytes) -> Context:

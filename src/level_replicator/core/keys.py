@@ -1,13 +1,15 @@
 """Where everything lies in the replication set. Big-endian, so that an origin's log is in time order.
 
-    m                         meta: format, origin, directory identity, clean stop
-    l origin stamp            log: one entry (see entry.py)
-    i key                     index: the newest dot of the key (see entry.py)
-    v origin                  vector: stamp, and the stamp before the batch that set it
-    a                         the frame applied last: origin, low, high
-    r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
-
-`f` (floor) and `h` (horizon) are kept free for truncation and dropped tombstones.
+m                         meta: format, origin, directory identity, clean stop
+l origin stamp            log: one entry (see entry.py)
+i key                     index: the newest dot of the key (see entry.py)
+v origin                  vector: stamp, and the stamp before the batch that set it
+f origin                  floor: stamp up to which the log was truncated
+h origin                  horizon: newest stamp of a tombstone that was dropped
+d                         the newest stamp among all dropped tombstones
+a                         the frame applied last: origin, low, high
+t                         the keys that the last batch of a walk, or of a repair, touched
+r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
 """
 
 import struct
@@ -17,6 +19,10 @@ APPLIED = b"a"
 LOG = b"l"
 INDEX = b"i"
 VECTOR = b"v"
+FLOOR = b"f"
+HORIZON = b"h"
+DROPPED = b"d"
+TOUCHED = b"t"
 RESUME = b"r"
 
 _ONE = struct.Struct(">cQ")
@@ -45,7 +51,16 @@ def vector_key(origin: int) -> bytes:
     return _ONE.pack(VECTOR, origin)
 
 
-def vector_origin(key: bytes) -> int:
+def floor_key(origin: int) -> bytes:
+    return _ONE.pack(FLOOR, origin)
+
+
+def horizon_key(origin: int) -> bytes:
+    return _ONE.pack(HORIZON, origin)
+
+
+def line_origin(key: bytes) -> int:
+    """The origin of a key of vector, floor or horizon."""
     origin: int = _ONE.unpack(key)[1]
     return origin
 

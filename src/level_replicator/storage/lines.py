@@ -1,4 +1,4 @@
-"""The small values of the replication set: vector, resume, last applied frame."""
+"""The small values of the replication set: vector, floor, horizon, resume, last applied frame."""
 
 import struct
 from collections.abc import Iterable
@@ -19,6 +19,16 @@ def decode_vector_line(line: bytes) -> Interval:
     """(before, stamp)."""
     stamp, before = _TWO.unpack(line)
     return before, stamp
+
+
+def encode_stamp(stamp: int) -> bytes:
+    """Of a floor, a horizon, or the newest dropped tombstone."""
+    return _ONE.pack(stamp)
+
+
+def decode_stamp(line: bytes) -> int:
+    stamp: int = _ONE.unpack(line)[0]
+    return stamp
 
 
 def encode_applied(origin: int, low: int, high: int) -> bytes:

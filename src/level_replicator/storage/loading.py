@@ -2,19 +2,22 @@
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import (
+    DROPPED,
+    FLOOR,
+    HORIZON,
     INDEX,
     LOG,
     RESUME,
     VECTOR,
     following,
+    line_origin,
     log_dot,
     log_key,
     resume_pair,
-    vector_origin,
 )
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Reader
-from level_replicator.storage.lines import decode_intervals, decode_vector_line
+from level_replicator.storage.lines import decode_intervals, decode_stamp, decode_vector_line
 from level_replicator.storage.state import State
 
 _MAX = (1 << 64) - 1
@@ -24,7 +27,12 @@ def load(state: State) -> None:
     """Everything but the meta record and the counts."""
     rs = state.rs
     state.vector = load_vector(rs)
-    state.newest = newest_in_log(rs)
+    state.floor = load_stamps(rs, FLOOR)
+    state.horizon = load_stamps(rs, HORIZON)
+    dropped = rs.get(DROPPED)
+    state.dropped = 0 if dropped is None else decode_stamp(dropped)
+    state.newest, oldest = ends_of_log(rs)
+    state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
     for origin, stamp in state.vector.items():
         state.newest[origin] = max(stamp, state.newest.get(origin, 0))
     state.resume = {}
@@ -32,22 +40,30 @@ def load(state: State) -> None:
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
     # an entry above the vector may stand in the index: a write over it must get the greater stamp
-    state.clock.follow(max(state.newest.values(), default=0))
+    for stamp in (*state.newest.values(), *state.horizon.values(), state.dropped):
+        state.clock.follow(stamp)
 
 
 def load_vector(rs: Reader) -> Vector:
-    return {vector_origin(key): decode_vector_line(line)[1] for key, line in rs.scan(VECTOR, following(VECTOR))}
+    return {line_origin(key): decode_vector_line(line)[1] for key, line in rs.scan(VECTOR, following(VECTOR))}
 
 
-def newest_in_log(rs: Reader) -> Vector:
-    """Origin → stamp of its newest entry: two seeks an origin, however long the log is."""
+def load_stamps(rs: Reader, prefix: bytes) -> Vector:
+    """Of floor or horizon."""
+    return {line_origin(key): decode_stamp(line) for key, line in rs.scan(prefix, following(prefix))}
+
+
+def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
+    """(newest, oldest), each origin → stamp of an entry: two seeks an origin, however long the log is."""
     newest: Vector = {}
+    oldest: Vector = {}
     start = LOG
     while True:
         first = next(iter(rs.scan_keys(start, following(LOG))), None)
         if first is None:
-            return newest
-        _, origin = log_dot(first)
+            return newest, oldest
+        oldest_stamp, origin = log_dot(first)
+        oldest[origin] = oldest_stamp
         end = log_key(origin, _MAX) + b"\0"
         last = next(iter(rs.scan_keys(first, end, reverse=True)))
         newest[origin] = log_dot(last)[0]
@@ -55,10 +71,9 @@ def newest_in_log(rs: Reader) -> Vector:
 
 
 def count(state: State) -> None:
-    """Counts keys and entries from the index. Needed only after an unclean stop."""
-    keys = entries = 0
+    """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
+    keys = 0
     flags_at = INDEX_HEAD.size - 5
     for _, line in state.rs.scan(INDEX, following(INDEX)):
-        entries += 1
         keys += not line[flags_at] & DELETE
-    state.keys, state.entries = keys, entries
+    state.keys, state.entries = keys, sum(1 for _ in state.rs.scan_keys(LOG, following(LOG)))

@@ -7,7 +7,14 @@ that stamp, so that what was forgotten comes back from the peers that have it.
 
 from collections.abc import Callable
 
-from level_replicator.core.entry import INDEX_HEAD, decode_context, encode_context, encode_entry, encode_index
+from level_replicator.core.entry import (
+    INDEX_HEAD,
+    decode_context,
+    encode_context,
+    encode_entry,
+    encode_index,
+    index_contexts,
+)
 from level_replicator.core.keys import INDEX, log_key, log_range, vector_key
 from level_replicator.storage.lines import encode_vector_line
 from level_replicator.storage.meta import store_meta
@@ -65,12 +72,13 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
         entry = read_entry(record)
         stamp = entry.stamp
         context = {**decode_context(entry.context), old: stamp}
-        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, encode_context(context))
+        own = encode_context(context)
+        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own)
         line = state.rs.get(INDEX + entry.key)
         batch.delete(key)
         if line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, old):
-            union = encode_context({**decode_context(line[INDEX_HEAD.size :]), old: stamp})
-            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union))
+            union = encode_context({**decode_context(index_contexts(line)[1]), old: stamp})
+            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own))
             batch.put(log_key(new, stamp), taken)
         done += 1
         if done == _BATCH_ENTRIES:

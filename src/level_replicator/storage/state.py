@@ -6,6 +6,7 @@ from collections.abc import Callable
 from level_replicator.core.clock import HybridClock
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
+from level_replicator.core.keys import log_key
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.meta import Meta
@@ -16,6 +17,9 @@ class State:
 
     vector      as on disk
     newest      origin → newest stamp of its that the log holds or held, also above the vector
+    floor       origin → stamp up to which the log was truncated; never above the vector
+    horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
+    late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
@@ -40,6 +44,10 @@ class State:
         self.clock = HybridClock()
         self.vector: Vector = {}
         self.newest: Vector = {}
+        self.floor: Vector = {}
+        self.horizon: Vector = {}
+        self.dropped = 0
+        self.late = False
         self.resume: dict[int, dict[int, Intervals]] = {}
         self.keys = 0
         self.entries = 0
@@ -51,6 +59,10 @@ class State:
         """A point at which a test may stop the process. Costs nothing when none does."""
         if self.on_step is not None:
             self.on_step(name)
+
+    def logged(self, origin: int, stamp: int) -> bool:
+        """Whether the log holds the entry of a line of the index."""
+        return stamp > self.floor.get(origin, 0) or (self.late and self.rs.get(log_key(origin, stamp)) is not None)
 
     def check(self) -> None:
         """Raises the StorageError that made this replica read-only."""

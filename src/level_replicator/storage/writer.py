@@ -8,6 +8,7 @@ from level_replicator.core.entry import (
     Bytes,
     encode_entry,
     encode_index,
+    index_contexts,
 )
 from level_replicator.core.errors import LimitError
 from level_replicator.core.keys import INDEX, log_key, vector_key
@@ -79,7 +80,7 @@ class LocalWriter:
         stamp = first = state.clock.next(state.now_ms(), len(operations))
         get, rs_batch, db_batch = state.rs.get, state.rs.batch(sync=sync), state.db.batch(sync=sync)
         put, drop = rs_batch.put, rs_batch.delete
-        keys, entries = state.keys, state.entries
+        keys, entries, floor = state.keys, state.entries, state.floor
         begun = False
         try:
             for key, value in operations:
@@ -91,8 +92,11 @@ class LocalWriter:
                     old_stamp, old_origin, old_flags, _ = INDEX_HEAD.unpack_from(old)
                     live = not old_flags & DELETE
                     if old_origin != origin or len(old) > INDEX_HEAD.size:
-                        context = next_context(old_stamp, old_origin, old[INDEX_HEAD.size :], origin)
-                    drop(log_key(old_origin, old_stamp))
+                        context = next_context(old_stamp, old_origin, index_contexts(old)[1], origin)
+                    if not floor or state.logged(old_origin, old_stamp):
+                        drop(log_key(old_origin, old_stamp))
+                    else:
+                        entries += 1
                 else:
                     entries += 1
                 record, flags, checksum = encode_entry(stamp, key, value, context)
