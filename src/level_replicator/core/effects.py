@@ -25,6 +25,7 @@ class PeerWants:
 
     vector: Vector
     have: list[tuple[int, int, int]]
+    horizon: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +81,90 @@ class Farewell:
     text: str
 
 
-Effect = Judge | Opened | PeerWants | PeerHas | Apply | Take | Asked | Told | Farewell
+@dataclass(frozen=True, slots=True)
+class PeerHolds:
+    """The peer wants nothing until it wants again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCompares:
+    """The peer wants to walk through our index."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProbes:
+    """The peer walks: answer each range (low, high, fingerprint, count)."""
+
+    ranges: list[tuple[bytes, bytes, bytes, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFetches:
+    """The peer walks: send these entries."""
+
+    keys: list[bytes]
+    digests: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWalked:
+    """The peer's walk is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginWalk:
+    """Walk through the peer's index. `looking`: only to compare, after Session.compare."""
+
+    vector: Vector
+    horizon: Vector
+    dropped: int
+    looking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a walk. `equal`: its value is left out, since ours is equal."""
+
+    origin: int
+    entry: Entry
+    equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Entries that were probed for or fetched, and keys that the peer cannot give."""
+
+    items: list[Item]
+    lacking: list[bytes]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to the oldest open probe: the same; parts; or lines, as (key, head)."""
+
+    same: bool = False
+    bounds: list[bytes] | None = None
+    prints: list[bytes] | None = None
+    lines: list[tuple[bytes, bytes]] | None = None
+
+
+Effect = (
+    Judge
+    | Opened
+    | PeerWants
+    | PeerHas
+    | Apply
+    | Take
+    | Asked
+    | Told
+    | Farewell
+    | PeerHolds
+    | PeerCompares
+    | PeerProbes
+    | PeerFetches
+    | PeerWalked
+    | BeginWalk
+    | Fill
+    | Answered
+)

@@ -68,8 +68,10 @@ class Entry(NamedTuple):
     record: bytes
 
 
-def decode_entry(record: bytes) -> Entry:
-    """Takes an entry apart and checks it. Raises RemoteProtocolError when it is not whole and sound."""
+def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
+    """Takes an entry apart and checks it. Raises RemoteProtocolError when it is not whole and sound.
+
+    `valueless`: of a put whose value was left out, though the checksum is that of the value."""
     try:
         stamp, flags, checksum, key_length = ENTRY_HEAD.unpack_from(record)
         if key_length > MAX_KEY_BYTES:
@@ -96,6 +98,10 @@ def decode_entry(record: bytes) -> Entry:
     except struct.error as error:
         raise RemoteProtocolError(f"an entry of {len(record)} bytes is cut off") from error
     value = record[start:]
+    if valueless:
+        if value:
+            raise RemoteProtocolError("an entry has the value that was to be left out")
+        return Entry(stamp, flags, checksum, key, value, context, record)
     if len(value) > MAX_VALUE_BYTES:
         raise RemoteProtocolError(f"an entry's value of {len(value)} bytes is above the limit")
     if crc32(value) != checksum:

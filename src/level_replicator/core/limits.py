@@ -22,6 +22,42 @@ MAX_FEED_INTERVALS = 1_000
 """Intervals of one origin kept for a peer that does not read; above it the gaps between them are sent as well."""
 MAX_BYE_CHARACTERS = 500
 
+# -- reconcile
+LEAF_LINES = 16
+"""A range with no more lines than this is told line by line, not parted any more."""
+FEW_PARTS = 8
+MANY_PARTS = 1_024
+MANY_LINES = 65_536
+"""A range is parted into FEW_PARTS, or, where the reader has at least MANY_LINES, into MANY_PARTS."""
+MAX_PARTS_BYTES = 64 * 1024
+"""Of the keys that part a range in one message; the last part is larger then."""
+MAX_PROBES = 256
+"""Ranges that wait for their answer at one moment."""
+MAX_FETCH_KEYS = 1_024
+WALK_SLICE_LINES = 2_000
+"""Lines of the index that a walk looks at before others have their turn."""
+SETTLE_LINES = 1_000
+"""Lines that are judged and written in one batch, under the lock."""
+PULL_AGAIN_FIRST_MS = 250
+PULL_AGAIN_CAP_MS = 60_000
+"""A pull that had to leave something out is begun again after the first, and after ever longer times up to the last."""
+WALK_STALL_MS = 600_000
+"""A peer that says nothing more of a walk for so long is cut off: it keeps others waiting."""
+
+# -- space
+DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024
+DEFAULT_LOG_MAX_AGE_S = 7 * 86_400.0
+DEFAULT_TOMBSTONE_TTL_S = 30 * 86_400.0
+MIN_TOMBSTONE_TTL_S = 1.0
+RETENTION_BATCH = 1_000
+"""Entries or tombstones that leave in one batch, under the lock."""
+RETENTION_PAUSE_S = 0.005
+"""Between two such batches, so that writers have their turn."""
+MIN_RETENTION_INTERVAL_S = 1.0
+MAX_RETENTION_INTERVAL_S = 3_600.0
+TRUNCATE_TO = 0.75
+"""A log above log_max_bytes is cut back to this part of it."""
+
 # -- how a frame of entries is cut by the sender
 FRAME_TARGET_BYTES = 256 * 1024
 """A frame of entries is closed when it holds this much, or FRAME_TARGET_ENTRIES."""

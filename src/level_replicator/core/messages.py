@@ -8,7 +8,14 @@ number of the message. Items that a later version appends are ignored. Vectors t
           ◀──────────────────────────────────  Hello, Welcome      (or Bye)
     Welcome ──────────────────────────────▶                        (or Bye)
     and from here both the same:
-    Want: pull from me, this is what I know   → Round, Entries …, Level; then again, live, as changes come
+    Want: let me pull, this is what I know    → Round, Entries …, Level; then again, live, as changes come
+                                              → or Reconcile: your log cannot bridge the gap, walk through my index:
+        Probe: ranges of keys, as I have them → for each, in order: Same, or Parts: prints of smaller ranges, or Lines:
+                                                all that I have there, or, where you have nothing, Items …
+        Fetch: these keys                     → Items …
+        Walked: done; from here on live
+    Compare: let me walk, only to look        → Reconcile
+    Hold: send me nothing until I Want again
     Have: my vector moved                     Ask / Tell: what is your vector now?     Ping: still there
 """
 
@@ -20,7 +27,7 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import DEFAULT_HEARTBEAT_S
 
 MAGIC = "level-replicator"
-VERSION = 1
+VERSION = 2
 """Of the protocol. Peers of different versions part with a Bye that names both."""
 
 
@@ -61,18 +68,25 @@ class Welcome(Message, frozen=True, tag=2):
 
 
 class Want(Message, frozen=True, tag=3):
-    """The sender begins a pull. `have`: (origin, low, high) of what it has applied of a scan of ours that broke off."""
+    """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
+
+    `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
+    the newest stamps of tombstones that it has dropped, of each origin and of all."""
 
     vector: bytes
     have: list[tuple[int, int, int]]
+    horizon: bytes = b""
+    dropped: int = 0
+    pull: int = 0
 
 
 class Round(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
-    `vector`: where its vector was in that snapshot, as far as it is above the reader's."""
+    `vector`: where its vector was in that snapshot; after the first round of a pull only what is above the reader's."""
 
     vector: bytes
+    pull: int = 0
 
 
 class Entries(Message, frozen=True, tag=5):
@@ -119,7 +133,94 @@ class Bye(Message, frozen=True, tag=11):
     text: str
 
 
-AnyMessage = Hello | Welcome | Want | Round | Entries | Level | Have | Ping | Ask | Tell | Bye
+class Reconcile(Message, frozen=True, tag=12):
+    """The reader may walk through a snapshot of the sender's index. What the sender's vector, horizon and newest
+    dropped tombstone were in it. `pull`: 0 after Compare, else as in Round."""
+
+    vector: bytes
+    horizon: bytes
+    dropped: int
+    pull: int
+
+
+class Probe(Message, frozen=True, tag=13):
+    """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end."""
+
+    ranges: list[tuple[bytes, bytes, bytes, int]]
+
+
+class Same(Message, frozen=True, tag=14):
+    """The range probed is the same here."""
+
+
+class Parts(Message, frozen=True, tag=15):
+    """The range is not the same. `bounds`: the n - 1 keys that part it; `prints`: the fingerprints of its n parts."""
+
+    bounds: list[bytes]
+    prints: bytes
+
+
+class Lines(Message, frozen=True, tag=16):
+    """The range is not the same; this is all there is in it: keys, and the heads of their lines in the index."""
+
+    keys: list[bytes]
+    heads: bytes
+
+
+class Items(Message, frozen=True, tag=17):
+    """Entries of the snapshot, in order of keys, of the origins (u64 each). `last`: that was all of what was asked for.
+
+    `equal`: places of records without their value, since the reader's is equal. `lacking`: keys that the sender
+    cannot give, since they are damaged there."""
+
+    origins: bytes
+    records: list[bytes]
+    equal: list[int]
+    lacking: list[bytes]
+    last: bool
+
+
+class Fetch(Message, frozen=True, tag=18):
+    """Give these entries of the snapshot. `digests`: of the sender's value, if it has the same checksum, else b""."""
+
+    keys: list[bytes]
+    digests: list[bytes]
+
+
+class Walked(Message, frozen=True, tag=19):
+    """The walk has ended: the snapshot is not needed any more."""
+
+
+class Compare(Message, frozen=True, tag=20):
+    """The sender wants to walk through the index without taking anything over."""
+
+
+class Hold(Message, frozen=True, tag=21):
+    """Nothing more of this pull, please, until the next Want."""
+
+
+WalkReply = Same | Parts | Lines | Items
+
+AnyMessage = (
+    Hello
+    | Welcome
+    | Want
+    | Round
+    | Entries
+    | Level
+    | Have
+    | Ping
+    | Ask
+    | Tell
+    | Bye
+    | Reconcile
+    | Probe
+    | WalkReply
+    | Fetch
+    | Walked
+    | Compare
+    | Hold
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)

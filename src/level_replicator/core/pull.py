@@ -29,10 +29,14 @@ def refuse_future(newest: int, latest: int) -> None:
 
 
 class Pull:
-    """Of one session. `completed` counts whole rounds: after the first one the peer is live."""
+    """Of one session. `completed` counts whole rounds: after the first one the peer is live.
+
+    `number`: of the pull that is wanted now. What still comes of an earlier one is not looked at."""
 
     def __init__(self) -> None:
         self.completed = 0
+        self.number = 0
+        self._passing_over = False
         self._target: Vector | None = None
         self._seen: dict[int, Intervals] = {}
 
@@ -41,15 +45,31 @@ class Pull:
         """The vector that the round under way will give."""
         return self._target
 
-    def begin(self, vector: Vector, latest: int) -> None:
+    def renew(self) -> int:
+        """Another pull, or none, is wanted from here on. Its number."""
+        self.number += 1
+        self._passing_over = True
+        self._target = None
+        return self.number
+
+    def begin(self, vector: Vector, latest: int, number: int) -> bool:
+        """Whether the round is of the pull that is wanted."""
         if self._target is not None:
             raise RemoteProtocolError("a round begins within a round")
+        if number != self.number:
+            if not self._passing_over:
+                raise RemoteProtocolError("a round of a pull that is over")
+            return False
         refuse_future(max(vector.values(), default=0), latest)
+        self._passing_over = False
         self._target = vector
         self._seen = {}
+        return True
 
-    def entries(self, message: Entries, latest: int) -> Apply:
+    def entries(self, message: Entries, latest: int) -> Apply | None:
         """Checks a frame of entries. Raises RemoteProtocolError; then nothing of it may be applied."""
+        if self._passing_over:
+            return None
         if self._target is None:
             raise RemoteProtocolError("entries outside a round")
         origin, low, high = message.origin, message.low, message.high
@@ -63,7 +83,9 @@ class Pull:
         resumable = min(high, self._target.get(origin, 0))
         return Apply(origin, low, high, entries, resumable, self._complete() if message.last else None)
 
-    def level(self) -> Take:
+    def level(self) -> Take | None:
+        if self._passing_over:
+            return None
         if self._target is None:
             raise RemoteProtocolError("a round ends that has not begun")
         return Take(self._complete())

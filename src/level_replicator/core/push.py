@@ -26,10 +26,11 @@ class Read:
 
 
 class Push:
-    """Of one session. `peer_vector`: the least that the reader is known to cover."""
+    """Of one pull of a session, whose `number` it is. `peer_vector`: the least that the reader is known to cover."""
 
-    def __init__(self) -> None:
-        self.peer_vector: Vector = {}
+    def __init__(self, peer_vector: Vector | None = None, number: int = 0) -> None:
+        self.peer_vector: Vector = {} if peer_vector is None else peer_vector
+        self.number = number
         self.completed = 0
         self.under_way = False
         self._newest_first = True
@@ -56,7 +57,14 @@ class Push:
             self._work = [(low, origin, high) for origin, low, high in spans]
         heapify(self._work)
         known = self.peer_vector
-        return Round(encode_vector({o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}))
+        if self.completed:
+            target = {o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}
+        # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
+        return Round(encode_vector(target), self.number)
+
+    def walked(self) -> None:
+        """The reader has walked through a snapshot instead of being sent a first round."""
+        self.completed += 1
 
     def next_read(self) -> Read | None:
         """What to read next: of all origins the newest if newest first, else the oldest. None: nothing is left."""

@@ -11,11 +11,17 @@ from enum import Enum
 from level_replicator.core.clock import latest_acceptable
 from level_replicator.core.effects import (
     Asked,
+    BeginWalk,
     Effect,
     Farewell,
     Judge,
     Opened,
+    PeerCompares,
+    PeerFetches,
     PeerHas,
+    PeerHolds,
+    PeerProbes,
+    PeerWalked,
     PeerWants,
     Told,
 )
@@ -24,8 +30,10 @@ from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
     MAX_BYE_CHARACTERS,
+    MAX_FETCH_KEYS,
     MAX_FRAME_BYTES,
     MAX_HEARTBEAT_S,
+    MAX_PROBES,
     MAX_RESUME_INTERVALS,
     MIN_HEARTBEAT_S,
     SILENCE_IN_HEARTBEATS,
@@ -37,14 +45,25 @@ from level_replicator.core.messages import (
     Ask,
     Bye,
     ByeCode,
+    Compare,
     Entries,
+    Fetch,
     Have,
     Hello,
+    Hold,
+    Items,
     Level,
+    Lines,
     Message,
+    Parts,
     Ping,
+    Probe,
+    Reconcile,
     Round,
+    Same,
     Tell,
+    Walked,
+    WalkReply,
     Want,
     Welcome,
     decode,
@@ -53,6 +72,7 @@ from level_replicator.core.messages import (
 from level_replicator.core.pull import Pull, refuse_future
 from level_replicator.core.push import Push
 from level_replicator.core.versions import Vector, decode_vector, encode_vector
+from level_replicator.core.walking import Asks
 
 
 class Phase(Enum):
@@ -88,6 +108,7 @@ class Session:
         self.peer: Judge | None = None
         self.pull = Pull()
         self.push = Push()
+        self.asks = Asks()
         self.refusal: Bye | None = None
         self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
         self._max_drift_ms = max_drift_ms
@@ -96,7 +117,7 @@ class Session:
         self._began_ms = now_ms
         self._heard_ms = now_ms
         self._sent_ms = now_ms
-        self._wanted = False
+        self._comparing = False
         self._asked: set[int] = set()
         self._frames = FrameReader()
         self._output: list[bytes] = []
@@ -136,9 +157,36 @@ class Session:
         self.send(self.refusal)
         self.phase = Phase.CLOSED
 
-    def want(self, vector: Vector, have: list[tuple[int, int, int]]) -> None:
-        """Begins our pull."""
-        self.send(Want(encode_vector(vector), have[:MAX_RESUME_INTERVALS]))
+    def want(self, vector: Vector, have: list[tuple[int, int, int]], horizon: Vector, dropped: int) -> None:
+        """Begins our pull, or begins it anew."""
+        self.asks.end()
+        number = self.pull.renew()
+        self.send(Want(encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped, number))
+
+    def hold(self) -> None:
+        """Nothing more of our pull until the next `want`."""
+        self.asks.end()
+        self.pull.renew()
+        self.send(Hold())
+
+    def compare(self) -> None:
+        """Asks for a walk that takes nothing over."""
+        self._comparing = True
+        self.send(Compare())
+
+    def probe(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
+        for low, high, _, count in ranges:
+            self.asks.probed(low, high, count)
+        self.send(Probe(ranges))
+
+    def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
+        self.asks.fetched(list(keys))
+        self.send(Fetch(keys, digests))
+
+    def walked(self) -> None:
+        """Our walk is over."""
+        self.asks.end()
+        self.send(Walked())
 
     def have(self, vector: Vector) -> None:
         self.send(Have(encode_vector(vector)))
@@ -222,17 +270,15 @@ class Session:
         return Opened()
 
     def _on_want(self, message: Want, latest: int) -> Effect:
-        if self._wanted:
-            raise RemoteProtocolError("a second Want")
-        self._wanted = True
-        vector = decode_vector(message.vector)
-        refuse_future(max(vector.values(), default=0), latest)
+        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
+        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         if len(message.have) > MAX_RESUME_INTERVALS:
             raise RemoteProtocolError("too many intervals of an earlier scan")
         if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
             raise RemoteProtocolError("an interval of an earlier scan that is none")
+        self.push = Push(self.push.peer_vector, message.pull)
         self.push.peer_has(vector)
-        return PeerWants(vector, message.have)
+        return PeerWants(vector, message.have, horizon)
 
     def _on_have(self, message: Have, latest: int) -> Effect:
         return self._peer_has(decode_vector(message.vector), latest, feeding=False)
@@ -244,14 +290,52 @@ class Session:
 
     def _on_round(self, message: Round, latest: int) -> Effect:
         vector = decode_vector(message.vector)
-        self.pull.begin(vector, latest)
-        return self._peer_has(vector, latest, feeding=True)
+        wanted = self.pull.begin(vector, latest, message.pull)
+        return self._peer_has(vector, latest, feeding=wanted)
 
-    def _on_entries(self, message: Entries, latest: int) -> Effect:
+    def _on_entries(self, message: Entries, latest: int) -> Effect | None:
         return self.pull.entries(message, latest)
 
-    def _on_level(self, _message: Level, _latest: int) -> Effect:
+    def _on_level(self, _message: Level, _latest: int) -> Effect | None:
         return self.pull.level()
+
+    def _on_hold(self, _message: Hold, _latest: int) -> Effect:
+        return PeerHolds()
+
+    def _on_compare(self, _message: Compare, _latest: int) -> Effect:
+        return PeerCompares()
+
+    def _on_reconcile(self, message: Reconcile, latest: int) -> Effect | None:
+        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
+        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
+        self.push.peer_has(vector)
+        looking = message.pull == 0
+        if self.asks.open or (looking and not self._comparing):
+            raise RemoteProtocolError("a walk that was not asked for")
+        if looking:
+            self._comparing = False
+        elif message.pull != self.pull.number:
+            return PeerHas(vector, feeding=False)
+        self.asks.begin()
+        return BeginWalk(vector, horizon, message.dropped, looking)
+
+    def _on_reply(self, message: WalkReply, latest: int) -> Effect | None:
+        return self.asks.answer(message, latest)
+
+    def _on_probe(self, message: Probe, _latest: int) -> Effect:
+        if not 0 < len(message.ranges) <= MAX_PROBES:
+            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a probe, {MAX_PROBES} are allowed")
+        if any(high and low >= high for low, high, _, _ in message.ranges):
+            raise RemoteProtocolError("a range of keys that is none")
+        return PeerProbes(message.ranges)
+
+    def _on_fetch(self, message: Fetch, _latest: int) -> Effect:
+        if not 0 < len(message.keys) <= MAX_FETCH_KEYS or len(message.keys) != len(message.digests):
+            raise RemoteProtocolError(f"{len(message.keys)} keys in a fetch, {MAX_FETCH_KEYS} are allowed")
+        return PeerFetches(message.keys, message.digests)
+
+    def _on_walked(self, _message: Walked, _latest: int) -> Effect:
+        return PeerWalked()
 
     def _on_ask(self, message: Ask, _latest: int) -> Effect:
         return Asked(message.token)
@@ -288,6 +372,16 @@ _HANDLERS: dict[Phase, dict[type, _Handler]] = {
         Ask: Session._on_ask,  # type: ignore[dict-item]
         Tell: Session._on_tell,  # type: ignore[dict-item]
         Ping: Session._on_ping,  # type: ignore[dict-item]
+        Hold: Session._on_hold,  # type: ignore[dict-item]
+        Compare: Session._on_compare,  # type: ignore[dict-item]
+        Reconcile: Session._on_reconcile,  # type: ignore[dict-item]
+        Probe: Session._on_probe,  # type: ignore[dict-item]
+        Fetch: Session._on_fetch,  # type: ignore[dict-item]
+        Walked: Session._on_walked,  # type: ignore[dict-item]
+        Same: Session._on_reply,  # type: ignore[dict-item]
+        Parts: Session._on_reply,  # type: ignore[dict-item]
+        Lines: Session._on_reply,  # type: ignore[dict-item]
+        Items: Session._on_reply,  # type: ignore[dict-item]
         Bye: Session._on_bye,  # type: ignore[dict-item]
     },
 }

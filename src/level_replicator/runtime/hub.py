@@ -14,6 +14,7 @@ from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.runtime.link import Link, Transport
 from level_replicator.runtime.peers import Peer, PeerEvent, PeerState
+from level_replicator.storage.settling import News
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.runtime")
@@ -55,6 +56,8 @@ class Hub:
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
         self._renewed_ms: int | None = None
+        self._walker: Link | None = None
+        self._alone = False
         self._ready: dict[Link, None] = {}  # dicts, since the order of a set would differ from run to run
 
     # -- for the event loop
@@ -178,8 +181,8 @@ class Hub:
         link.peer.state = PeerState.SCANNING
         link.peer.last_error = None
         link.peer.connections += 1
-        link.session.want(self.store.vector_copy(), self.store.resumable(link.peer.origin))
-        self.has_output(link)
+        if not self._alone:
+            link.pulling.want()
         self._event("connected", link, "connected")
 
     def link_ended(self, link: Link, state: PeerState, text: str, code: ByeCode | None) -> None:
@@ -206,28 +209,60 @@ class Hub:
 
     # -- what one link brings for all
 
-    def apply(self, link: Link, frame: Apply) -> None:
+    def apply(self, link: Link, frame: Apply) -> bool:
+        """False when something doubtful was left out."""
         assert link.session.peer is not None
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
             self._renew(link)
-            return
-        moved, news = self.store.apply(frame, link.session.peer.origin)
+            return True
+        applied = self.store.apply(frame, link.session.peer.origin, link.session.push.peer_vector)
         if link.feed is not None:
             link.feed.came_from_peer(frame)
-        if news:
-            for other in self.by_origin.values():
-                if other is not link:
-                    other.applied_elsewhere(frame.origin, news)
-                    self.has_output(other)
-        if frame.take is not None:
-            self._moved(link, moved)
+        if applied.news:
+            self.news(link, applied.news)
+        if frame.take is not None and applied.whole:
+            self.moved(link, applied.moved)
+        return applied.whole
+
+    def news(self, link: Link, news: News) -> None:
+        """A link brought something that the others may not have; {}: it made us write."""
+        if not news:
+            self.local_change()
+        for other in self.by_origin.values():
+            if other is not link:
+                for origin, intervals in news.items():
+                    other.applied_elsewhere(origin, intervals)
+                self.has_output(other)
 
     def take(self, link: Link, effect: Take) -> None:
         assert link.session.peer is not None
-        self._moved(link, self.store.take(effect.vector, link.session.peer.origin))
+        self.moved(link, self.store.take(effect.vector, link.session.peer.origin))
 
-    def _moved(self, link: Link, moved: Vector) -> None:
-        if link.peer.state is PeerState.SCANNING:
+    # -- one walk at a time
+
+    def may_walk(self, link: Link) -> bool:
+        return self._walker is None or self._walker is link
+
+    def walk_begins(self, link: Link, *, alone: bool) -> None:
+        """`alone`: we missed tombstones that the peer has dropped. Until we have taken over its horizon nobody
+        else may send us anything, which could bring back a key behind the walk."""
+        self._walker, self._alone = link, alone
+        if alone:
+            for other in self.by_origin.values():
+                if other is not link and other.session.phase is Phase.OPEN:
+                    other.pulling.hold()
+
+    def walk_ends(self, link: Link) -> None:
+        if self._walker is not link:
+            return
+        self._walker, was_alone, self._alone = None, self._alone, False
+        if was_alone:
+            for other in self.by_origin.values():
+                if other is not link and other.session.phase is Phase.OPEN:
+                    other.pulling.release()
+
+    def moved(self, link: Link, moved: Vector) -> None:
+        if link.peer.state in (PeerState.SCANNING, PeerState.RECONCILING):
             link.peer.state = PeerState.LIVE
         if moved:
             for other in self.by_origin.values():

@@ -8,32 +8,35 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from level_replicator.core.effects import (
+    Answered,
     Apply,
     Asked,
+    BeginWalk,
     Effect,
     Farewell,
+    Fill,
     Judge,
     Opened,
+    PeerCompares,
+    PeerFetches,
     PeerHas,
+    PeerHolds,
+    PeerProbes,
+    PeerWalked,
     PeerWants,
     Take,
     Told,
 )
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
-from level_replicator.core.limits import (
-    FORWARD_DELAY_MS,
-    FRAME_TARGET_BYTES,
-    FRAME_TARGET_ENTRIES,
-    FRAMES_PER_TURN,
-    MAX_WAITING_ASKS,
-    ROUND_INTERVAL_MS,
-)
+from level_replicator.core.limits import MAX_WAITING_ASKS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.peers import Peer, PeerState
-from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.runtime.pulling import Pulling
+from level_replicator.runtime.serving import Serving
+from level_replicator.storage.feed import Feed
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 
 if TYPE_CHECKING:
@@ -61,13 +64,16 @@ class Link:
         self.session = session
         self.transport = transport
         self.peer = peer
-        self.feed: Feed | None = None
+        self.serving = Serving(self)
+        self.pulling = Pulling(self)
         self.ended = False
-        self._reader: RoundReader | None = None
         self._have: Vector = {}
         self._asks: list[int] = []
-        self._quiet_until_ms = 0
-        self._forward_at_ms: int | None = None
+
+    @property
+    def feed(self) -> Feed | None:
+        """What the peer is still to be sent; None until it has wanted anything."""
+        return self.serving.feed
 
     # -- from the transport
 
@@ -98,6 +104,8 @@ class Link:
     def tick(self) -> None:
         try:
             self.session.tick(self.hub.now_ms())
+            if self.session.phase is Phase.OPEN:
+                self.pulling.tick()
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code), str(error))
         else:
@@ -108,7 +116,7 @@ class Link:
         if self.ended:
             return
         self.session.refuse(code, text)
-        self._flush()
+        self.flush()
         self._finish(_state_after(code), text, code)
 
     def _storage_failed(self, error: Exception) -> None:
@@ -118,11 +126,10 @@ class Link:
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:
         self.ended = True
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self.serving.close()
         self.transport.close()
         self.hub.link_ended(self, state, text, code)
+        self.pulling.close()
 
     # -- effects of the session
 
@@ -130,15 +137,32 @@ class Link:
         match effect:
             case Apply():
                 self.peer.entries_in += len(effect.entries)
-                self.hub.apply(self, effect)
+                self.pulling.apply(effect)
             case Take():
-                self.hub.take(self, effect)
+                self.pulling.take(effect)
             case PeerHas():
-                self.hub.peer_has(self, effect.vector)
+                if self.hub.peer_has(self, effect.vector) and effect.feeding:
+                    self.pulling.round_begins()
             case PeerWants():
                 if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(self, effect.have):
                     assert self.session.peer is not None
-                    self.feed = Feed(self.session.peer.origin, effect.have)
+                    self.serving.wanted(Feed(self.session.peer.origin, effect.have), effect.horizon)
+            case PeerHolds():
+                self.serving.hold()
+            case BeginWalk():
+                self.pulling.begin_walk(effect)
+            case Answered():
+                self.pulling.answered(effect)
+            case Fill():
+                self.pulling.filled(effect)
+            case PeerCompares():
+                self.serving.compared()
+            case PeerProbes():
+                self.serving.answering.probe(effect.ranges)
+            case PeerFetches():
+                self.serving.answering.fetch(effect.keys, effect.digests)
+            case PeerWalked():
+                self.serving.walked()
             case Judge():
                 self.hub.judge(self, effect)
             case Opened():
@@ -158,99 +182,34 @@ class Link:
     # -- to the peer
 
     def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
-        """Another peer's changes are in the log: forwarded in a while, unless the peer says that it has them."""
-        if self.feed is not None:
-            self.feed.applied(origin, news)
-            self._forward_soon()
+        """Another peer's changes are in the log."""
+        self.serving.applied_elsewhere(origin, news)
 
     def vector_moved(self, moved: Vector) -> None:
         """Our vector moved: the peer is told, and need not send us what we have."""
         self._have.update(moved)
-        if self.feed is not None:
-            known = self.session.push.peer_vector
-            news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
-            if news:
-                self.feed.moved(news)
-                self._forward_soon()
+        self.serving.vector_moved(moved)
 
-    def _forward_soon(self) -> None:
-        if self._forward_at_ms is None:
-            self._forward_at_ms = self.hub.now_ms() + FORWARD_DELAY_MS
+    def told_by_round(self, target: Vector) -> None:
+        """What the round tells need not be told again; it leaves out what the peer knows itself."""
+        known = self.session.push.peer_vector
+        for origin, stamp in target.items():
+            if self._have.get(origin, 0) <= stamp and stamp > known.get(origin, 0):
+                self._have.pop(origin, None)
 
     def pump(self) -> int | None:
         """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
         wait = None
         try:
             if not self.ended and self.session.phase is Phase.OPEN and not self.transport.full:
-                wait = self._rounds()
+                wait = self.serving.pump()
+                if self.pulling.walking:
+                    wait = 0 if self.pulling.pump() == 0 else wait
                 self._answers()
         except ENGINE_ERRORS as error:
             self._storage_failed(error)
-        self._flush()
+        self.flush()
         return wait
-
-    def _rounds(self) -> int | None:
-        feed = self.feed
-        if feed is None:
-            return None
-        for _ in range(FRAMES_PER_TURN):
-            if self.transport.full:
-                return None
-            if self._reader is None:
-                wait = self._wait_for_round(feed)
-                if wait != 0:
-                    return wait
-                if not self._begin_round(feed):
-                    return None
-            self._send_some()
-            self._flush()
-        return 0
-
-    def _wait_for_round(self, feed: Feed) -> int | None:
-        """0: begin now; None: there is nothing to send."""
-        store, now_ms = self.hub.store, self.hub.now_ms()
-        if not store.has_work(feed):
-            self._forward_at_ms = None
-            return None
-        begin_ms = self._quiet_until_ms
-        if self._forward_at_ms is not None and not store.has_own_work(feed):
-            begin_ms = max(begin_ms, self._forward_at_ms)
-        return max(0, begin_ms - now_ms)
-
-    def _begin_round(self, feed: Feed) -> bool:
-        push = self.session.push
-        self._forward_at_ms = None
-        reader, target, work = self.hub.store.open_round(feed, push.peer_vector)
-        first = push.completed == 0
-        message = push.begin(target, work)
-        if not first and not message.vector and push.next_read() is None:
-            push.level()  # all of it reached the peer another way: not worth a word
-            reader.close()
-            return False
-        self._reader = reader
-        for origin, stamp in target.items():
-            # what the round tells need not be told again; it leaves out what the peer knows itself
-            if self._have.get(origin, 0) <= stamp and stamp > push.peer_vector.get(origin, 0):
-                self._have.pop(origin, None)
-        self.session.send(message)
-        return True
-
-    def _send_some(self) -> None:
-        push, reader = self.session.push, self._reader
-        assert reader is not None
-        read = push.next_read()
-        if read is None:
-            self.session.send(push.level())
-        else:
-            records, reached = reader.read(read, FRAME_TARGET_ENTRIES, FRAME_TARGET_BYTES)
-            message = push.read(read, records, reached)
-            if message is not None:
-                self.session.send(message)
-                self.peer.entries_out += len(records)
-        if not push.under_way:
-            reader.close()
-            self._reader = None
-            self._quiet_until_ms = self.hub.now_ms() + ROUND_INTERVAL_MS
 
     def _answers(self) -> None:
         if self._have:
@@ -260,7 +219,7 @@ class Link:
             self.session.tell(token, self.hub.store.vector_copy())
         self._asks.clear()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         frames = self.session.take_output(self.hub.now_ms())
         if frames:
             self.peer.bytes_out += sum(map(len, frames))

@@ -15,6 +15,8 @@ class PeerState(StrEnum):
     HANDSHAKE = "handshake"
     SCANNING = "scanning"
     """Connected; its first round is not complete yet."""
+    RECONCILING = "reconciling"
+    """Connected; the two indexes are compared, since the log does not reach back far enough."""
     LIVE = "live"
     QUARANTINED = "quarantined"
     """Refused for the clock, its or ours; tried again."""

@@ -1,15 +1,32 @@
 """A remote change: merged, logged under its origin's stamp and put into the database, a frame a batch."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from level_replicator.core.effects import Apply
-from level_replicator.core.entry import DELETE, INDEX_HEAD, encode_index
+from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import APPLIED, INDEX, log_key, resume_key, vector_key
 from level_replicator.core.merge import union_context, wins
+from level_replicator.core.reconcile import Verdict, judge_theirs, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_applied, encode_intervals, encode_vector_line
-from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a frame brought.
+
+    moved  lines of the vector
+    news   origin → intervals in which the log got something new, and only new things: these are for other peers
+    whole  False: something doubtful was left out, so the vector of this round must not be taken over
+    """
+
+    moved: Vector
+    news: dict[int, list[Interval]]
+    whole: bool
 
 
 class RemoteApplier:
@@ -19,122 +36,164 @@ class RemoteApplier:
         self._state = state
         self._sync = sync
 
-    def apply(self, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
-        """Merges a frame; takes the round's vector in the same batch if the frame is its last.
+    def apply(self, frame: Apply, source: int, source_vector: Vector) -> Applied:
+        """Merges a frame; takes the round's vector in the same batch if the frame is its last, and whole.
 
-        Gives the lines of the vector that moved, and the intervals of `frame.origin` in which the log got
-        something new, and only new things: these are for the other peers. Raises StorageError."""
-        state = self._state
-        state.waiting = True
-        with state.lock:
-            state.waiting = False
-            state.check()
-            try:
-                return self._apply(state, frame, source)
-            except ENGINE_ERRORS as error:
-                raise state.fail("applying a peer's changes", error) from error
+        `source_vector`: what the peer is known to cover. Raises StorageError."""
+        with self._state.applying("applying a peer's changes"):
+            return self._apply(self._state, frame, source, source_vector)
 
     def take(self, vector: Vector, source: int) -> Vector:
         """Takes over the vector of a complete round. Gives the lines that moved. Raises StorageError."""
         state = self._state
-        state.waiting = True
-        with state.lock:
-            state.waiting = False
-            state.check()
+        with state.applying("taking over a vector"):
             moved = newer(vector, state.vector)
             if not moved and source not in state.resume:
                 return {}
             batch = state.rs.batch(sync=self._sync)
-            self._take(state, batch, moved, source)
-            try:
-                batch.write()
-            except ENGINE_ERRORS as error:
-                raise state.fail("taking over a vector", error) from error
-            self._taken(state, moved, source)
+            put_taken(state, batch, moved, source)
+            batch.write()
+            taken(state, moved, source)
             return moved
 
-    def _apply(self, state: State, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
+    def _apply(self, state: State, frame: Apply, source: int, source_vector: Vector) -> Applied:
         origin = frame.origin
-        get = state.rs.get
-        rs_batch, db_batch = state.rs.batch(sync=self._sync), state.db.batch(sync=self._sync)
-        put, drop = rs_batch.put, rs_batch.delete
-        db_put = db_batch.put
-        keys, entries = state.keys, state.entries
-        news: list[Interval] = []
+        doubt = doubt_of(state, source_vector)
+        merging = Merging(state, self._sync)
+        whole = merging.merge(((origin, entry) for entry in frame.entries), {}, doubt)
+        rs_batch = merging.rs_batch
+        rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
+        moved: Vector = {}
+        resumed: Intervals | None = None
+        if frame.take is not None and whole:
+            moved = newer(frame.take, state.vector)
+            put_taken(state, rs_batch, moved, source)
+        elif whole and frame.low < frame.resumable:
+            resumed = Intervals(state.resume.get(source, {}).get(origin, ()))
+            resumed.add(frame.low, frame.resumable)
+            rs_batch.put(resume_key(source, origin), encode_intervals(resumed))
+        merging.write("apply")
+        if frame.high > state.newest.get(origin, 0):
+            state.newest[origin] = frame.high
+        if resumed is not None:
+            state.resume.setdefault(source, {})[origin] = resumed
+        if frame.take is not None and whole:
+            taken(state, moved, source)
+        return Applied(moved, merging.news, whole)
+
+
+class Merging:
+    """One batch of remote entries. Under the lock of the state, from its making to `write`."""
+
+    def __init__(self, state: State, sync: bool) -> None:
+        self._state = state
+        self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
+        self.keys, self.entries = state.keys, state.entries
+        self.news: dict[int, list[Interval]] = {}
+        self._newest = 0
+        self._late = False
+
+    def merge(self, entries: Iterable[tuple[int, Entry]], known: Vector, doubt: int) -> bool:
+        """Entries of different keys, each with its origin: the greatest dot of a key wins. False: some are doubtful.
+
+        `known`, `doubt`: see core.reconcile.judge_theirs, for keys that are not here."""
+        state = self._state
+        floor = state.floor
+        get, put, drop = state.rs.get, self.rs_batch.put, self.rs_batch.delete
+        db_put = self.db_batch.put
+        guarded = bool(known or doubt)
+        whole = True
         run: Interval | None = None  # of entries, in a row, that are new
-        for stamp, flags, checksum, key, value, context, record in frame.entries:
+        run_origin = 0
+        for origin, (stamp, flags, checksum, key, value, context, record) in entries:
             index_key = INDEX + key
             old = get(index_key)
             live = False
+            union = context
             if old is None:
-                entries += 1
+                if guarded and (verdict := judge_theirs(stamp, origin, known, doubt)) is not Verdict.TAKE:
+                    whole = whole and verdict is not Verdict.DOUBTFUL
+                    run = self._end(run_origin, run)
+                    continue
+                self.entries += 1
             else:
                 old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(old)
-                old_context = old[INDEX_HEAD.size :]
+                own_context, old_context = index_contexts(old)
                 if not wins(stamp, origin, old_stamp, old_origin):
                     if stamp != old_stamp or origin != old_origin:
                         union = union_context(old_origin, old_context, stamp, origin, context)
                         if union != old_context:
-                            put(index_key, encode_index(old_stamp, old_origin, old_flags, old_checksum, union))
-                    if run is not None:
-                        news.append(run)
-                        run = None
+                            put(
+                                index_key,
+                                encode_index(old_stamp, old_origin, old_flags, old_checksum, union, own_context),
+                            )
+                    run = self._end(run_origin, run)
                     continue
                 live = not old_flags & DELETE
-                context = union_context(origin, context, old_stamp, old_origin, old_context)
-                drop(log_key(old_origin, old_stamp))
-            run = (stamp - 1, stamp) if run is None else (min(run[0], stamp - 1), max(run[1], stamp))
+                union = union_context(origin, context, old_stamp, old_origin, old_context)
+                if not floor or state.logged(old_origin, old_stamp):
+                    drop(log_key(old_origin, old_stamp))
+                else:
+                    self.entries += 1
+            if run is None or origin != run_origin:
+                self._end(run_origin, run)
+                run, run_origin = (stamp - 1, stamp), origin
+            else:
+                run = (min(run[0], stamp - 1), max(run[1], stamp))
+            if stamp > self._newest:
+                self._newest = stamp
+            if floor and stamp <= floor.get(origin, 0):
+                self._late = True
             put(log_key(origin, stamp), record)
-            put(index_key, encode_index(stamp, origin, flags, checksum, context))
+            put(index_key, encode_index(stamp, origin, flags, checksum, union, context))
             if value is None:
-                db_batch.delete(key)
-                keys -= live
+                self.db_batch.delete(key)
+                self.keys -= live
             else:
                 db_put(key, value)
-                keys += not live
+                self.keys += not live
+        self._end(run_origin, run)
+        return whole
+
+    def _end(self, origin: int, run: Interval | None) -> Interval | None:
         if run is not None:
-            news.append(run)
-        put(APPLIED, encode_applied(origin, frame.low, frame.high))
-        moved: Vector = {}
-        resumed: Intervals | None = None
-        if frame.take is not None:
-            moved = newer(frame.take, state.vector)
-            self._take(state, rs_batch, moved, source)
-        elif frame.low < frame.resumable:
-            resumed = Intervals(state.resume.get(source, {}).get(origin, ()))
-            resumed.add(frame.low, frame.resumable)
-            put(resume_key(source, origin), encode_intervals(resumed))
-        state.step("apply: before rs")
-        rs_batch.write()
-        state.step("apply: between rs and db")
-        db_batch.write()
-        state.step("apply: after db")
-        state.keys, state.entries = keys, entries
-        if frame.high > state.newest.get(origin, 0):
-            state.newest[origin] = frame.high
-        if frame.entries:
-            state.clock.follow(max(frame.entries[0].stamp, frame.entries[-1].stamp))
-        if resumed is not None:
-            state.resume.setdefault(source, {})[origin] = resumed
-        if frame.take is not None:
-            self._taken(state, moved, source)
-        return moved, news
+            self.news.setdefault(origin, []).append(run)
+        return None
 
-    @staticmethod
-    def _take(state: State, batch: Batch, moved: Vector, source: int) -> None:
-        for origin, stamp in moved.items():
-            batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
-        for origin in state.resume.get(source, ()):
-            batch.delete(resume_key(source, origin))
+    def write(self, step: str) -> None:
+        """Into `rs`, then into `db`."""
+        state = self._state
+        state.step(f"{step}: before rs")
+        self.rs_batch.write()
+        state.step(f"{step}: between rs and db")
+        self.db_batch.write()
+        state.step(f"{step}: after db")
+        state.keys, state.entries = self.keys, self.entries
+        state.late = state.late or self._late
+        state.clock.follow(self._newest)
 
-    @staticmethod
-    def _taken(state: State, moved: Vector, source: int) -> None:
-        state.vector.update(moved)
-        for origin, stamp in moved.items():
-            state.clock.follow(stamp)
-            if stamp > state.newest.get(origin, 0):
-                state.newest[origin] = stamp
-        state.resume.pop(source, None)
+
+def doubt_of(state: State, source_vector: Vector) -> int:
+    """The stamp up to which an entry of this peer, of a key that is not here, may be older than a tombstone that we
+    have dropped: 0 unless the peer has missed some. As of now: retention goes on while a round is under way."""
+    return state.dropped if state.horizon and stale(source_vector, state.horizon) else 0
+
+
+def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
+    """The lines of the vector, and the end of the source's scan."""
+    for origin, stamp in moved.items():
+        batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
+    for origin in state.resume.get(source, ()):
+        batch.delete(resume_key(source, origin))
+
+
+def taken(state: State, moved: Vector, source: int) -> None:
+    state.vector.update(moved)
+    for origin, stamp in moved.items():
+        state.clock.follow(stamp)
+        if stamp > state.newest.get(origin, 0):
+            state.newest[origin] = stamp
+    state.resume.pop(source, None)
 
 
 def newer(vector: Vector, than: Vector) -> Vector:

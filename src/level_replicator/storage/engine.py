@@ -63,6 +63,12 @@ class Engine(Reader, Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
+    def size(self, start: bytes, stop: bytes) -> int:
+        """About how many bytes [start, stop) takes on the disk. What was written last may not be counted."""
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Gives the space of what was deleted in [start, stop) back to the disk. Takes its time; writes go on."""
+
     def identity(self) -> bytes:
         """What tells this directory from a copy of it: stable over close, open and kill."""
 

@@ -14,6 +14,8 @@ from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.state import State
 
+_ALL = (1 << 64) - 1
+
 
 class Feed:
     """Of one session that pulls from us. All but `has_work` under the lock of the state."""
@@ -26,6 +28,28 @@ class Feed:
         self._pending: dict[int, Intervals] = {}
         self._moved: set[int] = set()
         self._theirs: dict[int, Intervals] = {}
+        self._sent: Vector = {}
+        self._target: Vector = {}
+
+    def covered(self, origin: int, peer_vector: Vector) -> int:
+        """Up to which stamp the peer knows everything of an origin, if it has applied what it was sent."""
+        if origin == self.source:
+            return _ALL
+        return max(peer_vector.get(origin, 0), self._sent.get(origin, 0))
+
+    def completed(self) -> None:
+        """The round, or walk, that was opened last was sent to its end."""
+        for origin, stamp in self._target.items():
+            self._sent[origin] = max(stamp, self._sent.get(origin, 0))
+        self._target = {}
+
+    def open_walk(self, state: State) -> Vector:
+        """Begins a walk of the peer through our index: the vector to hand over at its end."""
+        self._began = True
+        self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
+        self._own_sent = state.vector.get(state.origin, 0)
+        self._target = dict(state.vector)
+        return dict(self._target)
 
     def has_work(self, state: State) -> bool:
         """Whether a round would have anything to say. Cheap: it is asked after every write."""
@@ -95,6 +119,7 @@ class Feed:
         self._own_sent = vector.get(own, 0)
         self._pending = {}
         self._moved = set()
+        self._target = dict(target)
         return target, work
 
 

@@ -67,6 +67,12 @@ class MemoryEngine:
         self._check()
         self.disk.write([(_key(key), None)], sync)
 
+    def size(self, start: bytes, stop: bytes) -> int:
+        return sum(len(key) + len(value) for key, value in self.scan(start, stop))
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        self._check()
+
     def batch(self, *, sync: bool = False) -> "MemoryBatch":
         self._check()
         return MemoryBatch(self, sync)

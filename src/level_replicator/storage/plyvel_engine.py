@@ -121,6 +121,12 @@ class PlyvelEngine(_Readable):
     def snapshot(self) -> PlyvelSnapshot:
         return PlyvelSnapshot(self.db.snapshot())
 
+    def size(self, start: bytes, stop: bytes) -> int:
+        return self.db.approximate_size(start, stop)
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        self.db.compact_range(start=start, stop=stop)
+
     def identity(self) -> bytes:
         """See `Directory.identity`. Raises ClosedError, StorageError."""
         self._require_open()

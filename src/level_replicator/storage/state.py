@@ -1,7 +1,8 @@
 """What a replica keeps in memory of its replication set, and the one lock around it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from level_replicator.core.clock import HybridClock
 from level_replicator.core.errors import StorageError
@@ -10,6 +11,7 @@ from level_replicator.core.keys import log_key
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.meta import Meta
+from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 
 
 class State:
@@ -19,6 +21,7 @@ class State:
     newest      origin → newest stamp of its that the log holds or held, also above the vector
     floor       origin → stamp up to which the log was truncated; never above the vector
     horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
+                (floor and horizon are replaced, not changed: other threads read them without the lock)
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     keys        live keys in `db`; entries: entries in the log
@@ -63,6 +66,18 @@ class State:
     def logged(self, origin: int, stamp: int) -> bool:
         """Whether the log holds the entry of a line of the index."""
         return stamp > self.floor.get(origin, 0) or (self.late and self.rs.get(log_key(origin, stamp)) is not None)
+
+    @contextmanager
+    def applying(self, what: str) -> Iterator[None]:
+        """The lock, for a thread that local writers are to let in. Raises StorageError, also for what fails inside."""
+        self.waiting = True
+        with self.lock:
+            self.waiting = False
+            self.check()
+            try:
+                yield
+            except ENGINE_ERRORS as error:
+                raise self.fail(what, error) from error
 
     def check(self) -> None:
         """Raises the StorageError that made this replica read-only."""

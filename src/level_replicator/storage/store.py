@@ -1,20 +1,48 @@
 """One replica on its two LevelDBs, as the floors above see it."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from level_replicator.core.clock import HybridClock
+from level_replicator.core.effects import BeginWalk
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.keys import log_range
+from level_replicator.core.keys import log_range, resume_key
+from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
+from level_replicator.storage.answering import Answering
 from level_replicator.storage.applier import RemoteApplier
+from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
+from level_replicator.storage.retention import Retention
+from level_replicator.storage.settling import News, Settling
 from level_replicator.storage.state import State
+from level_replicator.storage.walk import Walk
 from level_replicator.storage.writer import LocalWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A part of the log to send: its reader, the vector at its end, and what to read."""
+
+    reader: RoundReader
+    target: Vector
+    work: dict[int, Intervals]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciling:
+    """A snapshot that a peer walks through, and what our vector, horizon and newest dropped tombstone were in it."""
+
+    answering: Answering
+    vector: Vector
+    horizon: Vector
+    dropped: int
 
 
 class Store:
@@ -44,6 +72,8 @@ class Store:
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
         self.take = self._applier.take
+        self.retention = Retention(self._state)
+        self._sync = sync
 
     # -- what it is
 
@@ -69,6 +99,21 @@ class Store:
     def entries(self) -> int:
         """Entries in the log."""
         return self._state.entries
+
+    @property
+    def floor(self) -> Vector:
+        """Origin → stamp up to which the log was truncated: itself, for reading."""
+        return self._state.floor
+
+    @property
+    def horizon(self) -> Vector:
+        """Origin → newest stamp of a tombstone dropped here: itself, for reading."""
+        return self._state.horizon
+
+    @property
+    def dropped(self) -> int:
+        """The newest stamp among all tombstones ever dropped here."""
+        return self._state.dropped
 
     @property
     def failed(self) -> Exception | None:
@@ -97,11 +142,59 @@ class Store:
     def has_own_work(self, feed: Feed) -> bool:
         return feed.has_own_work(self._state)
 
-    def open_round(self, feed: Feed, peer_vector: Vector) -> tuple[RoundReader, Vector, dict[int, Intervals]]:
-        """A snapshot of the log, its vector, and what of it the feed's peer is still to be sent."""
+    def open_round(self, feed: Feed, peer_vector: Vector, peer_horizon: Vector) -> Round | Reconciling | None:
+        """What the feed's peer is to be sent next, as of one snapshot.
+
+        Floor and horizon are looked at each time: a peer that fell behind one of them walks through the index instead.
+        None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first."""
+        state = self._state
+        with state.lock:
+            missed = any(feed.covered(o, peer_vector) < stamp for o, stamp in state.horizon.items())
+            if not missed and stale(state.vector, peer_horizon):
+                return None
+            if missed or any(feed.covered(o, peer_vector) < stamp for o, stamp in state.floor.items()):
+                return self._reconciling(feed.open_walk(state), looking=False)
+            target, work = feed.open(state, peer_vector)
+            return Round(RoundReader(state.rs.snapshot()), target, work)
+
+    def open_comparison(self) -> Reconciling:
+        """A snapshot for a peer that only looks."""
         with self._state.lock:
-            target, work = feed.open(self._state, peer_vector)
-            return RoundReader(self._state.rs.snapshot()), target, work
+            return self._reconciling(dict(self._state.vector), looking=True)
+
+    def _reconciling(self, vector: Vector, *, looking: bool) -> Reconciling:
+        state = self._state
+        answering = Answering(state.rs.snapshot(), state.db.snapshot(), looking=looking)
+        return Reconciling(answering, vector, dict(state.horizon), state.dropped)
+
+    # -- walking through a peer's index
+
+    def is_stale(self, horizon: Vector) -> bool:
+        """Whether we have missed tombstones that were dropped behind this horizon."""
+        return stale(self._state.vector, horizon)
+
+    def begin_walk(self, peer: BeginWalk, source: int, on_news: Callable[[News], None]) -> tuple[Walk, Settling]:
+        """Starts to reconcile with `source`; see Walk and Settling. Raises StorageError."""
+        state = self._state
+        with state.applying("reconciling with a peer"):
+            state.clock.follow(max(peer.vector.values(), default=0))
+            sides = Sides(dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped)
+            if sides.stale and state.resume:
+                # what was applied of other scans may be taken away again by this walk
+                batch = state.rs.batch()
+                for scanned, origins in state.resume.items():
+                    for origin in origins:
+                        batch.delete(resume_key(scanned, origin))
+                batch.write()
+                state.resume = {}
+        settling = Settling(state, source, sides, peer.horizon, on_news, sync=self._sync)
+        return Walk(state.rs.snapshot, settling), settling
+
+    def begin_comparison(self) -> tuple[Walk, Comparison]:
+        """Starts to look for differences. The comparison is to be closed."""
+        snapshot = self._state.rs.snapshot()
+        comparison = Comparison(snapshot)
+        return Walk(lambda: nullcontext(snapshot), comparison), comparison
 
     def count_behind(self, vector: Vector, most: int) -> int:
         """How many entries of the log somebody with this vector lacks; counts no further than `most`."""

@@ -58,7 +58,7 @@ class LocalWriter:
         with state.lock:
             state.check()
             if operations:
-                self._write(state, operations, sync)
+                self.write_locked(state, operations, sync)
             elif sync:
                 self._flush(state)
         if state.waiting:
@@ -74,7 +74,8 @@ class LocalWriter:
             raise state.fail("a sync", error) from error
 
     @staticmethod
-    def _write(state: State, operations: list[Operation], sync: bool) -> None:
+    def write_locked(state: State, operations: list[Operation], sync: bool) -> None:
+        """`write`, by somebody who holds the lock, of different keys."""
         origin = state.origin
         before = state.vector.get(origin, 0)
         stamp = first = state.clock.next(state.now_ms(), len(operations))

@@ -1,0 +1,140 @@
+"""The asking side of a walk: what a peer answers is checked here before anything is done with it.
+
+Answers come in the order of the questions. What comes when nothing is open belongs to a walk that was given
+up, and is not looked at.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+from struct import iter_unpack
+
+from level_replicator.core.effects import Answered, Fill, Item
+from level_replicator.core.entry import INDEX_HEAD, decode_entry
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_FRAME_ENTRIES
+from level_replicator.core.messages import Items, Lines, Parts, Same, WalkReply
+from level_replicator.core.pull import refuse_future
+from level_replicator.core.reconcile import HEAD_BYTES, PRINT_BYTES
+
+
+@dataclass(slots=True)
+class _Ask:
+    """One open question. `after`: the last key of what was sent for it."""
+
+    low: bytes
+    high: bytes
+    fetch: list[bytes] | None
+    may_fill: bool
+    after: bytes | None = None
+
+
+class Asks:
+    """Of one session. `open`: whether a walk is under way."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._asks: deque[_Ask] = deque()
+
+    def begin(self) -> None:
+        self.open = True
+        self._asks.clear()
+
+    def end(self) -> None:
+        self.open = False
+        self._asks.clear()
+
+    def probed(self, low: bytes, high: bytes, count: int) -> None:
+        self._asks.append(_Ask(low, high, None, count == 0))
+
+    def fetched(self, keys: list[bytes]) -> None:
+        self._asks.append(_Ask(b"", b"", keys, True))
+
+    def answer(self, message: WalkReply, latest: int) -> Answered | Fill | None:
+        """Raises RemoteProtocolError; None: of a walk that is over."""
+        if not self.open:
+            return None
+        if not self._asks:
+            raise RemoteProtocolError("an answer to what was not asked")
+        ask = self._asks[0]
+        if isinstance(message, Items):
+            return self._items(ask, message, latest)
+        if ask.fetch is not None or ask.after is not None:
+            raise RemoteProtocolError("not the answer that was asked for")
+        self._asks.popleft()
+        match message:
+            case Same():
+                return Answered(same=True)
+            case Parts():
+                return _parts(ask, message)
+            case Lines():
+                return _lines(ask, message, latest)
+
+    def _items(self, ask: _Ask, message: Items, latest: int) -> Fill:
+        if not ask.may_fill:
+            raise RemoteProtocolError("entries that were not asked for")
+        count = len(message.records)
+        if count > MAX_FRAME_ENTRIES or len(message.origins) != 8 * count:
+            raise RemoteProtocolError(f"{count} entries of a walk with {len(message.origins)} bytes of origins")
+        equal = set(message.equal)
+        items = []
+        for place, (record, (origin,)) in enumerate(
+            zip(message.records, iter_unpack(">Q", message.origins), strict=True)
+        ):
+            if not origin:
+                raise RemoteProtocolError("an entry of origin 0")
+            items.append(Item(origin, decode_entry(record, valueless=place in equal), place in equal))
+        keys = [item.entry.key for item in items]
+        if items:
+            refuse_future(max(item.entry.stamp for item in items), latest)
+        if ask.fetch is None:
+            _require_order(([] if ask.after is None else [ask.after]) + keys, ask.low, ask.high)
+            if equal:
+                raise RemoteProtocolError("an entry without its value that was not asked for so")
+            ask.after = keys[-1] if keys else ask.after or b""
+        else:
+            _require_fetched(ask.fetch, keys, message)
+        if message.last:
+            self._asks.popleft()
+        return Fill(items, message.lacking, message.last)
+
+
+def _require_order(keys: list[bytes], low: bytes, high: bytes) -> None:
+    if any(a >= b for a, b in pairwise(keys)) or (keys and (keys[0] < low or (high and keys[-1] >= high))):
+        raise RemoteProtocolError("keys of a walk out of order, or outside the range")
+
+
+def _require_fetched(asked: list[bytes], keys: list[bytes], message: Items) -> None:
+    left = set(asked)
+    for key in [*keys, *message.lacking]:
+        if key not in left:
+            raise RemoteProtocolError("an entry that was not fetched")
+        left.remove(key)
+    asked[:] = [key for key in asked if key in left]
+    if message.last and left:
+        raise RemoteProtocolError("fewer entries than were fetched")
+
+
+def _parts(ask: _Ask, message: Parts) -> Answered:
+    count = len(message.bounds) + 1
+    if count < 2 or len(message.prints) != count * PRINT_BYTES:
+        raise RemoteProtocolError(f"{count} parts with {len(message.prints)} bytes of fingerprints")
+    _require_order([ask.low, *message.bounds], ask.low, ask.high)
+    prints = [message.prints[at : at + PRINT_BYTES] for at in range(0, len(message.prints), PRINT_BYTES)]
+    return Answered(bounds=message.bounds, prints=prints)
+
+
+def _lines(ask: _Ask, message: Lines, latest: int) -> Answered:
+    count = len(message.keys)
+    if count > MAX_FRAME_ENTRIES or len(message.heads) != count * HEAD_BYTES:
+        raise RemoteProtocolError(f"{count} lines of the index with {len(message.heads)} bytes")
+    _require_order(message.keys, ask.low, ask.high)
+    lines = []
+    for place, key in enumerate(message.keys):
+        head = message.heads[place * HEAD_BYTES : (place + 1) * HEAD_BYTES]
+        stamp, origin, _, _ = INDEX_HEAD.unpack(head)
+        if not stamp or not origin:
+            raise RemoteProtocolError("a line of the index with origin or stamp 0")
+        refuse_future(stamp, latest)
+        lines.append((key, head))
+    return Answered(lines=lines)

@@ -1,0 +1,198 @@
+"""What a peer pulls from us, over one link: rounds of the log, or, where that does not reach, a walk.
+
+Of a walk the peer asks, and one snapshot of the index answers (storage.answering)."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.intervals import Interval
+from level_replicator.core.limits import (
+    FORWARD_DELAY_MS,
+    FRAME_TARGET_BYTES,
+    FRAME_TARGET_ENTRIES,
+    FRAMES_PER_TURN,
+    ROUND_INTERVAL_MS,
+)
+from level_replicator.core.messages import Reconcile
+from level_replicator.core.versions import Vector, encode_vector
+from level_replicator.storage.answering import Answering
+from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.storage.store import Reconciling
+
+if TYPE_CHECKING:
+    from level_replicator.runtime.link import Link
+
+_log = logging.getLogger("level_replicator.runtime")
+
+
+class Serving:
+    """Of one link. `feed`: None until the peer has wanted anything."""
+
+    def __init__(self, link: "Link") -> None:
+        self.feed: Feed | None = None
+        self._link = link
+        self._held = False
+        self._peer_horizon: Vector = {}
+        self._reader: RoundReader | None = None
+        self._answering: Answering | None = None
+        self._quiet_until_ms = 0
+        self._forward_at_ms: int | None = None
+
+    # -- what the peer asks
+
+    def wanted(self, feed: Feed, horizon: Vector) -> None:
+        """The peer begins a pull, in place of any earlier one."""
+        self.hold()
+        self.feed, self._peer_horizon, self._held = feed, horizon, False
+
+    def hold(self) -> None:
+        """The peer wants nothing until it wants again."""
+        self._held = True
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._answering is not None and not self._answering.looking:
+            self._end_walk()
+
+    def compared(self) -> None:
+        if self._answering is not None:
+            raise RemoteProtocolError("a second walk")
+        self._begin_walk(self._link.hub.store.open_comparison(), pull=0)
+
+    @property
+    def answering(self) -> Answering:
+        if self._answering is None:
+            raise RemoteProtocolError("a question outside a walk")
+        return self._answering
+
+    def walked(self) -> None:
+        if self._answering is None:
+            return
+        looking = self._answering.looking
+        self._end_walk()
+        if not looking and self.feed is not None:
+            self.feed.completed()
+            self._link.session.push.walked()
+
+    def close(self) -> None:
+        self.hold()
+        if self._answering is not None:
+            self._end_walk()
+
+    # -- what happens here
+
+    def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
+        """Another peer's changes are in the log: forwarded in a while, unless the peer says that it has them."""
+        if self.feed is not None:
+            self.feed.applied(origin, news)
+            self._forward_soon()
+
+    def vector_moved(self, moved: Vector) -> None:
+        if self.feed is not None:
+            known = self._link.session.push.peer_vector
+            news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
+            if news:
+                self.feed.moved(news)
+                self._forward_soon()
+
+    def _forward_soon(self) -> None:
+        if self._forward_at_ms is None:
+            self._forward_at_ms = self._link.hub.now_ms() + FORWARD_DELAY_MS
+
+    # -- sending
+
+    def pump(self) -> int | None:
+        """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
+        for _ in range(FRAMES_PER_TURN):
+            if self._link.transport.full:
+                return None
+            if self._answering is not None and self._answering.busy:
+                self._answer(self._answering)
+            elif self._reader is not None:
+                self._send_some(self._reader)
+            else:
+                wait = self._wait_for_round()
+                if wait != 0:
+                    return wait
+                if not self._begin_round():
+                    return None
+            self._link.flush()
+        return 0
+
+    def _wait_for_round(self) -> int | None:
+        """0: begin now; None: there is nothing to send."""
+        feed, hub = self.feed, self._link.hub
+        if feed is None or self._held or self._answering is not None:
+            return None
+        if not hub.store.has_work(feed):
+            self._forward_at_ms = None
+            return None
+        begin_ms = self._quiet_until_ms
+        if self._forward_at_ms is not None and not hub.store.has_own_work(feed):
+            begin_ms = max(begin_ms, self._forward_at_ms)
+        return max(0, begin_ms - hub.now_ms())
+
+    def _begin_round(self) -> bool:
+        feed, push = self.feed, self._link.session.push
+        assert feed is not None
+        opened = self._link.hub.store.open_round(feed, push.peer_vector, self._peer_horizon)
+        if opened is None:
+            return False
+        self._forward_at_ms = None
+        if isinstance(opened, Reconciling):
+            self._begin_walk(opened, push.number)
+            return True
+        first = push.completed == 0
+        message = push.begin(opened.target, opened.work)
+        if not first and not message.vector and push.next_read() is None:
+            push.level()  # all of it reached the peer another way: not worth a word
+            feed.completed()
+            opened.reader.close()
+            return False
+        self._reader = opened.reader
+        self._link.told_by_round(opened.target)
+        self._link.session.send(message)
+        return True
+
+    def _send_some(self, reader: RoundReader) -> None:
+        link, push = self._link, self._link.session.push
+        read = push.next_read()
+        if read is None:
+            link.session.send(push.level())
+        else:
+            records, reached = reader.read(read, FRAME_TARGET_ENTRIES, FRAME_TARGET_BYTES)
+            message = push.read(read, records, reached)
+            if message is not None:
+                link.session.send(message)
+                link.peer.entries_out += len(records)
+        if not push.under_way:
+            assert self.feed is not None
+            self.feed.completed()
+            reader.close()
+            self._reader = None
+            self._quiet_until_ms = link.hub.now_ms() + ROUND_INTERVAL_MS
+
+    # -- a walk of the peer
+
+    def _begin_walk(self, opened: Reconciling, pull: int) -> None:
+        self._answering = opened.answering
+        vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
+        self._link.session.send(Reconcile(vector, horizon, opened.dropped, pull))
+
+    def _answer(self, answering: Answering) -> None:
+        message = answering.step()
+        if message is not None:
+            self._link.session.send(message)
+
+    def _end_walk(self) -> None:
+        answering, self._answering = self._answering, None
+        assert answering is not None
+        self._link.peer.entries_out += answering.sent
+        if answering.lacking:
+            _log.error(
+                "%d entries that %s asked for are damaged here: run verify with repair",
+                answering.lacking,
+                self._link.peer.address,
+            )
+        answering.close()

@@ -1,0 +1,33 @@
+"""The entry of a line of the index, whether or not the log still holds it."""
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, index_contexts
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.keys import log_key
+from level_replicator.storage.engine import Reader
+
+
+def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | None:
+    """The bytes of the entry: from the log, else made anew of what the database holds. None: it is damaged.
+
+    A damaged one is never given: nobody can tell what it was."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    logged = logged_entry(rs, key, stamp, origin)
+    if logged is not None:
+        return logged
+    value = None if flags & DELETE else db.get(key)
+    if value is None and not flags & DELETE:
+        return None
+    record, _, found = encode_entry(stamp, key, value, index_contexts(line)[0])
+    return record if found == checksum else None
+
+
+def logged_entry(rs: Reader, key: bytes, stamp: int, origin: int) -> bytes | None:
+    """What the log holds under this dot, if it is sound and of this key."""
+    record: bytes | None = rs.get(log_key(origin, stamp))
+    if record is None:
+        return None
+    try:
+        entry = decode_entry(record)
+    except RemoteProtocolError:
+        return None
+    return record if (entry.key, entry.stamp) == (key, stamp) else None

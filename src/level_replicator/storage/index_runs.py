@@ -1,0 +1,33 @@
+"""Runs of lines of the index, a few at a time: what both sides of a walk look at."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.keys import INDEX, following
+from level_replicator.core.reconcile import HEAD_BYTES
+from level_replicator.storage.engine import Reader
+
+Line = tuple[bytes, bytes]
+
+
+def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
+    """Bounds for Reader.scan of the lines of [low, high); high b"": to the end."""
+    return INDEX + low, INDEX + high if high else following(INDEX)
+
+
+def lines_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
+    """(key with its prefix, line) of [low, high), in order."""
+    return rs.scan(*index_range(low, high))
+
+
+def take(lines: Iterator[Line], most: int) -> tuple[list[bytes], list[bytes]]:
+    """The next keys, with their prefix, and heads."""
+    pairs = list(islice(lines, most))
+    return [key for key, _ in pairs], [line if len(line) == HEAD_BYTES else head_of(line) for _, line in pairs]
+
+
+def head_of(line: bytes) -> bytes:
+    """What of a line must be equal on two nodes: not its contexts."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum)

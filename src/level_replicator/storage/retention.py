@@ -1,0 +1,220 @@
+"""Space: the log is truncated, and tombstones leave the index, without asking anybody.
+
+Nothing is lost by either. A peer below the floor walks through the index instead of the log; one that missed a
+dropped tombstone is recognised by its vector, which is below the horizon. Both go in small steps beside live
+traffic. What leaves the log has its value in `db` only, so `db` goes to the disk first.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from heapq import heapify, heappop, heappush
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.keys import (
+    DROPPED,
+    INDEX,
+    LOG,
+    floor_key,
+    following,
+    horizon_key,
+    log_dot,
+    log_key,
+    log_range,
+)
+from level_replicator.core.limits import RETENTION_BATCH
+from level_replicator.core.versions import Vector, encode_vector
+from level_replicator.storage.engine import Batch
+from level_replicator.storage.lines import encode_stamp
+from level_replicator.storage.loading import ends_of_log
+from level_replicator.storage.meta import store_meta
+from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
+from level_replicator.storage.state import State
+
+_NO_LIMIT = (1 << 64) - 1
+_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Retention:
+    """Of one replica; for one thread at a time, which is not the one that applies.
+
+    `pause`: called between two steps. It may wait a little, and ends the work by returning False."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def log_bytes(self) -> int:
+        """About how many bytes the log takes on the disk; what was written last may not be counted yet."""
+        return self._state.rs.size(LOG, following(LOG))
+
+    def truncate(
+        self, *, before: int = _NO_LIMIT, most_bytes: int = _NO_LIMIT, pause: Callable[[], bool] = lambda: True
+    ) -> int:
+        """Takes entries out of the log, oldest first: those with stamps up to `before`, and no more than it takes to
+        make it `most_bytes` smaller. How many. Raises StorageError."""
+        with self._guarded("truncating the log"):
+            return self._truncate(before, most_bytes, pause)
+
+    def drop_tombstones(self, before: int, *, pause: Callable[[], bool] = lambda: True) -> int:
+        """Takes tombstones with stamps up to `before` out of the index. How many. Raises StorageError."""
+        with self._guarded("dropping tombstones"):
+            return self._drop_tombstones(before, pause)
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ENGINE_ERRORS as error:
+            raise self._state.fail(what, error) from error
+
+    def _bring_to_disk(self) -> Vector:
+        """What this vector covers is on the disk, in both LevelDBs, when this returns."""
+        state = self._state
+        with state.lock:
+            state.check()
+            vector = dict(state.vector)
+        state.rs.batch(sync=True).write()
+        state.db.batch(sync=True).write()
+        with state.lock:
+            state.check()
+            meta = state.meta
+            assert meta is not None
+            meta.durable = encode_vector(vector)
+            store_meta(state.rs, meta)
+        return vector
+
+    # -- the log
+
+    def _truncate(self, before: int, most_bytes: int, pause: Callable[[], bool]) -> int:
+        state = self._state
+        vector = self._bring_to_disk()
+        limits = {origin: min(stamp, before) for origin, stamp in vector.items()}
+        _, oldest = ends_of_log(state.rs)
+        queue = [(stamp, origin) for origin, stamp in oldest.items() if stamp <= limits.get(origin, 0)]
+        heapify(queue)
+        removed = freed = 0
+        bounds: dict[int, int] = {}
+        done_with: list[int] = []
+        while queue and freed < most_bytes:
+            _, origin = heappop(queue)
+            limit = limits[origin]
+            high = limit if most_bytes == _NO_LIMIT or not queue else min(limit, queue[0][0])
+            count, size, reached = self._remove(origin, bounds.get(origin, 0), high, most_bytes - freed)
+            removed, freed, bounds[origin] = removed + count, freed + size, reached
+            following_stamp = self._next_stamp(origin, reached, limit)
+            if following_stamp:
+                heappush(queue, (following_stamp, origin))
+            else:
+                done_with.append(origin)
+            if not pause():
+                break
+        else:
+            if most_bytes == _NO_LIMIT:
+                self._raise_floors(limits)
+        if removed:
+            state.late = state.late and any(o not in done_with for o in oldest)
+            state.rs.compact(LOG, following(LOG))
+        return removed
+
+    def _remove(self, origin: int, low: int, high: int, most_bytes: int) -> tuple[int, int, int]:
+        """One batch. (entries, bytes, the stamp that the floor has come to)."""
+        state = self._state
+        with state.lock:
+            state.check()
+            batch = state.rs.batch()
+            count = size = 0
+            reached, stamp = high, low
+            for key, record in state.rs.scan(*log_range(origin, low, high)):
+                if count == RETENTION_BATCH or size >= min(most_bytes, _BATCH_BYTES):
+                    reached = stamp
+                    break
+                stamp, _ = log_dot(key)
+                batch.delete(key)
+                count += 1
+                size += len(key) + len(record)
+            floor = max(reached, state.floor.get(origin, 0))
+            batch.put(floor_key(origin), encode_stamp(floor))
+            state.step("truncate: before rs")
+            batch.write()
+            state.step("truncate: after rs")
+            state.floor = {**state.floor, origin: floor}
+            state.entries -= count
+            return count, size, reached
+
+    def _next_stamp(self, origin: int, low: int, limit: int) -> int:
+        """Of the oldest entry in (low, limit]; 0: there is none."""
+        first = next(iter(self._state.rs.scan_keys(*log_range(origin, low, limit))), None)
+        return 0 if first is None else log_dot(first)[0]
+
+    def _raise_floors(self, limits: Vector) -> None:
+        """Of origins that the log holds nothing of up to the limit, nothing will ever be read below it."""
+        state = self._state
+        with state.lock:
+            batch = state.rs.batch()
+            raised = {o: stamp for o, stamp in limits.items() if stamp > state.floor.get(o, 0)}
+            for origin, stamp in raised.items():
+                batch.put(floor_key(origin), encode_stamp(stamp))
+            batch.write()
+            state.floor = {**state.floor, **raised}
+
+    # -- tombstones
+
+    def _drop_tombstones(self, before: int, pause: Callable[[], bool]) -> int:
+        state = self._state
+        vector = self._bring_to_disk()
+        found: list[tuple[bytes, int, int]] = []
+        dropped = 0
+        with state.rs.snapshot() as snapshot:
+            for seen, (index_key, line) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
+                stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+                if flags & DELETE and stamp <= before and stamp <= vector.get(origin, 0):
+                    found.append((index_key, stamp, origin))
+                if len(found) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
+                    dropped += self._drop(found)
+                    found = []
+                    if not pause():
+                        break
+            dropped += self._drop(found)
+        if dropped:
+            state.rs.compact(INDEX, following(INDEX))
+        return dropped
+
+    def _drop(self, tombstones: list[tuple[bytes, int, int]]) -> int:
+        """One batch, of those that still stand."""
+        if not tombstones:
+            return 0
+        state = self._state
+        with state.lock:
+            state.check()
+            batch = state.rs.batch()
+            horizon: Vector = {}
+            count = entries = 0
+            for index_key, stamp, origin in tombstones:
+                line = state.rs.get(index_key)
+                if line is None or INDEX_HEAD.unpack_from(line)[:2] != (stamp, origin):
+                    continue
+                batch.delete(index_key)
+                if state.logged(origin, stamp):
+                    batch.delete(log_key(origin, stamp))
+                    entries += 1
+                horizon[origin] = max(stamp, horizon.get(origin, 0))
+                count += 1
+            if not count:
+                return 0
+            raised = put_horizon(state, batch, horizon, max(horizon.values()))
+            state.step("drop: before rs")
+            batch.write()
+            state.step("drop: after rs")
+            state.horizon = {**state.horizon, **raised}
+            state.dropped = max(state.dropped, max(horizon.values()))
+            state.entries -= entries
+            return count
+
+
+def put_horizon(state: State, batch: Batch, horizon: Vector, dropped: int) -> Vector:
+    """Adds to a batch that these tombstones are gone. The lines of the horizon that this raises."""
+    raised = {origin: stamp for origin, stamp in horizon.items() if stamp > state.horizon.get(origin, 0)}
+    for origin, stamp in raised.items():
+        batch.put(horizon_key(origin), encode_stamp(stamp))
+    if dropped > state.dropped:
+        batch.put(DROPPED, encode_stamp(dropped))
+    return raised

@@ -1,0 +1,159 @@
+"""The asking side of a walk: our own index beside that of a peer, range by range, and what becomes of each key.
+
+Ranges that are equal cost a fingerprint; others are parted until they are small, and then judged key by
+key (core.reconcile). Nothing is kept of what was equal: a walk that broke off costs, the next time, what
+still differs.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from level_replicator.core.effects import Answered, Fill
+from level_replicator.core.limits import FRAME_TARGET_BYTES, MAX_FETCH_KEYS, MAX_PROBES, WALK_SLICE_LINES
+from level_replicator.core.reconcile import Fingerprint
+from level_replicator.storage.engine import Reader
+from level_replicator.storage.index_runs import lines_of, take
+
+Wanted = tuple[bytes, bytes]
+"""A key to fetch, and the digest of our value if the peer's may be the same."""
+
+
+@dataclass(slots=True)
+class Range:
+    """A range that is not known to be equal, with our own fingerprint and count."""
+
+    low: bytes
+    high: bytes
+    print: bytes
+    count: int
+
+
+@dataclass(slots=True)
+class Requests:
+    """What to ask the peer next; nothing of it when there is only work to go on with."""
+
+    probes: list[Range] = field(default_factory=list)
+    fetch: list[Wanted] = field(default_factory=list)
+
+
+class Walk:
+    """Of one reader. What is done with what is found is the business of its `finds` (see Settling and Comparison).
+
+    `snapshot`: of our own index. `fills`: whether the peer may send all it has where we have nothing."""
+
+    def __init__(self, snapshot: Callable[[], AbstractContextManager[Reader]], finds: "Finds") -> None:
+        self.finds = finds
+        self._snapshot = snapshot
+        self._ranges: list[Range] = []  # a stack, lowest keys on top
+        self._work: deque[Iterator[None]] = deque([self._compare(b"", b"", [], [b""])])
+        self._asked: deque[Range | None] = deque()  # None: a fetch
+        self._wanted: deque[Wanted] = deque()
+
+    @property
+    def done(self) -> bool:
+        return not (self._ranges or self._work or self._asked or self._wanted)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do something before the peer answers."""
+        return bool(self._work) or self._may_probe() or self._may_fetch()
+
+    def step(self) -> Requests:
+        """A slice of work. To be called while `has_work`; the requests are to be sent."""
+        if self._work:
+            for _ in self._work[0]:
+                return Requests()
+            self._work.popleft()
+        requests = Requests()
+        size = 0
+        while self._may_probe() and len(requests.probes) < MAX_PROBES and size < FRAME_TARGET_BYTES:
+            asked = self._ranges.pop()
+            self._asked.append(asked)
+            requests.probes.append(asked)
+            size += len(asked.low) + len(asked.high)
+        if not requests.probes and self._may_fetch():
+            while self._wanted and len(requests.fetch) < MAX_FETCH_KEYS and size < FRAME_TARGET_BYTES:
+                requests.fetch.append(self._wanted.popleft())
+                size += len(requests.fetch[-1][0])
+            self._asked.append(None)
+        return requests
+
+    def _may_probe(self) -> bool:
+        few_wanted = len(self._wanted) < 2 * MAX_FETCH_KEYS
+        return bool(self._ranges) and not self._work and len(self._asked) < MAX_PROBES and few_wanted
+
+    def _may_fetch(self) -> bool:
+        """Many at a time, or what is left."""
+        if not self._wanted or self._work or None in self._asked:
+            return False
+        return len(self._wanted) >= MAX_FETCH_KEYS or not (self._ranges or self._asked)
+
+    def answered(self, answer: Answered) -> None:
+        """To the oldest open probe."""
+        asked = self._asked.popleft()
+        assert asked is not None
+        if answer.lines is not None:
+            self._work.append(self._settle(asked, answer.lines))
+        elif answer.bounds is not None:
+            assert answer.prints is not None
+            self._work.append(self._compare(asked.low, asked.high, answer.bounds, answer.prints))
+
+    def filled(self, fill: Fill) -> None:
+        """Entries, of a fetch or of a probed range that was empty here. Raises StorageError."""
+        self.finds.fill(fill)
+        if fill.last:
+            self._asked.popleft()
+
+    def close(self) -> None:
+        """Gives the snapshots back."""
+        self._work.clear()
+
+    def _settle(self, asked: Range, lines: list[tuple[bytes, bytes]]) -> Iterator[None]:
+        low: bytes | None = asked.low
+        while low is not None:
+            low, wanted = self.finds.settle(low, asked.high, lines)
+            self._wanted.extend(wanted)
+            yield None
+
+    def _compare(self, low: bytes, high: bytes, bounds: list[bytes], prints: list[bytes]) -> Iterator[None]:
+        """Our own prints of the parts of a range beside the peer's: the parts that are not equal are to be probed."""
+        unequal: list[Range] = []
+        with self._snapshot() as snapshot:
+            edges = [low, *bounds, high]
+            for part, theirs in enumerate(prints):
+                ours = Fingerprint()
+                yield from _read(snapshot, edges[part], edges[part + 1], ours)
+                digest = ours.digest()
+                if digest != theirs:
+                    unequal.append(Range(edges[part], edges[part + 1], digest, self.finds.count_told(ours.count)))
+        self._ranges.extend(reversed(unequal))
+
+
+def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint) -> Iterator[None]:
+    lines = lines_of(rs, low, high)
+    while True:
+        keys, heads = take(lines, WALK_SLICE_LINES)
+        if keys:
+            into.add(keys, heads)
+        if len(keys) < WALK_SLICE_LINES:
+            return
+        yield None
+
+
+class Finds:
+    """What a walk does with what it finds. Base of Settling, which reconciles, and Comparison, which only looks."""
+
+    def settle(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
+        """All the peer has in the range, as (key, head), beside what we have now from `low` on. Where to go on, None at
+        the end; and what to fetch."""
+        raise NotImplementedError
+
+    def fill(self, fill: Fill) -> None:
+        """Entries that were fetched, or that fill an empty range."""
+        raise NotImplementedError
+
+    def count_told(self, count: int) -> int:
+        """How many lines we say to have in a range; with 0 the peer sends all that it has there."""
+        return count
