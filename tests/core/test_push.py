@@ -59,11 +59,15 @@ def drain_round(push: Push, log: dict[int, list[int]], batch: int) -> list[Entri
     return drain(push, log, batch)
 
 
-def test_the_vector_of_a_round_names_only_what_the_reader_lacks() -> None:
-    push = Push()
+def test_the_vector_of_a_later_round_names_only_what_the_reader_lacks() -> None:
+    push = Push(number=3)
     push.peer_has({1: 5, 2: 9})
-    message = push.begin({1: 7, 2: 9}, {})
-    assert decode_vector(message.vector) == {1: 7}
+    first = push.begin({1: 7, 2: 9}, {})
+    assert decode_vector(first.vector) == {1: 7, 2: 9}, "what we do not know tells whether we missed tombstones"
+    push.level()
+    later = push.begin({1: 8, 2: 9}, {})
+    assert decode_vector(later.vector) == {1: 8}
+    assert first.pull == later.pull == 3
 
 
 def test_what_the_reader_gets_elsewhere_meanwhile_is_left_out() -> None:

@@ -5,19 +5,26 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.entry import encode_entry
+from level_replicator.core.entry import encode_entry, encode_index
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_RESUME_INTERVALS, MAX_VECTOR_ORIGINS
 from level_replicator.core.messages import (
     MAGIC,
     VERSION,
     Ask,
     ByeCode,
+    Compare,
     Entries,
+    Fetch,
     Have,
     Hello,
+    Items,
     Level,
+    Lines,
     Message,
+    Parts,
     Ping,
+    Probe,
+    Reconcile,
     Round,
     Tell,
     Want,
@@ -33,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("nothing_applied")
 HELLO = Hello(MAGIC, VERSION, ORIGIN, b"intruder")
 FAR = ((time.time_ns() // 1_000_000) + 8 * 3_600_000) << 16
 LAST = (1 << 64) - 1
+FIRST_PULL = 1
 
 
 def record(stamp: int, key: bytes | None = None) -> bytes:
@@ -41,7 +49,12 @@ def record(stamp: int, key: bytes | None = None) -> bytes:
 
 def entries(*records: bytes, low: int = 0, high: int = 9, origin: int = ORIGIN) -> list[Message]:
     """A round with one frame, which completes it."""
-    return [Round(encode_vector({ORIGIN: 9})), Entries(origin, low, high, list(records), True)]
+    return [Round(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
+
+
+def walk(answer: Message) -> list[Message]:
+    """A walk of the victim, which is empty and so asks for all there is, and an answer to its first question."""
+    return [Reconcile(encode_vector({ORIGIN: 9}), b"", 0, FIRST_PULL), answer]
 
 
 BEFORE_THE_HANDSHAKE = {
@@ -67,10 +80,10 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a length of 4 GiB": (b"\xff\xff\xff\xff", ByeCode.PROTOCOL),
     "Hello again": ([HELLO], ByeCode.PROTOCOL),
     "Welcome again": ([Welcome()], ByeCode.PROTOCOL),
-    "a second Want": ([Want(b"", []), Want(b"", [])], ByeCode.PROTOCOL),
+    "a round of a pull that is over": ([Round(b"", 0)], ByeCode.PROTOCOL),
     "entries outside a round": ([Entries(ORIGIN, 0, 9, [record(5)], True)], ByeCode.PROTOCOL),
     "the end of no round": ([Level()], ByeCode.PROTOCOL),
-    "a round in a round": ([Round(b""), Round(b"")], ByeCode.PROTOCOL),
+    "a round in a round": ([Round(b"", FIRST_PULL), Round(b"", FIRST_PULL)], ByeCode.PROTOCOL),
     "up and down": (entries(record(5), record(7), record(6)), ByeCode.PROTOCOL),
     "outside their interval": (entries(record(5), high=4), ByeCode.PROTOCOL),
     "at the lower bound": (entries(record(5), low=5), ByeCode.PROTOCOL),
@@ -85,7 +98,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "an entry of the future": (entries(record(FAR), high=FAR), ByeCode.CLOCK),
     "the last of all stamps": (entries(record(LAST), high=LAST), ByeCode.CLOCK),
     "Want from the future": ([Want(encode_vector({ORIGIN: FAR}), [])], ByeCode.CLOCK),
-    "a round of the future": ([Round(encode_vector({ORIGIN: FAR})), Level()], ByeCode.CLOCK),
+    "a round of the future": ([Round(encode_vector({ORIGIN: FAR}), FIRST_PULL), Level()], ByeCode.CLOCK),
     "Have of the future": ([Have(encode_vector({ORIGIN: LAST}))], ByeCode.CLOCK),
     "an answer that nobody asked for": ([Tell(1, b"")], ByeCode.PROTOCOL),
     "a vector with origin 0": ([Have(bytes(15) + b"\1" + bytes(7) + b"\1")], ByeCode.PROTOCOL),
@@ -94,6 +107,35 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a vector above the limit": ([Have(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
     "intervals above the limit": ([Want(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
     "an interval that is none": ([Want(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
+    "a question outside a walk": ([Probe([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
+    "a fetch outside a walk": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
+    "a range that is none": ([Compare(), Probe([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
+    "a probe of nothing": ([Compare(), Probe([])], ByeCode.PROTOCOL),
+    "a fetch without digests": ([Compare(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
+    "two walks at once": ([Compare(), Compare()], ByeCode.PROTOCOL),
+    "a flood of questions": ([Compare(), *[Probe([(b"", b"", b"", 1)] * 256)] * 50], ByeCode.PROTOCOL),
+    "a walk that nobody asked for": ([Reconcile(b"", b"", 0, 0)], ByeCode.PROTOCOL),
+    "a horizon of the future": (
+        [Reconcile(b"", encode_vector({ORIGIN: FAR}), 0, FIRST_PULL)],
+        ByeCode.CLOCK,
+    ),
+    "tombstones of the future": ([Want(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
+    "answers that are none": (walk(Parts([], b"")), ByeCode.PROTOCOL),
+    "parts without prints": (walk(Parts([b"a"], b"")), ByeCode.PROTOCOL),
+    "parts out of order": (walk(Parts([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
+    "lines without heads": (walk(Lines([b"a"], b"")), ByeCode.PROTOCOL),
+    "lines of origin 0": (walk(Lines([b"a"], bytes(21))), ByeCode.PROTOCOL),
+    "lines of the future": (walk(Lines([b"a"], encode_index(FAR, ORIGIN, 0, 0))), ByeCode.CLOCK),
+    "entries of a walk without origins": (walk(Items(b"", [record(5)], [], [], True)), ByeCode.PROTOCOL),
+    "an entry of a walk of the future": (walk(Items(bytes(7) + b"\1", [record(FAR)], [], [], True)), ByeCode.CLOCK),
+    "entries of a walk out of order": (
+        walk(Items((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
+        ByeCode.PROTOCOL,
+    ),
+    "an entry of a walk without its value": (
+        walk(Items(bytes(7) + b"\1", [record(5)[: -len(b"value")]], [0], [], True)),
+        ByeCode.PROTOCOL,
+    ),
     "a flood of asks": ([Ask(n) for n in range(100_000)], ByeCode.PROTOCOL),
 }
 

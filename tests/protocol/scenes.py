@@ -4,7 +4,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from level_replicator.core.messages import MAGIC, Hello
-from level_replicator.runtime import link
+from level_replicator.runtime import serving
 from tests.protocol.stage import HEARTBEAT_MS, Stage
 
 Scene = Callable[[Stage], None]
@@ -21,7 +21,7 @@ def first_pull(stage: Stage) -> None:
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4", five="5")
     b.write(one=None)
-    with patch.object(link, "FRAME_TARGET_ENTRIES", 2):
+    with patch.object(serving, "FRAME_TARGET_ENTRIES", 2):
         stage.connect(a, b)
         stage.settle()
     stage.show()
@@ -68,7 +68,7 @@ def broken_scan_resumed(stage: Stage) -> None:
     """What was applied of a scan that broke off is named in the next Want to the same peer, and not sent again."""
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4")
-    with patch.object(link, "FRAME_TARGET_ENTRIES", 1), patch.object(link, "FRAMES_PER_TURN", 1):
+    with patch.object(serving, "FRAME_TARGET_ENTRIES", 1), patch.object(serving, "FRAMES_PER_TURN", 1):
         ends = stage.connect(a, b)
         while not a.contents():
             stage.settle(1)
@@ -88,7 +88,7 @@ def twin_refused(stage: Stage) -> None:
 def version_refused(stage: Stage) -> None:
     """A peer of another version is told so before anything else."""
     a = stage.actor("A")
-    stage.puppet(a).say(Hello(MAGIC, 2, 2, b"a later one"))
+    stage.puppet(a).say(Hello(MAGIC, 3, 2, b"a later one"))
     stage.settle()
 
 
@@ -127,6 +127,61 @@ def wait_synced(stage: Stage) -> None:
     stage.show()
 
 
+def reconcile(stage: Stage) -> None:
+    """B's log was truncated, so A walks through B's index: prints of ranges, then lines, then what A lacks."""
+    a, b = stage.pair()
+    b.write(**{f"key{i:02}": "of B" for i in range(20)})
+    ends = stage.connect(a, b)
+    stage.settle()
+    stage.cut(ends)
+    b.write(key07="newer")
+    a.write(only_a="1")
+    b.truncate()
+    stage.lines.clear()
+    stage.connect(a, b)
+    stage.settle()
+    stage.show()
+
+
+def empty_filled(stage: Stage) -> None:
+    """A has nothing, and is sent all that B has, in order of keys."""
+    a, b = stage.pair()
+    b.write(one="1", two="2", three="3")
+    b.write(one=None)
+    b.truncate()
+    stage.connect(a, b)
+    stage.settle()
+    stage.show()
+
+
+def equal_values(stage: Stage) -> None:
+    """Both have written the same, long before they met: dots travel, values do not."""
+    a, b = stage.pair()
+    a.write(same="a long value", other="of A")
+    b.write(same="a long value", other="of B")
+    a.truncate()
+    b.truncate()
+    stage.connect(a, b)
+    stage.settle()
+    stage.show()
+
+
+def rejoin(stage: Stage) -> None:
+    """While A was away, B deleted a key and dropped the tombstone. A's old value goes; what A wrote meanwhile stays."""
+    a, b = stage.pair()
+    a.write(deleted="1", kept="2")
+    ends = stage.connect(a, b)
+    stage.settle()
+    stage.cut(ends)
+    a.write(unseen="3")
+    b.write(deleted=None)
+    b.drop_tombstones()
+    stage.lines.clear()
+    stage.connect(a, b)
+    stage.settle()
+    stage.show()
+
+
 SCENES: list[Scene] = [
     handshake,
     first_pull,
@@ -139,6 +194,10 @@ SCENES: list[Scene] = [
     clock_quarantined,
     duplicate_resolved,
     wait_synced,
+    reconcile,
+    empty_filled,
+    equal_values,
+    rejoin,
 ]
 
 

@@ -58,6 +58,14 @@ class Actor:
             self.store.writer.write([(key.encode(), None if value is None else value.encode())], False)
             self.hub.local_change()
 
+    def truncate(self) -> None:
+        self._stage.say(f"  {self.name}: truncates its log")
+        self.store.retention.truncate()
+
+    def drop_tombstones(self) -> None:
+        self._stage.say(f"  {self.name}: drops its tombstones")
+        self.store.retention.drop_tombstones(self.store.clock.last)
+
     def ask(self) -> None:
         """What wait_synced does of each peer."""
         for link in self.hub.by_origin.values():

@@ -1,18 +1,25 @@
 """Messages as people read them: origins as letters, stamps as milliseconds and counter."""
 
-from level_replicator.core.entry import decode_context, decode_entry
+from level_replicator.core.entry import decode_context, decode_entry, decode_index
 from level_replicator.core.messages import (
     Ask,
     Bye,
     ByeCode,
     Entries,
+    Fetch,
     Have,
     Hello,
+    Items,
+    Lines,
     Message,
+    Parts,
+    Probe,
+    Reconcile,
     Round,
     Tell,
     Want,
 )
+from level_replicator.core.reconcile import HEAD_BYTES
 from level_replicator.core.versions import decode_vector
 
 
@@ -42,6 +49,27 @@ def _record(record: bytes) -> str:
     return f"{what} at {clock_time(entry.stamp)}{context}"
 
 
+def _span(low: bytes, high: bytes) -> str:
+    return f"[{low.decode()}, {high.decode()})"
+
+
+def _head(key: bytes, head: bytes) -> str:
+    line = decode_index(head)
+    return f"{key.decode()}{' (deleted)' if line.deleted else ''} at {_letter(line.origin)} {clock_time(line.stamp)}"
+
+
+def _fetched(message: Fetch) -> list[tuple[bytes, bytes]]:
+    return list(zip(message.keys, message.digests, strict=True))
+
+
+def _item(message: Items, place: int, record: bytes) -> str:
+    origin = int.from_bytes(message.origins[8 * place : 8 * place + 8], "big")
+    entry = decode_entry(record, valueless=place in message.equal)
+    if place in message.equal:
+        return f"{_letter(origin)}: {entry.key.decode()}=(equal) at {clock_time(entry.stamp)}"
+    return f"{_letter(origin)}: {_record(record)}"
+
+
 def describe(message: Message) -> str:
     """A line for a message."""
     match message:
@@ -49,7 +77,25 @@ def describe(message: Message) -> str:
             return f"Hello(version {message.version}, origin {_letter(message.origin)})"
         case Want():
             have = ", ".join(f"{_letter(o)} ({_bound(low)}, {_bound(high)}]" for o, low, high in message.have)
-            return f"Want({_vector(message.vector)}" + (f", have {have})" if have else ")")
+            dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
+            number = f", pull {message.pull}" if message.pull > 1 else ""
+            return f"Want({_vector(message.vector)}" + (f", have {have}" if have else "") + dropped + number + ")"
+        case Reconcile():
+            dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
+            return f"Reconcile({_vector(message.vector)}{dropped})"
+        case Probe():
+            return "Probe(" + "; ".join(f"{_span(low, high)}: {count}" for low, high, _, count in message.ranges) + ")"
+        case Parts():
+            return "Parts(" + ", ".join(bound.decode() for bound in message.bounds) + ")"
+        case Lines():
+            heads = [message.heads[at : at + HEAD_BYTES] for at in range(0, len(message.heads), HEAD_BYTES)]
+            return "Lines(" + "; ".join(map(_head, message.keys, heads)) + ")"
+        case Fetch():
+            asked = [key.decode() + (" (if not equal)" if digest else "") for key, digest in _fetched(message)]
+            return "Fetch(" + ", ".join(asked) + ")"
+        case Items():
+            items = [_item(message, place, record) for place, record in enumerate(message.records)]
+            return "Items(" + "; ".join(items) + ("; last)" if message.last else ")")
         case Round() | Have():
             return f"{type(message).__name__}({_vector(message.vector)})"
         case Entries():

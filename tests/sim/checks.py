@@ -29,8 +29,11 @@ def check_node(node: SimNode) -> None:
             raise Broken(f"{node.name}: the log holds {entry.key!r} twice")
         log[entry.key] = log_dot(key)
     dots = {key: INDEX_HEAD.unpack_from(line)[:2] for key, line in index.items()}
-    if dots != log:
-        raise Broken(f"{node.name}: log and index differ: {dots} {log}")
+    logged = {key: dot for key, dot in dots.items() if state.logged(dot[1], dot[0])}
+    if logged != log:
+        raise Broken(f"{node.name}: log and index differ: {logged} {log}, floor {state.floor}")
+    if any(stamp > state.vector.get(origin, 0) for origin, stamp in state.floor.items()):
+        raise Broken(f"{node.name}: the floor {state.floor} is above the vector {state.vector}")
     database = dict(state.db.scan())
     live = {key: line for key, line in index.items() if not INDEX_HEAD.unpack_from(line)[2] & DELETE}
     if database.keys() != live.keys():
@@ -40,14 +43,17 @@ def check_node(node: SimNode) -> None:
             raise Broken(f"{node.name}: the value of {key!r} is not the one of the index")
     if node.store.keys != len(live) or node.store.entries != len(log):
         raise Broken(f"{node.name}: counts {node.store.keys}, {node.store.entries} are not {len(live)}, {len(log)}")
-    newest = max([*state.vector.values(), *(stamp for stamp, _ in log.values())], default=0)
+    known = [*state.vector.values(), *state.horizon.values(), state.dropped]
+    newest = max([*known, *(stamp for stamp, _ in dots.values())])
     if state.clock.last < newest:
         raise Broken(f"{node.name}: the clock is behind what the node knows")
 
 
 def check_vector(world: World, node: SimNode) -> None:
-    """What a vector covers is there, or something greater of the key."""
+    """What a vector covers is there, or something greater of the key, unless tombstones have left."""
     assert node.store is not None
+    if world.plan.drops:
+        return
     state = node.store._state
     for op in world.truth.ops:
         stamp, origin = op.dot
@@ -78,6 +84,7 @@ def check_converged(world: World) -> None:
     if any(vector != next(iter(vectors.values())) for vector in vectors.values()):
         raise Broken(f"vectors differ: {vectors}")
     for key in world.truth.by_key:
-        wrong = world.truth.fits(key, first.get(key))
+        judge = world.truth.follows if world.plan.drops else world.truth.fits
+        wrong = judge(key, first.get(key))
         if wrong:
             raise Broken(wrong)

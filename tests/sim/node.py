@@ -124,14 +124,22 @@ class SimNode:
     def _count_received(self, hub: Hub) -> None:
         apply = hub.apply
 
-        def counting(link: Link, frame: Apply) -> None:
+        def counting(link: Link, frame: Apply) -> bool:
             for entry in frame.entries:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
             if frame.origin == hub.store.origin and frame.entries:
                 self.world.echoes += 1
-            apply(link, frame)
+            return apply(link, frame)
 
         hub.apply = counting  # type: ignore[method-assign]
+        restamped = hub.restamped
+
+        def noting(operations: list[tuple[bytes, bytes | None]]) -> None:
+            last = (hub.store.vector[hub.store.origin], hub.store.origin)
+            self.world.truth.restamped(operations, last)
+            restamped(operations)
+
+        hub.restamped = noting  # type: ignore[method-assign]
 
     # -- its event loop
 

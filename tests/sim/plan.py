@@ -27,6 +27,11 @@ class Plan:
     buffers: list[int] = field(default_factory=lambda: [300, 5_000, SEND_BUFFER_BYTES])
 
     @property
+    def drops(self) -> bool:
+        """Whether tombstones leave: then which of two concurrent writes wins is not a matter of stamps alone."""
+        return self.faults.get("drop_tombstones", 0) > 0
+
+    @property
     def faultless(self) -> bool:
         """A clock that is far off breaks connections too."""
         return self.clock != "far" and not any(self.faults.values())
@@ -80,6 +85,9 @@ def make_plan(seed: int) -> Plan:
             plan.faults["power_loss"] = 0.03
         if rng.random() < 0.2:
             plan.faults["restore"] = 0.02
+    if rng.random() < 0.5:
+        for space, rate in {"truncate": 0.08, "drop_tombstones": 0.06}.items():
+            plan.faults[space] = rate * rng.choice([0, 1, 1, 3])
     return plan
 
 

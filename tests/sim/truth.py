@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from level_replicator.core.entry import INDEX_HEAD
+from level_replicator.core.keys import INDEX
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
 
 Dot = tuple[int, int]
 
 
-@dataclass
+@dataclass(eq=False)
 class Op:
-    """One write of one key. `certain`: acknowledged, and not among what a power loss or a restore may take."""
+    """One write of one key. `certain`: acknowledged, and not among what a power loss or a restore may take.
+
+    `past`: the operations on the key that the writer's state reflected, and theirs. `restamped`: a node that had missed
+    dropped tombstones wrote it again."""
 
     key: bytes
     value: bytes | None
@@ -17,6 +27,12 @@ class Op:
     node: str
     certain: bool = True
     synced: bool = False
+    past: frozenset[Op] = frozenset()
+    restamped: bool = False
+    dots: set[Dot] = field(default_factory=set)
+
+
+Past = dict[bytes, frozenset[Op]]
 
 
 class Truth:
@@ -33,17 +49,45 @@ class Truth:
         self.serial += 1
         return b"v%d" % self.serial + b"." * size
 
-    def acknowledge(self, node: str, operations: list[tuple[bytes, bytes | None]], last: Dot, synced: bool) -> None:
+    def reflected(self, node: SimNode, key: bytes) -> frozenset[Op]:
+        """The operations on a key that a node's state reflects: those that its vector covers, the one that stands,
+        and all that these followed."""
+        assert node.store is not None
+        state = node.store._state
+        line = state.rs.get(INDEX + key)
+        standing = None if line is None else INDEX_HEAD.unpack_from(line)[:2]
+        value = state.db.get(key)
+        reflected: set[Op] = set()
+        for op in self.by_key.get(key, []):
+            covered = any(stamp <= state.vector.get(origin, 0) for stamp, origin in op.dots)
+            if covered or standing in op.dots or (op.value is not None and op.value == value):
+                reflected |= op.past | {op}
+        return frozenset(reflected)
+
+    def acknowledge(
+        self, node: str, operations: list[tuple[bytes, bytes | None]], last: Dot, synced: bool, past: Past
+    ) -> None:
         """A batch, whose operations got consecutive stamps that end with `last`."""
         stamp, origin = last
         first = stamp - len(operations) + 1
         for i, (key, value) in enumerate(operations):
-            op = Op(key, value, (first + i, origin), node, synced=synced)
+            dot = (first + i, origin)
+            op = Op(key, value, dot, node, synced=synced, past=past[key], dots={dot})
             self.ops.append(op)
             self.by_key.setdefault(key, []).append(op)
         if synced:
             for op in self.ops:
                 op.synced = op.synced or op.node == node
+
+    def restamped(self, operations: list[tuple[bytes, bytes | None]], last: Dot) -> None:
+        """A node wrote values again, under consecutive stamps that end with `last`."""
+        stamp, origin = last
+        for i, (key, value) in enumerate(operations):
+            for op in self.by_key.get(key, []):
+                if op.value == value:
+                    op.restamped = True
+                    op.dot = (stamp - len(operations) + 1 + i, origin)
+                    op.dots.add(op.dot)
 
     def forget_unsynced(self, node: str) -> None:
         for op in self.ops:
@@ -57,7 +101,7 @@ class Truth:
                 op.certain = False
 
     def fits(self, key: bytes, value: bytes | None) -> str | None:
-        """None when this may be the last word on a key, else why not."""
+        """None when this may be the last word on a key by the order of stamps, else why not."""
         ops = self.by_key.get(key, [])
         certain = [op for op in ops if op.certain]
         newest = max((op.dot[0] for op in certain), default=0)
@@ -73,3 +117,20 @@ class Truth:
         if best >= winner or (best[0] == newest and (best[1] in self.renewed or winner[1] in self.renewed)):
             return None
         return f"{key!r} is {value!r} of {best}, but {winner} was acknowledged"
+
+    def follows(self, key: bytes, value: bytes | None) -> str | None:
+        """None when this may be the last word on a key by what followed what, else why not: for worlds where tombstones
+        leave, so that which of two concurrent writes wins is not always a matter of their stamps."""
+        ops = self.by_key.get(key, [])
+        overwritten = frozenset().union(*(op.past for op in ops if op.certain))
+        if value is not None:
+            candidates = [op for op in ops if op.value == value]
+            if not candidates:
+                return f"{key!r} is {value!r}, which nobody wrote"
+            if candidates[0] in overwritten and not candidates[0].restamped:
+                return f"{key!r} is {value!r} of {candidates[0].dot}, which was overwritten"
+            return None
+        maximal = [op for op in ops if op not in overwritten]
+        if maximal and all(op.value is not None and op.certain for op in maximal):
+            return f"{key!r} is gone, though nobody who knew {[op.value for op in maximal]} deleted it"
+        return None

@@ -15,7 +15,7 @@ from tests.sim.checks import Broken, check_converged, check_node, check_vector
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
 from tests.sim.plan import Plan, make_plan
-from tests.sim.truth import Truth
+from tests.sim.truth import Past, Truth
 
 _HEAL_LIMIT_MS = 400_000
 _START_MS = 1_800_000_000_000
@@ -124,16 +124,19 @@ class World:
         if self.rng.random() < self.plan.faults.get("kill_in_step", 0):
             node.kill_at_step = self.rng.randint(0, 2)
         newest = node.store.clock.last
+        past = {key: self.truth.reflected(node, key) for key, _ in operations}
         try:
             node.store.writer.write(operations, synced)
         except Killed:
-            self._note_unacknowledged(node, operations, newest)
+            self._note_unacknowledged(node, operations, newest, past)
             raise
         last = (node.store.vector[node.store.origin], node.store.origin)
-        self.truth.acknowledge(node.name, operations, last, synced)
+        self.truth.acknowledge(node.name, operations, last, synced, past)
         node.hub.local_change()
 
-    def _note_unacknowledged(self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int) -> None:
+    def _note_unacknowledged(
+        self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int, past: Past
+    ) -> None:
         """Whole or absent: if the replication set has it, it was written and must go on to exist."""
         node.kill()
         node.start()
@@ -149,7 +152,7 @@ class World:
         if any(there) and not all(there):
             raise Broken(f"{node.name}: half of a batch survived a kill")
         if there[-1] is not None:
-            self.truth.acknowledge(node.name, operations, there[-1], synced=False)
+            self.truth.acknowledge(node.name, operations, there[-1], False, past)
         node.kill()
 
     def _maybe_fault(self) -> None:
@@ -210,6 +213,21 @@ class World:
         node.backup = None
         self.truth.forget_since(node.name, count)
         self.note_renewal()
+
+    def _fault_truncate(self) -> None:
+        if self._running():
+            node = self.rng.choice(self._running())
+            assert node.store is not None
+            newest = node.store.clock.last
+            before = self.rng.choice([newest, newest - (self.rng.randint(0, 5_000) << 16)])
+            node.store.retention.truncate(before=before, most_bytes=self.rng.choice([1 << 64, 1 << 64, 200]))
+
+    def _fault_drop_tombstones(self) -> None:
+        if self._running():
+            node = self.rng.choice(self._running())
+            assert node.store is not None
+            age_ms = self.rng.choice([0, 0, 100, 3_000])
+            node.store.retention.drop_tombstones(node.store.clock.last - (age_ms << 16))
 
     def _check_safety(self) -> None:
         for node in self._running():

@@ -13,7 +13,7 @@ from level_replicator.core.push import Push
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.store import Store
+from level_replicator.storage.store import Round, Store
 
 START_MS = 1_700_000_000_000
 
@@ -88,7 +88,9 @@ def assert_sound(store: Store) -> None:
 def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, frame_entries: int = 2) -> bool:
     """A whole first round, or as much of it as `most` allows. Whether it was completed."""
     feed = Feed(into.origin, into.resumable(source.origin))
-    reader, target, work = source.open_round(feed, dict(into.vector))
+    opened = source.open_round(feed, dict(into.vector), dict(into.horizon))
+    assert isinstance(opened, Round)
+    reader, target, work = opened.reader, opened.target, opened.work
     push = Push()
     push.peer_has(dict(into.vector))
     push.begin(target, work)
@@ -102,7 +104,7 @@ def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, fr
         entries = [decode_entry(record) for record in records]
         take = target if message.last else None
         resumable = min(message.high, target.get(message.origin, 0))
-        into.apply(Apply(message.origin, message.low, message.high, entries, resumable, take), source.origin)
+        into.apply(Apply(message.origin, message.low, message.high, entries, resumable, take), source.origin, target)
         if message.last:
             return True
     into.take(target, source.origin)

@@ -4,13 +4,20 @@ import dataclasses
 
 from level_replicator.core.limits import MAX_FEED_INTERVALS
 from level_replicator.storage.feed import Feed
+from level_replicator.storage.store import Round, Store
 from tests.storage.rig import Rig, contents, pull
+
+
+def _open(store: Store, feed: Feed) -> Round:
+    opened = store.open_round(feed, {}, {})
+    assert isinstance(opened, Round)
+    return opened
 
 
 def _live_feed(rig: Rig, peer: int = 99) -> Feed:
     store = rig.open()
     feed = Feed(peer, [])
-    store.open_round(feed, {})[0].close()
+    _open(store, feed).reader.close()
     return feed
 
 
@@ -21,7 +28,8 @@ def test_a_feed_that_is_level_has_no_work() -> None:
     assert not rig.store.has_work(feed)
     rig.store.writer.put(b"k", b"v", False)
     assert rig.store.has_own_work(feed)
-    _, target, work = rig.store.open_round(feed, {})
+    opened = _open(rig.store, feed)
+    target, work = opened.target, opened.work
     assert target == rig.store.vector
     assert list(work[rig.store.origin]) == [(0, target[rig.store.origin])]
     assert not rig.store.has_work(feed)
@@ -45,7 +53,7 @@ def test_nobody_is_sent_what_it_wrote_itself() -> None:
     pull(store, other)
     store.writer.put(b"ours", b"v", False)
     feed = Feed(other.origin, [])
-    _, _, work = store.open_round(feed, {})
+    work = _open(store, feed).work
     assert set(work) == {store.origin}
     feed.applied(other.origin, [(1, 2)])
     assert not store.has_work(feed)
@@ -59,9 +67,9 @@ def test_only_what_is_new_is_for_others() -> None:
     seen = []
     apply = sink.apply
 
-    def watched(frame, origin):  # type: ignore[no-untyped-def]
-        result = apply(frame, origin)
-        seen.append((frame, result[1]))
+    def watched(frame, origin, vector):  # type: ignore[no-untyped-def]
+        result = apply(frame, origin, vector)
+        seen.append((frame, result.news[source.origin]))
         return result
 
     sink.apply = watched  # type: ignore[method-assign]
@@ -69,12 +77,12 @@ def test_only_what_is_new_is_for_others() -> None:
     ((frame, news),) = seen
     low, high = frame.entries[-1].stamp - 1, frame.entries[0].stamp
     assert news == [(low, high)]
-    assert apply(frame, source.origin)[1] == []
+    assert apply(frame, source.origin, {}).news == {}
     sink.writer.put(b"b", b"overwritten", False)
     third = Rig(3).open()
     middle = [entry for entry in frame.entries if entry.key == b"b"]
-    third.apply(dataclasses.replace(frame, entries=middle, take=None, resumable=0), source.origin)
-    _, news = third.apply(dataclasses.replace(frame, take=None, resumable=0), source.origin)
+    third.apply(dataclasses.replace(frame, entries=middle, take=None, resumable=0), source.origin, {})
+    news = third.apply(dataclasses.replace(frame, take=None, resumable=0), source.origin, {}).news[source.origin]
     stamp = middle[0].stamp
     assert news == [(high - 1, high), (low, low + 1)]
     assert all(not a < stamp <= b for a, b in news)

@@ -47,12 +47,12 @@ class Pull:
 
     def renew(self) -> int:
         """Another pull, or none, is wanted from here on. Its number."""
+        self._passing_over = self.number > 0
         self.number += 1
-        self._passing_over = True
         self._target = None
         return self.number
 
-    def begin(self, vector: Vector, latest: int, number: int) -> bool:
+    def begin(self, vector: Vector, latest: int, number: int = 0) -> bool:
         """Whether the round is of the pull that is wanted."""
         if self._target is not None:
             raise RemoteProtocolError("a round begins within a round")

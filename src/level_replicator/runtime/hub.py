@@ -16,6 +16,7 @@ from level_replicator.runtime.link import Link, Transport
 from level_replicator.runtime.peers import Peer, PeerEvent, PeerState
 from level_replicator.storage.settling import News
 from level_replicator.storage.store import Store
+from level_replicator.storage.writer import Operation
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -225,9 +226,7 @@ class Hub:
         return applied.whole
 
     def news(self, link: Link, news: News) -> None:
-        """A link brought something that the others may not have; {}: it made us write."""
-        if not news:
-            self.local_change()
+        """A link brought something that the others may not have."""
         for other in self.by_origin.values():
             if other is not link:
                 for origin, intervals in news.items():
@@ -237,6 +236,11 @@ class Hub:
     def take(self, link: Link, effect: Take) -> None:
         assert link.session.peer is not None
         self.moved(link, self.store.take(effect.vector, link.session.peer.origin))
+
+    def restamped(self, operations: list[Operation]) -> None:
+        """A walk made us write these again."""
+        _log.info("%d keys were written again: nobody could tell whether they had been deleted", len(operations))
+        self.local_change()
 
     # -- one walk at a time
 

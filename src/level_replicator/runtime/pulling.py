@@ -122,7 +122,7 @@ class Pulling:
         else:
             hub.walk_begins(link, alone=hub.store.is_stale(peer.horizon))
             link.peer.state = PeerState.RECONCILING
-            self._walk, self._finds = hub.store.begin_walk(peer, link.session.peer.origin, self._news)
+            self._walk, self._finds = hub.store.begin_walk(peer, link.session.peer.origin, self._news, hub.restamped)
             _log.info("reconciling with %s (origin %s)", link.peer.address, origin_name(link.session.peer.origin))
         self._heard_ms = hub.now_ms()
 

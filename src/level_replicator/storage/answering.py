@@ -28,7 +28,7 @@ Range = tuple[bytes, bytes, bytes, int]
 
 
 class Answering:
-    """Of one walk of a peer. `looking`: it takes nothing over. `sent`: entries; `lacking`: those that are damaged here."""
+    """Of one walk of a peer. `looking`: it takes nothing over. `sent`, `lacking`: entries, and those damaged here."""
 
     def __init__(self, rs: Snapshot, db: Snapshot, *, looking: bool) -> None:
         self.looking = looking

@@ -24,12 +24,15 @@ from level_replicator.storage.writer import LocalWriter, Operation
 
 Line = tuple[bytes, bytes]
 News = dict[int, list[Interval]]
+OnNews = Callable[[News], None]
+OnRestamp = Callable[[list[Operation]], None]
 
 
 class Settling(Finds):
     """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
 
-    `on_news`: told of what the log got that is new, to be forwarded to other peers; {}: there were local writes."""
+    `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of what was
+    written again here, under fresh stamps."""
 
     def __init__(
         self,
@@ -37,7 +40,8 @@ class Settling(Finds):
         source: int,
         sides: Sides,
         their_horizon: Vector,
-        on_news: Callable[[News], None],
+        on_news: OnNews,
+        on_restamp: OnRestamp,
         *,
         sync: bool,
     ) -> None:
@@ -47,7 +51,7 @@ class Settling(Finds):
         self._source = source
         self._sides = sides
         self._their_horizon = their_horizon
-        self._on_news = on_news
+        self._on_news, self._on_restamp = on_news, on_restamp
         self._sync = sync
 
     # -- the lines of a range
@@ -70,7 +74,7 @@ class Settling(Finds):
                     wanted.append((key, self._digest(key, mine, head)))
             self.whole = batch.write() and self.whole
         if batch.restamped:
-            self._on_news({})
+            self._on_restamp(batch.restamped)
         return following, wanted
 
     def _takes(self, head: bytes, doubt: int) -> bool:

@@ -20,7 +20,7 @@ from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.retention import Retention
-from level_replicator.storage.settling import News, Settling
+from level_replicator.storage.settling import OnNews, OnRestamp, Settling
 from level_replicator.storage.state import State
 from level_replicator.storage.walk import Walk
 from level_replicator.storage.writer import LocalWriter
@@ -173,7 +173,7 @@ class Store:
         """Whether we have missed tombstones that were dropped behind this horizon."""
         return stale(self._state.vector, horizon)
 
-    def begin_walk(self, peer: BeginWalk, source: int, on_news: Callable[[News], None]) -> tuple[Walk, Settling]:
+    def begin_walk(self, peer: BeginWalk, source: int, on_news: OnNews, on_restamp: OnRestamp) -> tuple[Walk, Settling]:
         """Starts to reconcile with `source`; see Walk and Settling. Raises StorageError."""
         state = self._state
         with state.applying("reconciling with a peer"):
@@ -187,7 +187,7 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-        settling = Settling(state, source, sides, peer.horizon, on_news, sync=self._sync)
+        settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync)
         return Walk(state.rs.snapshot, settling), settling
 
     def begin_comparison(self) -> tuple[Walk, Comparison]:
