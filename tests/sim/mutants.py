@@ -11,13 +11,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from level_replicator.core.effects import Apply, Effect, PeerHas
-from level_replicator.core.intervals import Interval, Intervals
+from level_replicator.core.intervals import Intervals
 from level_replicator.core.push import Push
+from level_replicator.core.reconcile import Sides, Verdict, judge_ours, judge_theirs
 from level_replicator.core.versions import Vector
+from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
-from level_replicator.storage import applier, opening
-from level_replicator.storage.applier import RemoteApplier
+from level_replicator.storage import applier, opening, settling, store
+from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.feed import Feed
+from level_replicator.storage.retention import Retention
+from level_replicator.storage.settling import Settling
 from level_replicator.storage.state import State
 from level_replicator.storage.store import Store
 
@@ -57,7 +61,7 @@ def _vector_moved_early() -> Patches:
         perform(self, effect)
         if isinstance(effect, PeerHas) and effect.feeding and not self.ended:
             assert self.session.peer is not None
-            self.hub._moved(self, self.hub.store.take(effect.vector, self.session.peer.origin))
+            self.hub.moved(self, self.hub.store.take(effect.vector, self.session.peer.origin))
 
     return [(Link, "_perform", early)]
 
@@ -78,10 +82,10 @@ def _vector_moved_during_scan() -> Patches:
     """Each frame moves the vector up to what it holds, though it came newest first."""
     apply = RemoteApplier._apply
 
-    def eager(self: RemoteApplier, state: State, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
+    def eager(self: RemoteApplier, state: State, frame: Apply, source: int, source_vector: Vector) -> Applied:
         if frame.take is None:
             frame = dataclasses.replace(frame, take={frame.origin: frame.high})
-        return apply(self, state, frame, source)
+        return apply(self, state, frame, source, source_vector)
 
     return [(RemoteApplier, "_apply", eager)]
 
@@ -126,14 +130,20 @@ def _read_only_below_the_vector() -> Patches:
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
-    taken = RemoteApplier._taken
+    taken, begin_walk = applier.taken, Store.begin_walk
 
     def unmoved(state: State, moved: Vector, source: int) -> None:
         last = state.clock.last
         taken(state, moved, source)
         state.clock.last = last
 
-    return [(RemoteApplier, "_taken", staticmethod(unmoved))]
+    def begin(self: Store, *args: Any) -> Any:
+        last = self.clock.last
+        begun = begin_walk(self, *args)
+        self.clock.last = last
+        return begun
+
+    return [(applier, "taken", unmoved), (settling, "taken", unmoved), (Store, "begin_walk", begin)]
 
 
 @rule("ties-by-arrival")
@@ -184,3 +194,110 @@ def _echo() -> Patches:
 def _restart_instead_of_resume() -> Patches:
     """A broken-off scan begins anew."""
     return [(Store, "resumable", lambda _self, _source: [])]
+
+
+# -- space and reconcile
+
+
+@rule("stale-read-as-current")
+def _stale_read_as_current() -> Patches:
+    """Nobody looks whether somebody missed tombstones that were dropped."""
+    return [
+        (store, "stale", lambda _vector, _horizon: False),
+        (store, "_missed_tombstones", lambda _state, _feed, _vector: False),
+        (applier, "stale", lambda _vector, _horizon: False),
+    ]
+
+
+def _judge_ours_differently(verdict: Verdict) -> Patches:
+    """What would be this verdict on a key that only the reader has is KEEP."""
+
+    def judge(stamp: int, origin: int, deleted: bool, sides: Sides) -> Verdict:
+        found = judge_ours(stamp, origin, deleted, sides)
+        return Verdict.KEEP if found is verdict else found
+
+    return [(settling, "judge_ours", judge)]
+
+
+@rule("unseen-writes-keep-their-stamps")
+def _unseen_writes_keep_their_stamps() -> Patches:
+    """A stale node does not write again what nobody can tell of."""
+    return _judge_ours_differently(Verdict.RESTAMP)
+
+
+@rule("tombstones-of-the-stale-stay")
+def _tombstones_of_the_stale_stay() -> Patches:
+    """A rejoining node keeps its own tombstones that are older than some that it missed."""
+    return _judge_ours_differently(Verdict.DROP)
+
+
+@rule("deleted-keys-stay")
+def _deleted_keys_stay() -> Patches:
+    """A rejoining node keeps what the peer knew and deleted."""
+    return _judge_ours_differently(Verdict.DELETE)
+
+
+@rule("absent-keys-accept-anything")
+def _absent_keys_accept_anything() -> Patches:
+    """In a walk, a key that we had and whose tombstone we dropped is taken again."""
+
+    def judge(stamp: int, origin: int, _known: Vector, doubt: int) -> Verdict:
+        return judge_theirs(stamp, origin, {}, doubt)
+
+    return [(settling, "judge_theirs", judge), (applier, "judge_theirs", judge)]
+
+
+@rule("horizon-not-taken-over")
+def _horizon_not_taken_over() -> Patches:
+    """A rejoining node takes the peer's vector, but not its horizon."""
+    take = Settling.take
+
+    def without(self: Settling) -> Vector:
+        self._sides = dataclasses.replace(self._sides, stale=False)
+        return take(self)
+
+    return [(Settling, "take", without)]
+
+
+@rule("doubt-not-looked-at-again")
+def _doubt_not_looked_at_again() -> Patches:
+    """What was dropped here since a pull began plays no part in it."""
+    return [(applier, "doubt_of", lambda _state, _vector: 0), (settling, "doubt_of", lambda _state, _vector: 0)]
+
+
+@rule("doubtful-and-yet-taken")
+def _doubtful_and_yet_taken() -> Patches:
+    """The vector of a pull that left something doubtful out is taken over all the same."""
+    apply = RemoteApplier._apply
+
+    def whole(self: RemoteApplier, state: State, frame: Apply, source: int, source_vector: Vector) -> Applied:
+        applied = apply(self, state, frame, source, source_vector)
+        if applied.whole:
+            return applied
+        moved = {} if frame.take is None else self.take(frame.take, source)
+        return dataclasses.replace(applied, whole=True, moved=moved)
+
+    return [(RemoteApplier, "_apply", whole)]
+
+
+@rule("not-alone")
+def _not_alone() -> Patches:
+    """A stale node goes on with its other pulls while it reconciles."""
+    begins = Hub.walk_begins
+    return [(Hub, "walk_begins", lambda self, link, alone: begins(self, link, alone=False))]
+
+
+@rule("log-read-below-the-floor")
+def _log_read_below_the_floor() -> Patches:
+    """A truncated log is read as if nothing were missing."""
+    return [(store, "_below_floor", lambda _state, _feed, _vector: False)]
+
+
+@rule("truncated-before-it-was-on-disk")
+def _truncated_before_it_was_on_disk() -> Patches:
+    """The log is truncated while the values are only in memory."""
+
+    def at_once(self: Retention) -> Vector:
+        return dict(self._state.vector)
+
+    return [(Retention, "_bring_to_disk", at_once)]

@@ -9,6 +9,8 @@ back from it, since the vector is rolled back to what was surely on disk.
 from collections.abc import Iterator
 from zlib import crc32
 
+import msgspec
+
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, encode_index
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import (
@@ -16,7 +18,9 @@ from level_replicator.core.keys import (
     INDEX,
     LOG,
     RESUME,
+    TOUCHED,
     VECTOR,
+    floor_key,
     following,
     log_dot,
     log_key,
@@ -26,7 +30,9 @@ from level_replicator.core.keys import (
 from level_replicator.core.merge import wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
-from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
+from level_replicator.storage.entries import logged_entry, restore_entry
+from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_stamp, encode_vector_line
+from level_replicator.storage.meta import store_meta
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
@@ -52,8 +58,26 @@ def redo_last_batch(state: State) -> int:
             else:
                 batch.put(entry.key, entry.value)
             done += 1
+    for key in _touched(state):
+        line = state.rs.get(INDEX + key)
+        if line is None or INDEX_HEAD.unpack_from(line)[2] & DELETE:
+            batch.delete(key)
+            continue
+        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
+        record = logged_entry(state.rs, key, at, origin)
+        if record is not None:
+            value = read_entry(record).value
+            assert value is not None
+            batch.put(key, value)
+            done += 1
     batch.write()
     return done
+
+
+def _touched(state: State) -> list[bytes]:
+    """The keys of the last batch of a walk, which took some away: of these the log knows nothing."""
+    line = state.rs.get(TOUCHED)
+    return [] if line is None else msgspec.msgpack.decode(line, type=list[bytes])
 
 
 def roll_back_vector(state: State, durable: Vector) -> None:
@@ -94,11 +118,11 @@ class _Batches:
 
 
 def mend_log(state: State) -> int:
-    """Makes log and index agree: every line has its entry, every entry its line. The number of repairs.
+    """Makes log and index agree: every line above the floor has its entry, every entry its line. The number of repairs.
 
     Lines without an entry go first: a later batch that only touched a line may have survived the batch that
     logged it, and would hide an entry that is still there."""
-    repairs = _drop_damaged_entries(state) + _drop_unlogged_lines(state)
+    repairs = _drop_damaged_entries(state) + _log_lines_again(state)
     batches = _Batches(state)
     mended: dict[bytes, bytes] = {}  # lines that a batch under way holds
     for log_at, record in state.rs.scan(LOG, following(LOG)):
@@ -122,7 +146,7 @@ def mend_log(state: State) -> int:
 
 
 def _drop_damaged_entries(state: State) -> int:
-    """An entry that cannot be read is as good as lost."""
+    """An entry that cannot be read is as good as lost; it may be made anew of what the database holds."""
     repairs = 0
     batches = _Batches(state)
     for log_at, record in state.rs.scan(LOG, following(LOG)):
@@ -135,23 +159,33 @@ def _drop_damaged_entries(state: State) -> int:
     return repairs
 
 
-def _drop_unlogged_lines(state: State) -> int:
+def _log_lines_again(state: State) -> int:
+    """Lines above the floor that the log has no entry of: made anew if the database agrees with them, else dropped."""
     repairs = 0
     batches = _Batches(state)
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
         stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        if state.rs.get(log_key(origin, stamp)) is None:
+        if stamp <= state.floor.get(origin, 0):
+            continue
+        key = index_key[len(INDEX) :]
+        if logged_entry(state.rs, key, stamp, origin) is not None:
+            continue
+        repairs += 1
+        made = restore_entry(state.rs, state.db, key, line) if _agrees(line, state.db.get(key)) else None
+        if made is None:
             batches.next()[0].delete(index_key)
-            repairs += 1
+        else:
+            batches.next()[0].put(log_key(origin, stamp), made)
     batches.flush()
     return repairs
 
 
 def mend_database(state: State) -> int:
-    """Makes the database hold what the index says, from the log, after `mend_log`. The number of repairs.
+    """Makes the database hold what the index says, after `mend_log`. The number of repairs.
 
-    A key that the index does not know any more is taken over as the oldest write there is: it
-    loses to everything that anybody remembers of the key, and is not lost if nobody does."""
+    What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
+    that the index does not know is taken over as the oldest write there is: it loses to everything that anybody
+    remembers of the key, and is not lost if nobody does."""
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
@@ -165,12 +199,16 @@ def mend_database(state: State) -> int:
             if flags & DELETE:
                 db_batch.delete(key)
                 continue
-            record = state.rs.get(log_key(origin, at))
-            assert record is not None  # mend_log has seen to that
-            logged = read_entry(record).value
-            assert logged is not None
-            db_batch.put(key, logged)
-            continue
+            logged = logged_entry(state.rs, key, at, origin)
+            if logged is not None:
+                put = read_entry(logged).value
+                assert put is not None
+                db_batch.put(key, put)
+                continue
+            _forget(state, origin, at)
+            rs_batch.delete(INDEX + key)
+            if value is None:
+                continue
         assert value is not None
         stamp += 1
         record, flags, checksum = encode_entry(stamp, key, value)
@@ -181,6 +219,25 @@ def mend_database(state: State) -> int:
     if stamp > before:
         state.vector[state.origin] = state.newest[state.origin] = stamp
     return repairs
+
+
+def _forget(state: State, origin: int, stamp: int) -> None:
+    """An entry is lost: vector and floor of its origin go back to before it, so that peers send it again.
+
+    At once, before it goes: an interrupted repair may claim too little, never too much."""
+    meta = state.meta
+    assert meta is not None
+    if meta.renewing is not None and meta.renewing[0] == origin and meta.renewing[1] >= stamp:
+        meta.renewing = (origin, stamp - 1)
+        store_meta(state.rs, meta)
+    batch = state.rs.batch()
+    if stamp <= state.vector.get(origin, 0):
+        state.vector[origin] = stamp - 1
+        batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
+    if stamp <= state.floor.get(origin, 0):
+        state.floor = {**state.floor, origin: stamp - 1}
+        batch.put(floor_key(origin), encode_stamp(stamp - 1))
+    batch.write()
 
 
 def _agrees(line: bytes, value: bytes | None) -> bool:

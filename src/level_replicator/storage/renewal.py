@@ -15,8 +15,8 @@ from level_replicator.core.entry import (
     encode_index,
     index_contexts,
 )
-from level_replicator.core.keys import INDEX, log_key, log_range, vector_key
-from level_replicator.storage.lines import encode_vector_line
+from level_replicator.core.keys import INDEX, floor_key, following, horizon_key, log_key, log_range, vector_key
+from level_replicator.storage.lines import encode_stamp, encode_vector_line
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
@@ -45,8 +45,12 @@ def finish_renewal(state: State) -> None:
     assert meta.renewing is not None
     old, beyond_doubt = meta.renewing
     _roll_back(state, old, beyond_doubt)
+    _take_over_horizon(state, old, beyond_doubt)
+    while _take_over_lines(state, old, beyond_doubt):
+        state.step("renewal: a batch of lines taken over")
     while _take_over_some(state, old, beyond_doubt):
         state.step("renewal: a batch taken over")
+    _lower_floor(state, old, beyond_doubt)
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     meta.renewing = None
@@ -60,6 +64,51 @@ def _roll_back(state: State, old: int, beyond_doubt: int) -> None:
     else:
         state.rs.delete(vector_key(old))
         state.vector.pop(old, None)
+
+
+def _take_over_horizon(state: State, old: int, beyond_doubt: int) -> None:
+    """Who knows the old origin from elsewhere need not have seen the tombstones that we dropped under it."""
+    horizon = state.horizon.get(old, 0)
+    if horizon > max(beyond_doubt, state.horizon.get(state.origin, 0)):
+        state.rs.put(horizon_key(state.origin), encode_stamp(horizon))
+        state.horizon = {**state.horizon, state.origin: horizon}
+
+
+def _take_over_lines(state: State, old: int, beyond_doubt: int) -> bool:
+    """One batch of lines whose entries have left the log. False: nothing was left."""
+    floor = state.floor.get(old, 0)
+    if floor <= beyond_doubt:
+        return False
+    new = state.origin
+    batch = state.rs.batch()
+    # nothing of the new origin up to there is in the log either
+    batch.put(floor_key(new), encode_stamp(floor))
+    newest = done = 0
+    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
+        stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+        if origin != old or not beyond_doubt < stamp <= floor:
+            continue
+        own, union = (encode_context({**decode_context(pairs), old: stamp}) for pairs in index_contexts(line))
+        batch.put(index_key, encode_index(stamp, new, flags, checksum, union, own))
+        newest = max(newest, stamp)
+        done += 1
+        if done == _BATCH_ENTRIES:
+            break
+    if not done:
+        return False
+    stamp = max(newest, state.vector.get(new, 0), floor)
+    batch.put(vector_key(new), encode_vector_line(stamp, stamp))
+    batch.write()
+    state.floor = {**state.floor, new: floor}
+    state.vector[new] = state.newest[new] = stamp
+    return True
+
+
+def _lower_floor(state: State, old: int, beyond_doubt: int) -> None:
+    """What comes back of the old origin from peers is logged again."""
+    if state.floor.get(old, 0) > beyond_doubt:
+        state.rs.put(floor_key(old), encode_stamp(beyond_doubt))
+        state.floor = {**state.floor, old: beyond_doubt}
 
 
 def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
@@ -86,6 +135,7 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     if not done:
         return False
     before = state.vector.get(new, 0)
+    stamp = max(stamp, before)
     batch.put(vector_key(new), encode_vector_line(stamp, before))
     batch.write()
     state.vector[new] = state.newest[new] = stamp

@@ -149,10 +149,10 @@ class Store:
         None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first."""
         state = self._state
         with state.lock:
-            missed = any(feed.covered(o, peer_vector) < stamp for o, stamp in state.horizon.items())
+            missed = _missed_tombstones(state, feed, peer_vector)
             if not missed and stale(state.vector, peer_horizon):
                 return None
-            if missed or any(feed.covered(o, peer_vector) < stamp for o, stamp in state.floor.items()):
+            if missed or _below_floor(state, feed, peer_vector):
                 return self._reconciling(feed.open_walk(state), looking=False)
             target, work = feed.open(state, peer_vector)
             return Round(RoundReader(state.rs.snapshot()), target, work)
@@ -244,6 +244,14 @@ class Store:
                 self._state.failed = self._state.failed or self._state.fail("a write after close", ValueError("closed"))
                 self._state.rs.close()
                 self._state.db.close()
+
+
+def _missed_tombstones(state: State, feed: Feed, peer_vector: Vector) -> bool:
+    return any(feed.covered(origin, peer_vector) < stamp for origin, stamp in state.horizon.items())
+
+
+def _below_floor(state: State, feed: Feed, peer_vector: Vector) -> bool:
+    return any(feed.covered(origin, peer_vector) < stamp for origin, stamp in state.floor.items())
 
 
 def _as_storage_error(what: str, error: Exception) -> StorageError:
