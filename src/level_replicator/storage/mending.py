@@ -20,7 +20,6 @@ from level_replicator.core.keys import (
     RESUME,
     TOUCHED,
     VECTOR,
-    floor_key,
     following,
     log_dot,
     log_key,
@@ -31,7 +30,7 @@ from level_replicator.core.merge import wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
-from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_stamp, encode_vector_line
+from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
@@ -64,9 +63,9 @@ def redo_last_batch(state: State) -> int:
             batch.delete(key)
             continue
         at, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        record = logged_entry(state.rs, key, at, origin)
-        if record is not None:
-            value = read_entry(record).value
+        logged = logged_entry(state.rs, key, at, origin)
+        if logged is not None:
+            value = read_entry(logged).value
             assert value is not None
             batch.put(key, value)
             done += 1
@@ -222,22 +221,18 @@ def mend_database(state: State) -> int:
 
 
 def _forget(state: State, origin: int, stamp: int) -> None:
-    """An entry is lost: vector and floor of its origin go back to before it, so that peers send it again.
+    """An entry is lost: the vector of its origin goes back to before it, so that peers send it again.
 
-    At once, before it goes: an interrupted repair may claim too little, never too much."""
+    At once, before it goes: an interrupted repair may claim too little, never too much. The floor stays: above it the
+    log holds everything still."""
     meta = state.meta
     assert meta is not None
     if meta.renewing is not None and meta.renewing[0] == origin and meta.renewing[1] >= stamp:
         meta.renewing = (origin, stamp - 1)
         store_meta(state.rs, meta)
-    batch = state.rs.batch()
     if stamp <= state.vector.get(origin, 0):
         state.vector[origin] = stamp - 1
-        batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
-    if stamp <= state.floor.get(origin, 0):
-        state.floor = {**state.floor, origin: stamp - 1}
-        batch.put(floor_key(origin), encode_stamp(stamp - 1))
-    batch.write()
+        state.rs.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
 
 
 def _agrees(line: bytes, value: bytes | None) -> bool:

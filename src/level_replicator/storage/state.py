@@ -19,7 +19,7 @@ class State:
 
     vector      as on disk
     newest      origin → newest stamp of its that the log holds or held, also above the vector
-    floor       origin → stamp up to which the log was truncated; never above the vector
+    floor       origin → stamp up to which the log was truncated; above the vector only where data was lost
     horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
     late        whether the log may hold entries at or below the floor, which came back after a repair
