@@ -26,6 +26,8 @@ from level_replicator.face.config import Config
 from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.face.replica import Replica
 from level_replicator.runtime.peers import PeerEvent
+from level_replicator.storage.comparison import Difference
+from level_replicator.storage.verifying import Report
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ __all__ = [
     "ClosedError",
     "Config",
     "ConfigError",
+    "Difference",
     "ForkError",
     "FormatError",
     "LimitError",
@@ -42,6 +45,7 @@ __all__ = [
     "PeerEvent",
     "Replica",
     "ReplicationError",
+    "Report",
     "StorageError",
     "install",
     "new_origin",

@@ -48,13 +48,16 @@ WALK_STALL_MS = 600_000
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024
 DEFAULT_LOG_MAX_AGE_S = 7 * 86_400.0
 DEFAULT_TOMBSTONE_TTL_S = 30 * 86_400.0
-MIN_TOMBSTONE_TTL_S = 1.0
+MIN_RETENTION_S = 0.1
 RETENTION_BATCH = 1_000
 """Entries or tombstones that leave in one batch, under the lock."""
 RETENTION_PAUSE_S = 0.005
 """Between two such batches, so that writers have their turn."""
-MIN_RETENTION_INTERVAL_S = 1.0
-MAX_RETENTION_INTERVAL_S = 3_600.0
+MIN_RETENTION_INTERVAL_S = 0.1
+MAX_RETENTION_INTERVAL_S = 10.0
+"""How often the size and age of the log are looked at."""
+MAX_SWEEP_INTERVAL_S = 6 * 3_600.0
+"""How often the index is searched for old tombstones."""
 TRUNCATE_TO = 0.75
 """A log above log_max_bytes is cut back to this part of it."""
 

@@ -10,9 +10,13 @@ from typing import Any
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import (
     DEFAULT_HEARTBEAT_S,
+    DEFAULT_LOG_MAX_AGE_S,
+    DEFAULT_LOG_MAX_BYTES,
     DEFAULT_MAX_CLOCK_DRIFT_S,
+    DEFAULT_TOMBSTONE_TTL_S,
     MAX_HEARTBEAT_S,
     MIN_HEARTBEAT_S,
+    MIN_RETENTION_S,
 )
 from level_replicator.runtime.dialler import is_loopback
 from level_replicator.runtime.peers import PeerEvent
@@ -31,6 +35,10 @@ class Config:
     max_clock_drift  seconds that a peer's stamp may be ahead of the local clock before the peer is quarantined
     heartbeat        seconds of quiet after which a sign of life is sent; four missed ones end a connection
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
+    log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None: no bound
+    log_max_age      seconds after which an entry leaves the log; None: no bound
+    tombstone_ttl    seconds after which a deleted key is forgotten; None: never. A node that was away for longer is
+                     recognised and takes part again; what it wrote meanwhile is kept
     on_peer          called with a PeerEvent, on a thread of its own, when a peer comes, goes, is refused or quarantined
 
     Raises ConfigError, for each thing that cannot work.
@@ -43,6 +51,9 @@ class Config:
     max_clock_drift: float = DEFAULT_MAX_CLOCK_DRIFT_S
     heartbeat: float = DEFAULT_HEARTBEAT_S
     insecure: bool = False
+    log_max_bytes: int | None = DEFAULT_LOG_MAX_BYTES
+    log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
+    tombstone_ttl: float | None = DEFAULT_TOMBSTONE_TTL_S
     on_peer: Callable[[PeerEvent], None] | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +61,11 @@ class Config:
         if self.port is not None and not 0 <= self.port <= _MAX_PORT:
             raise ConfigError(f"port: {self.port} is not a port (0 to {_MAX_PORT}, or None to dial only)")
         _check_seconds("max_clock_drift", self.max_clock_drift, 0.001, 365 * 86_400)
+        if self.log_max_bytes is not None and self.log_max_bytes < 0:
+            raise ConfigError(f"log_max_bytes: {self.log_max_bytes} is no number of bytes")
+        for name in ("log_max_age", "tombstone_ttl"):
+            if getattr(self, name) is not None:
+                _check_seconds(name, getattr(self, name), MIN_RETENTION_S, 100 * 365 * 86_400)
         _check_seconds("heartbeat", self.heartbeat, MIN_HEARTBEAT_S, MAX_HEARTBEAT_S)
         if self.port is not None and not self.insecure and self.host != "localhost" and not is_loopback(self.host):
             raise ConfigError(
@@ -123,6 +139,9 @@ def _check_types(config: Config) -> None:
         "max_clock_drift": (int, float),
         "heartbeat": (int, float),
         "insecure": (bool,),
+        "log_max_bytes": (int, type(None)),
+        "log_max_age": (int, float, type(None)),
+        "tombstone_ttl": (int, float, type(None)),
     }
     for name, types in wanted.items():
         value = getattr(config, name)

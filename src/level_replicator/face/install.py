@@ -15,6 +15,7 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.face.config import Config, parse_address
 from level_replicator.face.events import Callback
 from level_replicator.face.replica import Replica
+from level_replicator.runtime.keeper import Keeper
 from level_replicator.runtime.node import Node
 from level_replicator.storage.boot import boot_identity
 from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
@@ -34,10 +35,15 @@ def install(
     rs: plyvel.DB,
     config: Config | Mapping[str, Any] | None = None,
     *,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
     _wall_ms: Callable[[], int] = _wall_ms,
     _on_step: Callable[[str], None] | None = None,
 ) -> Replica:
     """Makes `db` one master among many; `rs`, a LevelDB of its own, becomes its replication set.
+
+    With `adopt` what `db` holds becomes the first writes of this master, before this returns; `progress` is told the
+    keys that are done. An adoption that is interrupted goes on at the next `install` with `adopt`.
 
     From here on all writes go through what this returns, and both handles are the replica's: it closes them. Raises
     ConfigError (also for a port that is taken, two handles on one directory, a `db` with data and a new `rs`),
@@ -55,7 +61,8 @@ def install(
     try:
         for engine in engines:
             engine.hold()
-        return _install(*engines, settings, _wall_ms, _on_step)
+        adopting = (progress or _nobody) if adopt else None
+        return _install(*engines, settings, adopting, _wall_ms, _on_step)
     except BaseException:
         for engine in engines:
             engine.release()
@@ -66,6 +73,7 @@ def _install(
     db: PlyvelEngine,
     rs: PlyvelEngine,
     config: Config,
+    adopt: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
 ) -> Replica:
@@ -76,6 +84,7 @@ def _install(
         random_bytes=secrets.token_bytes,
         boot=boot_identity(),
         sync=config.sync,
+        adopt=adopt,
         on_step=on_step,
     )
     events = Callback(config.on_peer) if config.on_peer is not None else None
@@ -99,11 +108,28 @@ def _install(
         if events is not None:
             events.close()
         raise
-    return Replica(db.db, rs.db, node, config, events)
+    keeper = Keeper(
+        store,
+        wall_ms=wall_ms,
+        log_max_bytes=config.log_max_bytes,
+        log_max_age_s=config.log_max_age,
+        tombstone_ttl_s=config.tombstone_ttl,
+    )
+    keeper.start()
+    return Replica(db.db, rs.db, node, keeper, config, events, RS_OPTIONS)
+
+
+def _nobody(_keys: int) -> None:
+    """Progress that nobody wants to hear of."""
 
 
 def open(
-    path: "str | bytes | PathLike[str]", config: Config | Mapping[str, Any] | None = None, **options: Any
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> Replica:
     """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
 
@@ -121,7 +147,7 @@ def open(
         db.close()
         raise
     try:
-        return install(db.db, rs.db, settings)
+        return install(db.db, rs.db, settings, adopt=adopt, progress=progress)
     except BaseException:
         rs.close()
         db.close()

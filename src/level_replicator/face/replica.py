@@ -2,22 +2,31 @@
 
 import atexit
 import logging
-from concurrent.futures import CancelledError
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from os import PathLike
+from typing import Any, TypeVar, overload
 
 import plyvel
 
+from level_replicator.core.clock import stamp_at
 from level_replicator.core.entry import Bytes
-from level_replicator.core.errors import ClosedError
+from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
 from level_replicator.face.events import Callback
 from level_replicator.face.status import status_of
+from level_replicator.runtime.comparing import compare
+from level_replicator.runtime.keeper import Keeper
 from level_replicator.runtime.node import Node
 from level_replicator.runtime.peers import PeerEvent
+from level_replicator.storage.comparison import Difference
+from level_replicator.storage.verifying import Report
 from level_replicator.storage.writer import LocalWriter, Operation
 
 _log = logging.getLogger("level_replicator.face")
+_T = TypeVar("_T")
 
 
 class NotifyingWriter:
@@ -48,11 +57,20 @@ class Replica(Database):
     """
 
     def __init__(
-        self, db: plyvel.DB, rs: plyvel.DB, node: Node, config: Config, events: Callback[PeerEvent] | None
+        self,
+        db: plyvel.DB,
+        rs: plyvel.DB,
+        node: Node,
+        keeper: Keeper,
+        config: Config,
+        events: Callback[PeerEvent] | None,
+        rs_options: Mapping[str, Any],
     ) -> None:
         super().__init__(db, NotifyingWriter(node.store.writer, node), sync_default=config.sync)
         self._node = node
+        self._keeper = keeper
         self._events = events
+        self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
@@ -65,8 +83,9 @@ class Replica(Database):
     def status(self) -> dict[str, Any]:
         """Plain data, ready for JSON.
 
-        `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `failed` (why no writes are
-        taken, or None) and `peers`: a list with, each, `address`, `name`, `origin`, `state` (runtime.peers.PeerState),
+        `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
+        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `failed` (why no writes are taken, or None)
+        and `peers`: a list with, each, `address`, `name`, `origin`, `state` (runtime.peers.PeerState),
         `last_error`, `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP;
         None while it has never told what it has), `connections`, and since this replica was opened `bytes_in`,
         `bytes_out`, `entries_in`, `entries_out`."""
@@ -82,12 +101,80 @@ class Replica(Database):
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced would wait for its own thread")
         answer = self._gate.call(self._node.begin_wait, timeout)
+        return self._wait_for(answer)
+
+    # -- care
+
+    def truncate(self, *, max_bytes: int | None = None, max_age: float | None = None) -> int:
+        """Takes entries out of the log, oldest first, until it takes `max_bytes` on the disk, or those older than
+        `max_age` seconds; without either, all of it. Gives their number.
+
+        Nothing is lost by it: a peer that still needs them compares its index with ours instead. Runs beside reads and
+        writes, in the caller's thread. Raises StorageError."""
+        retention = self._node.store.retention
+        bounds: dict[str, int] = {}
+        if max_age is not None:
+            bounds["before"] = stamp_at(int(self._node.hub.wall_ms() - max_age * 1000))
+        if max_bytes is not None:
+            bounds["most_bytes"] = max(0, self._gate.call(retention.log_bytes) - max_bytes)
+        return self._gate.call(partial(retention.truncate, **bounds, pause=self._still_open))
+
+    @overload
+    def verify(
+        self, peer: None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Report: ...
+
+    @overload
+    def verify(self, peer: str) -> Difference: ...
+
+    def verify(
+        self, peer: str | None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Report | Difference:
+        """The audit. Without `peer`: whether the database holds what the index says, and the log what it should; with
+        `repair` what is found is mended: from the log, else from peers; a key that was written around the replica is
+        adopted. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one: how
+        the two nodes differ at this moment, at the cost of what differs; nothing is changed.
+
+        Raises StorageError, ConfigError for a peer that is not connected, ReplicationError when it leaves."""
+        if peer is not None:
+            if repair:
+                raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
+            return self._wait_for(self._gate.call(self._node.call, compare(self._node.hub, peer)))
+        store = self._node.store
+        report = self._gate.call(partial(store.verify, repair=repair, progress=self._progress(progress)))
+        if report.renewed:
+            self._wait_for(self._gate.call(self._node.begin_anew))
+        return report
+
+    def backup(self, path: "str | PathLike[str]", *, progress: Callable[[int], None] | None = None) -> int:
+        """Copies database and replication set, as of one instant, to `path`/db and `path`/rs; gives the number of keys.
+
+        Writes go on meanwhile. `path` must not exist, or be empty. To restore it, put it in the place of the directory:
+        it goes on as a new origin by itself. `progress` is told the keys copied. Raises ConfigError, StorageError."""
+        return self._gate.call(self._node.store.backup, path, self._rs_options, self._progress(progress))
+
+    def _progress(self, told: Callable[[int], None] | None) -> Callable[[int], None]:
+        """`close` does not wait for long work: it ends at its next progress."""
+
+        def progress(keys: int) -> None:
+            if self._gate.shut:
+                self._gate.refuse()
+            if told is not None:
+                told(keys)
+
+        return progress
+
+    def _still_open(self) -> bool:
+        return not self._gate.shut
+
+    def _wait_for(self, answer: "Future[_T]") -> _T:
         try:
             return answer.result()
         except CancelledError as error:
             raise ClosedError("the replica was closed") from error
 
     def _close_engines(self) -> None:
+        self._keeper.stop()
         self._node.stop()
         try:
             self._node.store.close()

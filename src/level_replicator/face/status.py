@@ -21,6 +21,9 @@ def status_of(node: Node) -> dict[str, Any]:
         "vector": {origin_name(origin): stamp for origin, stamp in store.vector_copy().items()},
         "keys": store.keys,
         "entries": store.entries,
+        "log_bytes": store.retention.log_bytes(),
+        "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
+        "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
         "failed": str(failed) if failed else None,
         "peers": [_peer(node, peer) for peer in peers + visitors],
     }

@@ -304,6 +304,10 @@ class Hub:
         )
         _log.warning("%s", text)
         self._on_event(PeerEvent("renewed", "", origin_name(self.store.origin), text))
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Our origin is another one: whoever is connected has to connect again."""
         for each in list(self.links):
             each.end(ByeCode.RENEWED, "this node has a new origin: connect again")
 

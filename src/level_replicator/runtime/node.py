@@ -109,6 +109,14 @@ class Node:
         """The answer of Replica.wait_synced, to come."""
         return self.call(self.syncing.wait(timeout_s))
 
+    def begin_anew(self) -> Future[None]:
+        """Ends all connections, which begin anew: our origin is another one."""
+
+        async def end() -> None:
+            self.hub.begin_anew()
+
+        return self.call(end())
+
     def local_change(self) -> None:
         """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
         if not self._kicked and self.hub.by_origin:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill, Take
-from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.errors import RemoteProtocolError, ReplicationError
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, WALK_STALL_MS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.versions import origin_name
@@ -132,7 +132,7 @@ class Pulling:
     def compare(self, told: Callable[[Difference | None], None]) -> None:
         """Asks for a walk that only looks; `told` of its outcome, None when the link ends before."""
         if self._told is not None:
-            raise RemoteProtocolError("a comparison is under way")
+            raise ReplicationError("a comparison with this peer is under way: wait for it")
         self._told = told
         self._link.session.compare()
         self._link.hub.has_output(self._link)

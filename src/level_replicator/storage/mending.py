@@ -6,9 +6,6 @@ compared with the index, and the index with the database (mend). What a peer has
 back from it, since the vector is rolled back to what was surely on disk.
 """
 
-from collections.abc import Iterator
-from zlib import crc32
-
 import msgspec
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, encode_index
@@ -32,6 +29,7 @@ from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
 from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
 from level_replicator.storage.meta import store_meta
+from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
@@ -170,7 +168,7 @@ def _log_lines_again(state: State) -> int:
         if logged_entry(state.rs, key, stamp, origin) is not None:
             continue
         repairs += 1
-        made = restore_entry(state.rs, state.db, key, line) if _agrees(line, state.db.get(key)) else None
+        made = restore_entry(state.rs, state.db, key, line) if agrees(line, state.db.get(key)) else None
         if made is None:
             batches.next()[0].delete(index_key)
         else:
@@ -188,8 +186,8 @@ def mend_database(state: State) -> int:
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
-    for key, line, value in _side_by_side(state):
-        if line is not None and _agrees(line, value):
+    for key, line, value in side_by_side(state.rs, state.db):
+        if line is not None and agrees(line, value):
             continue
         repairs += 1
         rs_batch, db_batch = batches.next()
@@ -233,28 +231,3 @@ def _forget(state: State, origin: int, stamp: int) -> None:
     if stamp <= state.vector.get(origin, 0):
         state.vector[origin] = stamp - 1
         state.rs.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
-
-
-def _agrees(line: bytes, value: bytes | None) -> bool:
-    _, _, flags, checksum = INDEX_HEAD.unpack_from(line)
-    if flags & DELETE:
-        return value is None
-    return value is not None and crc32(value) == checksum
-
-
-def _side_by_side(state: State) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
-    """(key, line of the index, value in the database), in order of keys, of snapshots of both."""
-    index = state.rs.scan(INDEX, following(INDEX))
-    database = state.db.scan()
-    left, right = next(index, None), next(database, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left[0][1:] < right[0]):
-            assert left is not None
-            yield left[0][1:], left[1], None
-            left = next(index, None)
-        elif left is None or right[0] < left[0][1:]:
-            yield right[0], None, right[1]
-            right = next(database, None)
-        else:
-            yield right[0], left[1], right[1]
-            left, right = next(index, None), next(database, None)

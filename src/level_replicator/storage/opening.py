@@ -5,23 +5,35 @@ from collections.abc import Callable
 
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
+from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
 from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
 
+_BATCH_KEYS = 10_000
 _log = logging.getLogger("level_replicator.storage")
 
 
-def open_state(state: State, *, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
+def open_state(
+    state: State, *, boot: bytes, random_bytes: Callable[[int], bytes], adopt: Callable[[int], None] | None = None
+) -> None:
     """Loads, repairs and marks as open. Raises ConfigError, FormatError or StorageError; then nothing is half done
-    that the next open would not go on with."""
+    that the next open would not go on with.
+
+    `adopt`: takes over data that is in the database already, and is told the keys that are done; None: an error."""
     meta = load_meta(state.rs)
     identity = state.rs.identity()
+    if meta is not None and meta.adopting:
+        if adopt is None:
+            raise ConfigError(f"{state.db.name}: {_INTERRUPTED}")
+        if _may_be_torn(state, meta, identity, boot):
+            _begin_anew(state)
+            meta = None
     if meta is None:
-        _require_empty(state)
-        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"")
+        adopting = _require_empty(state, adopt is not None)
+        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting)
         state.meta = meta
         state.origin = meta.origin
     else:
@@ -33,6 +45,10 @@ def open_state(state: State, *, boot: bytes, random_bytes: Callable[[int], bytes
         state.keys, state.entries = meta.keys, meta.entries
     else:
         count(state)
+    if meta.adopting:
+        assert adopt is not None
+        meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
+        take_over_data(state, adopt)
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
     meta.durable = encode_vector(state.vector)
@@ -87,16 +103,40 @@ def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
     return (meta.identity, meta.db_identity) != (identity, db_identity)
 
 
-def _require_empty(state: State) -> None:
+_INTERRUPTED = (
+    "taking over its data was interrupted: go on with `adopt=True`, or with the command `level-replicator adopt`"
+)
+
+
+def _may_be_torn(state: State, meta: Meta, identity: bytes, boot: bytes) -> bool:
+    """Whether an interrupted adoption may have lost some of what it wrote. Nobody has heard of it: it begins anew."""
+    return meta.boot != boot or not boot or _is_copy(meta, identity, state.db.identity())
+
+
+def _begin_anew(state: State) -> None:
+    batch = state.rs.batch()
+    for number, key in enumerate(state.rs.scan_keys(), 1):
+        batch.delete(key)
+        if number % _BATCH_KEYS == 0:
+            batch.write()
+            batch = state.rs.batch()
+    batch.write()
+
+
+def _require_empty(state: State, adopt: bool) -> bool:
+    """Whether there is data to adopt. Raises StorageError, and ConfigError when there is and nobody asked for it."""
     if next(iter(state.rs.scan_keys()), None) is not None:
         raise StorageError(
             f"{state.rs.name} holds something that is not a replication set: give an empty LevelDB as rs"
         )
     if next(iter(state.db.scan_keys()), None) is not None:
+        if adopt:
+            return True
         raise ConfigError(
-            f"{state.db.name} holds data, but its replication set {state.rs.name} is new: taking over existing data is"
-            " not possible yet; install on an empty LevelDB and write the data through the replica"
+            f"{state.db.name} holds data, but its replication set {state.rs.name} is new: to make this data a master's,"
+            " install with `adopt=True` or run `level-replicator adopt`; or give the replication set that belongs to it"
         )
+    return False
 
 
 def close_state(state: State) -> None:

@@ -8,6 +8,7 @@ traffic. What leaves the log has its value in `db` only, so `db` goes to the dis
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
+from threading import Lock
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import (
@@ -35,16 +36,23 @@ _BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Retention:
-    """Of one replica; for one thread at a time, which is not the one that applies.
+    """Of one replica; for any thread but the one that applies.
 
     `pause`: called between two steps. It may wait a little, and ends the work by returning False."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._one_at_a_time = Lock()
 
     def log_bytes(self) -> int:
         """About how many bytes the log takes on the disk; what was written last may not be counted yet."""
         return self._state.rs.size(LOG, following(LOG))
+
+    def oldest(self) -> int:
+        """The stamp of the oldest entry that may leave the log; the greatest of all stamps if there is none."""
+        _, oldest = ends_of_log(self._state.rs)
+        vector = self._state.vector
+        return min((s for o, s in oldest.items() if s <= vector.get(o, 0)), default=_NO_LIMIT)
 
     def truncate(
         self, *, before: int = _NO_LIMIT, most_bytes: int = _NO_LIMIT, pause: Callable[[], bool] = lambda: True
@@ -62,7 +70,8 @@ class Retention:
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
         try:
-            yield
+            with self._one_at_a_time:
+                yield
         except ENGINE_ERRORS as error:
             raise self._state.fail(what, error) from error
 

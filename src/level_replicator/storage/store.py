@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
 from level_replicator.core.clock import HybridClock
 from level_replicator.core.effects import BeginWalk
@@ -13,6 +15,7 @@ from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.applier import RemoteApplier
+from level_replicator.storage.backup import backup
 from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
@@ -22,6 +25,7 @@ from level_replicator.storage.renewal import announce_renewal, finish_renewal, m
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import OnNews, OnRestamp, Settling
 from level_replicator.storage.state import State
+from level_replicator.storage.verifying import Report, verify
 from level_replicator.storage.walk import Walk
 from level_replicator.storage.writer import LocalWriter
 
@@ -46,7 +50,8 @@ class Reconciling:
 
 
 class Store:
-    """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.boot; `on_step`: for tests.
+    """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.boot; `on_step`: for tests;
+    `adopt`: see open_state.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -60,12 +65,13 @@ class Store:
         random_bytes: Callable[[int], bytes],
         boot: bytes,
         sync: bool = False,
+        adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self._state = State(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
         try:
-            open_state(self._state, boot=boot, random_bytes=random_bytes)
+            open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
         except ENGINE_ERRORS as error:
             raise _as_storage_error("opening the replica", error) from error
         self.writer = LocalWriter(self._state)
@@ -210,6 +216,16 @@ class Store:
                 if behind >= most:
                     return behind
         return behind
+
+    # -- care
+
+    def verify(self, *, repair: bool, progress: Callable[[int], None]) -> Report:
+        """See storage.verifying; any thread. With `renewed` in the report our connections are to begin anew."""
+        return verify(self._state, repair=repair, random_bytes=self._random_bytes, progress=progress)
+
+    def backup(self, path: str | PathLike[str], rs_options: dict[str, Any], progress: Callable[[int], None]) -> int:
+        """See storage.backup; any thread."""
+        return backup(self._state, path, rs_options=rs_options, progress=progress)
 
     # -- our origin
 

@@ -1,0 +1,37 @@
+"""Index and database beside each other, key by key."""
+
+from collections.abc import Iterator
+from zlib import crc32
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.keys import INDEX, following
+from level_replicator.storage.engine import Reader
+
+Pair = tuple[bytes, bytes | None, bytes | None]
+"""Key, line of the index, value in the database."""
+
+
+def side_by_side(rs: Reader, db: Reader, after: bytes | None = None) -> Iterator[Pair]:
+    """All keys that either has, in their order; only those after `after`."""
+    index = rs.scan(INDEX + (b"" if after is None else after + b"\0"), following(INDEX))
+    database = db.scan(None if after is None else after + b"\0")
+    left, right = next(index, None), next(database, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left[0][1:] < right[0]):
+            assert left is not None
+            yield left[0][1:], left[1], None
+            left = next(index, None)
+        elif left is None or right[0] < left[0][1:]:
+            yield right[0], None, right[1]
+            right = next(database, None)
+        else:
+            yield right[0], left[1], right[1]
+            left, right = next(index, None), next(database, None)
+
+
+def agrees(line: bytes, value: bytes | None) -> bool:
+    """Whether the database holds what the index says."""
+    _, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    if flags & DELETE:
+        return value is None
+    return value is not None and crc32(value) == checksum
