@@ -1,4 +1,4 @@
-"""Pulls of the reference: by the log, and by reconciling two indexes. Anything may happen between two of their steps."""
+"""Pulls of the reference: by the log, and by reconciling two indexes. Anything may happen between two steps."""
 
 from typing import TYPE_CHECKING
 

@@ -15,7 +15,7 @@ _A_LOT = 100
 
 @dataclass(slots=True)
 class _Maker:
-    """Of one schedule. `islands`: which side of a partition each node is on. `pulls`: those begun and not broken off."""
+    """Of one schedule. `islands`: the side of a partition that each node is on. `pulls`: those that may go on."""
 
     random: Random
     nodes: int
@@ -76,8 +76,8 @@ class _Maker:
 
 
 def random_schedule(seed: int) -> Schedule:
-    """Puts, deletes, truncations, dropped tombstones, clocks that are wrong, partitions, and pulls that overlap with all
-    of these; of 2 to 5 nodes, 1 to 6 keys, 10 to 150 turns."""
+    """Puts, deletes, truncations, dropped tombstones, clocks that are wrong, partitions, and pulls that overlap with
+    all of these; of 2 to 5 nodes, 1 to 6 keys, 10 to 150 turns."""
     random = Random(seed)
     nodes = random.randint(2, 5)
     keys = [b"%c" % letter for letter in b"abcdef"[: random.randint(1, 6)]]

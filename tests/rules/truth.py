@@ -12,7 +12,7 @@ Seen = dict[bytes, frozenset[int]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A put (with its value) or a delete (None). `past`: the operations on this key that the writer's state reflected."""
+    """A put (with its value) or a delete (None). `past`: those on this key that the writer's state reflected."""
 
     key: bytes
     value: bytes | None
@@ -59,7 +59,7 @@ class Truth:
         self.merged(node, key, new)
 
     def fault(self, standing: Mapping[bytes, Dot]) -> str | None:
-        """What is wrong with what all nodes hold: `standing` has the dot of each key that has a value. None: nothing."""
+        """What is wrong with what all nodes hold, None: nothing. `standing`: the dot of each key that has a value."""
         for key in sorted({op.key for op in self.ops}):
             past = {number: op.past for number, op in enumerate(self.ops) if op.key == key}
             overwritten = frozenset[int]().union(*past.values())
@@ -67,6 +67,8 @@ class Truth:
                 op = self._op_of[standing[key]]
                 if op in overwritten and op not in self.restamped:
                     return f"zombie: {key!r} holds {self.ops[op].value!r}, which was overwritten"
-            elif all(self.ops[op].value is not None for op in past.keys() - overwritten):
-                return f"lost: {key!r} is absent, and nobody deleted {[self.ops[op].value for op in past.keys() - overwritten]}"
+                continue
+            last = [self.ops[op].value for op in sorted(past.keys() - overwritten)]
+            if None not in last:
+                return f"lost: {key!r} is absent, and nobody deleted {last}"
         return None
