@@ -44,6 +44,9 @@ def check_node(node: SimNode) -> None:
             raise Broken(f"{node.name}: the value of {key!r} is not the one of the index")
     if node.store.keys != len(live) or node.store.entries != len(log):
         raise Broken(f"{node.name}: counts {node.store.keys}, {node.store.entries} are not {len(live)}, {len(log)}")
+    above = {origin for origin, stamp in state.horizon.items() if stamp > state.vector.get(origin, 0)}
+    if above:
+        raise Broken(f"{node.name}: the horizon {state.horizon} is above the vector {state.vector}")
     known = [*state.vector.values(), *state.horizon.values(), state.dropped]
     newest = max([*known, *(stamp for stamp, _ in dots.values())])
     if state.clock.last < newest:

@@ -12,6 +12,7 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import (
     APPLIED,
+    HORIZON,
     INDEX,
     LOG,
     RESUME,
@@ -27,13 +28,17 @@ from level_replicator.core.merge import wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
+from level_replicator.storage.horizon import lower_horizon
 from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
+from level_replicator.storage.loading import load_stamps
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
 _BATCH_ENTRIES = 1_000
+_NEVER = 1 << 64
+"""Above every stamp."""
 
 
 def redo_last_batch(state: State) -> int:
@@ -79,24 +84,35 @@ def _touched(state: State) -> list[bytes]:
 
 def roll_back_vector(state: State, durable: Vector) -> None:
     """The vector claims only what was surely on disk; nothing is known any more of broken-off scans."""
+    _forget_scans(state)
     batch = state.rs.batch()
-    for prefix in (VECTOR, RESUME):
-        for key in state.rs.scan_keys(prefix, following(prefix)):
-            batch.delete(key)
+    for key in state.rs.scan_keys(VECTOR, following(VECTOR)):
+        batch.delete(key)
     for origin, stamp in durable.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
+    state.horizon = load_stamps(state.rs, HORIZON)
+    for origin in state.horizon:
+        lower_horizon(state, batch, origin, durable.get(origin, 0))
     batch.write()
     state.vector = dict(durable)
+
+
+def _forget_scans(state: State) -> None:
+    batch = state.rs.batch()
+    for key in state.rs.scan_keys(RESUME, following(RESUME)):
+        batch.delete(key)
+    batch.write()
     state.resume = {}
 
 
 class _Batches:
-    """Many writes, a thousand at a time."""
+    """Many repairs, a thousand at a time."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._batch: tuple[Batch, Batch] | None = None
         self._size = 0
+        self._lost: Vector = {}
 
     def next(self) -> tuple[Batch, Batch]:
         """The batches of `rs` and `db` to add one more repair to."""
@@ -107,11 +123,41 @@ class _Batches:
         self._size += 1
         return self._batch
 
+    def next_lost(self, origin: int, stamp: int) -> tuple[Batch, Batch]:
+        """The same, to take away the line of an entry that is nowhere any more."""
+        batch = self.next()
+        self._lost[origin] = min(stamp, self._lost.get(origin, stamp))
+        return batch
+
     def flush(self) -> None:
         if self._batch is not None:
+            _forget(self._state, self._lost)
             for batch in self._batch:
                 batch.write()
-        self._batch, self._size = None, 0
+            self._state.step("mend: a batch")
+        self._batch, self._size, self._lost = None, 0, {}
+
+
+def _forget(state: State, lost: Vector) -> None:
+    """Entries are lost: the vectors of their origins go back to before them, and scans that broke off are begun anew,
+    so that peers send them again.
+
+    On the disk before they go: an interrupted repair may claim too little, never too much. The floor stays: above it the
+    log holds everything still. What our present origin wrote nobody else can have."""
+    lost = {origin: stamp for origin, stamp in lost.items() if origin != state.origin}
+    if not lost:
+        return
+    meta = state.meta
+    assert meta is not None
+    if meta.renewing is not None and meta.renewing[1] >= lost.get(meta.renewing[0], _NEVER):
+        meta.renewing = (meta.renewing[0], lost[meta.renewing[0]] - 1)
+    if state.resume:
+        _forget_scans(state)
+    for origin, stamp in lost.items():
+        if stamp <= state.vector.get(origin, 0):
+            state.vector[origin] = stamp - 1
+            state.rs.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
+    store_meta(state.rs, meta)
 
 
 def mend_log(state: State) -> int:
@@ -148,8 +194,10 @@ def _drop_damaged_entries(state: State) -> int:
     batches = _Batches(state)
     for log_at, record in state.rs.scan(LOG, following(LOG)):
         try:
-            decode_entry(record)
+            sound = decode_entry(record).stamp == log_dot(log_at)[0]
         except RemoteProtocolError:
+            sound = False
+        if not sound:
             batches.next()[0].delete(log_at)
             repairs += 1
     batches.flush()
@@ -157,7 +205,7 @@ def _drop_damaged_entries(state: State) -> int:
 
 
 def _log_lines_again(state: State) -> int:
-    """Lines above the floor that the log has no entry of: made anew if the database agrees with them, else dropped."""
+    """Lines above the floor that the log has no entry of: made anew if the database agrees with them, else forgotten."""
     repairs = 0
     batches = _Batches(state)
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
@@ -170,7 +218,9 @@ def _log_lines_again(state: State) -> int:
         repairs += 1
         made = restore_entry(state.rs, state.db, key, line) if agrees(line, state.db.get(key)) else None
         if made is None:
-            batches.next()[0].delete(index_key)
+            batch, _ = batches.next_lost(origin, stamp)
+            batch.delete(index_key)
+            batch.delete(log_key(origin, stamp))  # of another key, so it is damaged
         else:
             batches.next()[0].put(log_key(origin, stamp), made)
     batches.flush()
@@ -190,22 +240,24 @@ def mend_database(state: State) -> int:
         if line is not None and agrees(line, value):
             continue
         repairs += 1
-        rs_batch, db_batch = batches.next()
         if line is not None:
             at, origin, flags, _ = INDEX_HEAD.unpack_from(line)
             if flags & DELETE:
-                db_batch.delete(key)
+                batches.next()[1].delete(key)
                 continue
             logged = logged_entry(state.rs, key, at, origin)
             if logged is not None:
                 put = read_entry(logged).value
                 assert put is not None
-                db_batch.put(key, put)
+                batches.next()[1].put(key, put)
                 continue
-            _forget(state, origin, at)
+            rs_batch, _ = batches.next_lost(origin, at)
             rs_batch.delete(INDEX + key)
+            rs_batch.delete(log_key(origin, at))
             if value is None:
                 continue
+        else:
+            rs_batch, _ = batches.next()
         assert value is not None
         stamp += 1
         record, flags, checksum = encode_entry(stamp, key, value)
@@ -217,17 +269,3 @@ def mend_database(state: State) -> int:
         state.vector[state.origin] = state.newest[state.origin] = stamp
     return repairs
 
-
-def _forget(state: State, origin: int, stamp: int) -> None:
-    """An entry is lost: the vector of its origin goes back to before it, so that peers send it again.
-
-    At once, before it goes: an interrupted repair may claim too little, never too much. The floor stays: above it the
-    log holds everything still."""
-    meta = state.meta
-    assert meta is not None
-    if meta.renewing is not None and meta.renewing[0] == origin and meta.renewing[1] >= stamp:
-        meta.renewing = (origin, stamp - 1)
-        store_meta(state.rs, meta)
-    if stamp <= state.vector.get(origin, 0):
-        state.vector[origin] = stamp - 1
-        state.rs.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))

@@ -15,7 +15,8 @@ from level_replicator.core.entry import (
     encode_index,
     index_contexts,
 )
-from level_replicator.core.keys import INDEX, floor_key, following, horizon_key, log_key, log_range, vector_key
+from level_replicator.core.keys import INDEX, floor_key, following, log_key, log_range, vector_key
+from level_replicator.storage.horizon import lower_horizon, put_horizon
 from level_replicator.storage.lines import encode_stamp, encode_vector_line
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.reading import read_entry
@@ -44,10 +45,9 @@ def finish_renewal(state: State) -> None:
     assert meta is not None
     assert meta.renewing is not None
     old, beyond_doubt = meta.renewing
-    _roll_back(state, old, beyond_doubt)
     _take_over_horizon(state, old, beyond_doubt)
-    while _take_over_lines(state, old, beyond_doubt):
-        state.step("renewal: a batch of lines taken over")
+    _roll_back(state, old, beyond_doubt)
+    _take_over_lines(state, old, beyond_doubt)
     while _take_over_some(state, old, beyond_doubt):
         state.step("renewal: a batch taken over")
     _lower_floor(state, old, beyond_doubt)
@@ -58,50 +58,65 @@ def finish_renewal(state: State) -> None:
 
 
 def _roll_back(state: State, old: int, beyond_doubt: int) -> None:
+    batch = state.rs.batch()
+    lower_horizon(state, batch, old, beyond_doubt)
     if beyond_doubt:
-        state.rs.put(vector_key(old), encode_vector_line(beyond_doubt, beyond_doubt))
+        batch.put(vector_key(old), encode_vector_line(beyond_doubt, beyond_doubt))
         state.vector[old] = beyond_doubt
     else:
-        state.rs.delete(vector_key(old))
+        batch.delete(vector_key(old))
         state.vector.pop(old, None)
+    batch.write()
 
 
 def _take_over_horizon(state: State, old: int, beyond_doubt: int) -> None:
     """Who knows the old origin from elsewhere need not have seen the tombstones that we dropped under it."""
     horizon = state.horizon.get(old, 0)
-    if horizon > max(beyond_doubt, state.horizon.get(state.origin, 0)):
-        state.rs.put(horizon_key(state.origin), encode_stamp(horizon))
-        state.horizon = {**state.horizon, state.origin: horizon}
+    new = state.origin
+    if horizon <= max(beyond_doubt, state.horizon.get(new, 0)):
+        return
+    batch = state.rs.batch()
+    known = max(horizon, state.vector.get(new, 0))
+    batch.put(vector_key(new), encode_vector_line(known, known))
+    raised = put_horizon(state, batch, {new: horizon}, 0)
+    batch.write()
+    state.horizon = {**state.horizon, **raised}
+    state.vector[new] = known
+    state.newest[new] = max(known, state.newest.get(new, 0))
 
 
-def _take_over_lines(state: State, old: int, beyond_doubt: int) -> bool:
-    """One batch of lines whose entries have left the log. False: nothing was left."""
+def _take_over_lines(state: State, old: int, beyond_doubt: int) -> None:
+    """Of entries that have left the log there are only lines of the index."""
     floor = state.floor.get(old, 0)
     if floor <= beyond_doubt:
-        return False
-    new = state.origin
-    batch = state.rs.batch()
-    # nothing of the new origin up to there is in the log either
-    batch.put(floor_key(new), encode_stamp(floor))
-    newest = done = 0
+        return
+    taken: list[tuple[bytes, bytes]] = []
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
         stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
         if origin != old or not beyond_doubt < stamp <= floor:
             continue
         own, union = (encode_context({**decode_context(pairs), old: stamp}) for pairs in index_contexts(line))
-        batch.put(index_key, encode_index(stamp, new, flags, checksum, union, own))
-        newest = max(newest, stamp)
-        done += 1
-        if done == _BATCH_ENTRIES:
-            break
-    if not done:
-        return False
-    stamp = max(newest, state.vector.get(new, 0), floor)
+        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, union, own)))
+        if len(taken) == _BATCH_ENTRIES:
+            _take_lines(state, floor, taken)
+            taken = []
+    if taken:
+        _take_lines(state, floor, taken)
+
+
+def _take_lines(state: State, floor: int, lines: list[tuple[bytes, bytes]]) -> None:
+    """One batch. Nothing of the new origin up to the old one's floor is in the log either."""
+    new = state.origin
+    batch = state.rs.batch()
+    for index_key, line in lines:
+        batch.put(index_key, line)
+    stamp = max(state.vector.get(new, 0), floor)
+    batch.put(floor_key(new), encode_stamp(floor))
     batch.put(vector_key(new), encode_vector_line(stamp, stamp))
     batch.write()
     state.floor = {**state.floor, new: floor}
     state.vector[new] = state.newest[new] = stamp
-    return True
+    state.step("renewal: a batch of lines taken over")
 
 
 def _lower_floor(state: State, old: int, beyond_doubt: int) -> None:

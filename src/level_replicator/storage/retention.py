@@ -12,19 +12,17 @@ from threading import Lock
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import (
-    DROPPED,
     INDEX,
     LOG,
     floor_key,
     following,
-    horizon_key,
     log_dot,
     log_key,
     log_range,
 )
 from level_replicator.core.limits import RETENTION_BATCH
 from level_replicator.core.versions import Vector, encode_vector
-from level_replicator.storage.engine import Batch
+from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.lines import encode_stamp
 from level_replicator.storage.loading import ends_of_log
 from level_replicator.storage.meta import store_meta
@@ -217,13 +215,3 @@ class Retention:
             state.dropped = max(state.dropped, max(horizon.values()))
             state.entries -= entries
             return count
-
-
-def put_horizon(state: State, batch: Batch, horizon: Vector, dropped: int) -> Vector:
-    """Adds to a batch that these tombstones are gone. The lines of the horizon that this raises."""
-    raised = {origin: stamp for origin, stamp in horizon.items() if stamp > state.horizon.get(origin, 0)}
-    for origin, stamp in raised.items():
-        batch.put(horizon_key(origin), encode_stamp(stamp))
-    if dropped > state.dropped:
-        batch.put(DROPPED, encode_stamp(dropped))
-    return raised

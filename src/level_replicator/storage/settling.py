@@ -12,12 +12,12 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index,
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, TOUCHED, log_key
 from level_replicator.core.limits import SETTLE_LINES
-from level_replicator.core.merge import union_context
+from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector
 from level_replicator.storage.applier import Merging, doubt_of, newer, put_taken, taken
+from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import head_of, lines_of
-from level_replicator.storage.retention import put_horizon
 from level_replicator.storage.state import State
 from level_replicator.storage.walk import Finds, Wanted
 from level_replicator.storage.writer import LocalWriter, Operation
@@ -114,11 +114,10 @@ class Settling(Finds):
         if not fill.items:
             return
         with state.applying("reconciling with a peer"):
-            entries = [self._completed(item) if item.equal else (item.origin, item.entry) for item in fill.items]
-            present = [entry for entry in entries if entry is not None]
+            present = [each for each in map(self._completed, fill.items) if each is not None]
             merging = Merging(state, self._sync)
             whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs))
-            self.whole = self.whole and whole and len(present) == len(entries)
+            self.whole = self.whole and whole
             merging.rs_batch.put(TOUCHED, msgspec.msgpack.encode([entry.key for _, entry in present]))
             merging.write("walk")
             for origin, entry in present:
@@ -128,12 +127,17 @@ class Settling(Finds):
             self._on_news(merging.news)
 
     def _completed(self, item: Item) -> tuple[int, Entry] | None:
-        """With our own value, which is equal. None: it has changed since."""
+        """With our own value, where that is equal. None: ours has been overwritten since."""
         entry = item.entry
+        if not item.equal:
+            return item.origin, entry
         value = self._state.db.get(entry.key)
-        if value is None or crc32(value) != entry.checksum:
-            return None
-        return item.origin, entry._replace(value=value, record=entry.record + value)
+        if value is not None and crc32(value) == entry.checksum:
+            return item.origin, entry._replace(value=value, record=entry.record + value)
+        line = self._state.rs.get(INDEX + entry.key)
+        if line is None or wins(entry.stamp, item.origin, *INDEX_HEAD.unpack_from(line)[:2]):
+            self.whole = False  # by something that is older than the peer's: it has to be fetched once more
+        return None
 
     # -- the end
 
@@ -182,7 +186,10 @@ class _Batch:
                 self._keys += 1
             case Verdict.DROP:
                 self._remove(key, stamp, origin)
-                self._horizon[origin] = max(stamp, self._horizon.get(origin, 0))
+                if stamp <= sides.known.get(origin, 0):
+                    # no horizon above the vector: who does not claim to know a tombstone need not tell that it is gone,
+                    # and if nobody else has it any more, no vector would ever reach such a horizon
+                    self._horizon[origin] = max(stamp, self._horizon.get(origin, 0))
             case Verdict.RESTAMP:
                 value = self._state.db.get(key)
                 if value is None or crc32(value) != checksum:

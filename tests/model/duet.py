@@ -1,0 +1,279 @@
+"""One schedule, played on real stores and on the reference at once: after each step both must be in the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
+from level_replicator.core.keys import INDEX, LOG, following, log_dot
+from level_replicator.core.push import Push
+from level_replicator.core.walking import Asks
+from level_replicator.storage.feed import Feed
+from level_replicator.storage.memory_disk import VirtualDisk
+from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.settling import Settling
+from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.walk import Walk
+from tests.model.reference import Node, Pull, Truth, broken_promise
+from tests.model.schedules import Step
+
+START_MS = 1_000
+LATEST = (1 << 64) - 1
+
+
+class Unlike(AssertionError):
+    """The real code did something else than the reference."""
+
+
+class Duet:
+    """`off`: a rule that the reference does without; the real code is then to be a mutant without it."""
+
+    def __init__(self, nodes: int, off: str | None = None) -> None:
+        self.now_ms = START_MS
+        self.off = off
+        self.truth = Truth()
+        self.stores = [self._store(place) for place in range(nodes)]
+        self.nodes = [Node(place + 1, self.truth, off) for place in range(nodes)]
+        self.pulls: dict[int, RealPull] = {}
+        self.alone: dict[int, int] = {}  # node → its pull that must be alone
+
+    def _store(self, place: int) -> Store:
+        return Store(
+            MemoryEngine(VirtualDisk(), f"{place}/db"),
+            MemoryEngine(VirtualDisk(), f"{place}/rs"),
+            now_ms=lambda: self.now_ms,
+            random_bytes=lambda count: (place + 1).to_bytes(count, "big"),
+            boot=b"boot",
+        )
+
+    def play(self, steps: list[Step]) -> None:
+        """Raises Unlike."""
+        for step in steps:
+            getattr(self, f"_do_{step[0]}")(*step[1:])
+            self._compare(step)
+
+    def settle(self) -> None:
+        """Everybody pulls from everybody until nothing changes."""
+        for pull in list(self.pulls):
+            self._do_break(pull)
+        self.now_ms += 1
+        for _ in range(60):
+            before = [_state(store) for store in self.stores]
+            for reader in range(len(self.stores)):
+                for source in range(len(self.stores)):
+                    if reader != source:
+                        self._do_pull(-1, reader, source)
+                        self._do_step(-1, 1_000_000)
+                        self._compare(("settle", reader, source))
+            if before == [_state(store) for store in self.stores]:
+                return
+        raise Unlike("no end of it")
+
+    def broken_promise(self) -> str | None:
+        return broken_promise(self.nodes, self.truth)
+
+    # -- steps
+
+    def _do_time(self, ms: int) -> None:
+        self.now_ms += ms
+
+    def _do_put(self, place: int, key: bytes) -> None:
+        self._write(place, key, b"v%d" % len(self.truth.ops))
+
+    def _do_del(self, place: int, key: bytes) -> None:
+        self._write(place, key, None)
+
+    def _write(self, place: int, key: bytes, value: bytes | None) -> None:
+        self.stores[place].writer.write([(key, value)], False)
+        self.nodes[place].now_ms = self.now_ms
+        self.nodes[place].write(key, value)
+
+    def _do_truncate(self, place: int, age_ms: int) -> None:
+        before = max(0, self.now_ms - age_ms) << 16
+        self.stores[place].retention.truncate(before=before)
+        self.nodes[place].truncate(before)
+
+    def _do_drop(self, place: int, age_ms: int) -> None:
+        before = max(0, self.now_ms - age_ms) << 16
+        self.stores[place].retention.drop_tombstones(before)
+        self.nodes[place].drop_tombstones(before)
+
+    def _do_pull(self, pull: int, reader: int, source: int) -> None:
+        if pull in self.pulls or reader in self.alone:
+            return
+        real = RealPull(self.stores[reader], self.stores[source])
+        ref = Pull(self.nodes[reader], self.nodes[source])
+        if real.mode != ref.mode:
+            raise Unlike(f"{reader} from {source}: {real.mode}, not {ref.mode}")
+        if ref.mode == "wait":
+            return
+        if ref.mode == "walk" and ref.stale and self.off != "alone":
+            for other in [other for other, each in self.pulls.items() if each.reader is self.stores[reader]]:
+                self._do_break(other)
+            self.alone[reader] = pull
+        real.begin(ref)
+        self.pulls[pull] = real
+
+    def _do_step(self, pull: int, count: int) -> None:
+        real = self.pulls.get(pull)
+        if real is None:
+            return
+        real.ref.reader.now_ms = self.now_ms
+        for _ in range(count):
+            if next(real.messages, None) is None:
+                real.ref.finish()
+                self._do_break(pull)
+                return
+
+    def _do_break(self, pull: int) -> None:
+        real = self.pulls.pop(pull, None)
+        if real is not None:
+            real.close()
+            self.alone = {place: alone for place, alone in self.alone.items() if alone != pull}
+
+    # -- comparing
+
+    def _compare(self, step: Step) -> None:
+        for place, (store, node) in enumerate(zip(self.stores, self.nodes, strict=True)):
+            wanted = (
+                {key: (line.dot, line.value) for key, line in node.index.items()},
+                {key for key, line in node.index.items() if node.logged(line)},
+                node.contents(),
+                node.vector,
+                node.floor,
+                node.horizon,
+                node.dropped,
+            )
+            found = _state(store)
+            if found != wanted:
+                raise Unlike(f"node {place} after {step}: {found}, the rules say {wanted}")
+
+
+def _state(store: Store) -> tuple[object, ...]:
+    state = store._state
+    contents = dict(state.db.scan())
+    index = {}
+    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
+        stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+        key = index_key[len(INDEX) :]
+        index[key] = ((stamp, origin), None if flags & DELETE else contents.get(key))
+    log = set()
+    for key, record in state.rs.scan(LOG, following(LOG)):
+        entry = decode_entry(record)
+        assert index[entry.key][0] == log_dot(key)
+        log.add(entry.key)
+    return index, log, contents, state.vector, state.floor, state.horizon, state.dropped
+
+
+class RealPull:
+    """A pull of the real code, a message at a time, of which the reference is told what each one brought."""
+
+    ref: Pull
+    messages: Iterator[bool]
+
+    def __init__(self, reader: Store, source: Store) -> None:
+        self.reader, self.source = reader, source
+        self._feed = Feed(reader.origin, reader.resumable(source.origin))
+        self._opened = source.open_round(self._feed, dict(reader.vector), dict(reader.horizon))
+        self._walk_closes: Callable[[], None] = lambda: None
+        self.mode = {Round: "log", Reconciling: "walk"}.get(type(self._opened), "wait")
+
+    def begin(self, ref: Pull) -> None:
+        self.ref = ref
+        if isinstance(self._opened, Round):
+            self.messages = self._log(self._opened)
+            return
+        opened = self._opened
+        assert isinstance(opened, Reconciling)
+        begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False)
+        walk, settling = self.reader.begin_walk(begin, self.source.origin, lambda news: None, lambda again: None)
+        self._tell_reference(settling)
+        self._walk_closes = walk.close
+        self.messages = self._walk(opened, walk, settling)
+
+    def close(self) -> None:
+        self.messages.close()  # type: ignore[attr-defined]
+        self._walk_closes()
+        if isinstance(self._opened, Round):
+            self._opened.reader.close()
+        else:
+            self._opened.answering.close()
+
+    def _log(self, opened: Round) -> Iterator[bool]:
+        push = Push()
+        push.peer_has(dict(self.reader.vector))
+        push.begin(opened.target, opened.work)
+        whole, complete = True, False
+        while (read := push.next_read()) is not None:
+            records, reached = opened.reader.read(read, 1, 1 << 20)
+            message = push.read(read, records, reached)
+            if message is None:
+                continue
+            entries = [decode_entry(record) for record in records]
+            resumable = min(message.high, opened.target.get(message.origin, 0))
+            complete = message.last
+            take = opened.target if message.last and whole else None
+            frame = Apply(message.origin, message.low, message.high, entries, resumable, take)
+            whole = self.reader.apply(frame, self.source.origin, opened.target).whole and whole
+            for entry in entries:
+                self.ref.entry(entry.key)
+            if not message.last:
+                yield True
+        if whole and not complete:
+            self.reader.take(opened.target, self.source.origin)
+        if whole != self.ref.whole:
+            raise Unlike(f"a scan that is {'' if whole else 'not '}whole")
+
+    def _walk(self, opened: Reconciling, walk: Walk, settling: Settling) -> Iterator[bool]:
+        asks = Asks()
+        asks.begin()
+        while not walk.done:
+            while walk.has_work:
+                requests = walk.step()
+                if requests.probes:
+                    for each in requests.probes:
+                        asks.probed(each.low, each.high, each.count)
+                    opened.answering.probe([(r.low, r.high, r.print, r.count) for r in requests.probes])
+                if requests.fetch:
+                    asks.fetched([key for key, _ in requests.fetch])
+                    opened.answering.fetch([k for k, _ in requests.fetch], [d for _, d in requests.fetch])
+                yield True
+            message = opened.answering.step()
+            if message is None:
+                continue
+            answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
+            if isinstance(answer, Answered):
+                walk.answered(answer)
+            elif isinstance(answer, Fill):
+                walk.filled(answer)
+        settling.take()
+        if settling.whole != self.ref.whole:
+            raise Unlike(f"a walk that is {'' if settling.whole else 'not '}whole")
+
+    def _tell_reference(self, settling: Settling) -> None:
+        settle, fill = settling.settle, settling.fill
+
+        def settled(low, high, theirs):  # type: ignore[no-untyped-def]
+            every = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
+            ended, wanted = settle(low, high, theirs)
+            every |= {key for key, _ in theirs}
+            self.ref.settle({key for key in every if key >= low and (not high or key < high)})
+            assert ended is None
+            return ended, wanted
+
+        def filled(frame: Fill) -> None:
+            fill(frame)
+            for item in frame.items:
+                self.ref.fill(item.entry.key)
+
+        settling.settle = settled  # type: ignore[method-assign]
+        settling.fill = filled  # type: ignore[method-assign]
+
+
+def play(nodes: int, steps: list[Step], off: str | None = None) -> str | None:
+    """The promise that is broken in the end, if any. Raises Unlike."""
+    duet = Duet(nodes, off)
+    duet.play(steps)
+    duet.settle()
+    return duet.broken_promise()
