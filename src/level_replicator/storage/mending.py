@@ -153,10 +153,14 @@ def _forget(state: State, lost: Vector) -> None:
         meta.renewing = (meta.renewing[0], lost[meta.renewing[0]] - 1)
     if state.resume:
         _forget_scans(state)
+    batch = state.rs.batch()
     for origin, stamp in lost.items():
         if stamp <= state.vector.get(origin, 0):
             state.vector[origin] = stamp - 1
-            state.rs.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
+            batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
+            if meta.renewing is None or origin != meta.renewing[0]:  # the end of the renewal takes that one over
+                lower_horizon(state, batch, origin, stamp - 1)
+    batch.write()
     store_meta(state.rs, meta)
 
 
