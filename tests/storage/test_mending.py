@@ -19,6 +19,11 @@ def write_keys(store: Store, value: bytes = b"v") -> None:
         store.writer.put(key, value + key, False)
 
 
+def make_space(store: Store) -> None:
+    store.retention.truncate()
+    store.retention.drop_tombstones(store.vector[store.origin])
+
+
 def assert_whole(store: Store) -> None:
     """Database, index and log agree, and the counts are right."""
     report = store.verify(repair=False, progress=lambda keys: None)
@@ -154,8 +159,7 @@ def test_a_kill_while_making_space_leaves_a_whole_replica(step: str) -> None:
     kept = contents(store)
     rig.die_at = step
     with pytest.raises(Died):
-        store.retention.truncate()
-        store.retention.drop_tombstones(store.vector[store.origin])
+        make_space(store)
     store = rig.reopen_after_kill()
     assert contents(store) == kept
     assert_whole(store)

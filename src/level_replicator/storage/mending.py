@@ -142,8 +142,8 @@ def _forget(state: State, lost: Vector) -> None:
     """Entries are lost: the vectors of their origins go back to before them, and scans that broke off are begun anew,
     so that peers send them again.
 
-    On the disk before they go: an interrupted repair may claim too little, never too much. The floor stays: above it the
-    log holds everything still. What our present origin wrote nobody else can have."""
+    On the disk before they go: an interrupted repair may claim too little, never too much. The floor stays: above it
+    the log holds everything still. What our present origin wrote nobody else can have."""
     lost = {origin: stamp for origin, stamp in lost.items() if origin != state.origin}
     if not lost:
         return
@@ -209,7 +209,7 @@ def _drop_damaged_entries(state: State) -> int:
 
 
 def _log_lines_again(state: State) -> int:
-    """Lines above the floor that the log has no entry of: made anew if the database agrees with them, else forgotten."""
+    """Lines above the floor without an entry in the log: it is made anew if the database agrees, else forgotten."""
     repairs = 0
     batches = _Batches(state)
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
@@ -272,4 +272,3 @@ def mend_database(state: State) -> int:
     if stamp > before:
         state.vector[state.origin] = state.newest[state.origin] = stamp
     return repairs
-

@@ -3,11 +3,14 @@
 It looks at snapshots while writes go on; what it finds is looked at again, under the lock, before it is mended.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import plyvel
+
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
-from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.keys import INDEX, LOG, following, log_dot, log_key
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.entries import logged_entry, restore_entry
@@ -15,15 +18,15 @@ from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
-from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
-from level_replicator.storage.writer import LocalWriter
+from level_replicator.storage.writer import LocalWriter, check_size
 
 MAX_EXAMPLES = 100
 PROGRESS_KEYS = 10_000
 """Progress is told once for so many keys."""
+_log = logging.getLogger("level_replicator.storage")
 
 
 @dataclass
@@ -37,9 +40,9 @@ class Report:
     unlogged  the log should have an entry, and has not
     damaged   an entry of the log cannot be read
     orphaned  an entry of the log belongs to no line of the index
-    repaired  how many of these were mended; renewed: some could not be, and were given up to come back from peers: the
+    repaired  how many of these were mended, or given up to come back from peers; renewed: some were given up, and the
               node goes on as a new origin
-    examples  up to MAX_EXAMPLES of (kind, key)
+    examples  up to MAX_EXAMPLES of (kind, key); of what is orphaned the key in the log
     """
 
     keys: int = 0
@@ -59,6 +62,11 @@ class Report:
         return self.missing + self.changed + self.unknown + self.unlogged + self.damaged + self.orphaned
 
     @property
+    def left(self) -> int:
+        """What is still not as it should be: all of it without `repair`; with it, keys and values above the limits."""
+        return self.found - self.repaired
+
+    @property
     def sound(self) -> bool:
         """Whether nothing was found."""
         return self.found == 0
@@ -75,9 +83,13 @@ def verify(
     repair: bool,
     random_bytes: Callable[[int], bytes],
     progress: Callable[[int], None] = lambda keys: None,
+    alone: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Report:
     """Compares database, index and log; with `repair` mends what is found: from the log, from the database, else it
-    gives up the key so that peers send it again. `progress`: told the keys looked at. Raises StorageError."""
+    gives up the key so that peers send it again. `progress`: told the keys looked at. `alone` calls what it is given,
+    and ends all connections before anything that came over one of them is applied: it counts on what is given up.
+
+    Raises StorageError; when it is a LevelDB itself that is damaged, it tells what to do."""
     report = Report()
     try:
         with state.lock:
@@ -90,100 +102,153 @@ def verify(
                 if repair:
                     mender.mend(kind, key)
         progress(report.keys)
+        if mender.logged:
+            _count_entries_again(state)
         if mender.lost:
-            with state.lock:
-                state.check()
-                _give_up_what_is_lost(state, random_bytes)
+            alone(lambda: _give_up_what_is_lost(state, random_bytes))
             report.renewed = True
-            report.repaired += len(mender.lost)
-    except ENGINE_ERRORS as error:
-        raise state.fail("verifying", error) from error
+            report.repaired += mender.lost
+    except (plyvel.Error, StorageError) as error:  # not OSError: that is of `progress`, where a reader may be gone
+        raise _failed(state, error) from error
     return report
+
+
+def _failed(state: State, error: plyvel.Error | StorageError) -> StorageError:
+    if state.failed is not None:
+        return state.failed
+    failed = state.fail("verifying", error)
+    if isinstance(error, plyvel.CorruptionError):
+        failed = state.failed = StorageError(
+            f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
+            " taken: restore the replica from a backup, or begin with an empty directory and let a peer fill it"
+        )
+        failed.__cause__ = error
+    return failed
 
 
 def _findings(
     state: State, rs: Reader, db: Reader, report: Report, progress: Callable[[int], None]
 ) -> Iterator[tuple[str, bytes]]:
+    damaged: set[bytes] = set()
     for key, line, value in side_by_side(rs, db):
         report.keys += 1
         if report.keys % PROGRESS_KEYS == 0:
             progress(report.keys)
         if line is None or (INDEX_HEAD.unpack_from(line)[2] & DELETE and value is not None):
             yield "unknown", key
-            continue
-        if not agrees(line, value):
+        elif not agrees(line, value):
             yield ("missing" if value is None else "changed"), key
+        if line is None:
+            continue
         stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
         if stamp > state.floor.get(origin, 0) and logged_entry(rs, key, stamp, origin) is None:
-            yield ("unlogged" if rs.get(log_key(origin, stamp)) is None else "damaged"), key
+            log_at = log_key(origin, stamp)
+            if rs.get(log_at) is None:
+                yield "unlogged", key
+            else:
+                damaged.add(log_at)
+                yield "damaged", key
     for log_at, record in rs.scan(LOG, following(LOG)):
-        try:
-            line = rs.get(INDEX + decode_entry(record).key)
-        except RemoteProtocolError:
-            continue  # found from its line
-        if line is None or INDEX_HEAD.unpack_from(line)[:2] != log_dot(log_at):
+        if log_at not in damaged and not _is_of_a_line(rs, log_at, record):
             yield "orphaned", log_at
 
 
+def _is_of_a_line(rs: Reader, log_at: bytes, record: bytes) -> bool:
+    try:
+        line = rs.get(INDEX + decode_entry(record).key)
+    except RemoteProtocolError:
+        return False
+    return line is not None and INDEX_HEAD.unpack_from(line)[:2] == log_dot(log_at)
+
+
 class _Mender:
-    """Mends one finding after the other. `lost`: keys whose value is nowhere any more."""
+    """Mends one finding after the other. `lost`: how many could not be, since the value is nowhere any more; `logged`:
+    whether the log was mended."""
 
     def __init__(self, state: State, report: Report) -> None:
-        self.lost: set[bytes] = set()
+        self.lost = 0
+        self.logged = False
         self._state = state
         self._report = report
 
     def mend(self, kind: str, key: bytes) -> None:
+        """As things are now: since it was found somebody may have written the key."""
         state = self._state
         with state.lock:
             state.check()
-            mended = self._orphan(key) if kind == "orphaned" else self._mend(key)
-        if mended:
-            self._report.repaired += 1
-        else:
-            self.lost.add(key)
+            if kind == "orphaned":
+                self._drop_orphan(key)
+                return
+            line, value = state.rs.get(INDEX + key), state.db.get(key)
+            if line is None or (INDEX_HEAD.unpack_from(line)[2] & DELETE and value is not None):
+                if value is not None:
+                    self._adopt(key, value)
+                else:
+                    self._report.repaired += 1
+            else:
+                self._mend_line(key, line, value)
 
-    def _mend(self, key: bytes) -> bool:
-        """As things are now. False: it is lost."""
+    def _mend_line(self, key: bytes, line: bytes, value: bytes | None) -> None:
         state = self._state
-        line, value = state.rs.get(INDEX + key), state.db.get(key)
-        if line is None or (INDEX_HEAD.unpack_from(line)[2] & DELETE and value is not None):
-            if value is not None:
-                LocalWriter.write_locked(state, [(key, value)], False)
-            return True
         stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
         record = restore_entry(state.rs, state.db, key, line)
         if record is None:
-            return False
-        if stamp > state.floor.get(origin, 0):
-            missing = state.rs.get(log_key(origin, stamp)) is None
-            state.rs.put(log_key(origin, stamp), record)
-            state.entries += missing
-        whole = read_entry(record).value
-        if whole is not None:
+            self.lost += 1
+            return
+        if not agrees(line, value):
+            whole = read_entry(record).value
+            assert whole is not None
             state.db.put(key, whole)
-        return True
+        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, stamp, origin) is None:
+            state.entries += state.rs.get(log_key(origin, stamp)) is None
+            state.rs.put(log_key(origin, stamp), record)
+            self.logged = True
+        self._report.repaired += 1
 
-    def _orphan(self, log_at: bytes) -> bool:
+    def _adopt(self, key: bytes, value: bytes) -> None:
+        try:
+            check_size(key, value)
+        except LimitError as error:
+            _log.error("%r, which was written around the replica, stays as it is: %s", key[:50], error)
+            return
+        LocalWriter.write_locked(self._state, [(key, value)], False)
+        self._report.repaired += 1
+
+    def _drop_orphan(self, log_at: bytes) -> None:
         state = self._state
         record = state.rs.get(log_at)
-        line = None if record is None else state.rs.get(INDEX + read_entry(record).key)
-        if record is not None and (line is None or INDEX_HEAD.unpack_from(line)[:2] != log_dot(log_at)):
+        if record is not None and not _is_of_a_line(state.rs, log_at, record):
             state.rs.delete(log_at)
             state.entries -= 1
-        return True
+            self.logged = True
+        self._report.repaired += 1
+
+
+def _count_entries_again(state: State) -> None:
+    """Nobody knows whether what was mended had been counted. Without the lock, for it takes a while."""
+    with state.lock:
+        rs, counted = state.rs.snapshot(), state.entries
+    with rs:
+        entries = sum(1 for _ in rs.scan_keys(LOG, following(LOG)))
+    with state.lock:
+        state.entries += entries - counted
 
 
 def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) -> None:
     """As after a power loss: what is nowhere is forgotten, vector included, under a new origin."""
-    meta = state.meta
-    assert meta is not None
-    whole = state.vector.get(state.origin, 0)
-    announce_renewal(state, mint_origin(random_bytes), whole, mending=True)
-    mend_log(state)
-    mend_database(state)
-    meta.mending = False
-    store_meta(state.rs, meta)
-    finish_renewal(state)
-    load(state)
-    count(state)
+    with state.lock:
+        state.check()
+        meta = state.meta
+        assert meta is not None
+        try:
+            announce_renewal(state, mint_origin(random_bytes), state.vector.get(state.origin, 0), mending=True)
+            mend_log(state)
+            mend_database(state)
+            meta.mending = False
+            store_meta(state.rs, meta)
+            finish_renewal(state)
+            load(state)
+            count(state)
+        except BaseException as error:  # an interrupt, too: the next open goes on with it
+            state.fail("giving up what is lost", error)
+            raise
