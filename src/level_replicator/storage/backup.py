@@ -20,7 +20,7 @@ from level_replicator.storage.state import State
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _MARK = "LEVEL-REPLICATOR-BACKUP"
-"""In a backup that is not complete: what is beside it may be deleted."""
+"""Beside what is being copied: it is ours, and may be deleted when it was left behind."""
 
 
 def backup(
@@ -46,12 +46,13 @@ def backup(
         whole = type(meta)(meta.format, meta.origin, b"a backup", meta.boot, True, keys, entries, encode_vector(vector))
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
-            _copy(rs, part / "rs", rs_options, lambda keys: None, last=(META, encode_meta(whole)))
-        (part / _MARK).unlink()
+            _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))
         _sync_directory(part)
         if target.exists():
             target.rmdir()
         part.rename(target)
+        (target / _MARK).unlink()
+        _sync_directory(target)
         _sync_directory(target.parent)
     except ENGINE_ERRORS as error:
         shutil.rmtree(part, ignore_errors=True)
@@ -91,9 +92,10 @@ def _copy(
             copied += len(chunk)
             progress(copied)
         _write(engine, [last] if last is not None else [], sync=True)
-        return copied
     finally:
         engine.close()
+    _sync_directory(path)
+    return copied
 
 
 def _write(engine: Engine, pairs: list[tuple[bytes, bytes]], *, sync: bool) -> None:
