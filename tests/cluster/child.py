@@ -1,7 +1,8 @@
 """A replica in a process of its own: `python -m tests.cluster.child FOLDER CONFIG`, JSON lines on stdin and stdout.
 
 CONFIG is JSON: the replica's, and `kill_at`: [name of a step, how many of it to let pass] at which the process kills
-itself. In: {"do": status | write | run | pause | close, ...}. Out: an answer each, and {"acked": serial} while it runs.
+itself. In: {"do": status | write | run | pause | truncate | close, ...}. Out: an answer each, and {"acked": serial}
+while it runs.
 """
 
 import json
@@ -56,6 +57,8 @@ class Child:
             case "pause":
                 self._pause()
                 self.say({"paused": True})
+            case "truncate":
+                self.say({"removed": self._replica.truncate()})
             case "close":
                 self._pause()
                 self._replica.close()

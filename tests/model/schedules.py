@@ -1,6 +1,7 @@
 """Schedules as plain data, so that they can be run on the reference, on the real code, and cut down.
 
 ("time", ms)            the clock of the world goes on
+("skew", n, ms)         the clock of node n is ahead by so much
 ("put", n, key), ("del", n, key)
 ("truncate", n, ms)     the log of node n, up to that long ago
 ("drop", n, ms)         tombstones of node n that are that old
@@ -26,6 +27,7 @@ def random_schedule(seed: int) -> tuple[int, list[Step]]:
     steps: list[Step] = []
     open_pulls: list[int] = []
     islands: list[bool] | None = None
+    steps.extend(("skew", node, rng.randint(0, 60)) for node in range(nodes))
     for number in range(rng.randint(10, 150)):
         if rng.random() < 0.7:
             steps.append(("time", rng.randint(1, 3)))

@@ -54,7 +54,7 @@ RETENTION_BATCH = 1_000
 RETENTION_PAUSE_S = 0.005
 """Between two such batches, so that writers have their turn."""
 MIN_RETENTION_INTERVAL_S = 0.1
-MAX_RETENTION_INTERVAL_S = 10.0
+MAX_RETENTION_INTERVAL_S = 2.0
 """How often the size and age of the log are looked at."""
 MAX_SWEEP_INTERVAL_S = 6 * 3_600.0
 """How often the index is searched for old tombstones."""
