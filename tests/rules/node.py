@@ -34,6 +34,7 @@ class RefNode:
 
     clock            the greatest stamp that it has issued or followed
     newest_dropped   the newest stamp among tombstones dropped here, 0 before the first one
+    retired          (stamp, origin) of each tombstone that became too old here; for the truth, no rule looks at it
     """
 
     def __init__(self, number: int) -> None:
@@ -45,6 +46,7 @@ class RefNode:
         self.floor: dict[int, int] = {}
         self.horizon: dict[int, int] = {}
         self.newest_dropped = 0
+        self.retired: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def log(self) -> set[bytes]:
@@ -110,10 +112,13 @@ class RefNode:
         newest = self.clock - (age_ms << COUNTER_BITS)
         for key, line in list(self.index.items()):
             if line.value is None and line.stamp <= min(newest, self.vector.get(line.origin, 0)):
+                self.retired |= {line[:2]}
                 self.drop(key)
 
     def drop(self, key: bytes) -> None:
-        """A tombstone leaves the index, and raises the horizon."""
+        """A tombstone leaves the index. It raises the horizon, unless it is above the vector: who does not know a
+        tombstone cannot say that others missed it, and a horizon above all vectors made everybody stale for ever."""
         line = self.index.pop(key)
-        raise_to(self.horizon, {line.origin: line.stamp})
-        self.newest_dropped = max(self.newest_dropped, line.stamp)
+        if line.stamp <= self.vector.get(line.origin, 0):
+            raise_to(self.horizon, {line.origin: line.stamp})
+            self.newest_dropped = max(self.newest_dropped, line.stamp)

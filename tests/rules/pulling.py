@@ -23,6 +23,8 @@ class RefPull:
         self.source_number = source.number
         self.known = dict(reader.vector)
         self.whole = True
+        self._retired_before = reader.retired
+        self._dropped_before = self._dropped_here()
         self.index = dict(source.index)
         self.vector, self.horizon = dict(source.vector), dict(source.horizon)
         self.newest_dropped = source.newest_dropped
@@ -71,13 +73,19 @@ class RefPull:
 
     def doubtful(self, line: Line) -> bool:
         """Of a key that is absent here: whether a tombstone dropped here up to now may have been newer."""
-        if not (self.holds("stale") and self.holds("midway")):
+        if not self.holds("stale"):
             return False
-        return line.stamp <= self.reader.newest_dropped and stale(self.vector, self.reader.horizon)
+        horizon, newest_dropped = self._dropped_here() if self.holds("midway") else self._dropped_before
+        return line.stamp <= newest_dropped and stale(self.vector, horizon)
+
+    def _dropped_here(self) -> tuple[dict[int, int], int]:
+        return dict(self.reader.horizon), self.reader.newest_dropped
 
     def merge(self, key: bytes, line: Line) -> None:
         self.reader.merge(key, line)
         self.world.truth.merged(self.reader.number, key, line[:2])
+        if line[:2] in self._retired_before and self.reader.index[key] == line:
+            self.world.truth.returned.append((self.reader.number, key))
 
     def merge_or_leave(self, key: bytes, line: Line) -> None:
         """Of a key that is absent here."""

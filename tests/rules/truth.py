@@ -25,12 +25,14 @@ class Truth:
     ops         every operation, by its number
     seen        node → what its state reflects
     restamped   operations that a node wrote again, since nobody could tell whether they had been deleted
+    returned    (node, key) of tombstones that a pull brought back to where they had been dropped before it began
     """
 
     def __init__(self, nodes: int) -> None:
         self.ops: list[Operation] = []
         self.seen: dict[int, Seen] = {node: {} for node in range(1, nodes + 1)}
         self.restamped: set[int] = set()
+        self.returned: list[tuple[int, bytes]] = []
         self._op_of: dict[Dot, int] = {}
 
     def wrote(self, node: int, key: bytes, value: bytes | None, dot: Dot) -> None:
@@ -60,6 +62,8 @@ class Truth:
 
     def fault(self, standing: Mapping[bytes, Dot]) -> str | None:
         """What is wrong with what all nodes hold, None: nothing. `standing`: the dot of each key that has a value."""
+        if self.returned:
+            return f"returned: (node, key) of tombstones that had been dropped: {self.returned}"
         for key in sorted({op.key for op in self.ops}):
             past = {number: op.past for number, op in enumerate(self.ops) if op.key == key}
             overwritten = frozenset[int]().union(*past.values())
