@@ -1,0 +1,85 @@
+"""`level-replicator verify`, on real directories."""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import plyvel
+import pytest
+
+import level_replicator as lrep
+from level_replicator.edges import cli
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Path:
+    with lrep.open(tmp_path / "replica") as replica:
+        for i in range(20):
+            replica.put(b"%02d" % i, b"value %d" % i)
+        replica.truncate()
+        replica.put(b"logged", b"v")
+    return tmp_path / "replica"
+
+
+def around(path: Path, key: bytes, value: bytes | None) -> None:
+    """A write that the replica does not hear of."""
+    db = plyvel.DB(os.fspath(path / "db"))
+    db.delete(key) if value is None else db.put(key, value)
+    db.close()
+
+
+def test_a_sound_replica(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(replica)]) == 0
+    assert capsys.readouterr().out == "21 keys\nsound\n"
+
+
+def test_what_is_found_and_what_is_made_of_it(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    around(replica, b"\xffaround", b"x")
+    around(replica, b"logged", None)
+    assert cli.main(["verify", str(replica), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["missing"], found["unknown"], found["left"], found["repaired"]) == (1, 1, 2, 0)
+    keys = {each["kind"]: base64.b64decode(each["key_base64"]) for each in found["examples"]}
+    assert keys == {"missing": b"logged", "unknown": b"\xffaround"}
+    assert cli.main(["verify", str(replica), "--repair"]) == 0
+    told = capsys.readouterr().out
+    assert "b'logged'" in told
+    assert "repaired             2" in told
+    assert cli.main(["verify", str(replica), "--json"]) == 0
+    with lrep.open(replica) as mended:
+        assert mended.get(b"logged") == b"v"
+        assert mended.get(b"\xffaround") == b"x"
+
+
+def test_what_is_lost_is_told_and_comes_back(replica: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lrep.open(tmp_path / "peer", {"port": 0}) as peer:
+        assert peer.address is not None
+        config = {"servers": {f"127.0.0.1:{peer.address[1]}": {}}}
+        with lrep.open(replica, config) as node:
+            assert node.wait_synced(30)
+            stamp = node.status()["vector"][node.status()["origin"]]
+            while peer.status()["vector"].get(node.status()["origin"], 0) < stamp:
+                assert peer.wait_synced(30)
+        around(replica, b"07", None)
+        assert cli.main(["verify", str(replica), "--repair"]) == 0
+        assert "peers send them" in capsys.readouterr().out
+        with lrep.open(replica, config) as node:
+            assert node.wait_synced(30)
+            assert node.get(b"07") == b"value 7"
+
+
+def test_a_live_replica_and_what_is_none(replica: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lrep.open(replica):
+        assert cli.main(["verify", str(replica)]) == 1
+        assert "replica.verify()" in capsys.readouterr().err
+    assert cli.main(["verify", str(tmp_path / "nothing")]) == 1
+    assert "is not a replica" in capsys.readouterr().err
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["verify", "--help"])
+    assert stopped.value.code == 0
+    assert "--repair" in capsys.readouterr().out
