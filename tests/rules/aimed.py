@@ -1,13 +1,13 @@
 """For each rule the shortest schedule we know that goes wrong without it, once all have settled, and well with it.
 
-All but two were found at random and cut down: `covered` was written by hand, `prefix` ends in a break of its own.
+Found at random and cut down, but for `covered`, which was written by hand.
 """
 
 from tests.rules.reference import Schedule
 
 AIMED: dict[str, Schedule] = {
-    # 1's clock is behind. It learns of the deletion through vectors only, since 2 has dropped the tombstone; what it
-    # then writes again must be newer than the tombstone that 3 still has.
+    # 1's clock is behind, and only 2's vector tells it of the deletion, since 2 has dropped the tombstone. What 1 then
+    # writes again must be newer than that tombstone, which 3 still has.
     "clock": [
         ("skew", 1, -1),
         ("put", 1, b"a"),
@@ -24,8 +24,8 @@ AIMED: dict[str, Schedule] = {
         ("step", 1, 1),
         ("drop", 1, 0),
     ],
-    # Two deletions, both dropped: each is stale for the other. What each has written, the other refuses for good as
-    # doubtful, until it comes with a fresh stamp.
+    # 1 comes back by 2, which has dropped a tombstone, and so drops its own: now each is stale for the other. What
+    # each wrote is doubtful for the other for good, until it comes with a fresh stamp.
     "restamp": [
         ("put", 2, b"b"),
         ("put", 1, b"c"),
@@ -50,8 +50,8 @@ AIMED: dict[str, Schedule] = {
         ("del", 3, b"a"),
         ("drop", 3, 0),
     ],
-    # 1's tombstone is older than 2's value, which is older than 2's dropped tombstone. A 1 that kept its own would
-    # have it instead of the gap that tells others of the deletion.
+    # 1's tombstone is older than 2's value, and that than the tombstone that 2 has dropped. Kept, and shown to 3, it
+    # would lose to the value that 3 still has; that it is gone tells 3 that the value was deleted.
     "tombstone": [
         ("put", 2, b"d"),
         ("del", 1, b"d"),
