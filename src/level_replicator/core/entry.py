@@ -68,6 +68,21 @@ class Entry(NamedTuple):
     record: bytes
 
 
+def is_sound(record: bytes) -> bool:
+    """Whether an entry matches its checksum: what `decode_entry` would find, at a fraction of its cost."""
+    try:
+        _, flags, checksum, key_length = ENTRY_HEAD.unpack_from(record)
+    except struct.error:
+        return False
+    if flags == 0:
+        return bool(crc32(memoryview(record)[ENTRY_HEAD.size + key_length :]) == checksum)
+    try:
+        decode_entry(record)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
 def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
     """Takes an entry apart and checks it. Raises RemoteProtocolError when it is not whole and sound.
 

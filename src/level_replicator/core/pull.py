@@ -52,6 +52,10 @@ class Pull:
         self._target = None
         return self.number
 
+    def abandon(self) -> None:
+        """The peer gives up its round, for a walk."""
+        self._target = None
+
     def begin(self, vector: Vector, latest: int, number: int = 0) -> bool:
         """Whether the round is of the pull that is wanted."""
         if self._target is not None:

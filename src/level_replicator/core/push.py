@@ -66,6 +66,11 @@ class Push:
         """The reader has walked through a snapshot instead of being sent a first round."""
         self.completed += 1
 
+    def give_up(self) -> None:
+        """The round under way is not gone on with."""
+        self.under_way = False
+        self._work = []
+
     def next_read(self) -> Read | None:
         """What to read next: of all origins the newest if newest first, else the oldest. None: nothing is left."""
         while self._work:

@@ -316,6 +316,8 @@ class Session:
             self._comparing = False
         elif message.pull != self.pull.number:
             return PeerHas(vector, feeding=False)
+        else:
+            self.pull.abandon()
         self.asks.begin()
         return BeginWalk(vector, horizon, message.dropped, looking)
 

@@ -18,6 +18,7 @@ from level_replicator.core.messages import Reconcile
 from level_replicator.core.versions import Vector, encode_vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.storage.reading import DamagedEntry
 from level_replicator.storage.store import Reconciling
 
 if TYPE_CHECKING:
@@ -161,7 +162,11 @@ class Serving:
         if read is None:
             link.session.send(push.level())
         else:
-            records, reached = reader.read(read, FRAME_TARGET_ENTRIES, FRAME_TARGET_BYTES)
+            try:
+                records, reached = reader.read(read, FRAME_TARGET_ENTRIES, FRAME_TARGET_BYTES)
+            except DamagedEntry as error:
+                self._give_up_round(error)
+                return
             message = push.read(read, records, reached)
             if message is not None:
                 link.session.send(message)
@@ -172,6 +177,16 @@ class Serving:
             reader.close()
             self._reader = None
             self._quiet_until_ms = link.hub.now_ms() + ROUND_INTERVAL_MS
+
+    def _give_up_round(self, error: DamagedEntry) -> None:
+        """The peer walks instead: what the database still has need not come from the log."""
+        assert self.feed is not None
+        assert self._reader is not None
+        _log.error("%s: run verify with repair; %s is served without the log", error, self._link.peer.address)
+        self._reader.close()
+        self._reader = None
+        self.feed.must_walk = True
+        self._link.session.push.give_up()
 
     # -- a walk of the peer
 

@@ -6,19 +6,23 @@ However far a peer falls behind, what is kept for it in memory is a few interval
 from collections.abc import Iterable
 
 from level_replicator.core.effects import Apply
+from level_replicator.core.entry import is_sound
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_dot, log_range
 from level_replicator.core.limits import MAX_FEED_INTERVALS
 from level_replicator.core.push import Read
-from level_replicator.core.versions import Vector
+from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.engine import Snapshot
+from level_replicator.storage.reading import DamagedEntry
 from level_replicator.storage.state import State
 
 _ALL = (1 << 64) - 1
 
 
 class Feed:
-    """Of one session that pulls from us. All but `has_work` under the lock of the state."""
+    """Of one session that pulls from us. All but `has_work` under the lock of the state.
+
+    `must_walk`: the log cannot serve the peer, for another reason than its floor: an entry is damaged."""
 
     def __init__(self, source: int, have: Iterable[tuple[int, int, int]]) -> None:
         self.source = source
@@ -30,6 +34,7 @@ class Feed:
         self._theirs: dict[int, Intervals] = {}
         self._sent: Vector = {}
         self._target: Vector = {}
+        self.must_walk = False
 
     def covered(self, origin: int, peer_vector: Vector) -> int:
         """Up to which stamp the peer knows everything of an origin, if it has applied what it was sent."""
@@ -45,7 +50,7 @@ class Feed:
 
     def open_walk(self, state: State) -> Vector:
         """Begins a walk of the peer through our index: the vector to hand over at its end."""
-        self._began = True
+        self._began, self.must_walk = True, False
         self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
         self._own_sent = state.vector.get(state.origin, 0)
         self._target = dict(state.vector)
@@ -55,6 +60,7 @@ class Feed:
         """Whether a round would have anything to say. Cheap: it is asked after every write."""
         return (
             not self._began
+            or self.must_walk
             or state.vector.get(state.origin, 0) > self._own_sent
             or bool(self._pending)
             or bool(self._moved)
@@ -62,7 +68,7 @@ class Feed:
 
     def has_own_work(self, state: State) -> bool:
         """Whether some of it is of this node, or the first round: not to be got from anybody else."""
-        return not self._began or state.vector.get(state.origin, 0) > self._own_sent
+        return not self._began or self.must_walk or state.vector.get(state.origin, 0) > self._own_sent
 
     def applied(self, origin: int, news: Iterable[Interval]) -> None:
         """The log got these from somebody else."""
@@ -124,7 +130,7 @@ class Feed:
 
 
 class RoundReader:
-    """Reads one round of a feed from a snapshot of the log."""
+    """Reads one round of a feed from a snapshot of the log. A damaged entry is never given: raises DamagedEntry."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -137,6 +143,10 @@ class RoundReader:
         reached = 0
         for key, record in self._snapshot.scan(start, stop, reverse=read.newest_first):
             size += len(record)
+            if not is_sound(record):
+                raise DamagedEntry(
+                    f"the entry at stamp {log_dot(key)[0]} of origin {origin_name(read.origin)} is damaged"
+                )
             if records and (size > most_bytes or len(records) >= most_entries):
                 return records, reached  # a frame has room for one entry of any size, and no more
             records.append(record)

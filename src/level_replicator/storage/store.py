@@ -158,7 +158,7 @@ class Store:
             missed = _missed_tombstones(state, feed, peer_vector)
             if not missed and stale(state.vector, peer_horizon):
                 return None
-            if missed or _below_floor(state, feed, peer_vector):
+            if missed or feed.must_walk or _below_floor(state, feed, peer_vector):
                 return self._reconciling(feed.open_walk(state), looking=False)
             target, work = feed.open(state, peer_vector)
             return Round(RoundReader(state.rs.snapshot()), target, work)

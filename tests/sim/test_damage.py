@@ -1,0 +1,66 @@
+"""Damage on one disk: it is never sent, and what can be had elsewhere still arrives."""
+
+from __future__ import annotations
+
+from level_replicator.core.keys import LOG, following
+from level_replicator.storage.state import State
+from tests.sim.aimed import _plan
+from tests.sim.checks import check_node
+from tests.sim.world import World
+
+KEYS = [b"%d" % number for number in range(40)]
+
+
+def _worlds() -> tuple[World, State]:
+    """a has written, and b has not met it yet."""
+    world = World(1, _plan(["a", "b"], [("b", "a")]))
+    a = world.nodes["a"]
+    a.start()
+    assert a.store is not None
+    for key in KEYS:
+        a.store.writer.put(key, b"value of " + key, False)
+    return world, a.store._state
+
+
+def _damage_log(state: State) -> None:
+    for at in list(state.rs.scan_keys(LOG, following(LOG)))[10:13]:
+        record = state.rs.get(at)
+        assert record is not None
+        state.rs.put(at, record[:-1] + b"?")
+
+
+def test_a_damaged_entry_is_served_from_the_database() -> None:
+    world, state = _worlds()
+    _damage_log(state)
+    b = world.nodes["b"]
+    b.start()
+    world.run_for(5_000)
+    assert b.store is not None
+    assert dict(b.store._state.db.scan()) == dict(state.db.scan())
+    assert b.store.vector == state.vector
+    check_node(b)
+
+
+def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
+    world, state = _worlds()
+    _damage_log(state)
+    state.db.put(KEYS[11], b"something else")
+    a, b = world.nodes["a"], world.nodes["b"]
+    b.start()
+    world.run_for(5_000)
+    assert b.store is not None
+    received = dict(b.store._state.db.scan())
+    assert received == {key: b"value of " + key for key in KEYS if key != KEYS[11]}
+    assert b.store.vector == {}, "what is lacking would never be asked for again"
+    check_node(b)
+    # and verify brings it right: the value that is there is adopted, everybody ends with the same
+    assert a.store is not None
+    assert a.hub is not None
+    report = a.store.verify(repair=True, progress=lambda keys: None)
+    assert report.renewed
+    a.hub.begin_anew()
+    world.run_for(30_000)
+    assert a.store.verify(repair=False, progress=lambda keys: None).sound
+    assert dict(b.store._state.db.scan()) == dict(a.store._state.db.scan())
+    assert b.store.vector == a.store.vector
+    assert dict(b.store._state.db.scan())[KEYS[11]] == b"something else"
