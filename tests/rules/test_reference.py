@@ -158,6 +158,26 @@ def test_a_node_waits_for_one_that_missed_tombstones() -> None:
     assert (world.mode(1, 2), world.mode(2, 1)) == ("wait", "rejoin")
 
 
+def test_a_tombstone_that_nobody_has_any_more_makes_nobody_stale_for_ever() -> None:
+    world = world_after(
+        [
+            ("put", 3, b"a"),
+            ("del", 3, b"b"),
+            ("pull", 1, 1, 3),
+            ("step", 1, 1),
+            ("break", 1),
+            ("time", 1),
+            ("del", 2, b"c"),
+            ("drop", 2, 0),
+        ]
+    )
+    assert b"b" in world.nodes[1].index
+    del world.nodes[3]
+    world.settle()
+    assert b"b" not in world.nodes[1].index
+    assert (world.mode(1, 2), world.mode(2, 1)) == ("log", "log")
+
+
 def test_steps_without_sense_do_nothing() -> None:
     world = RefWorld(2)
     world.run([("put", 1, b"a"), ("pull", 1, 1, 1), ("pull", 2, 1, 7), ("step", 3, 1), ("break", 3)])
