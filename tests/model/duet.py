@@ -190,7 +190,10 @@ class RealPull:
     def begin(self, ref: Pull) -> None:
         self.ref = ref
         if isinstance(self._opened, Round):
-            self.messages = self._log(self._opened)
+            push = Push()
+            push.peer_has(dict(self.reader.vector))
+            push.begin(self._opened.target, self._opened.work)
+            self.messages = self._log(self._opened, push)
             return
         opened = self._opened
         assert isinstance(opened, Reconciling)
@@ -208,10 +211,7 @@ class RealPull:
         else:
             self._opened.answering.close()
 
-    def _log(self, opened: Round) -> Iterator[bool]:
-        push = Push()
-        push.peer_has(dict(self.reader.vector))
-        push.begin(opened.target, opened.work)
+    def _log(self, opened: Round, push: Push) -> Iterator[bool]:
         whole, complete = True, False
         while (read := push.next_read()) is not None:
             records, reached = opened.reader.read(read, 1, 1 << 20)

@@ -141,10 +141,9 @@ class Replica(Database):
                 raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
             return self._wait_for(self._gate.call(self._node.call, compare(self._node.hub, peer)))
         store = self._node.store
-        report = self._gate.call(partial(store.verify, repair=repair, progress=self._progress(progress)))
-        if report.renewed:
-            self._wait_for(self._gate.call(self._node.begin_anew))
-        return report
+        return self._gate.call(
+            partial(store.verify, repair=repair, progress=self._progress(progress), alone=self._alone)
+        )
 
     def backup(self, path: "str | PathLike[str]", *, progress: Callable[[int], None] | None = None) -> int:
         """Copies database and replication set, as of one instant, to `path`/db and `path`/rs; gives the number of keys.
@@ -163,6 +162,9 @@ class Replica(Database):
                 told(keys)
 
         return progress
+
+    def _alone(self, work: Callable[[], None]) -> None:
+        self._wait_for(self._node.begin_anew(work))
 
     def _still_open(self) -> bool:
         return not self._gate.shut

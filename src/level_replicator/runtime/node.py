@@ -109,13 +109,17 @@ class Node:
         """The answer of Replica.wait_synced, to come."""
         return self.call(self.syncing.wait(timeout_s))
 
-    def begin_anew(self) -> Future[None]:
-        """Ends all connections, which begin anew: our origin is another one."""
+    def begin_anew(self, work: Callable[[], None]) -> Future[None]:
+        """Does some work that gives us another origin, and ends all connections, which begin anew: nothing that comes
+        over one of them is applied in between."""
 
-        async def end() -> None:
-            self.hub.begin_anew()
+        async def renew() -> None:
+            try:
+                work()
+            finally:
+                self.hub.begin_anew()
 
-        return self.call(end())
+        return self.call(renew())
 
     def local_change(self) -> None:
         """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""

@@ -100,7 +100,6 @@ class Retention:
         heapify(queue)
         removed = freed = 0
         bounds: dict[int, int] = {}
-        done_with: list[int] = []
         while queue and freed < most_bytes:
             _, origin = heappop(queue)
             limit = limits[origin]
@@ -110,15 +109,15 @@ class Retention:
             following_stamp = self._next_stamp(origin, reached, limit)
             if following_stamp:
                 heappush(queue, (following_stamp, origin))
-            else:
-                done_with.append(origin)
             if not pause():
                 break
         else:
             if most_bytes == _NO_LIMIT:
                 self._raise_floors(limits)
         if removed:
-            state.late = state.late and any(o not in done_with for o in oldest)
+            with state.lock:  # late entries may have come in meanwhile, also above the limits
+                _, oldest = ends_of_log(state.rs)
+                state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
             state.rs.compact(LOG, following(LOG))
         return removed
 

@@ -49,6 +49,10 @@ class Reconciling:
     dropped: int
 
 
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class Store:
     """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.boot; `on_step`: for tests;
     `adopt`: see open_state.
@@ -219,9 +223,11 @@ class Store:
 
     # -- care
 
-    def verify(self, *, repair: bool, progress: Callable[[int], None]) -> Report:
-        """See storage.verifying; any thread. With `renewed` in the report our connections are to begin anew."""
-        return verify(self._state, repair=repair, random_bytes=self._random_bytes, progress=progress)
+    def verify(
+        self, *, repair: bool, progress: Callable[[int], None], alone: Callable[[Callable[[], None]], None] = _at_once
+    ) -> Report:
+        """See storage.verifying; any thread. What `alone` is given changes our origin."""
+        return verify(self._state, repair=repair, random_bytes=self._random_bytes, progress=progress, alone=alone)
 
     def backup(self, path: str | PathLike[str], rs_options: dict[str, Any], progress: Callable[[int], None]) -> int:
         """See storage.backup; any thread."""

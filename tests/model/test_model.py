@@ -1,0 +1,85 @@
+"""The real stores do what the rules say, step by step; and each rule is there for something."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.model.aimed import AIMED, ALL, END
+from tests.model.duet import Unlike, play
+from tests.model.reference import RULES
+from tests.model.schedules import Step, minimise, random_schedule
+from tests.sim.mutants import mutant
+
+SCHEDULES = 1_000
+CHUNK = 250
+ONCE_UNLIKE = [820, 1726]
+NODES = 3
+MUTANTS = {
+    "clock": "clock-ignores-vectors",
+    "stale": "stale-read-as-current",
+    "restamp": "unseen-writes-keep-their-stamps",
+    "covered": "absent-keys-accept-anything",
+    "horizon": "horizon-not-taken-over",
+    "tombstone": "tombstones-of-the-stale-stay",
+    "midway": "doubt-not-looked-at-again",
+    "floor": "log-read-below-the-floor",
+}
+"""Rule → its mutant in the real code. (`alone` is a rule of the hub: tests/sim has its schedule.)"""
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
+def test_the_real_stores_follow_the_rules(first: int) -> None:
+    broken = {seed: wrong for seed in range(first, first + CHUNK) if (wrong := play(*random_schedule(seed)))}
+    assert not broken
+
+
+@pytest.mark.parametrize("seed", ONCE_UNLIKE)
+def test_schedules_that_were_once_unlike(seed: int) -> None:
+    assert play(*random_schedule(seed)) is None
+
+
+def test_every_rule_has_its_schedule() -> None:
+    assert set(AIMED) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", AIMED)
+def test_with_all_rules_the_schedule_holds(rule: str) -> None:
+    assert play(NODES, AIMED[rule]) is None
+
+
+@pytest.mark.parametrize("rule", [rule for rule in AIMED if rule != "covered"])
+def test_without_the_rule_a_promise_is_broken(rule: str) -> None:
+    """By the reference and by the real code, which is made a mutant; both go wrong in the same way."""
+    if rule == "alone":
+        assert play(NODES, AIMED[rule], rule) is not None
+        return
+    with mutant(MUTANTS[rule]):
+        assert play(NODES, AIMED[rule], rule) is not None
+
+
+@pytest.mark.parametrize("rule", MUTANTS)
+def test_a_mutant_of_the_real_code_is_unlike_the_reference(rule: str) -> None:
+    with mutant(MUTANTS[rule]), pytest.raises(Unlike):
+        play(NODES, AIMED[rule])
+
+
+def test_a_horizon_above_the_vector_would_be_for_ever() -> None:
+    """A tombstone above its reader's vector, whose writer is gone, is dropped in a walk: it raises no horizon."""
+    schedule: list[Step] = [
+        ("put", 2, b"a"),
+        ("del", 2, b"b"),
+        ("pull", 1, 0, 2),
+        ("step", 1, 1),
+        ("break", 1),
+        ("time", 1),
+        ("del", 1, b"c"),
+        ("drop", 1, ALL),
+        ("pull", 2, 0, 1),
+        ("step", 2, END),
+    ]
+    assert play(NODES, schedule) is None
+
+
+def test_schedules_are_cut_down_to_what_fails() -> None:
+    steps: list[Step] = [("time", number) for number in range(40)]
+    assert minimise(steps, lambda left: {("time", 3), ("time", 30)} <= set(left)) == [("time", 3), ("time", 30)]
