@@ -1,7 +1,7 @@
 """For each rule the shortest schedule we know that shows it: without the rule it goes wrong once all have settled.
 
-Found at random and cut down, but for `covered`, which was written by hand. Nodes are 0, 1 and 2. `ALL` drops or truncates
-everything there is; `END` brings a pull to its end.
+Found at random and cut down, but for `covered`, which was written by hand. Nodes are 0, 1 and 2. `ALL` drops or
+truncates everything there is; `END` brings a pull to its end.
 """
 
 from __future__ import annotations
@@ -98,3 +98,15 @@ AIMED: dict[str, list[Step]] = {
         ("truncate", 1, ALL),
     ],
 }
+
+MUTANTS = {
+    "clock": "clock-ignores-vectors",
+    "stale": "stale-read-as-current",
+    "restamp": "unseen-writes-keep-their-stamps",
+    "covered": "absent-keys-accept-anything",
+    "horizon": "horizon-not-taken-over",
+    "tombstone": "tombstones-of-the-stale-stay",
+    "midway": "doubt-not-looked-at-again",
+    "floor": "log-read-below-the-floor",
+}
+"""Rule → its mutant in the real code. (`alone` is a rule of the hub: tests/sim has its schedule.)"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.aimed import AIMED, ALL, END
+from tests.model.aimed import AIMED, ALL, END, MUTANTS
 from tests.model.duet import Unlike, play
 from tests.model.reference import RULES
 from tests.model.schedules import Step, minimise, random_schedule
@@ -14,17 +14,6 @@ SCHEDULES = 1_000
 CHUNK = 250
 ONCE_UNLIKE = [820, 1726]
 NODES = 3
-MUTANTS = {
-    "clock": "clock-ignores-vectors",
-    "stale": "stale-read-as-current",
-    "restamp": "unseen-writes-keep-their-stamps",
-    "covered": "absent-keys-accept-anything",
-    "horizon": "horizon-not-taken-over",
-    "tombstone": "tombstones-of-the-stale-stay",
-    "midway": "doubt-not-looked-at-again",
-    "floor": "log-read-below-the-floor",
-}
-"""Rule → its mutant in the real code. (`alone` is a rule of the hub: tests/sim has its schedule.)"""
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))

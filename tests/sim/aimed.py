@@ -218,6 +218,113 @@ def nothing_comes_back() -> None:
     world.check_sent_once()
 
 
+def _tombstone_dropped_behind(world: World, *names: str) -> None:
+    """c has `a` and `b` deleted and forgotten; whoever is named has seen it written, not deleted."""
+    c = world.nodes["c"]
+    c.start()
+    assert c.store is not None
+    c.store.writer.put(b"a", b"1", False)
+    c.store.writer.put(b"b", b"2", False)
+    for name in names:
+        world.nodes[name].start()
+    world.run_for(3_000)
+    world.cuts = {frozenset((name, "c")) for name in names}
+    _cut(world)
+    c.store.writer.put(b"d", b"3", False)
+    c.store.writer.delete(b"a", False)
+    c.store.retention.drop_tombstones(c.store.clock.last)
+
+
+def walks_alone() -> None:
+    """While b walks through the index of c, which has forgotten that `a` was deleted, a would send it `a`."""
+    world = World(7, _plan(["a", "b", "c"], [("a", "c"), ("b", "a"), ("b", "c")]))
+    a, b, c = (world.nodes[name] for name in "abc")
+    _tombstone_dropped_behind(world, "a")
+    world.cuts |= {frozenset("ab")}
+    b.start()
+    for _ in range(5_000):
+        if b.hub is not None and b.hub._walker is not None:
+            break
+        world.run_for(1)
+    world.cuts = {frozenset("ac"), frozenset("bc")}  # what c answers waits
+    world.run_for(4_000)
+    world.cuts = {frozenset("ac"), frozenset("ab")}
+    world.run_for(4_000)
+    assert b.store is not None
+    if b.store._state.db.get(b"a") is not None and not b.hub.by_origin:
+        raise Broken("b is not connected")
+    world.cuts = set()
+    world.run_for(10_000)
+    for node in (a, b, c):
+        assert node.store is not None
+        check_node(node)
+        if node.store._state.db.get(b"a") is not None:
+            raise Broken(f"`a` came back on {node.name}")
+
+
+def truncated_then_power_is_lost() -> None:
+    """What has left the log must be in the database, on the disk itself."""
+    world = World(8, _plan(["a", "b"], [("b", "a")]))
+    a = world.nodes["a"]
+    for attempt in range(6):
+        a.start()
+        assert a.store is not None
+        keys = [b"%d of %d" % (number, attempt) for number in range(5)]
+        for key in keys:
+            a.store.writer.put(key, b"v", False)
+        a.store.retention.truncate()
+        a.lose_power()
+        a.start()
+        assert a.store is not None
+        check_node(a)
+        if a.store.entries == 0 and any(a.store._state.db.get(key) is None for key in keys):
+            raise Broken("a truncated entry is lost")
+        if any(a.store._state.db.get(key) is None for key in keys):
+            raise Broken("what was truncated was not on the disk")
+        a.stop()
+
+
+def deleted_while_away() -> None:
+    """a comes back after c has forgotten that `a` was deleted, and after it has written itself."""
+    world = World(9, _plan(["a", "c"], [("a", "c")]))
+    a, c = world.nodes["a"], world.nodes["c"]
+    _tombstone_dropped_behind(world, "a")
+    assert a.store is not None
+    a.store.writer.put(b"own", b"4", False)
+    world.cuts = set()
+    world.run_for(10_000)
+    for node in (a, c):
+        assert node.store is not None
+        check_node(node)
+        if dict(node.store._state.db.scan()) != {b"b": b"2", b"d": b"3", b"own": b"4"}:
+            raise Broken(f"{node.name} has {dict(node.store._state.db.scan())}")
+
+
+def doubtful_until_written_again() -> None:
+    """b is sent `k` by a, which missed the tombstone that b drops meanwhile: b must not claim to know `k`."""
+    world = World(10, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    b.start()
+    world.run_for(3_000)
+    world.cuts = {frozenset("ab")}
+    assert a.store is not None
+    assert a.hub is not None
+    assert b.store is not None
+    a.store.writer.put(b"k", b"1", False)
+    a.hub.local_change()
+    world.run_for(100)  # the round has left a
+    b.store.writer.delete(b"other", False)
+    b.store.retention.drop_tombstones(b.store.clock.last)
+    world.cuts = set()
+    world.run_for(20_000)
+    for node in (a, b):
+        assert node.store is not None
+        check_node(node)
+        if dict(node.store._state.db.scan()) != {b"k": b"1"}:
+            raise Broken(f"{node.name} has {dict(node.store._state.db.scan())}")
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -225,4 +332,8 @@ AIMED: dict[str, Callable[[], None]] = {
     "power-loss-loses-what-the-vector-covers": power_loss_loses_what_the_vector_covers,
     "restored-backup": restored_backup,
     "nothing-comes-back": nothing_comes_back,
+    "walks-alone": walks_alone,
+    "truncated-then-power-is-lost": truncated_then_power_is_lost,
+    "deleted-while-away": deleted_while_away,
+    "doubtful-until-written-again": doubtful_until_written_again,
 }

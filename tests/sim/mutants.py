@@ -17,6 +17,7 @@ from level_replicator.core.reconcile import Sides, Verdict, judge_ours, judge_th
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
+from level_replicator.runtime.pulling import Pulling
 from level_replicator.storage import applier, opening, settling, store
 from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.feed import Feed
@@ -268,16 +269,15 @@ def _doubt_not_looked_at_again() -> Patches:
 @rule("doubtful-and-yet-taken")
 def _doubtful_and_yet_taken() -> Patches:
     """The vector of a pull that left something doubtful out is taken over all the same."""
-    apply = RemoteApplier._apply
 
-    def whole(self: RemoteApplier, state: State, frame: Apply, source: int, source_vector: Vector) -> Applied:
-        applied = apply(self, state, frame, source, source_vector)
-        if applied.whole:
-            return applied
-        moved = {} if frame.take is None else self.take(frame.take, source)
-        return dataclasses.replace(applied, whole=True, moved=moved)
+    def insist(self: Pulling, frame: Apply) -> None:
+        link = self._link
+        assert link.session.peer is not None
+        link.hub.apply(link, dataclasses.replace(frame, take=None))
+        if frame.take is not None and not link.ended:
+            link.hub.moved(link, link.hub.store.take(frame.take, link.session.peer.origin))
 
-    return [(RemoteApplier, "_apply", whole)]
+    return [(Pulling, "apply", insist)]
 
 
 @rule("not-alone")

@@ -6,16 +6,27 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.model import aimed as model
 from tests.sim.__main__ import run_seed
 from tests.sim.aimed import AIMED
 from tests.sim.checks import Broken
 from tests.sim.mutants import MUTANTS, mutant
 from tests.sim.world import World
 
-SEEDS = 400
+SEEDS = 520
 CHUNK = 40
 ONCE_FAILED = [3, 5, 111, 180, 191, 215, 562, 2192, 2372, 10806, 11041, 23096]
+ONCE_FAILED += [653, 767, 950, 1333, 1642, 2538, 10926]
 MOST_SEEDS_FOR_A_MUTANT = 400
+BY_THE_MODEL = {"unseen-writes-keep-their-stamps", "tombstones-of-the-stale-stay", "absent-keys-accept-anything"} | {
+    "doubt-not-looked-at-again",
+    "log-read-below-the-floor",
+}
+"""Rare in random worlds; tests/model has a schedule aimed at each."""
+
+
+def test_every_mutant_is_somebodys() -> None:
+    assert set(model.MUTANTS.values()) >= BY_THE_MODEL
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -34,7 +45,7 @@ def test_aimed_schedule(name: str) -> None:
     AIMED[name]()
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in BY_THE_MODEL])
 def test_mutant_is_caught(name: str) -> None:
     with mutant(name):
         assert _caught(), f"nothing noticed that {name} is switched off"
