@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import catch_up, floors, latency, local_writes, machine, table
+from bench import catch_up, floors, latency, local_writes, machine, space, table
 from bench.figures import Series
 from bench.options import Options, full, quick
 
@@ -17,6 +17,7 @@ WORKLOADS: dict[str, Callable[[Options, Callable[[str], None]], list[Series]]] =
     "local": local_writes.measure,
     "catch-up": catch_up.measure,
     "latency": latency.measure,
+    "space": space.measure,
 }
 
 
