@@ -43,7 +43,8 @@ def install(
     """Makes `db` one master among many; `rs`, a LevelDB of its own, becomes its replication set.
 
     With `adopt` what `db` holds becomes the first writes of this master, before this returns; `progress` is told the
-    keys that are done. An adoption that is interrupted goes on at the next `install` with `adopt`.
+    keys that are done, and may raise. An adoption that is interrupted goes on at the next `install` with `adopt`;
+    where there is nothing to adopt, `adopt` does nothing.
 
     From here on all writes go through what this returns, and both handles are the replica's: it closes them. Raises
     ConfigError (also for a port that is taken, two handles on one directory, a `db` with data and a new `rs`),
@@ -61,11 +62,13 @@ def install(
     try:
         for engine in engines:
             engine.hold()
-        adopting = (progress or _nobody) if adopt else None
+        adopting = _apart(progress or _nobody) if adopt else None
         return _install(*engines, settings, adopting, _wall_ms, _on_step)
-    except BaseException:
+    except BaseException as error:
         for engine in engines:
             engine.release()
+        if isinstance(error, _ProgressError):
+            raise error.of_caller from None
         raise
 
 
@@ -121,6 +124,23 @@ def _install(
 
 def _nobody(_keys: int) -> None:
     """Progress that nobody wants to hear of."""
+
+
+class _ProgressError(Exception):
+    def __init__(self, of_caller: Exception) -> None:
+        self.of_caller = of_caller
+
+
+def _apart(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """An OSError of the caller's own code is not to be taken for one of the disk."""
+
+    def told(keys: int) -> None:
+        try:
+            progress(keys)
+        except Exception as error:
+            raise _ProgressError(error) from None
+
+    return told
 
 
 def open(

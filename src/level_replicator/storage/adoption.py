@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from level_replicator.core.entry import encode_index
+from level_replicator.core.entry import INDEX_HEAD
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.keys import INDEX, floor_key, vector_key
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from level_replicator.core.versions import encode_vector
 from level_replicator.storage.lines import encode_stamp, encode_vector_line
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
@@ -42,7 +43,9 @@ def adopt(state: State, progress: Callable[[int], None] = lambda keys: None) -> 
         state.step("adopt: a chunk")
         progress(done)
     meta.adopting = False
+    meta.durable = encode_vector(state.vector)  # this record brings all of it to the disk
     store_meta(state.rs, meta)
+    state.step("adopt: done")
     _log.info("adopted %d keys of %s", adopted, state.db.name)
     return adopted
 
@@ -54,8 +57,9 @@ def _adopt(state: State, chunk: list[tuple[bytes, int]]) -> None:
     first = state.clock.next(state.now_ms(), len(chunk))
     last = first + len(chunk) - 1
     batch = state.rs.batch()
+    put, pack = batch.put, INDEX_HEAD.pack
     for stamp, (key, checksum) in enumerate(chunk, first):
-        batch.put(INDEX + key, encode_index(stamp, origin, 0, checksum))
+        put(INDEX + key, pack(stamp, origin, 0, checksum))
     batch.put(vector_key(origin), encode_vector_line(last, last))
     batch.put(floor_key(origin), encode_stamp(last))
     batch.write()
@@ -74,12 +78,13 @@ def _chunks(state: State) -> Iterator[tuple[list[tuple[bytes, int]], int]]:
             _disown(state, key)
             continue
         seen += 1
-        size += len(value)
+        size += len(key) + len(value)
         if line is not None and not agrees(line, value):
             _disown(state, key)
             line = None
         if line is None:
-            _check_size(key, value)
+            if len(key) > MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
+                raise _too_large(key, value)
             chunk.append((key, crc32(value)))
         if len(chunk) >= _CHUNK_KEYS or size >= _CHUNK_BYTES:
             yield chunk, seen
@@ -93,9 +98,8 @@ def _disown(state: State, key: bytes) -> None:
     state.keys -= 1
 
 
-def _check_size(key: bytes, value: bytes) -> None:
-    if len(key) > MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
-        raise ConfigError(
-            f"the key {key[:50]!r} ({len(key)} bytes, value {len(value)} bytes) is too large to be replicated: keys may"
-            f" have {MAX_KEY_BYTES} bytes, values {MAX_VALUE_BYTES}"
-        )
+def _too_large(key: bytes, value: bytes) -> ConfigError:
+    return ConfigError(
+        f"the key {key[:50]!r} ({len(key)} bytes, value {len(value)} bytes) is too large to be replicated: keys may"
+        f" have {MAX_KEY_BYTES} bytes, values {MAX_VALUE_BYTES}; take it out of the database first"
+    )

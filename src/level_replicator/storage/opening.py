@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.errors import ConfigError, StorageError
+from level_replicator.core.keys import META
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.loading import count, load
@@ -25,14 +26,15 @@ def open_state(
     `adopt`: takes over data that is in the database already, and is told the keys that are done; None: an error."""
     meta = load_meta(state.rs)
     identity = state.rs.identity()
+    anew = False
     if meta is not None and meta.adopting:
         if adopt is None:
             raise ConfigError(f"{state.db.name}: {_INTERRUPTED}")
-        if _may_be_torn(state, meta, identity, boot):
-            _begin_anew(state)
-            meta = None
-    if meta is None:
-        adopting = _require_empty(state, adopt is not None)
+        anew = _may_be_torn(state, meta, identity, boot)
+    if anew:
+        _begin_anew(state)
+    if meta is None or anew:
+        adopting = anew or _require_empty(state, adopt is not None)
         meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting)
         state.meta = meta
         state.origin = meta.origin
@@ -114,13 +116,17 @@ def _may_be_torn(state: State, meta: Meta, identity: bytes, boot: bytes) -> bool
 
 
 def _begin_anew(state: State) -> None:
+    """Leaves only the meta record, which says that this is to be done, until another one takes its place."""
     batch = state.rs.batch()
     for number, key in enumerate(state.rs.scan_keys(), 1):
-        batch.delete(key)
+        if key != META:
+            batch.delete(key)
         if number % _BATCH_KEYS == 0:
             batch.write()
+            state.step("adopt: a batch forgotten")
             batch = state.rs.batch()
     batch.write()
+    state.step("adopt: begun anew")
 
 
 def _require_empty(state: State, adopt: bool) -> bool:

@@ -16,17 +16,21 @@ def side_by_side(rs: Reader, db: Reader, after: bytes | None = None) -> Iterator
     index = rs.scan(INDEX + (b"" if after is None else after + b"\0"), following(INDEX))
     database = db.scan(None if after is None else after + b"\0")
     left, right = next(index, None), next(database, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left[0][1:] < right[0]):
-            assert left is not None
-            yield left[0][1:], left[1], None
+    while left is not None:
+        key = left[0][1:]
+        if right is None or key < right[0]:
+            yield key, left[1], None
             left = next(index, None)
-        elif left is None or right[0] < left[0][1:]:
+        elif right[0] < key:
             yield right[0], None, right[1]
             right = next(database, None)
         else:
-            yield right[0], left[1], right[1]
+            yield key, left[1], right[1]
             left, right = next(index, None), next(database, None)
+    if right is not None:
+        yield right[0], None, right[1]
+    for key, value in database:
+        yield key, None, value
 
 
 def agrees(line: bytes, value: bytes | None) -> bool:
