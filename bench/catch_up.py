@@ -94,6 +94,11 @@ def fill(_context: Context, *, path: str, count: int) -> None:
             if number % BATCH == 0 or number == count:
                 batch.write()
                 batch.clear()
+    rest(_context, path=path)
+
+
+def rest(_context: Context, *, path: str) -> None:
+    """Lets a replica that nobody has open compact what it has to."""
     for name in ("db", "rs"):
         with plyvel.DB(f"{path}/{name}") as db:
             db.compact_range(start=b"\x00", stop=b"\xff")

@@ -54,6 +54,9 @@ def _run(collector: Collector, directory: Path, count: int) -> None:
             collector.add("an empty node is filled", "entries/s", count / figures["seconds"])
             collector.add("an empty node is filled: on the wire", "bytes/entry", figures["bytes"] / count)
             collector.add("an empty node is filled: memory", "MiB", receiver.call(usage)["peak_mib"])
+        with Worker() as receiver:
+            receiver.call(catch_up.rest, path=target)
+            receiver.call(replicas.dial, path=target, server=address)
             _account(collector, "equal keys compared", sender, receiver, compare)
         sender.call(overwrite, count=count)
         with Worker() as receiver:

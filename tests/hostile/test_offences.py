@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.entry import encode_entry, encode_index
+from level_replicator.core.entry import encode_entry
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_RESUME_INTERVALS, MAX_VECTOR_ORIGINS
 from level_replicator.core.messages import (
     MAGIC,
@@ -125,9 +125,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "parts out of order": (walk(Parts([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
     "lines without heads": (walk(Lines([b"a"], b"")), ByeCode.PROTOCOL),
     "lines of origin 0": (walk(Lines([b"a"], bytes(21))), ByeCode.PROTOCOL),
-    "lines of the future": (walk(Lines([b"a"], encode_index(FAR, ORIGIN, 0, 0))), ByeCode.CLOCK),
     "entries of a walk without origins": (walk(Items(b"", [record(5)], [], [], True)), ByeCode.PROTOCOL),
-    "an entry of a walk of the future": (walk(Items(bytes(7) + b"\1", [record(FAR)], [], [], True)), ByeCode.CLOCK),
     "entries of a walk out of order": (
         walk(Items((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
         ByeCode.PROTOCOL,

@@ -1,0 +1,148 @@
+"""What a peer may answer in a walk, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from level_replicator.core.effects import Answered, Fill
+from level_replicator.core.entry import encode_entry, encode_index
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.messages import ByeCode, Items, Lines, Parts, Same, WalkReply
+from level_replicator.core.walking import Asks
+
+LATEST = 1_000
+ONE = (1).to_bytes(8, "big")
+HEAD = encode_index(5, 1, 0, 0)
+
+
+def record(key: bytes, stamp: int = 5) -> bytes:
+    return encode_entry(stamp, key, b"value")[0]
+
+
+def asking(count: int = 3, low: bytes = b"b", high: bytes = b"m") -> Asks:
+    asks = Asks()
+    asks.begin()
+    asks.probed(low, high, count)
+    return asks
+
+
+def fetching(*keys: bytes) -> Asks:
+    asks = Asks()
+    asks.begin()
+    asks.fetched(list(keys))
+    return asks
+
+
+def test_answers_come_in_the_order_of_the_questions() -> None:
+    asks = asking()
+    asks.probed(b"m", b"", 1)
+    assert asks.answer(Parts([b"c"], bytes(32)), LATEST) == Answered(bounds=[b"c"], prints=[bytes(16), bytes(16)])
+    assert asks.answer(Lines([b"x"], HEAD), LATEST) == Answered(lines=[(b"x", HEAD)])
+    with pytest.raises(RemoteProtocolError, match="not asked"):
+        asks.answer(Same(), LATEST)
+
+
+def test_answers_of_a_walk_that_is_over_are_not_looked_at() -> None:
+    asks = asking()
+    asks.end()
+    assert asks.answer(Parts([], b"nonsense"), LATEST) is None
+
+
+def test_an_empty_range_is_filled_in_any_number_of_frames() -> None:
+    asks = asking(count=0)
+    first = asks.answer(Items(ONE, [record(b"b")], [], [], False), LATEST)
+    assert isinstance(first, Fill)
+    assert [item.entry.key for item in first.items] == [b"b"]
+    assert not first.last
+    second = asks.answer(Items(ONE, [record(b"c")], [], [b"d"], True), LATEST)
+    assert isinstance(second, Fill)
+    assert second.lacking == [b"d"]
+    assert second.last
+
+
+def test_what_was_fetched_comes_in_any_number_of_frames() -> None:
+    asks = fetching(b"x", b"y", b"z")
+    asks.answer(Items(ONE, [record(b"x")], [], [b"y"], False), LATEST)
+    last = asks.answer(Items(ONE, [record(b"z")[: -len(b"value")]], [0], [], True), LATEST)
+    assert isinstance(last, Fill)
+    assert last.items[0].equal
+
+
+REFUSED_OF_A_PROBE: dict[str, WalkReply] = {
+    "one part": Parts([], bytes(16)),
+    "too few prints": Parts([b"c"], bytes(16)),
+    "bounds that go back": Parts([b"d", b"c"], bytes(48)),
+    "a bound at the low end": Parts([b"b"], bytes(32)),
+    "a bound at the high end": Parts([b"m"], bytes(32)),
+    "lines without heads": Lines([b"c"], b""),
+    "half a head": Lines([b"c"], HEAD[:-1]),
+    "lines that go back": Lines([b"d", b"c"], HEAD * 2),
+    "a line twice": Lines([b"c", b"c"], HEAD * 2),
+    "a line below the range": Lines([b"a"], HEAD),
+    "a line above the range": Lines([b"m"], HEAD),
+    "a line of stamp 0": Lines([b"c"], encode_index(0, 1, 0, 0)),
+    "a line of origin 0": Lines([b"c"], encode_index(5, 0, 0, 0)),
+    "entries for a range that is not empty": Items(ONE, [record(b"c")], [], [], True),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_OF_A_PROBE)
+def test_refused_for_a_probe(name: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        asking().answer(REFUSED_OF_A_PROBE[name], LATEST)
+
+
+REFUSED_OF_A_FILL: dict[str, Items] = {
+    "out of the range": Items(ONE, [record(b"z")], [], [], True),
+    "out of order": Items(ONE * 2, [record(b"d"), record(b"c")], [], [], True),
+    "without origins": Items(b"", [record(b"c")], [], [], True),
+    "of origin 0": Items(bytes(8), [record(b"c")], [], [], True),
+    "without its value": Items(ONE, [record(b"c")[: -len(b"value")]], [0], [], True),
+    "damaged": Items(ONE, [record(b"c")[:-1] + b"?"], [], [], True),
+    "cut off": Items(ONE, [record(b"c")[:10]], [], [], True),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_OF_A_FILL)
+def test_refused_for_an_empty_range(name: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        asking(count=0).answer(REFUSED_OF_A_FILL[name], LATEST)
+
+
+def test_a_fill_may_not_go_back_between_frames() -> None:
+    asks = asking(count=0)
+    asks.answer(Items(ONE, [record(b"d")], [], [], False), LATEST)
+    with pytest.raises(RemoteProtocolError):
+        asks.answer(Items(ONE, [record(b"c")], [], [], True), LATEST)
+
+
+def test_a_fill_that_has_begun_is_not_answered_otherwise() -> None:
+    asks = asking(count=0)
+    asks.answer(Items(ONE, [record(b"d")], [], [], False), LATEST)
+    with pytest.raises(RemoteProtocolError):
+        asks.answer(Same(), LATEST)
+
+
+REFUSED_OF_A_FETCH: dict[str, WalkReply] = {
+    "another key": Items(ONE, [record(b"a")], [], [], True),
+    "a key twice": Items(ONE * 2, [record(b"x"), record(b"x")], [], [], False),
+    "too few": Items(ONE, [record(b"x")], [], [], True),
+    "lacking what was not asked for": Items(b"", [], [], [b"a"], False),
+    "the same": Same(),
+    "a value where it was to be left out": Items(ONE, [record(b"x")], [0], [], False),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_OF_A_FETCH)
+def test_refused_for_a_fetch(name: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        fetching(b"x", b"y").answer(REFUSED_OF_A_FETCH[name], LATEST)
+
+
+@pytest.mark.parametrize(
+    "reply", [Lines([b"c"], encode_index(LATEST + 1, 1, 0, 0)), Items(ONE, [record(b"c", LATEST + 1)], [], [], True)]
+)
+def test_stamps_of_the_future_are_a_matter_of_the_clock(reply: WalkReply) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        asking(count=0).answer(reply, LATEST)
+    assert caught.value.code == ByeCode.CLOCK
