@@ -112,7 +112,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a range that is none": ([Compare(), Probe([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
     "a probe of nothing": ([Compare(), Probe([])], ByeCode.PROTOCOL),
     "a fetch without digests": ([Compare(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
-    "two walks at once": ([Compare(), Compare()], ByeCode.PROTOCOL),
+    "two comparisons at once": ([Compare(), Compare()], ByeCode.PROTOCOL),
     "a flood of questions": ([Compare(), *[Probe([(b"", b"", b"", 1)] * 256)] * 50], ByeCode.PROTOCOL),
     "a walk that nobody asked for": ([Reconcile(b"", b"", 0, 0)], ByeCode.PROTOCOL),
     "a horizon of the future": (

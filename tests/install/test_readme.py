@@ -47,3 +47,14 @@ def test_three_servers(tmp_path: Path) -> None:
         contents.append(dict(db))
         db.close()
     assert {b"hello from 0", b"hello from 1", b"hello from 2"} == set().union(*contents)
+
+
+def test_adopting(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    with plyvel.DB(str(tmp_path / "notes" / "db"), create_if_missing=True) as db:
+        for number in range(10):
+            db.put(b"%d" % number, b"from before")
+    (code,) = (block for block in _blocks(tmp_path) if "adopt=True" in block)
+    code = "import level_replicator as lrep\n" + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["10", "10"], "")

@@ -159,13 +159,13 @@ class Session:
 
     def want(self, vector: Vector, have: list[tuple[int, int, int]], horizon: Vector, dropped: int) -> None:
         """Begins our pull, or begins it anew."""
-        self.asks.end()
+        self.asks.end_pull()
         number = self.pull.renew()
         self.send(Want(encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped, number))
 
     def hold(self) -> None:
         """Nothing more of our pull until the next `want`."""
-        self.asks.end()
+        self.asks.end_pull()
         self.pull.renew()
         self.send(Hold())
 
@@ -318,7 +318,7 @@ class Session:
             return PeerHas(vector, feeding=False)
         else:
             self.pull.abandon()
-        self.asks.begin()
+        self.asks.begin(looking=looking)
         return BeginWalk(vector, horizon, message.dropped, looking)
 
     def _on_reply(self, message: WalkReply, latest: int) -> Effect | None:

@@ -30,19 +30,25 @@ class _Ask:
 
 
 class Asks:
-    """Of one session. `open`: whether a walk is under way."""
+    """Of one session. `open`: whether a walk is under way; `looking`: one that takes nothing over."""
 
     def __init__(self) -> None:
         self.open = False
+        self.looking = False
         self._asks: deque[_Ask] = deque()
 
-    def begin(self) -> None:
-        self.open = True
+    def begin(self, *, looking: bool = False) -> None:
+        self.open, self.looking = True, looking
         self._asks.clear()
 
     def end(self) -> None:
-        self.open = False
+        self.open = self.looking = False
         self._asks.clear()
+
+    def end_pull(self) -> None:
+        """The pull that the walk belongs to is over; one that only looks goes on."""
+        if not self.looking:
+            self.end()
 
     def probed(self, low: bytes, high: bytes, count: int) -> None:
         self._asks.append(_Ask(low, high, None, count == 0))

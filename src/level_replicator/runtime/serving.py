@@ -34,6 +34,7 @@ class Serving:
         self.feed: Feed | None = None
         self._link = link
         self._held = False
+        self._comparison_waits = False
         self._peer_horizon: Vector = {}
         self._reader: RoundReader | None = None
         self._answering: Answering | None = None
@@ -57,9 +58,11 @@ class Serving:
             self._end_walk()
 
     def compared(self) -> None:
-        if self._answering is not None:
-            raise RemoteProtocolError("a second walk")
-        self._begin_walk(self._link.hub.store.open_comparison(), pull=0)
+        if self._comparison_waits or (self._answering is not None and self._answering.looking):
+            raise RemoteProtocolError("a second comparison")
+        self._comparison_waits = self._answering is not None
+        if not self._comparison_waits:
+            self._begin_walk(self._link.hub.store.open_comparison(), pull=0)
 
     @property
     def answering(self) -> Answering:
@@ -211,3 +214,6 @@ class Serving:
                 self._link.peer.address,
             )
         answering.close()
+        if self._comparison_waits and not self._link.ended:
+            self._comparison_waits = False
+            self.compared()

@@ -1,0 +1,94 @@
+"""verify(peer): how two live nodes differ."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+import level_replicator as lrep
+from tests.cluster.master import Master, wait_level
+from tests.cluster.waiting import wait_until
+
+Make = Callable[..., Master]
+
+
+def other_of(node: Master) -> str:
+    return str(node.replica.status()["peers"][0]["origin"])
+
+
+def test_nodes_that_are_level_do_not_differ(master: Make) -> None:
+    a = master("a")
+    b = master("b", [a.address])
+    for number in range(3_000):
+        a.put(b"%d" % number, b"value")
+    wait_level(a, b)
+    for node, address in ((a, other_of(a)), (b, a.address)):
+        difference = node.replica.verify(address)
+        assert difference.equal, difference
+
+
+def test_what_differs_is_counted_and_named_and_stays(master: Make) -> None:
+    a = master("a")
+    b = master("b", [a.address])
+    for number in range(3_000):
+        a.put(b"%04d" % number, b"value")
+    wait_level(a, b)
+    state = b.replica._node.store._state
+    line = state.rs.get(b"i0007")
+    assert line is not None
+    state.rs.delete(b"i0001")
+    state.rs.put(b"i0007", line[:-1] + b"?")
+    state.rs.put(b"ionly here", line)
+    difference = b.replica.verify(a.address)
+    assert (difference.only_here, difference.only_there, difference.differing) == (1, 1, 1)
+    assert set(difference.examples) == {("only_there", b"0001"), ("differing", b"0007"), ("only_here", b"only here")}
+    assert not b.replica.verify(a.address).equal, "it changes nothing"
+    assert a.replica.verify(other_of(a)).differing == 1
+
+
+def test_comparing_beside_writes_reconciling_and_more_comparing(master: Make) -> None:
+    """Both sides ask, while one is being filled, and both write: nobody is cut off, everybody ends level."""
+    a = master("a")
+    for number in range(5_000):
+        a.put(b"%d" % number, b"value")
+    a.replica.truncate()
+    b = master("b", [a.address])
+    wait_until(lambda: bool(a.replica._node.hub.by_origin) and bool(b.replica._node.hub.by_origin), "connected")
+    wait_until(
+        lambda: all(link.feed for node in (a, b) for link in node.replica._node.hub.by_origin.values()), "wanted"
+    )
+    failures: list[Exception] = []
+
+    def compare(node: Master, address: str) -> None:
+        try:
+            for _ in range(5):
+                node.replica.verify(address)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=compare, args=(b, a.address)),
+        threading.Thread(target=compare, args=(a, b.origin)),
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(500):
+        b.put(b"of b %d" % number, b"value")
+        a.put(b"of a %d" % number, b"value")
+    for thread in threads:
+        thread.join()
+    assert not failures
+    wait_level(a, b)
+    assert a.contents() == b.contents()
+    assert a.peer(b)["connections"] == 1
+    assert b.replica.verify(a.address).equal
+
+
+def test_errors_say_what_to_do(master: Make) -> None:
+    a = master("a")
+    with pytest.raises(lrep.ConfigError, match="'nobody' is not connected; connected are: none"):
+        a.replica.verify("nobody")
+    with pytest.raises(lrep.ConfigError, match="verify each of them alone"):
+        a.replica.verify("nobody", repair=True)  # type: ignore[call-overload]
