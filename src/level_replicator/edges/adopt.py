@@ -11,7 +11,7 @@ from pathlib import Path
 from level_replicator.core.errors import ConfigError, ReplicationError
 from level_replicator.face.config import Config
 from level_replicator.face.install import RS_OPTIONS, install
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.plyvel_engine import PlyvelEngine, open_engine
 
 NAME = "adopt"
 HELP = (
@@ -57,13 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _places(directory: Path, rs: Path | None) -> tuple[Path, Path]:
     """Of database and replication set. Raises ConfigError."""
-    if _is_leveldb(directory):
-        if rs is None:
-            raise ConfigError(f"{directory} is itself a LevelDB: say with --rs where its replication set is to be")
-        return directory, rs
-    if not _is_leveldb(directory / "db"):
-        raise ConfigError(f"there is no LevelDB {directory} or {directory / 'db'}")
-    return directory / "db", rs or directory / "rs"
+    db = directory
+    if not _is_leveldb(db):
+        db = directory / "db"
+        rs = rs or directory / "rs"
+        if not _is_leveldb(db):
+            raise ConfigError(f"there is no LevelDB {directory} or {db}")
+    if rs is None:
+        raise ConfigError(f"{db} is itself a LevelDB: say with --rs where its replication set is to be")
+    if rs.resolve() == db.resolve():
+        raise ConfigError(f"the replication set of {db} needs a directory of its own")
+    return db, rs
 
 
 def _is_leveldb(directory: Path) -> bool:
@@ -78,16 +82,20 @@ def _adopt(db: Path, rs: Path, told: Callable[[int], None]) -> tuple[int, bool]:
         looked[:] = [keys]
         told(keys)
 
+    with (
+        closing(open_engine(db, create=False)) as database,
+        closing(_open_rs(rs)) as replication_set,
+        install(database.db, replication_set.db, _QUIET, adopt=True, progress=progress) as replica,
+    ):
+        return replica.status()["keys"], bool(looked)
+
+
+def _open_rs(rs: Path) -> PlyvelEngine:
     try:
         rs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{rs}: {error.strerror or error}") from error
-    with (
-        closing(open_engine(db, create=False)) as database,
-        closing(open_engine(rs, **RS_OPTIONS)) as replication_set,
-        install(database.db, replication_set.db, _QUIET, adopt=True, progress=progress) as replica,
-    ):
-        return replica.status()["keys"], bool(looked)
+    return open_engine(rs, **RS_OPTIONS)
 
 
 @contextmanager
