@@ -53,9 +53,18 @@ class SimNode:
     def wall_ms(self) -> int:
         return self.world.wall_ms() + self.skew_ms
 
-    def start(self) -> None:
+    def fill(self, data: dict[bytes, bytes]) -> None:
+        """By another program, before this is a master."""
+        engine = MemoryEngine(self.db_disk, self.name + "/db")
+        batch = engine.batch(sync=True)
+        for key, value in data.items():
+            batch.put(key, value)
+        batch.write()
+        engine.close()
+
+    def start(self, *, adopt: bool = False, kill_at: int | None = None) -> None:
         self.life += 1
-        self.kill_at_step = None
+        self.kill_at_step = kill_at
         store = Store(
             MemoryEngine(self.db_disk, self.name + "/db"),
             MemoryEngine(self.rs_disk, self.name + "/rs"),
@@ -63,6 +72,7 @@ class SimNode:
             random_bytes=self.rng.randbytes,
             boot=b"boot %d" % self.boot,
             on_step=self._on_step,
+            adopt=(lambda keys: None) if adopt else None,
         )
         self.store = store
         self.hub = Hub(

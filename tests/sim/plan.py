@@ -21,6 +21,9 @@ class Plan:
     skews_ms: dict[str, int]
     clock: str
     faults: dict[str, float] = field(default_factory=dict)
+    adopted: dict[str, list[bytes]] = field(default_factory=dict)
+    """Keys that are in the database of a node before it becomes a master; equal data where `equal_data`."""
+    equal_data: bool = False
     sync_rate: float = 0.0
     most_value_bytes: int = 20
     pieces: list[int] = field(default_factory=lambda: [7, 100, 5_000, 100_000, 100_000])
@@ -88,6 +91,12 @@ def make_plan(seed: int) -> Plan:
     if rng.random() < 0.5:
         for space, rate in {"truncate": 0.08, "drop_tombstones": 0.06}.items():
             plan.faults[space] = rate * rng.choice([0, 1, 1, 3])
+    if seed % 7 == 0:  # so that all other seeds stay what they were
+        plan.faults["copy"] = rng.choice([0, 0.01, 0.03])
+        plan.equal_data = rng.random() < 0.5
+        for name in nodes:
+            if rng.random() < 0.6:
+                plan.adopted[name] = rng.sample(keys, rng.randint(1, len(keys)))
     return plan
 
 

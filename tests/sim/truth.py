@@ -127,7 +127,7 @@ class Truth:
             candidates = [op for op in ops if op.value == value]
             if not candidates:
                 return f"{key!r} is {value!r}, which nobody wrote"
-            if candidates[0] in overwritten and not candidates[0].restamped:
+            if all(op in overwritten and not op.restamped for op in candidates):
                 return f"{key!r} is {value!r} of {candidates[0].dot}, which was overwritten"
             return None
         maximal = [op for op in ops if op not in overwritten]

@@ -81,7 +81,7 @@ class World:
     def run(self) -> None:
         """Raises Broken when a promise is."""
         for node in self.nodes.values():
-            node.start()
+            self._begin(node)
         for _ in range(self.plan.steps):
             self.run_for(self.rng.choice([0, 0, 0, 1, 10, 300]))
             self.guarded(self._write_something)
@@ -94,6 +94,29 @@ class World:
         self._check_quiet()
         if self.plan.faultless:
             self.check_sent_once()
+
+    def _begin(self, node: SimNode) -> None:
+        """Empty, or with data of before that it adopts, in as many attempts as it takes."""
+        data = {key: self.truth.value(3) for key in self.plan.adopted.get(node.name, [])}
+        if self.plan.equal_data:
+            data = {key: b"equal " + key for key in data}
+        if not data:
+            node.start()
+            return
+        node.fill(data)
+        while node.hub is None:
+            try:
+                node.start(adopt=True, kill_at=self.rng.randint(0, 3) if self.rng.random() < 0.6 else None)
+            except Killed:
+                node.lose_power() if self.rng.random() < 0.3 else node.kill()
+        node.kill_at_step = None
+        assert node.store is not None
+        for key, value in data.items():
+            line = node.store._state.rs.get(INDEX + key)
+            if line is None:
+                raise Broken(f"{node.name}: {key!r} was not adopted")
+            dot = INDEX_HEAD.unpack_from(line)[:2]
+            self.truth.acknowledge(node.name, [(key, value)], dot, True, {key: frozenset()})
 
     def check_sent_once(self) -> None:
         """Without faults nothing comes twice from a neighbour, nor back to where it came from."""
@@ -212,6 +235,16 @@ class World:
         node.db_disk, node.rs_disk, count = node.backup
         node.backup = None
         self.truth.forget_since(node.name, count)
+        self.note_renewal()
+
+    def _fault_copy(self) -> None:
+        """A node goes on from a copy of the directory of another one."""
+        node, source = self.rng.sample(list(self.nodes.values()), 2)
+        for each in (node, source):
+            if each.hub is not None:
+                each.stop()
+        node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
+        self.truth.forget_since(node.name, 0)
         self.note_renewal()
 
     def _fault_truncate(self) -> None:
