@@ -187,3 +187,18 @@ def test_an_unseen_restore_that_a_newcomer_reads_first(master: Make, tmp_path: P
     newcomer.open()
     wait_level(a, peer, newcomer)
     assert close_and_compare(a, peer, newcomer) == EXPECTED
+
+
+@pytest.mark.usefixtures("unseen")
+def test_the_audit_shows_what_nobody_could_notice(master: Make, tmp_path: Path) -> None:
+    """The same, and all vectors are equal; but verify(peer) compares what is there, not what is claimed."""
+    peer = master("peer")
+    a = master("a", [peer.address])
+    restore_it(a, peer, tmp_path / "backup")
+    newcomer = master("newcomer", [a.address])
+    wait_level(a, newcomer)
+    newcomer.servers = [a.address, peer.address]
+    newcomer.close()
+    newcomer.open()
+    wait_level(a, peer, newcomer)
+    assert not newcomer.replica.verify(peer.address).equal
