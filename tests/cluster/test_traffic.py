@@ -7,11 +7,10 @@ import pytest
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.framing import FrameReader
-from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.core.messages import Hello, Ping, decode, encode
 from level_replicator.core.versions import Vector
-from level_replicator.storage.applier import RemoteApplier
+from level_replicator.storage.applier import Applied, RemoteApplier
 from tests.cluster.master import Master, wait_level
 from tests.cluster.relay import Relay
 from tests.cluster.topology import ALL, MESH, Link, nodes_of
@@ -68,10 +67,10 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, in
     count: Counter[tuple[RemoteApplier, int, int, int]] = Counter()
     apply = RemoteApplier.apply
 
-    def counting(self: RemoteApplier, frame: Apply, source: int) -> tuple[Vector, list[Interval]]:
+    def counting(self: RemoteApplier, frame: Apply, source: int, source_vector: Vector) -> Applied:
         for entry in frame.entries:
             count[self, source, entry.stamp, frame.origin] += 1
-        return apply(self, frame, source)
+        return apply(self, frame, source, source_vector)
 
     monkeypatch.setattr(RemoteApplier, "apply", counting)
     return count

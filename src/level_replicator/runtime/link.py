@@ -141,8 +141,10 @@ class Link:
             case Take():
                 self.pulling.take(effect)
             case PeerHas():
-                if self.hub.peer_has(self, effect.vector) and effect.feeding:
-                    self.pulling.round_begins()
+                if self.hub.peer_has(self, effect.vector):
+                    if effect.feeding:
+                        self.pulling.round_begins()
+                    self.pulling.peer_moved()
             case PeerWants():
                 if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(self, effect.have):
                     assert self.session.peer is not None

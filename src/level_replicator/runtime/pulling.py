@@ -9,6 +9,7 @@ from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill, Take
 from level_replicator.core.errors import RemoteProtocolError, ReplicationError
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, WALK_STALL_MS
 from level_replicator.core.messages import ByeCode
+from level_replicator.core.reconcile import stale
 from level_replicator.core.versions import origin_name
 from level_replicator.runtime.peers import PeerState
 from level_replicator.storage.comparison import Comparison, Difference
@@ -74,6 +75,13 @@ class Pulling:
         self._again_ms = self._link.hub.now_ms() + delay_ms
         if not soon:
             self._again_delay_ms = min(2 * self._again_delay_ms, PULL_AGAIN_CAP_MS)
+
+    def peer_moved(self) -> None:
+        """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
+        if self._again_ms is None or self._held:
+            return
+        if not stale(self._link.session.push.peer_vector, self._link.hub.store.horizon):
+            self._again_ms = self._link.hub.now_ms()
 
     def tick(self) -> None:
         """Raises RemoteProtocolError for a peer that does not go on with a walk."""

@@ -98,13 +98,13 @@ class Answering:
                 ahead = next(values, None)
             value = ahead[1] if ahead is not None and ahead[0] == key else None
             record = self._record(key, line, value)
+            if frame.full(len(record or key)):
+                yield frame.message()
+                frame = _Frame()
             if record is None:
                 self.lacking += 1
-                frame.lacking.append(key)
+                frame.lack(key)
             else:
-                if frame.full(len(record)):
-                    yield frame.message()
-                    frame = _Frame()
                 frame.add(line, record)
         yield frame.message(last=True)
 
@@ -126,7 +126,10 @@ class Answering:
             record = None if line is None else self._record(key, line, value)
             if line is None or record is None:
                 self.lacking += 1
-                frame.lacking.append(key)
+                if frame.full(len(key)):
+                    yield frame.message()
+                    frame = _Frame()
+                frame.lack(key)
                 continue
             equal = bool(digest) and value is not None and value_digest(value) == digest
             if equal:
@@ -203,16 +206,19 @@ class _Frame:
     """Entries of one message."""
 
     def __init__(self) -> None:
-        self.lacking: list[bytes] = []
+        self._lacking: list[bytes] = []
         self._origins: list[int] = []
         self._records: list[bytes] = []
         self._equal: list[int] = []
         self._bytes = 0
 
     def full(self, size: int) -> bool:
-        return bool(self._records) and (
-            self._bytes + size > FRAME_TARGET_BYTES or len(self._records) >= FRAME_TARGET_ENTRIES
-        )
+        count = len(self._records) + len(self._lacking)
+        return count > 0 and (self._bytes + size > FRAME_TARGET_BYTES or count >= FRAME_TARGET_ENTRIES)
+
+    def lack(self, key: bytes) -> None:
+        self._lacking.append(key)
+        self._bytes += len(key)
 
     def add(self, line: bytes, record: bytes, *, equal: bool = False) -> None:
         if equal:
@@ -223,4 +229,4 @@ class _Frame:
 
     def message(self, *, last: bool = False) -> Items:
         origins = pack(f">{len(self._origins)}Q", *self._origins)
-        return Items(origins, self._records, self._equal, self.lacking, last)
+        return Items(origins, self._records, self._equal, self._lacking, last)
