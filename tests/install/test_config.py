@@ -35,6 +35,12 @@ import level_replicator as lrep
         ({"sync": 1}, "sync: 1"),
         ({"heartbeat": 0}, "heartbeat: 0"),
         ({"max_clock_drift": float("nan")}, "max_clock_drift: nan"),
+        ({"log_max_bytes": -1}, "log_max_bytes: -1"),
+        ({"log_max_bytes": 1.5}, "log_max_bytes: 1.5"),
+        ({"log_max_age": 0}, "log_max_age: 0"),
+        ({"log_max_age": "1 day"}, "log_max_age: '1 day'"),
+        ({"tombstone_ttl": -1}, "tombstone_ttl: -1"),
+        ({"tombstone_ttl": float("nan")}, "tombstone_ttl: nan"),
         ({"on_peer": 1}, "on_peer"),
         ("port=8000", "a dict or a Config is wanted"),
     ],
@@ -52,6 +58,15 @@ def test_what_can_work_is_taken() -> None:
     assert lrep.Config.of(config) is config
     assert lrep.Config.of(None).port is None
     assert lrep.Config(host="0.0.0.0", port=1, servers={"10.0.0.2:1": {}}, insecure=True).insecure
+
+
+def test_space_is_bounded_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    bounds = ("log_max_bytes", "log_max_age", "tombstone_ttl")
+    assert all(getattr(lrep.Config(), name) is not None for name in bounds)
+    assert all(getattr(lrep.Config.of({name: None}), name) is None for name in bounds)
+    path = tmp_path / "config.toml"
+    path.write_text("".join(f"{name} = inf\n" for name in bounds))
+    assert all(getattr(lrep.Config.from_toml(path), name) is None for name in bounds)
 
 
 def test_a_config_is_frozen() -> None:

@@ -60,7 +60,9 @@ class Truth:
         reflected: set[Op] = set()
         for op in self.by_key.get(key, []):
             covered = any(stamp <= state.vector.get(origin, 0) for stamp, origin in op.dots)
-            if covered or standing in op.dots or (op.value is not None and op.value == value):
+            # a value that was written again by a process that died before it could tell
+            again = standing is not None and standing >= op.dot and op.value is not None and op.value == value
+            if covered or standing in op.dots or again:
                 reflected |= op.past | {op}
         return frozenset(reflected)
 

@@ -1,6 +1,7 @@
 """The configuration: a frozen dataclass, a plain dict, or a TOML file; checked before anything is opened."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -21,6 +22,7 @@ from level_replicator.core.limits import (
 from level_replicator.runtime.dialler import is_loopback
 from level_replicator.runtime.peers import PeerEvent
 
+_BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 _SERVER_KEYS = frozenset({"name"})
 _MAX_PORT = 65_535
 
@@ -35,7 +37,7 @@ class Config:
     max_clock_drift  seconds that a peer's stamp may be ahead of the local clock before the peer is quarantined
     heartbeat        seconds of quiet after which a sign of life is sent; four missed ones end a connection
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
-    log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None: no bound
+    log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
     log_max_age      seconds after which an entry leaves the log; None: no bound
     tombstone_ttl    seconds after which a deleted key is forgotten; None: never. A node that was away for longer is
                      recognised and takes part again; what it wrote meanwhile is kept
@@ -57,6 +59,9 @@ class Config:
     on_peer: Callable[[PeerEvent], None] | None = None
 
     def __post_init__(self) -> None:
+        for name in _BOUNDS:
+            if getattr(self, name) == math.inf:  # TOML has no None
+                object.__setattr__(self, name, None)
         _check_types(self)
         if self.port is not None and not 0 <= self.port <= _MAX_PORT:
             raise ConfigError(f"port: {self.port} is not a port (0 to {_MAX_PORT}, or None to dial only)")

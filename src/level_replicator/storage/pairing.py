@@ -11,10 +11,10 @@ Pair = tuple[bytes, bytes | None, bytes | None]
 """Key, line of the index, value in the database."""
 
 
-def side_by_side(rs: Reader, db: Reader, after: bytes | None = None) -> Iterator[Pair]:
-    """All keys that either has, in their order; only those after `after`."""
-    index = rs.scan(INDEX + (b"" if after is None else after + b"\0"), following(INDEX))
-    database = db.scan(None if after is None else after + b"\0")
+def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
+    """All keys that either has, in their order."""
+    index = rs.scan(INDEX, following(INDEX))
+    database = db.scan()
     left, right = next(index, None), next(database, None)
     while left is not None:
         key = left[0][1:]
