@@ -8,7 +8,14 @@ back from it, since the vector is rolled back to what was surely on disk.
 
 import msgspec
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, encode_index
+from level_replicator.core.entry import (
+    DELETE,
+    INDEX_HEAD,
+    decode_entry,
+    encode_entry,
+    encode_index,
+    index_contexts,
+)
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import (
     APPLIED,
@@ -24,7 +31,7 @@ from level_replicator.core.keys import (
     log_range,
     vector_key,
 )
-from level_replicator.core.merge import wins
+from level_replicator.core.merge import next_context, wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
@@ -231,13 +238,17 @@ def _log_lines_again(state: State) -> int:
     return repairs
 
 
-def mend_database(state: State) -> int:
+def mend_database(state: State, *, torn: bool) -> int:
     """Makes the database hold what the index says, after `mend_log`. The number of repairs.
 
     What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
     that the index does not know is taken over as the oldest write there is: it loses to everything that anybody
-    remembers of the key, and is not lost if nobody does."""
+    remembers of the key, and is not lost if nobody does.
+
+    `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
+    that of a later write whose entry was lost: it stays, right above what it replaced."""
     repairs = 0
+    above: set[int] = set()
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
     for key, line, value in side_by_side(state.rs, state.db):
@@ -255,6 +266,9 @@ def mend_database(state: State) -> int:
                 assert put is not None
                 batches.next()[1].put(key, put)
                 continue
+            if torn and value is not None:
+                _write_above(state, batches, key, line, value, above)
+                continue
             rs_batch, _ = batches.next_lost(origin, at)
             rs_batch.delete(INDEX + key)
             rs_batch.delete(log_key(origin, at))
@@ -269,6 +283,24 @@ def mend_database(state: State) -> int:
         rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
         rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
     batches.flush()
-    if stamp > before:
-        state.vector[state.origin] = state.newest[state.origin] = stamp
+    newest = max(stamp, *above) if above else stamp
+    if newest > before:
+        state.rs.put(vector_key(state.origin), encode_vector_line(newest, before))
+        state.vector[state.origin] = state.newest[state.origin] = newest
     return repairs
+
+
+def _write_above(state: State, batches: _Batches, key: bytes, line: bytes, value: bytes, given: set[int]) -> None:
+    """A write of our new origin, of the least stamp above a line that nobody else's write can have under it."""
+    at, origin, _, _ = INDEX_HEAD.unpack_from(line)
+    assert state.meta is not None
+    taken_over = 0 if state.meta.renewing is None else state.meta.renewing[0]
+    stamp = at + 1
+    while stamp in given or any(state.rs.get(log_key(each, stamp)) is not None for each in (state.origin, taken_over)):
+        stamp += 1
+    given.add(stamp)
+    own = next_context(at, origin, index_contexts(line)[1], state.origin)
+    record, flags, checksum = encode_entry(stamp, key, value, own)
+    rs_batch, _ = batches.next()
+    rs_batch.put(log_key(state.origin, stamp), record)
+    rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own))

@@ -86,7 +86,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         load(state)
         _log.info("unclean stop: %d entries of the last batches done again", redo_last_batch(state))
     if out_of_step:
-        repairs = mend_log(state) + mend_database(state)
+        repairs = mend_log(state) + mend_database(state, torn=not copied)
         meta.mending = False
         _log.warning("compared database and replication set: %d repairs", repairs)
         store_meta(state.rs, meta)

@@ -243,7 +243,7 @@ def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) ->
         try:
             announce_renewal(state, mint_origin(random_bytes), state.vector.get(state.origin, 0), mending=True)
             mend_log(state)
-            mend_database(state)
+            mend_database(state, torn=False)
             meta.mending = False
             store_meta(state.rs, meta)
             finish_renewal(state)
