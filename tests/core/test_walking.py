@@ -74,6 +74,8 @@ REFUSED_OF_A_PROBE: dict[str, WalkReply] = {
     "bounds that go back": Parts([b"d", b"c"], bytes(48)),
     "a bound at the low end": Parts([b"b"], bytes(32)),
     "a bound at the high end": Parts([b"m"], bytes(32)),
+    "too many parts": Parts([b"c%05d" % number for number in range(1_024)], bytes(16 * 1_025)),
+    "bounds that are too long": Parts([b"c" + bytes(700_000), b"d" + bytes(700_000)], bytes(48)),
     "lines without heads": Lines([b"c"], b""),
     "half a head": Lines([b"c"], HEAD[:-1]),
     "lines that go back": Lines([b"d", b"c"], HEAD * 2),
@@ -116,6 +118,12 @@ def test_a_fill_may_not_go_back_between_frames() -> None:
         asks.answer(Items(ONE, [record(b"c")], [], [], True), LATEST)
 
 
+@pytest.mark.parametrize("reply", [Same(), Parts([b"c"], bytes(32)), Lines([], b"")])
+def test_an_empty_range_is_filled_and_nothing_else(reply: WalkReply) -> None:
+    with pytest.raises(RemoteProtocolError):
+        asking(count=0).answer(reply, LATEST)
+
+
 def test_a_fill_that_has_begun_is_not_answered_otherwise() -> None:
     asks = asking(count=0)
     asks.answer(Items(ONE, [record(b"d")], [], [], False), LATEST)
@@ -140,9 +148,13 @@ def test_refused_for_a_fetch(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Lines([b"c"], encode_index(LATEST + 1, 1, 0, 0)), Items(ONE, [record(b"c", LATEST + 1)], [], [], True)]
+    ("count", "reply"),
+    [
+        (1, Lines([b"c"], encode_index(LATEST + 1, 1, 0, 0))),
+        (0, Items(ONE, [record(b"c", LATEST + 1)], [], [], True)),
+    ],
 )
-def test_stamps_of_the_future_are_a_matter_of_the_clock(reply: WalkReply) -> None:
+def test_stamps_of_the_future_are_a_matter_of_the_clock(count: int, reply: WalkReply) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        asking(count=0).answer(reply, LATEST)
+        asking(count=count).answer(reply, LATEST)
     assert caught.value.code == ByeCode.CLOCK

@@ -31,8 +31,13 @@ MANY_LINES = 65_536
 """A range is parted into FEW_PARTS, or, where the reader has at least MANY_LINES, into MANY_PARTS."""
 MAX_PARTS_BYTES = 64 * 1024
 """Of the keys that part a range in one message; the last part is larger then."""
-MAX_PROBES = 256
+MAX_PROBES = 64
 """Ranges that wait for their answer at one moment."""
+MAX_WALK_DEPTH = 64
+MAX_WALK_RANGES = 65_536
+MAX_WALK_RANGE_BYTES = 16 * 1024 * 1024
+"""How often a range is parted again, and how many ranges, with what keys, wait to be probed: an honest peer comes
+nowhere near."""
 MAX_FETCH_KEYS = 1_024
 WALK_SLICE_LINES = 2_000
 """Lines of the index that a walk looks at before others have their turn."""
@@ -42,7 +47,7 @@ PULL_AGAIN_FIRST_MS = 250
 PULL_AGAIN_CAP_MS = 60_000
 """A pull that had to leave something out is begun again after the first, and after ever longer times up to the last."""
 WALK_STALL_MS = 600_000
-"""A peer that says nothing more of a walk for so long is cut off: it keeps others waiting."""
+"""A peer that says nothing more of a walk for so long is cut off: it keeps others waiting, or a snapshot open."""
 
 # -- space
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024

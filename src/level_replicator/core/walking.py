@@ -12,7 +12,7 @@ from struct import iter_unpack
 from level_replicator.core.effects import Answered, Fill, Item
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MAX_FRAME_ENTRIES
+from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
 from level_replicator.core.messages import Items, Lines, Parts, Same, WalkReply
 from level_replicator.core.pull import refuse_future
 from level_replicator.core.reconcile import HEAD_BYTES, PRINT_BYTES
@@ -65,7 +65,7 @@ class Asks:
         ask = self._asks[0]
         if isinstance(message, Items):
             return self._items(ask, message, latest)
-        if ask.fetch is not None or ask.after is not None:
+        if ask.fetch is not None or ask.may_fill:
             raise RemoteProtocolError("not the answer that was asked for")
         self._asks.popleft()
         match message:
@@ -123,6 +123,8 @@ def _require_fetched(asked: list[bytes], keys: list[bytes], message: Items) -> N
 
 def _parts(ask: _Ask, message: Parts) -> Answered:
     count = len(message.bounds) + 1
+    if count > MANY_PARTS or sum(map(len, message.bounds)) > MAX_PARTS_BYTES + MAX_KEY_BYTES:
+        raise RemoteProtocolError(f"{count} parts are too many, or their bounds too long")
     if count < 2 or len(message.prints) != count * PRINT_BYTES:
         raise RemoteProtocolError(f"{count} parts with {len(message.prints)} bytes of fingerprints")
     _require_order([ask.low, *message.bounds], ask.low, ask.high)

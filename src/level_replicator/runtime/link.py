@@ -106,6 +106,7 @@ class Link:
             self.session.tick(self.hub.now_ms())
             if self.session.phase is Phase.OPEN:
                 self.pulling.tick()
+                self.serving.tick()
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code), str(error))
         else:

@@ -13,8 +13,9 @@ from level_replicator.core.limits import (
     FRAME_TARGET_ENTRIES,
     FRAMES_PER_TURN,
     ROUND_INTERVAL_MS,
+    WALK_STALL_MS,
 )
-from level_replicator.core.messages import Reconcile
+from level_replicator.core.messages import ByeCode, Reconcile
 from level_replicator.core.versions import Vector, encode_vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.feed import Feed, RoundReader
@@ -38,6 +39,7 @@ class Serving:
         self._peer_horizon: Vector = {}
         self._reader: RoundReader | None = None
         self._answering: Answering | None = None
+        self._asked_ms = 0
         self._quiet_until_ms = 0
         self._forward_at_ms: int | None = None
 
@@ -66,9 +68,18 @@ class Serving:
 
     @property
     def answering(self) -> Answering:
+        """For a question of the peer. Raises RemoteProtocolError outside a walk."""
         if self._answering is None:
             raise RemoteProtocolError("a question outside a walk")
+        self._asked_ms = self._link.hub.now_ms()
         return self._answering
+
+    def tick(self) -> None:
+        """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its walk."""
+        if self._answering is None or self._answering.busy:
+            return
+        if self._link.hub.now_ms() - self._asked_ms > WALK_STALL_MS:
+            raise RemoteProtocolError("the peer does not go on with its walk", ByeCode.SILENT)
 
     def walked(self) -> None:
         if self._answering is None:
@@ -195,6 +206,7 @@ class Serving:
 
     def _begin_walk(self, opened: Reconciling, pull: int) -> None:
         self._answering = opened.answering
+        self._asked_ms = self._link.hub.now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
         self._link.session.send(Reconcile(vector, horizon, opened.dropped, pull))
 

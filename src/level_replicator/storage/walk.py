@@ -11,7 +11,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from level_replicator.core.effects import Answered, Fill
-from level_replicator.core.limits import FRAME_TARGET_BYTES, MAX_FETCH_KEYS, MAX_PROBES, WALK_SLICE_LINES
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import (
+    FRAME_TARGET_BYTES,
+    MAX_FETCH_KEYS,
+    MAX_PROBES,
+    MAX_WALK_DEPTH,
+    MAX_WALK_RANGE_BYTES,
+    MAX_WALK_RANGES,
+    WALK_SLICE_LINES,
+)
 from level_replicator.core.reconcile import Fingerprint
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.index_runs import lines_of, take
@@ -28,6 +37,7 @@ class Range:
     high: bytes
     print: bytes
     count: int
+    depth: int
 
 
 @dataclass(slots=True)
@@ -47,9 +57,10 @@ class Walk:
         self.finds = finds
         self._snapshot = snapshot
         self._ranges: list[Range] = []  # a stack, lowest keys on top
-        self._work: deque[Iterator[None]] = deque([self._compare(b"", b"", [], [b""])])
+        self._work: deque[Iterator[None]] = deque([self._compare(Range(b"", b"", b"", 0, 0), [], [b""])])
         self._asked: deque[Range | None] = deque()  # None: a fetch
         self._wanted: deque[Wanted] = deque()
+        self._range_bytes = 0
 
     @property
     def done(self) -> bool:
@@ -70,9 +81,10 @@ class Walk:
         size = 0
         while self._may_probe() and len(requests.probes) < MAX_PROBES and size < FRAME_TARGET_BYTES:
             asked = self._ranges.pop()
+            self._range_bytes -= _key_bytes(asked)
             self._asked.append(asked)
             requests.probes.append(asked)
-            size += len(asked.low) + len(asked.high)
+            size += _key_bytes(asked)
         if not requests.probes and self._may_fetch():
             while self._wanted and len(requests.fetch) < MAX_FETCH_KEYS and size < FRAME_TARGET_BYTES:
                 requests.fetch.append(self._wanted.popleft())
@@ -91,14 +103,18 @@ class Walk:
         return len(self._wanted) >= MAX_FETCH_KEYS or not (self._ranges or self._asked)
 
     def answered(self, answer: Answered) -> None:
-        """To the oldest open probe."""
+        """To the oldest open probe. Raises RemoteProtocolError for a peer that parts ranges without end."""
         asked = self._asked.popleft()
         assert asked is not None
+        if len(self._ranges) > MAX_WALK_RANGES or self._range_bytes > MAX_WALK_RANGE_BYTES:
+            raise RemoteProtocolError("a walk with too many ranges")
+        if asked.depth > MAX_WALK_DEPTH:
+            raise RemoteProtocolError("a walk that does not come to an end")
         if answer.lines is not None:
             self._work.append(self._settle(asked, answer.lines))
         elif answer.bounds is not None:
             assert answer.prints is not None
-            self._work.append(self._compare(asked.low, asked.high, answer.bounds, answer.prints))
+            self._work.append(self._compare(asked, answer.bounds, answer.prints))
 
     def filled(self, fill: Fill) -> None:
         """Entries, of a fetch or of a probed range that was empty here. Raises StorageError."""
@@ -117,18 +133,24 @@ class Walk:
             self._wanted.extend(wanted)
             yield None
 
-    def _compare(self, low: bytes, high: bytes, bounds: list[bytes], prints: list[bytes]) -> Iterator[None]:
+    def _compare(self, whole: Range, bounds: list[bytes], prints: list[bytes]) -> Iterator[None]:
         """Our own prints of the parts of a range beside the peer's: the parts that are not equal are to be probed."""
         unequal: list[Range] = []
         with self._snapshot() as snapshot:
-            edges = [low, *bounds, high]
+            edges = [whole.low, *bounds, whole.high]
             for part, theirs in enumerate(prints):
                 ours = Fingerprint()
                 yield from _read(snapshot, edges[part], edges[part + 1], ours)
                 digest = ours.digest()
                 if digest != theirs:
-                    unequal.append(Range(edges[part], edges[part + 1], digest, self.finds.count_told(ours.count)))
+                    count = self.finds.count_told(ours.count)
+                    unequal.append(Range(edges[part], edges[part + 1], digest, count, whole.depth + 1))
         self._ranges.extend(reversed(unequal))
+        self._range_bytes += sum(map(_key_bytes, unequal))
+
+
+def _key_bytes(of: Range) -> int:
+    return len(of.low) + len(of.high)
 
 
 def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint) -> Iterator[None]:

@@ -1,0 +1,80 @@
+"""The asking side of a walk beside peers that do not play by the rules, and beside large ones that do."""
+
+from __future__ import annotations
+
+import pytest
+
+from level_replicator.core.effects import Answered, BeginWalk
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_PROBES, MAX_WALK_DEPTH
+from level_replicator.core.reconcile import Fingerprint
+from level_replicator.storage.store import Store
+from level_replicator.storage.walk import Range, Walk
+from tests.storage.rig import Rig
+
+
+def _walk(count: int) -> tuple[Store, Walk]:
+    store = Rig().open()
+    for number in range(count):
+        store.writer.put(b"%06d" % number, b"", False)
+    walk, _ = store.begin_walk(BeginWalk({7: 1}, {}, 0, False), 7, lambda news: None, lambda again: None)
+    return store, walk
+
+
+def _probes(walk: Walk) -> list[Range]:
+    probes: list[Range] = []
+    while walk.has_work:
+        probes += walk.step().probes
+    return probes
+
+
+EMPTY = Fingerprint().digest()
+
+
+def _part_for_ever(walk: Walk) -> None:
+    """Our one key is always in the lower part, which is never equal."""
+    for depth in range(MAX_WALK_DEPTH + 3):
+        (probe,) = _probes(walk)
+        assert probe.depth == depth + 1
+        bound = b"000000" + bytes(MAX_WALK_DEPTH + 4 - depth)
+        walk.answered(Answered(bounds=[bound], prints=[bytes(16), EMPTY]))
+
+
+def test_a_peer_that_parts_for_ever_is_found_out() -> None:
+    _, walk = _walk(1)
+    with pytest.raises(RemoteProtocolError, match="does not come to an end"):
+        _part_for_ever(walk)
+
+
+def _part_in_breadth(walk: Walk) -> None:
+    for _ in range(50):
+        for probe in _probes(walk):
+            bounds = [probe.low + b"%05d" % number + bytes(100) for number in range(1_023)]
+            walk.answered(Answered(bounds=bounds, prints=[bytes(16)] * 1_024))
+
+
+def test_a_peer_that_parts_into_too_much_is_found_out() -> None:
+    """What waits to be probed is bounded in number and bytes."""
+    _, walk = _walk(1)
+    with pytest.raises(RemoteProtocolError, match="too many ranges"):
+        _part_in_breadth(walk)
+
+
+def test_no_more_questions_are_open_than_the_peer_allows() -> None:
+    _, walk = _walk(3_000)
+    (probe,) = _probes(walk)
+    assert probe.count == 3_000
+    bounds = [b"%06d" % number for number in range(3, 3_000, 3)]
+    walk.answered(Answered(bounds=bounds, prints=[bytes(16)] * (len(bounds) + 1)))
+    assert len(_probes(walk)) == MAX_PROBES
+    assert not walk.has_work
+    walk.answered(Answered(same=True))
+    assert len(_probes(walk)) == 1
+
+
+def test_equal_ranges_end_a_walk() -> None:
+    store, walk = _walk(100)
+    assert len(_probes(walk)) == 1
+    walk.answered(Answered(same=True))
+    assert walk.done
+    assert store.keys == 100
