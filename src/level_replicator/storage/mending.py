@@ -248,9 +248,9 @@ def mend_database(state: State, *, torn: bool) -> int:
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
     that of a later write whose entry was lost: it stays, right above what it replaced."""
     repairs = 0
-    above: set[int] = set()
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
+    above = _Above(state, batches)
     for key, line, value in side_by_side(state.rs, state.db):
         if line is not None and agrees(line, value):
             continue
@@ -267,7 +267,7 @@ def mend_database(state: State, *, torn: bool) -> int:
                 batches.next()[1].put(key, put)
                 continue
             if torn and value is not None:
-                _write_above(state, batches, key, line, value, above)
+                above.write(key, line, value)
                 continue
             rs_batch, _ = batches.next_lost(origin, at)
             rs_batch.delete(INDEX + key)
@@ -283,24 +283,43 @@ def mend_database(state: State, *, torn: bool) -> int:
         rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
         rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
     batches.flush()
-    newest = max(stamp, *above) if above else stamp
+    newest = max(stamp, above.newest)
     if newest > before:
         state.rs.put(vector_key(state.origin), encode_vector_line(newest, before))
         state.vector[state.origin] = state.newest[state.origin] = newest
     return repairs
 
 
-def _write_above(state: State, batches: _Batches, key: bytes, line: bytes, value: bytes, given: set[int]) -> None:
-    """A write of our new origin, of the least stamp above a line that nobody else's write can have under it."""
-    at, origin, _, _ = INDEX_HEAD.unpack_from(line)
-    assert state.meta is not None
-    taken_over = 0 if state.meta.renewing is None else state.meta.renewing[0]
-    stamp = at + 1
-    while stamp in given or any(state.rs.get(log_key(each, stamp)) is not None for each in (state.origin, taken_over)):
-        stamp += 1
-    given.add(stamp)
-    own = next_context(at, origin, index_contexts(line)[1], state.origin)
-    record, flags, checksum = encode_entry(stamp, key, value, own)
-    rs_batch, _ = batches.next()
-    rs_batch.put(log_key(state.origin, stamp), record)
-    rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own))
+class _Above:
+    """Writes of our new origin right above lines that were replaced. `newest`: their greatest stamp."""
+
+    def __init__(self, state: State, batches: _Batches) -> None:
+        self.newest = 0
+        self._state = state
+        self._batches = batches
+        self._taken: set[int] | None = None
+
+    def write(self, key: bytes, line: bytes, value: bytes) -> None:
+        """Under the least stamp above the line's that no other entry of the new origin has, or will have."""
+        state = self._state
+        if self._taken is None:
+            self._taken = self._stamps_in_use()
+        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
+        stamp = at + 1
+        while stamp in self._taken:
+            stamp += 1
+        self._taken.add(stamp)
+        self.newest = max(self.newest, stamp)
+        own = next_context(at, origin, index_contexts(line)[1], state.origin)
+        record, flags, checksum = encode_entry(stamp, key, value, own)
+        rs_batch, _ = self._batches.next()
+        rs_batch.put(log_key(state.origin, stamp), record)
+        rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own))
+
+    def _stamps_in_use(self) -> set[int]:
+        """Of the new origin, and of the old one, whose entries it may take over with their stamps."""
+        state = self._state
+        assert state.meta is not None
+        old = 0 if state.meta.renewing is None else state.meta.renewing[0]
+        dots = (INDEX_HEAD.unpack_from(line)[:2] for _, line in state.rs.scan(INDEX, following(INDEX)))
+        return {stamp for stamp, origin in dots if origin in (old, state.origin)}
