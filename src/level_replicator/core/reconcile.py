@@ -38,7 +38,8 @@ class Verdict(Enum):
     DELETE = "delete"
     """The peer knew it and deleted it: it goes from index, log and database."""
     DROP = "drop"
-    """A tombstone of a stale reader, older than some that the peer dropped: it goes, and raises the horizon."""
+    """A tombstone of a stale reader, older than some that the peer dropped: it goes, and raises the horizon
+    if the reader's vector covers it."""
     RESTAMP = "restamp"
     """Nobody can tell any more whether it was deleted: the reader writes it again, under a fresh stamp."""
 

@@ -93,9 +93,10 @@ class Merging:
         self._newest = 0
         self._late = False
 
-    def merge(self, entries: Iterable[tuple[int, Entry]], known: Vector, doubt: int) -> bool:
+    def merge(self, entries: Iterable[tuple[int, Entry]], known: Vector, doubt: int, *, in_order: bool = True) -> bool:
         """Entries of different keys, each with its origin: the greatest dot of a key wins. False: some are doubtful.
 
+        `in_order`: their stamps only grow, or only shrink, so that a run of new ones is one interval.
         `known`, `doubt`: see core.reconcile.judge_theirs, for keys that are not here."""
         state = self._state
         floor = state.floor
@@ -135,7 +136,7 @@ class Merging:
                     drop(log_key(old_origin, old_stamp))
                 else:
                     self.entries += 1
-            if run is None or origin != run_origin:
+            if run is None or origin != run_origin or not in_order:
                 self._end(run_origin, run)
                 run, run_origin = (stamp - 1, stamp), origin
             else:

@@ -17,7 +17,7 @@ def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
     database = db.scan()
     left, right = next(index, None), next(database, None)
     while left is not None:
-        key = left[0][1:]
+        key = left[0][len(INDEX) :]
         if right is None or key < right[0]:
             yield key, left[1], None
             left = next(index, None)

@@ -116,7 +116,7 @@ class Settling(Finds):
         with state.applying("reconciling with a peer"):
             present = [each for each in map(self._completed, fill.items) if each is not None]
             merging = Merging(state, self._sync)
-            whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs))
+            whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs), in_order=False)
             self.whole = self.whole and whole
             merging.rs_batch.put(TOUCHED, msgspec.msgpack.encode([entry.key for _, entry in present]))
             merging.write("walk")
@@ -164,7 +164,7 @@ class Settling(Finds):
 
 
 class _Batch:
-    """What is done about keys that only we have."""
+    """What one run of lines comes to: keys that only we have are judged here, and `rs` takes contexts that were merged."""
 
     def __init__(self, state: State, sync: bool) -> None:
         self.rs = state.rs.batch(sync=sync)

@@ -51,7 +51,8 @@ class Requests:
 class Walk:
     """Of one reader. What is done with what is found is the business of its `finds` (see Settling and Comparison).
 
-    `snapshot`: of our own index. `fills`: whether the peer may send all it has where we have nothing."""
+    `snapshot`: opens one of our own index; each comparison of a range takes a new one, so that it sees what the walk
+    has changed."""
 
     def __init__(self, snapshot: Callable[[], AbstractContextManager[Reader]], finds: "Finds") -> None:
         self.finds = finds
