@@ -164,7 +164,7 @@ class Settling(Finds):
 
 
 class _Batch:
-    """What one run of lines comes to: keys that only we have are judged here, and `rs` takes contexts that were merged."""
+    """What one run of lines comes to: keys that only we have are judged here, `rs` also takes merged contexts."""
 
     def __init__(self, state: State, sync: bool) -> None:
         self.rs = state.rs.batch(sync=sync)
