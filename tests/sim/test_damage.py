@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from level_replicator.core.keys import LOG, following
+from level_replicator.core.entry import INDEX_HEAD, encode_entry
+from level_replicator.core.keys import LOG, following, log_key
 from level_replicator.storage.state import State
 from tests.sim.aimed import _plan
 from tests.sim.checks import check_node
@@ -41,6 +42,46 @@ def test_a_damaged_entry_is_served_from_the_database() -> None:
     check_node(b)
 
 
+def test_a_damaged_entry_of_the_last_batch_does_not_keep_it_from_opening() -> None:
+    world, state = _worlds()
+    a = world.nodes["a"]
+    last = max(state.rs.scan_keys(LOG, following(LOG)))
+    state.rs.put(last, b"damaged")
+    a.kill()
+    a.start()
+    assert a.store is not None
+    assert len(dict(a.store._state.db.scan())) == len(KEYS)
+    report = a.store.verify(repair=True, progress=lambda keys: None)
+    assert (report.damaged, report.repaired, report.left) == (1, 1, 0)
+    check_node(a)
+
+
+def test_the_same_written_around_both_does_not_part_them() -> None:
+    """Equal checksums under different dots, and another value in both databases, while the peer's log has the entry."""
+    world = World(1, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    for node in (b, a):  # a's is the newer one
+        node.start()
+        world.now_ms += 1
+        assert node.store is not None
+        node.store.writer.put(b"k", b"equal", False)
+    assert a.store is not None
+    assert b.store is not None
+    a.store.writer.put(b"first", b"", False)
+    a.store.retention.truncate()
+    a.store._state.floor = {a.store.origin: a.store.vector[a.store.origin]}
+    line = a.store._state.rs.get(b"ik")
+    assert line is not None
+    stamp = INDEX_HEAD.unpack_from(line)[0]
+    a.store._state.rs.put(log_key(a.store.origin, stamp), encode_entry(stamp, b"k", b"equal")[0])
+    for node in (a, b):
+        assert node.store is not None
+        node.store._state.db.put(b"k", b"around")
+    world.run_for(10_000)
+    assert b.store.vector.get(a.store.origin) == a.store.vector[a.store.origin]
+    assert b.store._state.db.get(b"k") == b"equal"
+
+
 def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     world, state = _worlds()
     _damage_log(state)
@@ -58,6 +99,8 @@ def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     assert a.hub is not None
     report = a.store.verify(repair=True, progress=lambda keys: None)
     assert report.renewed
+    assert report.given_up
+    assert report.left == 0
     a.hub.begin_anew()
     world.run_for(30_000)
     assert a.store.verify(repair=False, progress=lambda keys: None).sound

@@ -63,8 +63,10 @@ MAX_RETENTION_INTERVAL_S = 2.0
 """How often the size and age of the log are looked at."""
 MAX_SWEEP_INTERVAL_S = 6 * 3_600.0
 """How often the index is searched for old tombstones."""
+FIRST_SWEEP_AFTER_S = 60.0
+"""The first time since it was opened."""
 TRUNCATE_TO = 0.75
-"""A log above log_max_bytes is cut back to this part of it."""
+"""A log above log_max_bytes is cut back to this part of it, one with entries above log_max_age to this age."""
 
 # -- how a frame of entries is cut by the sender
 FRAME_TARGET_BYTES = 256 * 1024

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from level_replicator.core.errors import LockedError, ReplicationError
-from level_replicator.edges.offline import offline, progress
+from level_replicator.edges.offline import add_place, offline, progress
 
 NAME = "backup"
 HELP = (
@@ -17,7 +17,7 @@ HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="of the replica, with `db` and `rs` in it")
+    add_place(parser)
     parser.add_argument("destination", type=Path, metavar="DEST", help="a directory that does not exist, or is empty")
     parser.add_argument("--json", action="store_true", help="the number of keys, and the seconds it took, as JSON")
 
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Copies; returns the exit status."""
     begun = time.monotonic()
     try:
-        with offline(arguments.directory) as replica, progress("backup") as told:
+        with offline(arguments.directory, arguments.rs) as replica, progress("backup") as told:
             keys = replica.backup(arguments.destination, progress=told)
     except LockedError as error:
         print(f"level-replicator backup: {error}; a live replica offers replica.backup(path)", file=sys.stderr)

@@ -4,17 +4,16 @@ import argparse
 import json
 import sys
 from base64 import b64encode
-from pathlib import Path
 from typing import Any
 
 from level_replicator.core.errors import LockedError, ReplicationError
-from level_replicator.edges.offline import offline, progress
+from level_replicator.edges.offline import add_place, offline, progress
 from level_replicator.storage.verifying import Report
 
 NAME = "verify"
 HELP = (
     "Whether the database of a replica that nobody has open holds what its index says, and the log what it should. "
-    "Exit status 0 when all is sound or was repaired, 1 when something is left."
+    "Exit status 0 when all is sound or was repaired, 1 when something is left or had to be given up."
 )
 KINDS = {
     "missing": "in the index, but not in the database",
@@ -28,7 +27,7 @@ _MOST_SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="of the replica, with `db` and `rs` in it")
+    add_place(parser)
     parser.add_argument(
         "--repair",
         action="store_true",
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Looks, and mends if asked to; returns the exit status."""
     try:
-        with offline(arguments.directory) as replica, progress("verify") as told:
+        with offline(arguments.directory, arguments.rs) as replica, progress("verify") as told:
             report = replica.verify(repair=arguments.repair, progress=told)
     except LockedError as error:
         print(f"level-replicator verify: {error}; a live replica offers replica.verify()", file=sys.stderr)
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_plain(report)))
     else:
         _tell(report)
-    return 1 if report.left else 0
+    return 1 if report.left or report.given_up else 0
 
 
 def _plain(report: Report) -> dict[str, Any]:
@@ -61,6 +60,7 @@ def _plain(report: Report) -> dict[str, Any]:
         "keys": report.keys,
         **{kind: getattr(report, kind) for kind in KINDS},
         "repaired": report.repaired,
+        "given_up": report.given_up,
         "left": report.left,
         "renewed": report.renewed,
         "examples": [{"kind": kind, "key_base64": b64encode(key).decode()} for kind, key in report.examples],
@@ -79,7 +79,7 @@ def _tell(report: Report) -> None:
         print("sound")
         return
     print(f"repaired  {report.repaired:>12,}")
-    if report.renewed:
-        print("          some were nowhere any more: peers send them at their next connection, if they have them")
+    if report.given_up:
+        print(f"given up  {report.given_up:>12,}  nowhere any more: they come back from peers that have them")
     if report.left:
         print(f"left      {report.left:>12,}")

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -113,10 +114,15 @@ class Replica(Database):
         writes, in the caller's thread. Raises StorageError."""
         retention = self._node.store.retention
         bounds: dict[str, int] = {}
+        for name, value in (("max_bytes", max_bytes), ("max_age", max_age)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
+                raise ConfigError(f"{name}: {value!r} is no number from 0")
+        if math.inf in (max_bytes, max_age):
+            raise ConfigError("max_bytes, max_age: without bound nothing would leave; leave the argument out")
         if max_age is not None:
             bounds["before"] = stamp_at(int(self._node.hub.wall_ms() - max_age * 1000))
         if max_bytes is not None:
-            bounds["most_bytes"] = max(0, self._gate.call(retention.log_bytes) - max_bytes)
+            bounds["most_bytes"] = max(0, self._gate.call(retention.log_bytes) - int(max_bytes))
         return self._gate.call(partial(retention.truncate, **bounds, pause=self._still_open))
 
     @overload
@@ -137,6 +143,8 @@ class Replica(Database):
 
         Raises StorageError, ConfigError for a peer that is not connected, ReplicationError when it leaves."""
         if peer is not None:
+            if not isinstance(peer, str):
+                raise ConfigError(f"peer: an address, name or origin is wanted, not {peer!r}")
             if repair:
                 raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
             return self._wait_for(self._gate.call(self._node.call, compare(self._node.hub, peer)))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from level_replicator.core.clock import stamp_at
 from level_replicator.core.errors import ReplicationError
 from level_replicator.core.limits import (
+    FIRST_SWEEP_AFTER_S,
     MAX_RETENTION_INTERVAL_S,
     MAX_SWEEP_INTERVAL_S,
     MIN_RETENTION_INTERVAL_S,
@@ -40,7 +41,8 @@ class Keeper:
         times = [each / 10 for each in (log_max_age_s, tombstone_ttl_s) if each is not None]
         self._interval_s = min(max(min(times, default=0.0), MIN_RETENTION_INTERVAL_S), MAX_RETENTION_INTERVAL_S)
         self._sweep_s = min((tombstone_ttl_s or 0.0) / 10, MAX_SWEEP_INTERVAL_S)
-        self._swept_s = time.monotonic()
+        # the first time soon: a program may never run for as long as a whole interval
+        self._sweep_at_s = time.monotonic() + min(self._sweep_s, FIRST_SWEEP_AFTER_S)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="level-replicator-keeper", daemon=True)
 
@@ -67,14 +69,16 @@ class Keeper:
         if self._max_age_s is not None:
             before = self._stamp_before(self._max_age_s)
             if retention.oldest() <= before:
+                # more than what is due, or each look would write the whole log anew for a little
+                before = self._stamp_before(self._max_age_s * TRUNCATE_TO)
                 removed = retention.truncate(before=before, pause=self._pause)
                 _log.info("%d entries older than log_max_age left the log", removed)
         if self._max_bytes is not None and (size := retention.log_bytes()) > self._max_bytes:
             excess = size - int(self._max_bytes * TRUNCATE_TO)
             removed = retention.truncate(most_bytes=excess, pause=self._pause)
             _log.info("%d entries left the log, which was above log_max_bytes", removed)
-        if self._ttl_s is not None and time.monotonic() - self._swept_s >= self._sweep_s:
-            self._swept_s = time.monotonic()
+        if self._ttl_s is not None and time.monotonic() >= self._sweep_at_s:
+            self._sweep_at_s = time.monotonic() + self._sweep_s
             dropped = retention.drop_tombstones(self._stamp_before(self._ttl_s), pause=self._pause)
             _log.info("%d tombstones older than tombstone_ttl left the index", dropped)
 

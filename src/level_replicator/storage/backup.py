@@ -36,6 +36,9 @@ def backup(
     go on meanwhile. `progress`: told the keys copied. Raises ConfigError, StorageError."""
     target = Path(os.path.abspath(path))
     part = target.with_name(target.name + ".part")
+    for own in (state.db.name, state.rs.name):
+        if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(own)):
+            raise ConfigError(f"{target} is in {own}, which is to be copied: give a path outside of it")
     _prepare(target, part)
     try:
         with state.lock:

@@ -6,6 +6,8 @@ compared with the index, and the index with the database (mend). What a peer has
 back from it, since the vector is rolled back to what was surely on disk.
 """
 
+import logging
+
 import msgspec
 
 from level_replicator.core.entry import (
@@ -43,6 +45,7 @@ from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
+_log = logging.getLogger("level_replicator.storage")
 _BATCH_ENTRIES = 1_000
 _NEVER = 1 << 64
 """Above every stamp."""
@@ -60,8 +63,17 @@ def redo_last_batch(state: State) -> int:
     batch = state.db.batch()
     done = 0
     for origin, low, high in ranges:
-        for _, record in state.rs.scan(*log_range(origin, low, high)):
-            entry = read_entry(record)
+        for log_at, record in state.rs.scan(*log_range(origin, low, high)):
+            try:
+                entry = decode_entry(record)
+            except RemoteProtocolError as error:
+                # it opens all the same: the database may have it, and verify mends what can be mended
+                _log.error(
+                    "the entry at stamp %d of the log is damaged (%s): run verify with repair",
+                    log_dot(log_at)[0],
+                    error,
+                )
+                continue
             if entry.value is None:
                 batch.delete(entry.key)
             else:

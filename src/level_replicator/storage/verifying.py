@@ -40,8 +40,9 @@ class Report:
     unlogged  the log should have an entry, and has not
     damaged   an entry of the log cannot be read
     orphaned  an entry of the log belongs to no line of the index
-    repaired  how many of these were mended, or given up to come back from peers; renewed: some were given up, and the
-              node goes on as a new origin
+    repaired  how many of these were mended
+    given_up  how many could not be: they come back from peers that have them, else the value is gone, or stays as it
+              was changed; renewed: for that the node goes on as a new origin
     examples  up to MAX_EXAMPLES of (kind, key); of what is orphaned the key in the log
     """
 
@@ -53,6 +54,7 @@ class Report:
     damaged: int = 0
     orphaned: int = 0
     repaired: int = 0
+    given_up: int = 0
     renewed: bool = False
     examples: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -64,7 +66,7 @@ class Report:
     @property
     def left(self) -> int:
         """What is still not as it should be: all of it without `repair`; with it, keys and values above the limits."""
-        return self.found - self.repaired
+        return self.found - self.repaired - self.given_up
 
     @property
     def sound(self) -> bool:
@@ -107,7 +109,7 @@ def verify(
         if mender.lost:
             alone(lambda: _give_up_what_is_lost(state, random_bytes))
             report.renewed = True
-            report.repaired += mender.lost
+            report.given_up = mender.lost
     except (plyvel.Error, StorageError) as error:  # not OSError: that is of `progress`, where a reader may be gone
         raise _failed(state, error) from error
     return report
