@@ -19,12 +19,15 @@ from level_replicator.core.errors import (
     FormatError,
     LimitError,
     LockedError,
+    ReadOnlyError,
     ReplicationError,
     StorageError,
 )
 from level_replicator.face.config import Config
 from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
+from level_replicator.face.keys import fingerprint, generate_pems
 from level_replicator.face.replica import Replica
+from level_replicator.runtime.identity import PeerIdentity
 from level_replicator.runtime.peers import PeerEvent
 from level_replicator.storage.comparison import Difference
 from level_replicator.storage.verifying import Report
@@ -43,10 +46,14 @@ __all__ = [
     "LimitError",
     "LockedError",
     "PeerEvent",
+    "PeerIdentity",
+    "ReadOnlyError",
     "Replica",
     "ReplicationError",
     "Report",
     "StorageError",
+    "fingerprint",
+    "generate_pems",
     "install",
     "new_origin",
     "open",

@@ -24,8 +24,17 @@ ORIGIN = 0xBAD
 class Intruder:
     """Connected when made; `timeout_s` only ends a test that would hang."""
 
-    def __init__(self, address: tuple[str, int], *, timeout_s: float = 30.0, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        timeout_s: float = 30.0,
+        receive_buffer: int | None = None,
+        source: str | None = None,
+    ) -> None:
         self.socket = socket.socket()
+        if source is not None:
+            self.socket.bind((source, 0))
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

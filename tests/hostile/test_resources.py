@@ -8,7 +8,7 @@ import pytest
 
 from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
-    MAX_PENDING_HANDSHAKES,
+    MAX_PENDING_PER_NETWORK,
     MAX_VECTOR_ORIGINS,
     MAX_WAITING_ASKS,
     SEND_BUFFER_BYTES,
@@ -36,16 +36,27 @@ def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
 
 @pytest.mark.usefixtures("nothing_applied")
 def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
+    """From one address: the one that has waited longest makes place, so the next honest one comes in all the same."""
+    doorway = masters.victim.node.doorway
     with ExitStack() as stack:
-        silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_HANDSHAKES)]
-        hub = masters.victim.node.hub
-        masters.victim.wait_until(lambda: hub.pending_handshakes == MAX_PENDING_HANDSHAKES)
+        silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_PER_NETWORK)]
+        masters.victim.wait_until(lambda: doorway.pending == MAX_PENDING_PER_NETWORK)
         one_more = stack.enter_context(Intruder(masters.victim.address))
-        assert one_more.farewell() is None
-        assert len(hub.links) == len(silent) + 1
-    masters.victim.wait_until(lambda: hub.pending_handshakes == 0)
-    with Intruder(masters.victim.address) as next_one:
-        next_one.enter()
+        assert silent[0].farewell() is None
+        one_more.enter()
+        assert doorway.pending == MAX_PENDING_PER_NETWORK - 1
+    masters.victim.wait_until(lambda: doorway.pending == 0)
+
+
+def test_however_many_addresses_they_come_from(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("level_replicator.runtime.doorway.MAX_PENDING_HANDSHAKES", 20)
+    doorway = masters.victim.node.doorway
+    with ExitStack() as stack:
+        silent = [stack.enter_context(Intruder(masters.victim.address, source=f"127.0.7.{n}")) for n in range(1, 21)]
+        masters.victim.wait_until(lambda: doorway.pending == 20)
+        one_more = stack.enter_context(Intruder(masters.victim.address, source="127.0.7.99"))
+        assert silent[0].farewell() is None
+        one_more.enter()
 
 
 def test_a_peer_that_never_reads_is_sent_no_more_than_a_buffer(masters: Masters) -> None:

@@ -25,7 +25,7 @@ import level_replicator as lrep
         ({"servers": {"::1:8000": {}}}, "is not host:port"),
         ({"servers": {8000: {}}}, "is not host:port"),
         ({"servers": {"127.0.0.1:8001": None}}, "a dict is wanted"),
-        ({"servers": {"127.0.0.1:8001": {"fingerprint": "x"}}}, "unknown metadata 'fingerprint'"),
+        ({"servers": {"127.0.0.1:8001": {"pin": "x"}}}, "unknown metadata 'pin'"),
         ({"servers": {"127.0.0.1:8001": {"name": 1}}}, "a str is wanted"),
         ({"servers": {"127.0.0.1:8000": {}}, "port": 8000}, "is this node itself"),
         ({"servers": {"localhost:8000": {}}, "port": 8000}, "is this node itself"),

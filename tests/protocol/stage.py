@@ -101,6 +101,10 @@ class End:
     def close(self) -> None:
         self._stage.moving.append((self, None))
 
+    def abort(self) -> None:
+        self._stage.moving = deque(moved for moved in self._stage.moving if moved[0] is not self)
+        self.close()
+
 
 class Stage:
     """The clock, the connections and the transcript."""
@@ -124,14 +128,14 @@ class Stage:
     def connect(self, dialler: Actor, acceptor: Actor) -> tuple[End, End]:
         self.say(f"  {dialler.name} dials {acceptor.name}")
         left, right = self._ends(dialler.name, acceptor.name)
-        left.link = dialler.hub.connect(left, acceptor.name, Peer(acceptor.name, dialled=True))
-        right.link = acceptor.hub.connect(right, dialler.name)
+        left.link = dialler.hub.connect(left, Peer(acceptor.name, dialled=True))
+        right.link = acceptor.hub.connect(right, Peer(dialler.name, dialled=False))
         return left, right
 
     def puppet(self, acceptor: Actor) -> End:
         """Somebody who dials and says what the script says."""
         puppet, end = self._ends("?", acceptor.name)
-        end.link = acceptor.hub.connect(end, "?")
+        end.link = acceptor.hub.connect(end, Peer("?", dialled=False))
         return puppet
 
     def settle(self, messages: int | None = None) -> None:

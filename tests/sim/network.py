@@ -31,6 +31,10 @@ class End:
             self.unread += frame
         self.full = len(self.unread) >= self.connection.buffer_bytes
 
+    def abort(self) -> None:
+        self.unread.clear()
+        self.close()
+
     def close(self) -> None:
         if not self.closing:
             self.closing = True

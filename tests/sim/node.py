@@ -185,7 +185,7 @@ class SimNode:
         if not busy and other.hub is not None and not self.world.is_cut(self.name, server):
             connection = Connection(self.world, (self.name, server))
             self.world.connections[connection] = None
-            connection.left.link = self.hub.connect(connection.left, server, peer)
-            connection.right.link = other.hub.connect(connection.right, self.name)
+            connection.left.link = self.hub.connect(connection.left, peer)
+            connection.right.link = other.hub.connect(connection.right, Peer(self.name, dialled=False))
             backoff.reset()
         self._dial_later(server, backoff, min(2_000, int(backoff.next_s() * 1000)) + 1)

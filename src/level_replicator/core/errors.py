@@ -27,6 +27,10 @@ class ForkError(ReplicationError, RuntimeError):
     """A forked child used its parent's replica. LevelDB does not survive that: open one of its own."""
 
 
+class ReadOnlyError(ReplicationError):
+    """This replica was configured with `pull_only`: it takes what its peers write, and no writes of its own."""
+
+
 class LimitError(ReplicationError, ValueError):
     """A key, value or batch is larger than `level_replicator.core.limits` allows."""
 

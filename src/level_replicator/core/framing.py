@@ -6,6 +6,8 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_HANDSHAKE_FRAME_BYTES
 
 _LENGTH_BYTES = 4
+_TLS_HANDSHAKE = b"\x16\x03"
+_TLS_ALERT = b"\x15\x03"
 
 
 class FrameReader:
@@ -26,6 +28,10 @@ class FrameReader:
             while len(buffer) - start >= _LENGTH_BYTES:
                 length = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
                 if length > self.limit:
+                    if buffer[start : start + 2] in (_TLS_HANDSHAKE, _TLS_ALERT):
+                        raise RemoteProtocolError(
+                            "the peer speaks TLS: this node needs keys (`pems`), or the peer none"
+                        )
                     raise RemoteProtocolError(f"a frame of {length} bytes, {self.limit} are allowed here")
                 end = start + _LENGTH_BYTES + length
                 if len(buffer) < end:

@@ -22,6 +22,16 @@ MAX_FEED_INTERVALS = 1_000
 """Intervals of one origin kept for a peer that does not read; above it the gaps between them are sent as well."""
 MAX_BYE_CHARACTERS = 500
 
+# -- keys
+MAX_TLS_HANDSHAKE_BYTES = 32 * 1024
+MAX_PEMS_BYTES = 1024 * 1024
+MAX_TRUSTED_BYTES = 4 * 1024 * 1024
+MIN_RSA_BITS = 2_048
+DEFAULT_CERTIFICATE_DAYS = 36_500
+MAX_REASON_CHARACTERS = 200
+KEYS_LOOKED_AT_EVERY_S = 1.0
+"""How often the key file and the file of trusted fingerprints are read again."""
+
 # -- reconcile
 LEAF_LINES = 16
 """A range with no more lines than this is told line by line, not parted any more."""
@@ -89,6 +99,9 @@ FORWARD_DELAY_MS = 5
 MIN_RENEWAL_INTERVAL_MS = 60_000
 """A node goes over to a new origin on the word of a peer no more often than this."""
 HANDSHAKE_TIMEOUT_MS = 10_000
+"""From the first byte of a connection until both have accepted: TLS, `identify`, Hello and Welcome together."""
+MAX_TICK_S = 1.0
+"""Least often that time limits are looked at, whatever the heartbeat."""
 ROUND_INTERVAL_MS = 4
 """Least time between two live rounds to one peer: changes written meanwhile travel together."""
 BACKOFF_FIRST_S = 0.1
@@ -98,7 +111,14 @@ BACKOFF_RESET_AFTER_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
 
 # -- how many
-MAX_PENDING_HANDSHAKES = 64
+MAX_PENDING_HANDSHAKES = 128
+MAX_PENDING_PER_NETWORK = 32
+"""Connections that are not accepted yet: in all, and from one address (IPv6: one /64). Above either the one that has
+waited longest makes place: an honest handshake takes milliseconds."""
+MAX_IDENTIFY_CALLS = 64
+"""Calls of `identify` under way at one moment, those included that did not come back in time."""
+REFUSALS_TOLD_PER_S = 5
+"""Refused strangers that become log lines and events in one second: a flood of them must not fill a disk."""
 MAX_WAITING_ASKS = 16
 MAX_LINKS = 1_024
 MAX_REMEMBERED_PEERS = 4_096

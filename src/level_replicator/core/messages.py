@@ -45,6 +45,8 @@ class ByeCode(IntEnum):
     BUSY = 8
     STORAGE = 9
     SILENT = 10
+    REJECTED = 11
+    """Its key is not accepted."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -64,7 +66,9 @@ class Hello(Message, frozen=True, tag=1):
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """The sender has accepted the peer. Data flows when both have."""
+    """The sender has accepted the peer. Data flows when both have. `read_only`: it will take no changes from it."""
+
+    read_only: bool = False
 
 
 class Want(Message, frozen=True, tag=3):

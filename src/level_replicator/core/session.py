@@ -102,9 +102,14 @@ class Session:
         now_ms: int,
         max_drift_ms: int,
         heartbeat_ms: int,
+        read_only: bool = False,
     ) -> None:
         self.phase = Phase.HELLO
         self.dialled = dialled
+        self.read_only = read_only
+        """Of the peer: it gets our changes, and we take none from it."""
+        self.peer_takes_nothing = False
+        """We are read-only to the peer."""
         self.peer: Judge | None = None
         self.pull = Pull()
         self.push = Push()
@@ -142,7 +147,7 @@ class Session:
         """Accepts the peer. True when the session is open with that, which is so for the dialler."""
         if self.phase is not Phase.JUDGING:
             raise LocalProtocolError(f"welcome in phase {self.phase.value}")
-        self.send(Welcome())
+        self.send(Welcome(self.read_only))
         if self.dialled:
             self._open()
         else:
@@ -262,7 +267,8 @@ class Session:
         self.phase = Phase.JUDGING
         return self.peer
 
-    def _on_welcome(self, _message: Welcome, _latest: int) -> Effect | None:
+    def _on_welcome(self, message: Welcome, _latest: int) -> Effect | None:
+        self.peer_takes_nothing = message.read_only
         if self.dialled:
             self.phase = Phase.JUDGING
             return self.peer
@@ -288,12 +294,19 @@ class Session:
         self.push.peer_has(vector)
         return PeerHas(vector, feeding)
 
+    def _refuse_changes(self) -> None:
+        """Of a peer that was never asked for any."""
+        if self.read_only:
+            raise RemoteProtocolError("changes from a peer that is read-only here")
+
     def _on_round(self, message: Round, latest: int) -> Effect:
+        self._refuse_changes()
         vector = decode_vector(message.vector)
         wanted = self.pull.begin(vector, latest, message.pull)
         return self._peer_has(vector, latest, feeding=wanted)
 
     def _on_entries(self, message: Entries, latest: int) -> Effect | None:
+        self._refuse_changes()
         return self.pull.entries(message, latest)
 
     def _on_level(self, _message: Level, _latest: int) -> Effect | None:
@@ -310,6 +323,8 @@ class Session:
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         self.push.peer_has(vector)
         looking = message.pull == 0
+        if not looking:
+            self._refuse_changes()
         if self.asks.open or (looking and not self._comparing):
             raise RemoteProtocolError("a walk that was not asked for")
         if looking:

@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,11 +20,14 @@ from level_replicator.core.limits import (
     MIN_HEARTBEAT_S,
     MIN_RETENTION_S,
 )
+from level_replicator.core.pins import parse_fingerprint
+from level_replicator.face.config_keys import check_with_keys, check_without_keys
 from level_replicator.runtime.dialler import is_loopback
+from level_replicator.runtime.identifying import Identify
 from level_replicator.runtime.peers import PeerEvent
 
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
-_SERVER_KEYS = frozenset({"name"})
+_SERVER_KEYS = ("name", "fingerprint", "read_only")
 _MAX_PORT = 65_535
 
 
@@ -31,11 +35,20 @@ _MAX_PORT = 65_535
 class Config:
     """How a replica meets its peers.
 
-    servers          peers to dial: "host:port" → metadata (`name`: for people)
+    servers          peers to dial: "host:port" → metadata: `name`, for people; `fingerprint`, of the certificate
+                     that it must show, or a list; `read_only`: it gets our changes, and we take none from it
     host, port       where it listens; port 0 takes a free one, None: it only dials
     sync             default of `sync` for writes here, and what remote changes are written with
     max_clock_drift  seconds that a peer's stamp may be ahead of the local clock before the peer is quarantined
     heartbeat        seconds of quiet after which a sign of life is sent; four missed ones end a connection
+    pems             key pair: a dict with `private` and `cert` as PEM texts, or the path of a JSON file with them,
+                     read again when it changes. With it every connection is TLS 1.3, both sides known by their keys
+    trusted          fingerprints that are welcome: a list, or the path of a file with one a line, read again when it
+                     changes
+    identify         called with each peer (runtime.identity.PeerIdentity) that has proved its key, known or not:
+                     `peer.accept()`, `peer.accept(read_only=True)` or `peer.reject(reason)`, within 10 s. It
+                     may be a coroutine
+    pull_only        takes what peers write, and refuses local writes with a ReadOnlyError
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
     log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
     log_max_age      seconds after which an entry leaves the log; None: no bound
@@ -52,6 +65,10 @@ class Config:
     sync: bool = False
     max_clock_drift: float = DEFAULT_MAX_CLOCK_DRIFT_S
     heartbeat: float = DEFAULT_HEARTBEAT_S
+    pems: str | PathLike[str] | Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
+    trusted: str | PathLike[str] | Collection[str] | None = None
+    identify: Identify | None = None
+    pull_only: bool = False
     insecure: bool = False
     log_max_bytes: int | None = DEFAULT_LOG_MAX_BYTES
     log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
@@ -72,20 +89,18 @@ class Config:
             if getattr(self, name) is not None:
                 _check_seconds(name, getattr(self, name), MIN_RETENTION_S, 100 * 365 * 86_400)
         _check_seconds("heartbeat", self.heartbeat, MIN_HEARTBEAT_S, MAX_HEARTBEAT_S)
-        if self.port is not None and not self.insecure and self.host != "localhost" and not is_loopback(self.host):
-            raise ConfigError(
-                f"host: plain TCP is for loopback, and {self.host} is not; set `insecure` to listen there all the same"
-            )
         servers = {address: _check_metadata(address, metadata) for address, metadata in self.servers.items()}
         object.__setattr__(self, "servers", MappingProxyType(servers))
         for address in servers:
             host, port = parse_address(address)
             if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
                 raise ConfigError(f"servers: {address} is this node itself")
-            if not self.insecure and _is_remote_ip(host):
-                raise ConfigError(
-                    f"servers: plain TCP is for loopback, and {address} is not; set `insecure` to dial it all the same"
-                )
+        if self.trusted is not None and not isinstance(self.trusted, str | PathLike):
+            object.__setattr__(self, "trusted", frozenset(parse_fingerprint(each) for each in self.trusted))
+        if self.pems is None:
+            check_without_keys(self)
+        else:
+            check_with_keys(self)
 
     @classmethod
     def of(cls, config: "Config | Mapping[str, Any] | None") -> "Config":
@@ -104,14 +119,20 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
-        """A Config from a TOML file with the fields as keys. Raises ConfigError, also when it cannot be read."""
+        """A Config from a TOML file with the fields as keys; the paths of `pems` and `trusted` are from its directory.
+
+        Raises ConfigError, also when it cannot be read."""
         try:
             with open(path, "rb") as file:
-                return cls.of(tomllib.load(file))
+                read = tomllib.load(file)
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror or error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
+        for name in ("pems", "trusted"):
+            if isinstance(read.get(name), str):
+                read[name] = Path(path).parent / read[name]
+        return cls.of(read)
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -131,10 +152,6 @@ def is_local(host: str) -> bool:
     return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
 
 
-def _is_remote_ip(host: str) -> bool:
-    return (host.replace(".", "").isdigit() and not is_loopback(host)) or (":" in host and not is_loopback(host))
-
-
 def _check_types(config: Config) -> None:
     wanted: dict[str, tuple[type, ...]] = {
         "servers": (Mapping,),
@@ -143,6 +160,9 @@ def _check_types(config: Config) -> None:
         "sync": (bool,),
         "max_clock_drift": (int, float),
         "heartbeat": (int, float),
+        "pems": (str, PathLike, Mapping, type(None)),
+        "trusted": (str, PathLike, list, tuple, set, frozenset, type(None)),
+        "pull_only": (bool,),
         "insecure": (bool,),
         "log_max_bytes": (int, type(None)),
         "log_max_age": (int, float, type(None)),
@@ -151,9 +171,11 @@ def _check_types(config: Config) -> None:
     for name, types in wanted.items():
         value = getattr(config, name)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ConfigError(f"{name}: {value!r} is not of the kind {' or '.join(t.__name__ for t in types)}")
-    if config.on_peer is not None and not callable(config.on_peer):
-        raise ConfigError("on_peer: cannot be called")
+            shown = type(value).__name__ if name == "pems" else repr(value)  # a key is never shown
+            raise ConfigError(f"{name}: {shown} is not of the kind {' or '.join(t.__name__ for t in types)}")
+    for name in ("on_peer", "identify"):
+        if getattr(config, name) is not None and not callable(getattr(config, name)):
+            raise ConfigError(f"{name}: cannot be called")
     if not config.host:
         raise ConfigError("host: empty")
 
@@ -171,4 +193,13 @@ def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:
         raise ConfigError(f"servers: {address} has unknown metadata {unknown[0]!r}: known is {', '.join(_SERVER_KEYS)}")
     if not isinstance(metadata.get("name", ""), str):
         raise ConfigError(f"servers: the name of {address} is {metadata['name']!r}, a str is wanted")
-    return MappingProxyType(dict(metadata))
+    if not isinstance(metadata.get("read_only", False), bool):
+        raise ConfigError(f"servers: read_only of {address} is {metadata['read_only']!r}, True or False is wanted")
+    checked = dict(metadata)
+    if "fingerprint" in metadata:
+        pins = metadata["fingerprint"]
+        pins = [pins] if isinstance(pins, str) else pins
+        if not isinstance(pins, list | tuple | set | frozenset) or not pins:
+            raise ConfigError(f"servers: the fingerprint of {address} is none, and no list of them")
+        checked["fingerprint"] = tuple(parse_fingerprint(each) for each in pins)
+    return MappingProxyType(checked)

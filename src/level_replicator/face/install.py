@@ -15,7 +15,10 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.face.config import Config, parse_address
 from level_replicator.face.events import Callback
 from level_replicator.face.replica import Replica
+from level_replicator.face.security import load_security
+from level_replicator.runtime.doorway import Security
 from level_replicator.runtime.keeper import Keeper
+from level_replicator.runtime.key_watch import KeyWatch
 from level_replicator.runtime.node import Node
 from level_replicator.storage.boot import boot_identity
 from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
@@ -51,6 +54,20 @@ def install(
     LockedError, FormatError and StorageError; then both handles are as they were, open and the caller's.
     """
     settings = Config.of(config)
+    return _checked(db, rs, settings, load_security(settings), adopt, progress, _wall_ms, _on_step)
+
+
+def _checked(
+    db: plyvel.DB,
+    rs: plyvel.DB,
+    settings: Config,
+    security: tuple[Security | None, KeyWatch | None],
+    adopt: bool,
+    progress: Callable[[int], None] | None,
+    wall_ms: Callable[[], int],
+    on_step: Callable[[str], None] | None,
+) -> Replica:
+    """The two handles are fit, and held from here on, or given back as they were."""
     for name, handle in (("db", db), ("rs", rs)):
         if not isinstance(handle, plyvel.DB):
             raise ConfigError(f"{name}: a plyvel.DB is wanted, not {type(handle).__name__}")
@@ -62,8 +79,12 @@ def install(
     try:
         for engine in engines:
             engine.hold()
+        if adopt and settings.pull_only:
+            raise ConfigError(
+                "adopt: what is adopted is written here, and `pull_only` takes no writes of this node's own"
+            )
         adopting = _apart(progress or _nobody) if adopt else None
-        return _install(*engines, settings, adopting, _wall_ms, _on_step)
+        return _install(*engines, settings, security, adopting, wall_ms, on_step)
     except BaseException as error:
         for engine in engines:
             engine.release()
@@ -76,6 +97,7 @@ def _install(
     db: PlyvelEngine,
     rs: PlyvelEngine,
     config: Config,
+    security: tuple[Security | None, KeyWatch | None],
     adopt: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
@@ -104,6 +126,9 @@ def _install(
         instance=secrets.token_bytes(16),
         random=Random(secrets.token_bytes(16)),
         on_event=events if events is not None else lambda event: None,
+        read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
+        security=security[0],
+        keys=security[1],
     )
     try:
         node.start()
@@ -155,6 +180,7 @@ def open(
 
     Raises as `install`, and LockedError when another process or handle holds one of the two."""
     settings = Config.of(config)
+    security = load_security(settings)
     root = Path(os.fsdecode(path))
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -167,7 +193,7 @@ def open(
         db.close()
         raise
     try:
-        return install(db.db, rs.db, settings, adopt=adopt, progress=progress)
+        return _checked(db.db, rs.db, settings, security, adopt, progress, _wall_ms, None)
     except BaseException:
         rs.close()
         db.close()

@@ -13,7 +13,7 @@ import plyvel
 
 from level_replicator.core.clock import stamp_at
 from level_replicator.core.entry import Bytes
-from level_replicator.core.errors import ClosedError, ConfigError
+from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
 from level_replicator.face.events import Callback
@@ -28,6 +28,19 @@ from level_replicator.storage.writer import LocalWriter, Operation
 
 _log = logging.getLogger("level_replicator.face")
 _T = TypeVar("_T")
+
+
+class RefusingWriter:
+    """Of a replica with `pull_only`."""
+
+    def put(self, key: bytes, value: Bytes, sync: bool) -> None:
+        self.write([], sync)
+
+    def delete(self, key: bytes, sync: bool) -> None:
+        self.write([], sync)
+
+    def write(self, operations: list[Operation], sync: bool) -> None:
+        raise ReadOnlyError("this replica has `pull_only`: it takes what its peers write, and no writes of its own")
 
 
 class NotifyingWriter:
@@ -67,7 +80,8 @@ class Replica(Database):
         events: Callback[PeerEvent] | None,
         rs_options: Mapping[str, Any],
     ) -> None:
-        super().__init__(db, NotifyingWriter(node.store.writer, node), sync_default=config.sync)
+        writer = RefusingWriter() if config.pull_only else NotifyingWriter(node.store.writer, node)
+        super().__init__(db, writer, sync_default=config.sync)
         self._node = node
         self._keeper = keeper
         self._events = events
@@ -84,12 +98,14 @@ class Replica(Database):
     def status(self) -> dict[str, Any]:
         """Plain data, ready for JSON.
 
-        `origin`, `address`, `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
-        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `failed` (why no writes are taken, or None)
-        and `peers`: a list with, each, `address`, `name`, `origin`, `state` (runtime.peers.PeerState),
-        `last_error`, `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP;
-        None while it has never told what it has), `connections`, and since this replica was opened `bytes_in`,
-        `bytes_out`, `entries_in`, `entries_out`."""
+        `origin`, `address`, `fingerprint` (of its own certificate; None without keys), `vector` (origin → stamp),
+        `keys`, `entries` (of the log), `log_bytes` (about, on the disk), `floor` and `horizon` (origin → stamp; see
+        ARCHITECTURE.md), `failed` (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`,
+        `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it), `read_only_there` (the other way
+        round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries of our log that it is not known
+        to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it has), `connections`, and since
+        this replica was opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`,
+        `entries_out`."""
         return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:
@@ -103,6 +119,15 @@ class Replica(Database):
             raise RuntimeError("wait_synced would wait for its own thread")
         answer = self._gate.call(self._node.begin_wait, timeout)
         return self._wait_for(answer)
+
+    def disconnect(self, peer: str) -> int:
+        """Cuts off whoever has this address, name, origin or fingerprint, at once: not one more byte is sent. How many
+        connections that were.
+
+        It may connect again, and is judged again then: for an `identify` that changed its mind. Raises ConfigError."""
+        if not isinstance(peer, str):
+            raise ConfigError(f"peer: an address, name, origin or fingerprint is wanted, not {peer!r}")
+        return self._wait_for(self._gate.call(self._node.disconnect, peer))
 
     # -- care
 

@@ -12,12 +12,14 @@ def status_of(node: Node) -> dict[str, Any]:
     """See Replica.status."""
     store = node.store
     failed = store.failed
+    security = node.doorway.security
     peers = list(node.servers.values())
     known = {peer.origin for peer in peers if peer.origin}
     visitors = [peer for peer in list(node.hub.visitors.values()) if peer.origin not in known]
     return {
         "origin": origin_name(store.origin),
         "address": list(node.address) if node.address else None,
+        "fingerprint": security.contexts.fingerprint if security is not None else None,
         "vector": {origin_name(origin): stamp for origin, stamp in store.vector_copy().items()},
         "keys": store.keys,
         "entries": store.entries,
@@ -42,6 +44,9 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
         "address": peer.address,
         "name": peer.name,
         "origin": origin_name(peer.origin) if peer.origin else None,
+        "fingerprint": current.fingerprint,
+        "read_only": current.read_only,
+        "read_only_there": link is not None and link.session.peer_takes_nothing,
         "state": current.state.value,
         "last_error": current.last_error,
         "behind": None if vector is None else node.store.count_behind(vector, BEHIND_COUNT_CAP),

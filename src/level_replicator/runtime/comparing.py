@@ -3,14 +3,13 @@
 import asyncio
 
 from level_replicator.core.errors import ConfigError, ReplicationError
-from level_replicator.core.versions import origin_name
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.storage.comparison import Difference
 
 
 async def compare(hub: Hub, peer: str) -> Difference:
-    """With the connected peer of this address, name or origin. On the event loop.
+    """With the connected peer of this address, name, origin or fingerprint. On the event loop.
 
     Raises ConfigError when none such is connected, ReplicationError when the connection ends before."""
     link = _link_to(hub, peer)
@@ -30,8 +29,7 @@ async def compare(hub: Hub, peer: str) -> Difference:
 def _link_to(hub: Hub, peer: str) -> Link:
     known = []
     for link in hub.by_origin.values():
-        names = {link.peer.address, link.peer.name, origin_name(link.peer.origin)}
-        if peer in names and link.feed is not None:
+        if link.peer.is_called(peer) and link.feed is not None:
             return link
         known.append(link.peer.address)
     raise ConfigError(f"{peer!r} is not connected; connected are: {', '.join(known) or 'none'}")

@@ -14,8 +14,8 @@ from level_replicator.runtime.peers import Peer, PeerState
 from level_replicator.runtime.wire import Wire
 
 if TYPE_CHECKING:
+    from level_replicator.runtime.doorway import Doorway
     from level_replicator.runtime.hub import Hub
-    from level_replicator.runtime.link import Link
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -37,14 +37,17 @@ def is_loopback(ip: str) -> bool:
 
 
 class Dialler:
-    """`host` is resolved at each dial. `insecure`: may leave loopback without keys."""
+    """`host` is resolved at each dial. `anywhere`: may leave loopback."""
 
-    def __init__(self, hub: "Hub", host: str, port: int, peer: Peer, *, insecure: bool, random: Random) -> None:
+    def __init__(
+        self, hub: "Hub", doorway: "Doorway", host: str, port: int, peer: Peer, *, anywhere: bool, random: Random
+    ) -> None:
         self._hub = hub
+        self._doorway = doorway
         self._host = host
         self._port = port
         self._peer = peer
-        self._insecure = insecure
+        self._anywhere = anywhere
         self._backoff = Backoff(random)
 
     async def run(self) -> None:
@@ -67,16 +70,20 @@ class Dialler:
     async def _while_connected_otherwise(self) -> None:
         """The server may have dialled us: its connection serves both directions."""
         while (link := self._hub.by_origin.get(self._peer.origin)) is not None:
+            if link.peer.fingerprint != self._peer.fingerprint:
+                return  # an origin is easily claimed: only its key says that this is the same node
             assert isinstance(link.transport, Wire)
             await asyncio.wait([link.transport.closed])
 
     async def _dial(self) -> Wire:
         self._peer.state = PeerState.CONNECTING
         ips = await self._resolve()
-        if not self._insecure:
+        if not self._anywhere:
             ips = [ip for ip in ips if is_loopback(ip)]
             if not ips:
-                raise OSError(f"{self._host} is not on loopback, and plain TCP is for loopback only: see `insecure`")
+                raise OSError(
+                    f"{self._host} is not on loopback, and plain TCP is for loopback only: give it keys (`pems`)"
+                )
         return await self._first_that_answers(ips)
 
     async def _resolve(self) -> list[str]:
@@ -87,16 +94,13 @@ class Dialler:
         )
         return list(dict.fromkeys(str(where[4][0]) for where in found))
 
-    def _attach(self, wire: Wire, _address: str) -> "Link":
-        return self._hub.connect(wire, self._peer.address, self._peer)
-
     async def _first_that_answers(self, ips: list[str]) -> Wire:
         loop = asyncio.get_running_loop()
         error: OSError = OSError("the name has no address")
         for ip in ips:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, wire = await loop.create_connection(lambda: Wire(self._attach), ip, self._port)
+                    _, wire = await loop.create_connection(lambda: Wire(self._doorway, self._peer), ip, self._port)
             except OSError as refused:
                 error = refused
             else:

@@ -13,6 +13,7 @@ from level_replicator.core.messages import ByeCode
 from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.runtime.link import Link, Transport
+from level_replicator.runtime.notices import Notices
 from level_replicator.runtime.peers import Peer, PeerEvent, PeerState
 from level_replicator.storage.settling import News
 from level_replicator.storage.store import Store
@@ -52,6 +53,7 @@ class Hub:
         self.on_told: Callable[[int, Vector], None] = lambda token, vector: None
         self.on_moved: Callable[[], None] = lambda: None
         self.on_link_ended: Callable[[Link, ByeCode | None], None] = lambda link, code: None
+        self._notices = Notices()
         self._on_event = on_event
         self._wake = wake
         self._max_drift_ms = max_drift_ms
@@ -63,22 +65,34 @@ class Hub:
 
     # -- for the event loop
 
-    def connect(self, transport: Transport, address: str, server: Peer | None = None) -> Link:
-        """A connection stands. `server`: the peer that we dialled; None: somebody dialled us."""
+    def connect(self, transport: Transport, peer: Peer, *, began_ms: int | None = None) -> Link:
+        """A connection stands, with a peer that we accept. `began_ms`: when its handshake began, if not now."""
         session = Session(
             origin=self.store.origin,
             instance=self.instance,
-            dialled=server is not None,
-            now_ms=self.now_ms(),
+            dialled=peer.dialled,
+            now_ms=self.now_ms() if began_ms is None else began_ms,
             max_drift_ms=self._max_drift_ms,
             heartbeat_ms=self._heartbeat_ms,
+            read_only=peer.read_only,
         )
-        peer = Peer(address, dialled=False) if server is None else server
         peer.state = PeerState.HANDSHAKE
         link = Link(self, session, transport, peer)
         self.links[link] = None
         self.has_output(link)
         return link
+
+    def turned_away(self, peer: Peer, text: str) -> None:
+        """A connection that never became a link."""
+        peer.state, peer.last_error = PeerState.REFUSED, text
+        self._event("refused", peer, text)
+
+    def disconnect(self, name: str) -> int:
+        """Cuts off whoever has this address, name, origin or fingerprint. How many connections that were."""
+        links = [link for link in self.links if link.peer.is_called(name)]
+        for link in links:
+            link.cut("it was disconnected here")
+        return len(links)
 
     def run(self) -> int | None:
         """Lets every link send that has something. Milliseconds until it should be called again; None: after a wake."""
@@ -121,10 +135,6 @@ class Hub:
         for link in list(self.links):
             link.end(ByeCode.STOPPING, "the node stops")
 
-    @property
-    def pending_handshakes(self) -> int:
-        return sum(link.session.phase is not Phase.OPEN for link in self.links)
-
     # -- who is let in
 
     def judge(self, link: Link, peer: Judge) -> None:
@@ -139,7 +149,7 @@ class Hub:
         other = self.by_origin.get(peer.origin)
         if other is not None:
             assert other.session.peer is not None
-            if other.session.peer.instance != peer.instance:
+            if other.session.peer.instance != peer.instance or other.peer.fingerprint != link.peer.fingerprint:
                 link.end(ByeCode.TWIN, _TWIN.format(origin=origin_name(peer.origin)))
                 return
             if not self._replaces(link, other):
@@ -173,18 +183,19 @@ class Hub:
             known.bytes_out += link.peer.bytes_out
             known.address = link.peer.address
             known.state = link.peer.state
+            known.fingerprint, known.read_only = link.peer.fingerprint, link.peer.read_only
             link.peer = known
         elif len(self.visitors) >= MAX_REMEMBERED_PEERS:
             self.visitors.pop(next(iter(self.visitors)))
         self.visitors[link.peer.origin] = link.peer
 
     def link_opened(self, link: Link) -> None:
-        link.peer.state = PeerState.SCANNING
+        link.peer.state = PeerState.LIVE if link.peer.read_only else PeerState.SCANNING
         link.peer.last_error = None
         link.peer.connections += 1
         if not self._alone:
             link.pulling.want()
-        self._event("connected", link, "connected")
+        self._event("connected", link.peer, "connected")
 
     def link_ended(self, link: Link, state: PeerState, text: str, code: ByeCode | None) -> None:
         self.links.pop(link, None)
@@ -197,16 +208,21 @@ class Hub:
         if code is not ByeCode.DUPLICATE:
             link.peer.last_error = text
             if state in (PeerState.QUARANTINED, PeerState.REFUSED):
-                self._event(state.value, link, text)
+                self._event(state.value, link.peer, text)
             elif was_open:
-                self._event("disconnected", link, text)
+                self._event("disconnected", link.peer, text)
         self.on_link_ended(link, code)
 
-    def _event(self, kind: str, link: Link, text: str) -> None:
+    def _event(self, kind: str, peer: Peer, text: str) -> None:
+        if kind == "refused" and not peer.dialled:
+            if not self._notices.may_tell(self.now_ms()):
+                return
+            if untold := self._notices.take_untold():
+                text += f" (and {untold} more before)"
         level = logging.WARNING if kind in ("quarantined", "refused") else logging.INFO
-        origin = origin_name(link.peer.origin) if link.peer.origin else ""
-        _log.log(level, "%s %s (origin %s): %s", kind, link.peer.address, origin or "unknown", text)
-        self._on_event(PeerEvent(kind, link.peer.address, origin, text))
+        origin = origin_name(peer.origin) if peer.origin else ""
+        _log.log(level, "%s %s (origin %s): %s", kind, peer.address, origin or "unknown", text)
+        self._on_event(PeerEvent(kind, peer.address, origin, text, peer.fingerprint))
 
     # -- what one link brings for all
 
@@ -277,7 +293,7 @@ class Hub:
     def peer_has(self, link: Link, vector: Vector) -> bool:
         """False when the peer knows more of our origin than we do: then this node goes on under a new one."""
         if self.store.forgot(vector.get(self.store.origin, 0)):
-            self._renew(link)
+            self._believe(link)
             return False
         return True
 
@@ -285,9 +301,20 @@ class Hub:
         """As `peer_has`, of the parts of a scan of ours that the peer has applied before it broke off."""
         own = self.store.origin
         if any(origin == own and self.store.forgot(high) for origin, _, high in have):
-            self._renew(link)
+            self._believe(link)
             return False
         return True
+
+    def _believe(self, link: Link) -> None:
+        if link.peer.read_only:
+            # a peer that may change nothing here is not to give this node a new origin either
+            link.end(
+                ByeCode.TWIN,
+                "a read-only peer knows more of this node than it remembers: if its directory was restored, open it"
+                " once with level_replicator.new_origin",
+            )
+            return
+        self._renew(link)
 
     def _renew(self, link: Link) -> None:
         """Believes a peer that we forgot something; but not again and again, which would be at the others' cost."""

@@ -55,6 +55,9 @@ class Transport(Protocol):
     def close(self) -> None:
         """Closes after what was sent has left. Link.lost follows."""
 
+    def abort(self) -> None:
+        """Closes, and what was sent and has not left stays here."""
+
 
 class Link:
     """Of one connection, from its first byte to its end."""
@@ -99,6 +102,8 @@ class Link:
     def lost(self, why: str) -> None:
         """The connection is gone."""
         if not self.ended:
+            if self.session.dialled and self.session.phase is Phase.HELLO and self.peer.fingerprint is None:
+                why += " before a word was said: does the peer expect TLS (`pems`)?"
             self._finish(PeerState.WAITING, why)
 
     def tick(self) -> None:
@@ -119,6 +124,14 @@ class Link:
         self.session.refuse(code, text)
         self.flush()
         self._finish(_state_after(code), text, code)
+
+    def cut(self, why: str) -> None:
+        """Ends it at this instant: nothing more is sent, also not what waits to be."""
+        if not self.ended:
+            self.transport.abort()
+            self.session.refuse(ByeCode.REJECTED, why)
+            self.session.take_output(self.hub.now_ms())
+            self._finish(PeerState.REFUSED, why, ByeCode.REJECTED)
 
     def _storage_failed(self, error: Exception) -> None:
         """What failed is for our own log: a peer need not know our paths."""

@@ -5,16 +5,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
 from random import Random
 from typing import Any, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
-from level_replicator.core.limits import MAX_PENDING_HANDSHAKES
+from level_replicator.core.limits import MAX_TICK_S
 from level_replicator.runtime.dialler import Dialler
+from level_replicator.runtime.doorway import Doorway, Security
 from level_replicator.runtime.hub import Hub
-from level_replicator.runtime.link import Link
+from level_replicator.runtime.key_watch import KeyWatch
 from level_replicator.runtime.peers import Peer, PeerEvent
 from level_replicator.runtime.syncing import Syncing
 from level_replicator.runtime.wire import Wire
@@ -44,9 +45,15 @@ class Node:
         instance: bytes,
         random: Random,
         on_event: Callable[[PeerEvent], None],
+        read_only: Collection[str] = (),
+        security: Security | None = None,
+        keys: KeyWatch | None = None,
     ) -> None:
         self.store = store
-        self.servers = {address: Peer(address, dialled=True, name=names.get(address)) for address in servers}
+        self.servers = {
+            address: Peer(address, dialled=True, name=names.get(address), read_only=address in read_only)
+            for address in servers
+        }
         self.address: tuple[str, int] | None = None
         self.hub = Hub(
             store,
@@ -58,12 +65,14 @@ class Node:
             heartbeat_ms=heartbeat_ms,
             on_event=on_event,
         )
-        self.syncing = Syncing(self.hub, bool(servers))
+        self.doorway = Doorway(self.hub, security)
+        self.syncing = Syncing(self.hub, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
         self._dial = servers
-        self._insecure = insecure
+        self._anywhere = insecure or security is not None
+        self._keys = keys
         self._random = random
-        self._tick_s = max(heartbeat_ms / 4000, 0.01)
+        self._tick_s = min(max(heartbeat_ms / 4000, 0.01), MAX_TICK_S)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
         self._started: Future[None] = Future()
@@ -109,6 +118,14 @@ class Node:
         """The answer of Replica.wait_synced, to come."""
         return self.call(self.syncing.wait(timeout_s))
 
+    def disconnect(self, name: str) -> Future[int]:
+        """See Replica.disconnect."""
+
+        async def cut() -> int:
+            return self.hub.disconnect(name)
+
+        return self.call(cut())
+
     def begin_anew(self, work: Callable[[], None]) -> Future[None]:
         """Does some work that gives us another origin, and ends all connections, which begin anew: nothing that comes
         over one of them is applied in between."""
@@ -146,15 +163,18 @@ class Node:
         host, port = self._where
         server = None
         if port is not None:
-            server = await self._loop.create_server(lambda: Wire(self._accept), host, port)
+            server = await self._loop.create_server(lambda: Wire(self.doorway), host, port)
             name = server.sockets[0].getsockname()
             self.address = (name[0], name[1])
         self._started.set_result(None)
         diallers = [
-            Dialler(self.hub, *where, self.servers[address], insecure=self._insecure, random=self._random).run()
+            Dialler(
+                self.hub, self.doorway, *where, self.servers[address], anywhere=self._anywhere, random=self._random
+            ).run()
             for address, where in self._dial.items()
         ]
-        tasks = [self._loop.create_task(work) for work in [*diallers, self._ticks()]]
+        watch = [] if self._keys is None else [self._keys.run(self.doorway)]
+        tasks = [self._loop.create_task(work) for work in [*diallers, *watch, self._ticks()]]
         for task in tasks:
             task.add_done_callback(_log_failure)
         await self._stopping.wait()
@@ -163,22 +183,21 @@ class Node:
         for task in tasks:
             task.cancel()
         wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
+        wires += [wire.closed for wire in self.doorway.shut()]
         self.hub.stop()
         if wires:
             await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
         await asyncio.gather(*tasks, return_exceptions=True)
         self.syncing.cancel()
+        if self.doorway.security is not None and self.doorway.security.identifying is not None:
+            self.doorway.security.identifying.close()
         await asyncio.sleep(0)
 
     async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
             self.hub.tick()
-
-    def _accept(self, wire: Wire, address: str) -> Link | None:
-        if self.hub.pending_handshakes >= MAX_PENDING_HANDSHAKES or self._stopping.is_set():
-            return None
-        return self.hub.connect(wire, address)
+            self.doorway.tick()
 
     def _local_change(self) -> None:
         self.hub.local_change()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from level_replicator.core.versions import Vector
+from level_replicator.core.versions import Vector, origin_name
 
 
 class PeerState(StrEnum):
@@ -28,12 +28,16 @@ class PeerState(StrEnum):
 
 @dataclass
 class Peer:
-    """Counters since this replica was opened; bytes as on the socket, entries as in frames."""
+    """Counters since this replica was opened; bytes of the session (TLS adds its own), entries as in frames."""
 
     address: str
     dialled: bool
     name: str | None = None
     origin: int = 0
+    fingerprint: str | None = None
+    """Of the certificate that it showed last; None without TLS."""
+    read_only: bool = False
+    """It gets our changes, and we take none from it."""
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
     connections: int = 0
@@ -44,14 +48,21 @@ class Peer:
     vector: Vector | None = None
     """What it covered when its last connection ended; None: never told."""
 
+    def is_called(self, name: str) -> bool:
+        """Whether this is its address, name, origin or fingerprint."""
+        origin = origin_name(self.origin) if self.origin else None
+        return name in (self.address, self.name, origin, self.fingerprint)
+
 
 @dataclass(frozen=True)
 class PeerEvent:
     """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, renewed (our own origin).
 
-    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people."""
+    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people; `fingerprint`: of
+    its certificate, None without TLS."""
 
     kind: str
     address: str
     origin: str
     text: str
+    fingerprint: str | None = None

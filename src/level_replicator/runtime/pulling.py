@@ -46,8 +46,10 @@ class Pulling:
     # -- when
 
     def want(self) -> None:
-        """Begins a pull, or begins it anew."""
+        """Begins a pull, or begins it anew. Of a read-only peer nothing is ever wanted."""
         store, session = self._link.hub.store, self._link.session
+        if session.read_only:
+            return
         assert session.peer is not None
         self._held = False
         self._again_ms = None

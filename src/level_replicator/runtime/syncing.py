@@ -50,7 +50,9 @@ class Syncing:
             await self._next_progress()
 
     def _open_links(self) -> list[Link]:
-        return [link for link in self._hub.by_origin.values() if link.feed is not None]
+        """Those whose changes we take."""
+        links = self._hub.by_origin.values()
+        return [link for link in links if link.feed is not None and not link.session.read_only]
 
     async def _ask(self, link: Link) -> Vector | None:
         """The peer's vector; None when the link ends before it is told."""
