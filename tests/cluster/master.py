@@ -30,11 +30,13 @@ class Clock:
 class Master:
     """Open from the start; `close` and `open` as often as wanted. It takes a new port each time."""
 
-    def __init__(self, folder: Path, servers: Iterable[str] = (), *, clock: Clock | None = None, **config: Any) -> None:
+    def __init__(
+        self, folder: Path, servers: Iterable[str] | dict[str, Any] = (), *, clock: Clock | None = None, **config: Any
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.clock = clock or Clock()
-        self.servers = list(servers)
+        self.servers = servers if isinstance(servers, dict) else list(servers)
         self.events: list[lrep.PeerEvent] = []
         self._config = config
         self.open()
@@ -43,7 +45,7 @@ class Master:
         db = plyvel.DB(str(self.folder / "db"), create_if_missing=True)
         rs = plyvel.DB(str(self.folder / "rs"), create_if_missing=True)
         config = {
-            "servers": {address: {} for address in self.servers},
+            "servers": self.servers if isinstance(self.servers, dict) else {each: {} for each in self.servers},
             "port": 0,
             "heartbeat": HEARTBEAT_S,
             "on_peer": self.events.append,

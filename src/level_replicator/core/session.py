@@ -310,6 +310,7 @@ class Session:
         return self.pull.entries(message, latest)
 
     def _on_level(self, _message: Level, _latest: int) -> Effect | None:
+        self._refuse_changes()
         return self.pull.level()
 
     def _on_hold(self, _message: Hold, _latest: int) -> Effect:

@@ -3,6 +3,7 @@
 import asyncio
 
 from level_replicator.core.errors import ConfigError, ReplicationError
+from level_replicator.core.session import Phase
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.storage.comparison import Difference
@@ -29,7 +30,7 @@ async def compare(hub: Hub, peer: str) -> Difference:
 def _link_to(hub: Hub, peer: str) -> Link:
     known = []
     for link in hub.by_origin.values():
-        if link.peer.is_called(peer) and link.feed is not None:
+        if link.peer.is_called(peer) and link.session.phase is Phase.OPEN:
             return link
         known.append(link.peer.address)
     raise ConfigError(f"{peer!r} is not connected; connected are: {', '.join(known) or 'none'}")

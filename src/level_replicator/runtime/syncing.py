@@ -4,6 +4,7 @@ import asyncio
 
 from level_replicator.core.limits import MAX_WAITING_ASKS
 from level_replicator.core.messages import ByeCode
+from level_replicator.core.session import Phase
 from level_replicator.core.versions import Vector, covers
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
@@ -52,7 +53,7 @@ class Syncing:
     def _open_links(self) -> list[Link]:
         """Those whose changes we take."""
         links = self._hub.by_origin.values()
-        return [link for link in links if link.feed is not None and not link.session.read_only]
+        return [link for link in links if link.session.phase is Phase.OPEN and not link.session.read_only]
 
     async def _ask(self, link: Link) -> Vector | None:
         """The peer's vector; None when the link ends before it is told."""

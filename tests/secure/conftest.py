@@ -1,0 +1,31 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.master import Master
+from tests.cluster.waiting import wait_until
+from tests.secure.keys import pems
+
+Open = Callable[..., Master]
+
+
+def wait_connected(a: Master, b: Master) -> None:
+    """Until each takes the other for live."""
+    wait_until(lambda: a.peer(b)["state"] == b.peer(a)["state"] == "live", lambda: a.replica.status()["peers"])
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Open]:
+    """Opens a secure master under a name; `servers`: other masters, or addresses, with their metadata."""
+    with ExitStack() as stack:
+
+        def start(name: str, servers: "dict[Master, dict[str, Any]] | None" = None, **config: Any) -> Master:
+            dialled = {other.address: metadata for other, metadata in (servers or {}).items()}
+            one = Master(tmp_path / name, dialled, **{"pems": pems(name), **config})
+            stack.callback(one.close)
+            return one
+
+        yield start

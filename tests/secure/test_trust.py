@@ -1,0 +1,233 @@
+"""Who comes in, by pin and by trusted list; and who is thrown out again."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+import level_replicator as lrep
+from tests.cluster.master import wait_level
+from tests.cluster.waiting import wait_until
+from tests.secure.conftest import Open, wait_connected
+from tests.secure.keys import pems, print_of
+
+A, B, C = print_of("A", "B", "C")
+
+
+def test_two_that_know_each_other_replicate(master: Open) -> None:
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": A}})
+    a.put(b"a", b"1")
+    b.put(b"b", b"2")
+    wait_level(a, b)
+    assert a.contents() == b.contents() == {b"a": b"1", b"b": b"2"}
+    assert (a.peer(b)["fingerprint"], b.peer(a)["fingerprint"]) == (B, A)
+    assert (a.replica.status()["fingerprint"], b.replica.status()["fingerprint"]) == (A, B)
+    connected = [event for event in a.events if event.kind == "connected"]
+    assert [event.fingerprint for event in connected] == [B]
+
+
+@pytest.mark.parametrize("kind", ["Ed", "RSA of selfsigned"])
+def test_other_kinds_of_keys(master: Open, kind: str) -> None:
+    theirs = pems("Ed") if kind == "Ed" else Path(__file__).parent / "selfsigned_2048.json"
+    a = master("A", trusted=[lrep.fingerprint(theirs)])
+    b = master("B", {a: {"fingerprint": A}}, pems=theirs)
+    b.put(b"b", b"2")
+    wait_level(a, b)
+    assert a.contents() == {b"b": b"2"}
+
+
+def test_who_is_not_known_is_turned_away_and_told_so(master: Open) -> None:
+    a = master("A", trusted=[B])
+    a.put(b"secret", b"1")
+    c = master("C", {a: {"fingerprint": A}})
+    wait_until(lambda: "refused" in c.event_kinds() and "refused" in a.event_kinds(), "two refusals")
+    (peer,) = c.replica.status()["peers"]
+    assert peer["state"] == "refused"
+    assert peer["last_error"].startswith("the peer says: not accepted: ")
+    assert c.contents() == {}
+    assert a.replica.status()["peers"] == []
+    assert {event.fingerprint for event in a.events} == {C}
+
+
+def test_a_server_with_another_certificate_than_the_pinned_one(master: Open) -> None:
+    """Also when the trusted list names it: the pin says which one this server is."""
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": C}}, trusted=[A])
+    wait_until(lambda: "refused" in b.event_kinds(), "a refusal")
+    (peer,) = b.replica.status()["peers"]
+    assert peer["fingerprint"] == A
+    assert "not the one that is pinned" in peer["last_error"]
+    wait_until(lambda: "refused" in a.event_kinds(), "the other's word about it")
+
+
+def test_a_server_without_a_pin_must_be_trusted(master: Open) -> None:
+    a = master("A", trusted=[B, C])
+    b = master("B", {a: {}}, trusted=[A])
+    c = master("C", {a: {}}, trusted=[B])
+    wait_connected(a, b)
+    wait_until(lambda: "refused" in c.event_kinds(), "a refusal")
+
+
+def test_a_pinned_server_may_dial_us(master: Open) -> None:
+    """It is known by its key, whoever dials."""
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    address = b.address
+    a.close()
+    a.servers = {address: {"fingerprint": B}}
+    a._config["port"] = None
+    a.open()
+    a.put(b"a", b"1")
+    wait_level(a, b)
+    assert b.contents() == {b"a": b"1"}
+
+
+def test_any_of_several_pins(master: Open) -> None:
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": [C, A]}})
+    a.put(b"a", b"1")
+    wait_level(a, b)
+
+
+def test_a_file_of_trusted_keys_is_read_again(master: Open, tmp_path: Path) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.write_text(f"# who may come in\n\n{B}  the laptop\n")
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}})
+    c = master("C", {a: {"fingerprint": A}})
+    a.put(b"1", b"for b")
+    wait_level(a, b)
+    wait_until(lambda: "refused" in c.event_kinds(), "a refusal")
+    trusted.write_text(f"{C}\n")
+    wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
+    a.put(b"2", b"not for b")
+    wait_level(a, c)
+    assert c.contents() == a.contents() == {b"1": b"for b", b"2": b"not for b"}
+    assert b.contents() == {b"1": b"for b"}
+
+
+def test_a_revoked_peer_that_does_not_read_gets_not_one_byte_more(master: Open, tmp_path: Path) -> None:
+    """Whatever waits in our buffers for it stays here."""
+    trusted = tmp_path / "trusted"
+    trusted.write_text(B)
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    (link,) = a.replica._node.hub.links
+    aborted: list[bool] = []
+    wire = link.transport
+    abort = wire.abort
+
+    def noted() -> None:
+        aborted.append(link.ended)
+        abort()
+
+    wire.abort = noted  # type: ignore[method-assign]
+    trusted.write_text("")
+    wait_until(lambda: link.ended, "the end of the link")
+    assert aborted[0] is False, "first the socket goes, then the words"
+
+
+def test_a_file_with_a_mistake_trusts_the_other_lines(
+    master: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.write_text(f"{B}\n{C}\n")
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}})
+    c = master("C", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    wait_connected(a, c)
+    with caplog.at_level(logging.INFO, "level_replicator"):
+        trusted.write_text(f"{B}\n{C[:-1]}\n")
+        wait_until(lambda: "refused" in c.event_kinds(), "the end of c")
+    a.put(b"1", b"")
+    wait_connected(a, b)
+    assert "line 2" in caplog.text
+    assert C[:-1] not in caplog.text
+
+
+def test_a_file_that_is_gone_trusts_nobody(master: Open, tmp_path: Path) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.write_text(B)
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    trusted.unlink()
+    wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
+    trusted.write_text(B)
+    a.put(b"1", b"")
+    wait_level(a, b)
+
+
+def test_the_pin_stands_whatever_the_list_says(master: Open, tmp_path: Path) -> None:
+    """Revoking is: out of the list, and out of `servers`."""
+    trusted = tmp_path / "trusted"
+    trusted.write_text(A)
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": A}}, trusted=trusted)
+    wait_connected(a, b)
+    trusted.write_text(C)
+    wait_until(lambda: b.replica._node.doorway.security.trust.trusted == {C}, "the new list")  # type: ignore[union-attr]
+    a.put(b"1", b"")
+    wait_level(a, b)
+    assert b.peer(a)["connections"] == 1
+
+
+def test_a_key_is_exchanged_while_both_run(master: Open, tmp_path: Path) -> None:
+    """The new fingerprint is told to the peers first; then the key file is exchanged; then the old one is taken out."""
+    keys, trusted = tmp_path / "pems.json", tmp_path / "trusted"
+    lrep_write(keys, "B")
+    trusted.write_text(f"{B}\n{C}\n")
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}}, pems=keys)
+    wait_connected(a, b)
+    lrep_write(keys, "C")
+    wait_until(lambda: b.replica.status()["fingerprint"] == C, "the new key")
+    assert a.peer(b)["fingerprint"] == B, "what stands is not disturbed"
+    trusted.write_text(C)
+    wait_until(lambda: a.peer(b)["fingerprint"] == C and a.peer(b)["state"] == "live", lambda: a.replica.status())
+    a.put(b"1", b"")
+    wait_level(a, b)
+
+
+def test_a_key_file_that_breaks_leaves_the_key_that_was(
+    master: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = tmp_path / "pems.json"
+    lrep_write(keys, "B")
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": A}}, pems=keys)
+    wait_connected(a, b)
+    keys.write_text(keys.read_text()[:300])
+    wait_until(lambda: "goes on with the key it has" in caplog.text, "a complaint")
+    assert "BEGIN" not in caplog.text
+    a.replica.disconnect(B)
+    a.put(b"1", b"")
+    wait_level(a, b)
+    assert b.replica.status()["fingerprint"] == B
+
+
+def test_disconnect(master: Open) -> None:
+    a = master("A", trusted=[B])
+    b = master("B", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    wait_until(lambda: a.peer(b)["state"] == "live", "a live link")
+    assert a.replica.disconnect("nobody") == 0
+    assert a.replica.disconnect(B) == 1
+    wait_until(lambda: b.peer(a)["connections"] == 2, "another connection")
+    assert b.replica.disconnect(a.address) == 1
+    with pytest.raises(lrep.ConfigError):
+        a.replica.disconnect(b)  # type: ignore[arg-type]
+
+
+def lrep_write(path: Path, name: str) -> None:
+    """A key file, exchanged in one step, as an administrator does it."""
+    import json
+
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(pems(name)))
+    new.chmod(0o600)
+    new.replace(path)
