@@ -63,15 +63,15 @@ def _collect(collector: Collector, kind: str, figures: dict[str, float], count: 
 
 def _copy(sender: Worker, receiver: Worker, source: str, target: str) -> dict[str, float]:
     port = sender.call(plain_copy.listen, path=f"{source}/db")
-    return _used(sender, receiver, plain_copy.receive, path=f"{target}/db", port=port)
+    return used(sender, receiver, plain_copy.receive, path=f"{target}/db", port=port)
 
 
 def _catch_up(sender: Worker, receiver: Worker, source: str, target: str) -> dict[str, float]:
     address = sender.call(replicas.listen, path=source)
-    return _used(sender, receiver, catch_up, path=target, server=address)
+    return used(sender, receiver, catch_up, path=target, server=address)
 
 
-def _used(sender: Worker, receiver: Worker, function: Callable[..., Any], **arguments: Any) -> dict[str, float]:
+def used(sender: Worker, receiver: Worker, function: Callable[..., Any], **arguments: Any) -> dict[str, float]:
     """What the receiver says of the transfer, and what both sides used for it."""
     before = {"sender": sender.call(usage), "receiver": receiver.call(usage)}
     figures: dict[str, float] = receiver.call(function, **arguments)
@@ -104,10 +104,10 @@ def rest(_context: Context, *, path: str) -> None:
             db.compact_range(start=b"\x00", stop=b"\xff")
 
 
-def catch_up(context: Context, *, path: str, server: str) -> dict[str, float]:
+def catch_up(context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None) -> dict[str, float]:
     """Seconds from the opening of an empty replica until it has all, bytes both ways, and keys."""
     began = time.monotonic()
-    replicas.dial(context, path=path, server=server)
+    replicas.dial(context, path=path, server=server, keys=keys)
     seconds = time.monotonic() - began
     status = context.replica.status()
     (peer,) = status["peers"]

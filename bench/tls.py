@@ -1,0 +1,74 @@
+"""What TLS costs: catch-up of an empty replica, over TLS and plain TCP in turns; and how long a connection takes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import level_replicator as lrep
+from bench import catch_up, replicas
+from bench.figures import Collector, Series
+from bench.options import Options
+from bench.processes import Worker
+from bench.worker import Context
+
+PLAIN, TLS = "plain TCP", "TLS 1.3"
+_HANDSHAKES = 50
+
+
+def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
+    ours, theirs = lrep.generate_pems(), lrep.generate_pems()
+    server: dict[str, Any] = {"pems": ours, "trusted": [lrep.fingerprint(theirs)]}
+    client: dict[str, Any] = {"pems": theirs, "trusted": [lrep.fingerprint(ours)]}
+    series: list[Series] = []
+    for count in options.catch_up:
+        group = f"what TLS costs: catch-up of {count:,} entries"
+        collector = Collector(group)
+        with TemporaryDirectory(dir=options.directory) as directory:
+            source = str(Path(directory) / "source")
+            progress(f"{group}: filling the source")
+            with Worker() as worker:
+                worker.call(catch_up.fill, path=source, count=count)
+            for run in range(options.runs):
+                progress(f"{group}, run {run + 1} of {options.runs}")
+                # in turns: whoever goes first finds a colder disk
+                kinds = [(PLAIN, None, None), (TLS, server, client)]
+                for kind, listening, dialling in kinds if run % 2 == 0 else kinds[::-1]:
+                    with TemporaryDirectory(dir=directory) as target, Worker() as sender, Worker() as receiver:
+                        address = sender.call(replicas.listen, path=source, keys=listening)
+                        figures = catch_up.used(
+                            sender, receiver, catch_up.catch_up, path=target, server=address, keys=dialling
+                        )
+                    baseline = PLAIN if kind == TLS else None
+                    collector.add(kind, "entries/s", count / figures["seconds"], baseline=baseline)
+                    for side in ("sender", "receiver"):
+                        collector.add(
+                            f"{kind}: CPU of the {side}",
+                            "µs/entry",
+                            figures[f"{side} cpu_s"] / count * 1e6,
+                            baseline=baseline and f"{PLAIN}: CPU of the {side}",
+                        )
+        series += collector.series()
+    collector = Collector("a connection, from dialling until the peer is level")
+    for run in range(options.runs):
+        progress(f"handshakes, run {run + 1} of {options.runs}")
+        for kind, listening, dialling in ((PLAIN, None, None), (TLS, server, client)):
+            with TemporaryDirectory(dir=options.directory) as directory, Worker() as acceptor, Worker() as dialler:
+                address = acceptor.call(replicas.listen, path=f"{directory}/a", keys=listening)
+                seconds = dialler.call(connect_often, path=f"{directory}/b", server=address, keys=dialling)
+            collector.add(kind, "ms", seconds * 1000, baseline=PLAIN if kind == TLS else None)
+    return series + collector.series()
+
+
+# -- in a worker
+
+
+def connect_often(_context: Context, *, path: str, server: str, keys: dict[str, Any] | None) -> float:
+    """Seconds that a replica needs from its opening until it is level, the mean of several."""
+    began = time.monotonic()
+    for _ in range(_HANDSHAKES):
+        with lrep.open(path, {"servers": {server: {}}, **(keys or {})}) as replica:
+            if not replica.wait_synced(60):
+                raise TimeoutError("not level")
+    return (time.monotonic() - began) / _HANDSHAKES
