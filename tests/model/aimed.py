@@ -42,9 +42,11 @@ AIMED: dict[str, list[Step]] = {
     # 0 has dropped the tombstone that 1 still keeps, and must walk, being below 1's floor: the tombstone stays away.
     # (We know of no schedule where this rule alone saves a key: doubt catches those that we tried.)
     "covered": [
-        ("del", 0, b"a"),
-        ("pull", 1, 1, 0),
+        ("del", 2, b"a"),
+        ("pull", 1, 0, 2),
         ("step", 1, END),
+        ("pull", 2, 1, 0),
+        ("step", 2, END),
         ("drop", 0, ALL),
         ("put", 1, b"b"),
         ("truncate", 1, ALL),

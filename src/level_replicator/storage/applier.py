@@ -96,10 +96,11 @@ class Merging:
     def merge(self, entries: Iterable[tuple[int, Entry]], known: Vector, doubt: int, *, in_order: bool = True) -> bool:
         """Entries of different keys, each with its origin: the greatest dot of a key wins. False: some are doubtful.
 
-        `in_order`: their stamps only grow, or only shrink, so that a run of new ones is one interval.
+        `in_order`: their stamps only grow, or only shrink, so that a run of new ones is one interval. What would win
+        over a key though our vector covers it, and what we ourselves have never written, is forged, and passed over.
         `known`, `doubt`: see core.reconcile.judge_theirs, for keys that are not here."""
         state = self._state
-        floor = state.floor
+        floor, vector, own = state.floor, state.vector, state.origin
         get, put, drop = state.rs.get, self.rs_batch.put, self.rs_batch.delete
         db_put = self.db_batch.put
         guarded = bool(known or doubt)
@@ -116,6 +117,9 @@ class Merging:
                     whole = whole and verdict is not Verdict.DOUBTFUL
                     run = self._end(run_origin, run)
                     continue
+                if origin == own and stamp <= vector.get(own, 0):
+                    run = self._end(run_origin, run)
+                    continue
                 self.entries += 1
             else:
                 old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(old)
@@ -128,6 +132,9 @@ class Merging:
                                 index_key,
                                 encode_index(old_stamp, old_origin, old_flags, old_checksum, union, own_context),
                             )
+                    run = self._end(run_origin, run)
+                    continue
+                if stamp <= vector.get(origin, 0):
                     run = self._end(run_origin, run)
                     continue
                 live = not old_flags & DELETE
