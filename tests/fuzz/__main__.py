@@ -42,7 +42,7 @@ def _fuzz(target: str, seconds: int) -> int:
             folder.mkdir()
         corpus_files.unpack(target, corpus)
         said = _drive(target, f"-max_total_time={seconds}", f"-artifact_prefix={findings}/", str(corpus))
-        _drive(target, "-merge=1", str(minimal), str(corpus))
+        _drive(target, "-merge=1", f"-artifact_prefix={directory}/", str(minimal), str(corpus))
         broken = [path.read_bytes() for path in findings.iterdir() if path.name.startswith(("crash", "timeout", "oom"))]
         corpus_files.store(target, [*(path.read_bytes() for path in minimal.iterdir()), *broken])
         kept = len(corpus_files.load(target))

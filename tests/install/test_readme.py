@@ -4,9 +4,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import plyvel
 
+import level_replicator as lrep
 from level_replicator.edges.demo.ports import free_ports
 
 README = Path(__file__).parents[2] / "README.md"
@@ -27,7 +29,7 @@ def test_the_first_example(tmp_path: Path) -> None:
 
 
 def test_three_servers(tmp_path: Path) -> None:
-    (code,) = (block for block in _blocks(tmp_path) if "sys.argv" in block)
+    (code,) = (block for block in _blocks(tmp_path) if "ports[me]" in block)
     servers = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(me)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -58,3 +60,24 @@ def test_adopting(tmp_path: Path) -> None:
     code = "import level_replicator as lrep\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["10", "10"], "")
+
+
+def test_the_settings_of_secure_peers(tmp_path: Path) -> None:
+    """(The three secure servers run in tests/secure/test_namespaces.py.)"""
+    (code,) = (block for block in _blocks(tmp_path) if "sha256:…" in block)
+    ours = lrep.generate_pems()
+    code = (
+        code.replace("sha256:…", lrep.fingerprint(ours))
+        .replace('"pems.json"', repr(ours))
+        .replace("10.0.0.2", "127.0.0.1")
+    )
+    theirs = lrep.generate_pems()
+    names: dict[str, Any] = {"my_users": {lrep.fingerprint(theirs)}}
+    exec(compile(code, "README.md", "exec"), names)
+    with lrep.open(tmp_path / "a", names["config"]) as a:
+        assert a.address is not None
+        server = {f"127.0.0.1:{a.address[1]}": {"fingerprint": lrep.fingerprint(ours)}}
+        with lrep.open(tmp_path / "b", {"servers": server, "pems": theirs}) as b:
+            a.put(b"key", b"value")
+            assert b.wait_synced(60)
+            assert dict(b) == {b"key": b"value"}

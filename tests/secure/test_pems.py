@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import stat
 import subprocess
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ def test_what_cannot_be_made(arguments: dict[str, Any], says: str) -> None:
         lrep.generate_pems(**arguments)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to compare with")
 def test_the_fingerprint_is_that_of_openssl(tmp_path: Path) -> None:
     path = tmp_path / "cert.pem"
     path.write_text(pems("A")["cert"])
