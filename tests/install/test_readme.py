@@ -66,11 +66,8 @@ def test_the_settings_of_secure_peers(tmp_path: Path) -> None:
     """(The three secure servers run in tests/secure/test_namespaces.py.)"""
     (code,) = (block for block in _blocks(tmp_path) if "sha256:…" in block)
     ours = lrep.generate_pems()
-    code = (
-        code.replace("sha256:…", lrep.fingerprint(ours))
-        .replace('"pems.json"', repr(ours))
-        .replace("10.0.0.2", "127.0.0.1")
-    )
+    code = code.replace("sha256:…", lrep.fingerprint(ours)).replace('"pems.json"', repr(ours))
+    code = re.sub(r"10\.0\.0\.2:\d+", "127.0.0.1:1", code)
     theirs = lrep.generate_pems()
     names: dict[str, Any] = {"my_users": {lrep.fingerprint(theirs)}}
     exec(compile(code, "README.md", "exec"), names)

@@ -77,13 +77,14 @@ class Channel:
         """What came from the socket. `read` gives what it was for the session."""
         if not self.established:
             self._handshake_bytes += len(data)
+            if self._handshake_bytes > MAX_TLS_HANDSHAKE_BYTES:
+                # with what comes behind the handshake in the same breath: an honest peer then says no more than Hello
+                raise RemoteProtocolError(f"a TLS handshake of more than {MAX_TLS_HANDSHAKE_BYTES} bytes")
         view = memoryview(data)
         while view:
             view = view[self._write_bio(view) :]
         if not self.established:
             self._shake()
-            if not self.established and self._handshake_bytes > MAX_TLS_HANDSHAKE_BYTES:
-                raise RemoteProtocolError(f"a TLS handshake of more than {MAX_TLS_HANDSHAKE_BYTES} bytes")
 
     def _write_bio(self, view: memoryview) -> int:
         return self._connection.bio_write(view)
