@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import catch_up, floors, latency, local_writes, machine, space, table, tls
+from bench import catch_up, floors, hostile, latency, local_writes, machine, space, table, tls
 from bench.figures import Series
 from bench.options import Options, full, quick
 
@@ -19,6 +19,7 @@ WORKLOADS: dict[str, Callable[[Options, Callable[[str], None]], list[Series]]] =
     "latency": latency.measure,
     "space": space.measure,
     "tls": tls.measure,
+    "hostile": hostile.measure,
 }
 
 

@@ -115,6 +115,10 @@ MAX_PENDING_HANDSHAKES = 128
 MAX_PENDING_PER_NETWORK = 32
 """Connections that are not accepted yet: in all, and from one address (IPv6: one /64). Above either the one that has
 waited longest makes place: an honest handshake takes milliseconds."""
+ACCEPTS_PER_TURN = 8
+"""Of new connections, before the event loop looks after the others again."""
+LISTEN_BACKLOG = 1_024
+"""New connections that wait in the kernel; above it the next ones are slow to come in."""
 MAX_IDENTIFY_CALLS = 64
 """Calls of `identify` under way at one moment, those included that did not come back in time."""
 REFUSALS_TOLD_PER_S = 5

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -11,7 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
-from level_replicator.core.limits import MAX_TICK_S
+from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
 from level_replicator.runtime.dialler import Dialler
 from level_replicator.runtime.doorway import Doorway, Security
 from level_replicator.runtime.hub import Hub
@@ -163,7 +165,11 @@ class Node:
         host, port = self._where
         server = None
         if port is not None:
-            server = await self._loop.create_server(lambda: Wire(self.doorway), host, port)
+            server = await self._loop.create_server(lambda: Wire(self.doorway), host, port, backlog=ACCEPTS_PER_TURN)
+            for each in server.sockets:
+                # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
+                with socket.socket(fileno=os.dup(each.fileno())) as listening:
+                    listening.listen(LISTEN_BACKLOG)
             name = server.sockets[0].getsockname()
             self.address = (name[0], name[1])
         self._started.set_result(None)
