@@ -31,7 +31,10 @@ class KeyWatch:
     async def run(self, doorway: "Doorway") -> None:
         while True:
             await asyncio.sleep(KEYS_LOOKED_AT_EVERY_S)
-            await self.look(doorway)
+            try:
+                await self.look(doorway)
+            except Exception as error:  # nobody would be revoked any more
+                self._complain(f"looking at the key files failed, and is tried again: {type(error).__name__}: {error}")
 
     async def look(self, doorway: "Doorway") -> None:
         """Once. A file on a disk that hangs keeps nobody waiting but this."""

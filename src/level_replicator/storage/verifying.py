@@ -211,7 +211,8 @@ class _Mender:
         try:
             check_size(key, value)
         except LimitError as error:
-            _log.error("%r, which was written around the replica, stays as it is: %s", key[:50], error)
+            # which key that is stands in the report, not in a log
+            _log.error("a key that was written around the replica stays as it is: %s", error)
             return
         LocalWriter.write_locked(self._state, [(key, value)], False)
         self._report.repaired += 1
