@@ -23,19 +23,24 @@ from level_replicator.core.errors import (
     ReplicationError,
     StorageError,
 )
+from level_replicator.face.changes import Changes
 from level_replicator.face.config import Config
 from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.face.keys import fingerprint, generate_pems
 from level_replicator.face.replica import Replica
 from level_replicator.runtime.identity import PeerIdentity
 from level_replicator.runtime.peers import PeerEvent
+from level_replicator.storage.changes import Change, Rescan
 from level_replicator.storage.comparison import Difference
+from level_replicator.storage.conflicts import Version
 from level_replicator.storage.verifying import Report
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RS_OPTIONS",
+    "Change",
+    "Changes",
     "ClockError",
     "ClosedError",
     "Config",
@@ -51,7 +56,9 @@ __all__ = [
     "Replica",
     "ReplicationError",
     "Report",
+    "Rescan",
     "StorageError",
+    "Version",
     "fingerprint",
     "generate_pems",
     "install",

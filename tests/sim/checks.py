@@ -92,3 +92,33 @@ def check_converged(world: World) -> None:
         wrong = judge(key, first.get(key))
         if wrong:
             raise Broken(wrong)
+
+
+def check_conflicts(world: World) -> None:
+    """What was told as a conflict was one (of a forgotten tombstone no context can tell); and without faults every
+    write that lost to one that had not seen it was told."""
+    ops = {(op.key, op.dot): op for op in world.truth.ops}
+    told = set()
+    for name, conflict in world.conflicts:
+        told.add((conflict.key, (conflict.loser.stamp, int(conflict.loser.origin, 16))))
+        pair = []
+        for version in (conflict.winner, conflict.loser):
+            dot = (version.stamp, int(version.origin, 16))
+            op = ops.get((conflict.key, dot))
+            if op is None or op.restamped or not op.certain or op.dot[1] in world.truth.renewed:
+                break
+            if op.value != version.value and version is conflict.loser:
+                raise Broken(f"{name}: a conflict with {version.value!r} in place of {op.value!r}")
+            pair.append(op)
+        else:
+            winner, loser = pair
+            if not world.plan.drops and (loser in winner.seen or winner in loser.seen):
+                raise Broken(f"{name}: {loser.dot} of {conflict.key!r} was overwritten, and told as a conflict")
+    if not world.plan.faultless:
+        return
+    for key, of_key in world.truth.by_key.items():
+        seen = frozenset().union(*(op.seen for op in of_key))
+        last = max(op.dot for op in of_key)
+        for op in of_key:
+            if op not in seen and op.dot != last and (key, op.dot) not in told:
+                raise Broken(f"{op.dot} of {key!r} lost a conflict that nobody was told of")

@@ -20,6 +20,7 @@ from level_replicator.runtime.link import Link
 from level_replicator.runtime.pulling import Pulling
 from level_replicator.storage import applier, opening, settling, store
 from level_replicator.storage.applier import Applied, RemoteApplier
+from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import Settling
@@ -301,3 +302,18 @@ def _truncated_before_it_was_on_disk() -> Patches:
         return dict(self._state.vector)
 
     return [(Retention, "_bring_to_disk", at_once)]
+
+
+@rule("conflicts-not-told")
+def _conflicts_not_told() -> Patches:
+    return [(applier, "overwrites", lambda *_: True), (applier, "lost_in_conflict", lambda *_: False)]
+
+
+@rule("overwrites-told-as-conflicts")
+def _overwrites_told_as_conflicts() -> Patches:
+    return [(applier, "overwrites", lambda *_: False)]
+
+
+@rule("feed-goes-on-behind-its-cursor")
+def _feed_goes_on_behind_its_cursor() -> Patches:
+    return [(ChangeReader, "_must_begin_anew", lambda *_: False)]

@@ -75,6 +75,7 @@ class SimNode:
             adopt=(lambda keys: None) if adopt else None,
         )
         self.store = store
+        store.listen_to_conflicts(lambda conflict: self.world.conflicts.append((self.name, conflict)))
         self.hub = Hub(
             store,
             instance=self.rng.randbytes(16),
@@ -139,7 +140,10 @@ class SimNode:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
             if frame.origin == hub.store.origin and frame.entries:
                 self.world.echoes += 1
-            return apply(link, frame)
+            whole = apply(link, frame)
+            for entry in frame.entries:
+                self.world.truth.arrived(self.name, entry.key, (entry.stamp, frame.origin))
+            return whole
 
         hub.apply = counting  # type: ignore[method-assign]
         restamped = hub.restamped

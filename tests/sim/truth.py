@@ -30,6 +30,9 @@ class Op:
     past: frozenset[Op] = frozenset()
     restamped: bool = False
     dots: set[Dot] = field(default_factory=set)
+    seen: frozenset[Op] = frozenset()
+    """The operations on the key that had come to the writer, and those that these had seen: less than `past`, since a
+    vector covers also what was superseded on the way."""
 
 
 Past = dict[bytes, frozenset[Op]]
@@ -43,6 +46,7 @@ class Truth:
         self.by_key: dict[bytes, list[Op]] = {}
         self.serial = 0
         self.renewed: set[int] = set()
+        self._seen: dict[tuple[str, bytes], frozenset[Op]] = {}
 
     def value(self, size: int) -> bytes:
         """A value that no other operation has."""
@@ -75,11 +79,19 @@ class Truth:
         for i, (key, value) in enumerate(operations):
             dot = (first + i, origin)
             op = Op(key, value, dot, node, synced=synced, past=past[key], dots={dot})
+            op.seen = self._seen.get((node, key), frozenset())
+            self._seen[(node, key)] = op.seen | {op}
             self.ops.append(op)
             self.by_key.setdefault(key, []).append(op)
         if synced:
             for op in self.ops:
                 op.synced = op.synced or op.node == node
+
+    def arrived(self, node: str, key: bytes, dot: Dot) -> None:
+        """A node merged a write of somebody else."""
+        for op in self.by_key.get(key, []):
+            if dot in op.dots:
+                self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
 
     def restamped(self, operations: list[tuple[bytes, bytes | None]], last: Dot) -> None:
         """A node wrote values again, under consecutive stamps that end with `last`."""

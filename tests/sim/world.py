@@ -11,10 +11,12 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import INDEX
 from level_replicator.core.messages import Ping, decode
 from level_replicator.runtime.link import Link
-from tests.sim.checks import Broken, check_converged, check_node, check_vector
+from level_replicator.storage.conflicts import Conflict
+from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
 from tests.sim.plan import Plan, make_plan
+from tests.sim.reader import Reader
 from tests.sim.truth import Past, Truth
 
 _HEAL_LIMIT_MS = 400_000
@@ -37,6 +39,8 @@ class World:
         self.chatter = 0
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
+        self.conflicts: list[tuple[str, Conflict]] = []
+        self.reader = Reader(Random(seed * 3 + 1))
         self.nodes = {
             name: SimNode(self, name, [b for a, b in self.plan.dials if a == name]) for name in self.plan.nodes
         }
@@ -86,11 +90,15 @@ class World:
             self.run_for(self.rng.choice([0, 0, 0, 1, 10, 300]))
             self.guarded(self._write_something)
             self._maybe_fault()
+            self._read_changes()
             if self.rng.random() < 0.1:
                 self._check_safety()
         self._heal()
         self._settle()
         check_converged(self)
+        check_conflicts(self)
+        for node in self.nodes.values():
+            self.reader.finish(node)
         self._check_quiet()
         if self.plan.faultless:
             self.check_sent_once()
@@ -129,6 +137,13 @@ class World:
             back = [what for what in self.received if (what[1], what[0], *what[2:]) in self.received]
             if back:
                 raise Broken(f"sent back to where it came from: {back[:3]}")
+
+    def _read_changes(self) -> None:
+        """Mostly from the first node that runs; with the cursor of one node on another, too."""
+        running = self._running()
+        rng = self.reader.rng
+        if running and rng.random() < 0.5:
+            self.reader.read(running[0] if rng.random() < 0.9 else rng.choice(running))
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))

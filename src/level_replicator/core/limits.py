@@ -130,4 +130,9 @@ MAX_REMEMBERED_PEERS = 4_096
 BEHIND_COUNT_CAP = 100_000
 """`status` stops counting at this many entries behind."""
 MAX_WAITING_EVENTS = 1_000
-"""Events for a callback that does not keep up; the oldest are dropped above it, with a warning."""
+MAX_WAITING_EVENT_BYTES = 64 * 1024 * 1024
+"""Events for a callback that does not keep up, and the keys and values in them; the oldest are dropped above it, with a
+warning. One event of any size has room."""
+CHANGES_CHUNK_ENTRIES = 512
+CHANGES_CHUNK_BYTES = 256 * 1024
+"""What a reader of the changes feed is given at once."""

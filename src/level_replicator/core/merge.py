@@ -34,3 +34,17 @@ def union_context(
             union[origin] = stamp
     union.pop(winner_origin, None)
     return encode_context(union)
+
+
+def overwrites(origin: int, context: bytes, over_stamp: int, over_origin: int) -> bool:
+    """Whether a write of `origin` with this context, which wins over the dot, had seen it. If not, the two were
+    concurrent: a conflict."""
+    if origin == over_origin:
+        return True
+    return bool(context) and decode_context(context).get(over_origin, 0) >= over_stamp
+
+
+def lost_in_conflict(stamp: int, origin: int, winner_origin: int, winner_union: bytes) -> bool:
+    """Whether an entry that loses is news to the line that it loses to: not overwritten by that, nor merged with it
+    before, since then it was told already."""
+    return not overwrites(winner_origin, winner_union, stamp, origin)

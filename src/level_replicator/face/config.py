@@ -25,6 +25,8 @@ from level_replicator.face.config_keys import check_with_keys, check_without_key
 from level_replicator.runtime.dialler import is_loopback
 from level_replicator.runtime.identifying import Identify
 from level_replicator.runtime.peers import PeerEvent
+from level_replicator.storage.changes import Item
+from level_replicator.storage.conflicts import Version
 
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 _SERVER_KEYS = ("name", "fingerprint", "read_only")
@@ -54,6 +56,9 @@ class Config:
     log_max_age      seconds after which an entry leaves the log; None: no bound
     tombstone_ttl    seconds after which a deleted key is forgotten; None: never. A node that was away for longer is
                      recognised and takes part again; what it wrote meanwhile is kept
+    on_change        called with each change (storage.changes.Change) from here on, on a thread of its own
+    on_conflict      called with (key, winner, loser), both storage.conflicts.Version, where two writes meet of which
+                     neither had seen the other
     on_peer          called with a PeerEvent, on a thread of its own, when a peer comes, goes, is refused or quarantined
 
     Raises ConfigError, for each thing that cannot work.
@@ -74,6 +79,8 @@ class Config:
     log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
     tombstone_ttl: float | None = DEFAULT_TOMBSTONE_TTL_S
     on_peer: Callable[[PeerEvent], None] | None = None
+    on_change: Callable[[Item], None] | None = None
+    on_conflict: Callable[[bytes, Version, Version], None] | None = None
 
     def __post_init__(self) -> None:
         for name in _BOUNDS:
@@ -173,7 +180,7 @@ def _check_types(config: Config) -> None:
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             shown = type(value).__name__ if name == "pems" else repr(value)  # a key is never shown
             raise ConfigError(f"{name}: {shown} is not of the kind {' or '.join(t.__name__ for t in types)}")
-    for name in ("on_peer", "identify"):
+    for name in ("on_peer", "on_change", "on_conflict", "identify"):
         if getattr(config, name) is not None and not callable(getattr(config, name)):
             raise ConfigError(f"{name}: cannot be called")
     if not config.host:

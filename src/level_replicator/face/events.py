@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from level_replicator.core.limits import MAX_WAITING_EVENTS
+from level_replicator.core.limits import MAX_WAITING_EVENT_BYTES, MAX_WAITING_EVENTS
 
 _log = logging.getLogger("level_replicator.events")
 _T = TypeVar("_T")
@@ -15,8 +15,11 @@ _T = TypeVar("_T")
 class Callback(Generic[_T]):
     """Calls one function with events, in order. A slow or raising one harms nobody but itself."""
 
-    def __init__(self, function: Callable[[_T], None]) -> None:
+    def __init__(self, function: Callable[[_T], None], size: Callable[[_T], int] = lambda event: 0) -> None:
+        """`size`: bytes that an event keeps in memory."""
         self._function = function
+        self._size = size
+        self._bytes = 0
         self._waiting: collections.deque[_T] = collections.deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -25,14 +28,18 @@ class Callback(Generic[_T]):
         self._thread.start()
 
     def __call__(self, event: _T) -> None:
-        """Never blocks. Above MAX_WAITING_EVENTS the oldest event is dropped, with a warning."""
+        """Never blocks. Above MAX_WAITING_EVENTS, or their bytes, the oldest are dropped, with a warning."""
+        size = self._size(event)
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING_EVENTS:
-                self._waiting.popleft()
+            while self._waiting and (
+                len(self._waiting) >= MAX_WAITING_EVENTS or self._bytes + size > MAX_WAITING_EVENT_BYTES
+            ):
+                self._bytes -= self._size(self._waiting.popleft())
                 if not self._dropped:
                     _log.warning("an event callback does not keep up: events are dropped")
                 self._dropped += 1
             self._waiting.append(event)
+            self._bytes += size
             self._changed.notify()
 
     def close(self, timeout_s: float = 1.0) -> None:
@@ -51,6 +58,7 @@ class Callback(Generic[_T]):
                         return
                     self._changed.wait()
                 event = self._waiting.popleft()
+                self._bytes -= self._size(event)
             try:
                 self._function(event)
             except Exception:

@@ -13,7 +13,7 @@ import plyvel
 
 from level_replicator.core.errors import ConfigError
 from level_replicator.face.config import Config, parse_address
-from level_replicator.face.events import Callback
+from level_replicator.face.listeners import Listeners
 from level_replicator.face.replica import Replica
 from level_replicator.face.security import load_security
 from level_replicator.runtime.doorway import Security
@@ -112,7 +112,8 @@ def _install(
         adopt=adopt,
         on_step=on_step,
     )
-    events = Callback(config.on_peer) if config.on_peer is not None else None
+    events = Listeners(config.on_peer, config.on_conflict)
+    events.listen(store)
     node = Node(
         store,
         host=config.host,
@@ -125,7 +126,7 @@ def _install(
         wall_ms=wall_ms,
         instance=secrets.token_bytes(16),
         random=Random(secrets.token_bytes(16)),
-        on_event=events if events is not None else lambda event: None,
+        on_event=events.peer_event,
         read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
         security=security[0],
         keys=security[1],
@@ -133,8 +134,7 @@ def _install(
     try:
         node.start()
     except BaseException:
-        if events is not None:
-            events.close()
+        events.close()
         raise
     keeper = Keeper(
         store,

@@ -12,16 +12,17 @@ from typing import Any, TypeVar, overload
 import plyvel
 
 from level_replicator.core.clock import stamp_at
+from level_replicator.core.cursor import decode_cursor
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
+from level_replicator.face.changes import Changes, OnChange
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
-from level_replicator.face.events import Callback
+from level_replicator.face.listeners import Listeners
 from level_replicator.face.status import status_of
 from level_replicator.runtime.comparing import compare
 from level_replicator.runtime.keeper import Keeper
 from level_replicator.runtime.node import Node
-from level_replicator.runtime.peers import PeerEvent
 from level_replicator.storage.comparison import Difference
 from level_replicator.storage.verifying import Report
 from level_replicator.storage.writer import LocalWriter, Operation
@@ -77,7 +78,7 @@ class Replica(Database):
         node: Node,
         keeper: Keeper,
         config: Config,
-        events: Callback[PeerEvent] | None,
+        events: Listeners,
         rs_options: Mapping[str, Any],
     ) -> None:
         writer = RefusingWriter() if config.pull_only else NotifyingWriter(node.store.writer, node)
@@ -87,6 +88,8 @@ class Replica(Database):
         self._events = events
         self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
+        if config.on_change is not None:
+            events.on_change = OnChange(self.changes(now=True), config.on_change)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
 
@@ -128,6 +131,26 @@ class Replica(Database):
         if not isinstance(peer, str):
             raise ConfigError(f"peer: an address, name, origin or fingerprint is wanted, not {peer!r}")
         return self._wait_for(self._gate.call(self._node.disconnect, peer))
+
+    # -- what changes
+
+    def changes(
+        self, since: str | None = None, *, prefix: bytes = b"", live: bool = True, now: bool = False
+    ) -> Changes:
+        """The changes feed: every key's latest change that `since`, the `cursor` of an earlier feed, does not cover;
+        all there is without it, or, with `now`, what comes from here on. `prefix`: of the keys.
+
+        With `live` it then waits for more; else it ends. Where the log does not reach back to `since`, a `Rescan` says
+        so and the index bridges the gap. Costs nothing while nobody reads: the log is the queue. Raises ConfigError."""
+        if since is not None and now:
+            raise ConfigError("since, now: one of the two")
+        if not isinstance(prefix, bytes):
+            raise TypeError(f"prefix: bytes are wanted, not {type(prefix).__name__}")
+        store = self._node.store
+        start = None if since is None else decode_cursor(since)
+        if now:
+            start = self._gate.call(store.vector_copy) or None  # where nothing is, everything is to come
+        return Changes(store, self._gate, self._gate.call(store.changes, start, prefix), live=live)
 
     # -- care
 
@@ -214,8 +237,7 @@ class Replica(Database):
         try:
             self._node.store.close()
         finally:
-            if self._events is not None:
-                self._events.close()
+            self._events.close()
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:

@@ -115,6 +115,7 @@ class Hub:
 
     def local_change(self) -> None:
         """Somebody wrote here."""
+        self.store.signal.ring()
         for link in self.by_origin.values():
             self.has_output(link)
 
@@ -285,6 +286,7 @@ class Hub:
         if link.peer.state in (PeerState.SCANNING, PeerState.RECONCILING):
             link.peer.state = PeerState.LIVE
         if moved:
+            self.store.signal.ring()
             for other in self.by_origin.values():
                 other.vector_moved(moved)
                 self.has_output(other)

@@ -7,9 +7,10 @@ from level_replicator.core.effects import Apply
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import APPLIED, INDEX, log_key, resume_key, vector_key
-from level_replicator.core.merge import union_context, wins
+from level_replicator.core.merge import lost_in_conflict, overwrites, union_context, wins
 from level_replicator.core.reconcile import Verdict, judge_theirs, stale
-from level_replicator.core.versions import Vector
+from level_replicator.core.versions import Vector, origin_name
+from level_replicator.storage.conflicts import Conflict, Version
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_applied, encode_intervals, encode_vector_line
 from level_replicator.storage.state import State
@@ -90,6 +91,7 @@ class Merging:
         self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
         self.keys, self.entries = state.keys, state.entries
         self.news: dict[int, list[Interval]] = {}
+        self._conflicts: list[Conflict] = []
         self._newest = 0
         self._late = False
 
@@ -104,6 +106,7 @@ class Merging:
         get, put, drop = state.rs.get, self.rs_batch.put, self.rs_batch.delete
         db_put = self.db_batch.put
         guarded = bool(known or doubt)
+        listened, db_get = state.on_conflict is not None, state.db.get
         whole = True
         run: Interval | None = None  # of entries, in a row, that are new
         run_origin = 0
@@ -126,6 +129,9 @@ class Merging:
                 own_context, old_context = index_contexts(old)
                 if not wins(stamp, origin, old_stamp, old_origin):
                     if stamp != old_stamp or origin != old_origin:
+                        if listened and lost_in_conflict(stamp, origin, old_origin, old_context):
+                            winner = Version(db_get(key), origin_name(old_origin), old_stamp)
+                            self._conflicts.append(Conflict(key, winner, Version(value, origin_name(origin), stamp)))
                         union = union_context(old_origin, old_context, stamp, origin, context)
                         if union != old_context:
                             put(
@@ -138,6 +144,9 @@ class Merging:
                     run = self._end(run_origin, run)
                     continue
                 live = not old_flags & DELETE
+                if listened and not overwrites(origin, context, old_stamp, old_origin):
+                    loser = Version(db_get(key) if live else None, origin_name(old_origin), old_stamp)
+                    self._conflicts.append(Conflict(key, Version(value, origin_name(origin), stamp), loser))
                 union = union_context(origin, context, old_stamp, old_origin, old_context)
                 if not floor or state.logged(old_origin, old_stamp):
                     drop(log_key(old_origin, old_stamp))
@@ -179,6 +188,9 @@ class Merging:
         state.keys, state.entries = self.keys, self.entries
         state.late = state.late or self._late
         state.clock.follow(self._newest)
+        if state.on_conflict is not None:
+            for conflict in self._conflicts:
+                state.on_conflict(conflict)
 
 
 def doubt_of(state: State, source_vector: Vector) -> int:

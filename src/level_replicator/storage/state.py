@@ -9,9 +9,11 @@ from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_key
 from level_replicator.core.versions import Vector
+from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.meta import Meta
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
+from level_replicator.storage.signal import Signal
 
 
 class State:
@@ -27,6 +29,7 @@ class State:
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
+    signal      rung when the vector has moved; on_conflict: told of each conflict, under the lock, if anybody listens
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class State:
         self.restored_gap = (0, 0)
         self.failed: StorageError | None = None
         self.waiting = False
+        self.signal = Signal()
+        self.on_conflict: Callable[[Conflict], None] | None = None
 
     def step(self, name: str) -> None:
         """A point at which a test may stop the process. Costs nothing when none does."""

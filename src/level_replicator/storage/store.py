@@ -16,7 +16,9 @@ from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.applier import RemoteApplier
 from level_replicator.storage.backup import backup
+from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.comparison import Comparison
+from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.opening import close_state, open_state
@@ -24,6 +26,7 @@ from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import OnNews, OnRestamp, Settling
+from level_replicator.storage.signal import Signal
 from level_replicator.storage.state import State
 from level_replicator.storage.verifying import Report, verify
 from level_replicator.storage.walk import Walk
@@ -129,6 +132,19 @@ class Store:
     def failed(self) -> Exception | None:
         """Why no more writes are taken, if so."""
         return self._state.failed
+
+    @property
+    def signal(self) -> Signal:
+        """Rung when the vector has moved."""
+        return self._state.signal
+
+    def changes(self, cursor: Vector | None, prefix: bytes) -> ChangeReader:
+        """What was written that this cursor does not cover, all for None; for one thread at a time."""
+        return ChangeReader(self._state, cursor, prefix)
+
+    def listen_to_conflicts(self, told: Callable[[Conflict], None]) -> None:
+        """`told` must not block, nor raise: it is called under the lock."""
+        self._state.on_conflict = told
 
     def vector_copy(self) -> Vector:
         """The vector as of now, from any thread."""

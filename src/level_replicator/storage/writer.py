@@ -61,6 +61,8 @@ class LocalWriter:
                 self.write_locked(state, operations, sync)
             elif sync:
                 self._flush(state)
+        if state.signal.waiting:
+            state.signal.ring()
         if state.waiting:
             sleep(0)  # locks are not fair: a writer in a loop would keep remote changes out
 
