@@ -78,3 +78,12 @@ def test_the_settings_of_secure_peers(tmp_path: Path) -> None:
             a.put(b"key", b"value")
             assert b.wait_synced(60)
             assert dict(b) == {b"key": b"value"}
+
+
+def test_the_changes_feed(tmp_path: Path) -> None:
+    (code,) = (block for block in _blocks(tmp_path) if "replica.changes(" in block)
+    code = "import level_replicator as lrep\n" + code + "print(len(cursor) > 5)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("b'order 1' b'3 apples' ")
+    assert done.stdout.endswith("True\n")
