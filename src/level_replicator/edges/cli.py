@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from level_replicator.edges import adopt, backup, fingerprint, keygen, verify
+from level_replicator.edges import adopt, backup, fingerprint, keygen, serve, verify
 from level_replicator.edges.demo import command as demo
 
 EXIT_INTERRUPTED = 130
@@ -28,7 +28,7 @@ class Command(Protocol):
     def run(self, arguments: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (demo, adopt, verify, backup, keygen, fingerprint)
+COMMANDS: tuple[Command, ...] = (demo, serve, adopt, verify, backup, keygen, fingerprint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

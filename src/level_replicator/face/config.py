@@ -129,17 +129,22 @@ class Config:
         """A Config from a TOML file with the fields as keys; the paths of `pems` and `trusted` are from its directory.
 
         Raises ConfigError, also when it cannot be read."""
-        try:
-            with open(path, "rb") as file:
-                read = tomllib.load(file)
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from error
-        for name in ("pems", "trusted"):
-            if isinstance(read.get(name), str):
-                read[name] = Path(path).parent / read[name]
-        return cls.of(read)
+        return cls.of(read_toml(path))
+
+
+def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
+    """The settings of a TOML file as they stand, not checked yet. Raises ConfigError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            read = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for name in ("pems", "trusted"):
+        if isinstance(read.get(name), str):
+            read[name] = Path(path).parent / read[name]
+    return read
 
 
 def parse_address(address: str) -> tuple[str, int]:

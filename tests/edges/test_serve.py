@@ -1,0 +1,137 @@
+"""`level-replicator serve`, as a process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+import level_replicator as lrep
+from level_replicator.edges import cli, serve
+
+TIMEOUT_S = 60
+
+
+@contextmanager
+def served(*arguments: object, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The process, and its ready line."""
+    command = [sys.executable, "-m", "level_replicator.edges.cli", "serve", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        try:
+            yield process, line
+        finally:
+            process.kill()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Its exit status, and what it logged."""
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    return process.returncode, errors
+
+
+def test_two_that_replicate_until_they_are_told_to_stop(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "a") as a:
+        a.put(b"key", b"value")
+    with ExitStack() as stack:
+        one, line = stack.enter_context(served(tmp_path / "a", "--port", 0, "--json"))
+        ready = json.loads(line)
+        assert ready["keys"] == 1
+        two, line = stack.enter_context(served(tmp_path / "b", "--server", ready["address"]))
+        assert re.fullmatch(rf"ready: not listening, [01] keys, dialling {ready['address']}, origin [0-9a-f]+\n", line)
+        assert two.stderr is not None
+        while "connected" not in (logged := two.stderr.readline()):
+            assert logged
+        with lrep.open(tmp_path / "c", {"servers": {ready["address"]: {}}}) as c:
+            assert c.wait_synced(TIMEOUT_S)
+            assert c.get(b"key") == b"value"
+        for process, how in ((two, signal.SIGTERM), (one, signal.SIGINT)):
+            process.send_signal(how)
+            status, errors = ended(process)
+            assert status == 0
+            assert "Traceback" not in errors
+    with lrep.open(tmp_path / "a") as a:
+        assert a.status()["keys"] == 1
+
+
+def test_settings_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "pems.json").write_text(json.dumps(lrep.generate_pems()))
+    (tmp_path / "trusted").write_text("")
+    config = tmp_path / "config.toml"
+    config.write_text('pems = "pems.json"\nhost = "127.0.0.1"\nport = 1\n[servers]\n"127.0.0.1:2" = {}\n')
+    pin = lrep.fingerprint(tmp_path / "pems.json")
+    arguments = ["--config", config, "--trusted", tmp_path / "trusted", "--port", 0, "--server", f"127.0.0.1:3={pin}"]
+    with served(tmp_path / "a", *arguments, "--json", "--pull-only") as (process, line):
+        ready = json.loads(line)
+        assert ready["fingerprint"] == pin
+        assert ready["servers"] == ["127.0.0.1:2", "127.0.0.1:3"]
+        assert not ready["address"].endswith(":1")
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(TIMEOUT_S)
+        with served(tmp_path / "a", NOTIFY_SOCKET=str(tmp_path / "notify")) as (process, _):
+            assert notify.recv(100) == b"READY=1"
+            process.terminate()
+            assert notify.recv(100) == b"STOPPING=1"
+            assert ended(process)[0] == 0
+
+
+def test_adopting(tmp_path: Path) -> None:
+    import plyvel
+
+    (tmp_path / "a").mkdir()
+    with plyvel.DB(str(tmp_path / "a" / "db"), create_if_missing=True) as db:
+        db.put(b"key", b"value")
+    with served(tmp_path / "a") as (process, line):
+        assert line == ""
+        status, errors = ended(process)
+    assert status == 1
+    assert "adopt" in errors
+    with served(tmp_path / "a", "--adopt") as (process, line):
+        assert "1 keys" in line
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", "99999"], "port: 99999"),
+        (["--server", "nowhere"], "is not host:port"),
+        (["--server", "127.0.0.1:1=x"], "hexadecimal digits"),
+        (["--config", "/nowhere.toml"], "No such file"),
+        (["--host", "0.0.0.0", "--port", "0"], "plain TCP is for loopback"),
+        (["--pems", "/nowhere.json"], "nobody would be accepted"),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "--pems" in arguments:
+        arguments = [*arguments, "--port", "0"]
+    assert cli.main(["serve", str(tmp_path / "a"), *arguments]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in told.err
+    assert told.err.startswith("level-replicator serve: ")
+    assert not (tmp_path / "a").exists()
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["serve", "--help"])
+    assert stopped.value.code == 0
+    assert serve.HELP in " ".join(capsys.readouterr().out.split())
