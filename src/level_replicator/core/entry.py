@@ -75,7 +75,8 @@ def is_sound(record: bytes) -> bool:
     except struct.error:
         return False
     if flags == 0:
-        return bool(crc32(memoryview(record)[ENTRY_HEAD.size + key_length :]) == checksum)
+        start = ENTRY_HEAD.size + key_length
+        return start <= len(record) and bool(crc32(memoryview(record)[start:]) == checksum)
     try:
         decode_entry(record)
     except RemoteProtocolError:
