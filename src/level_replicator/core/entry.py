@@ -108,8 +108,8 @@ def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
                 if not count or count > MAX_CONTEXT_ORIGINS or start > len(record):
                     raise RemoteProtocolError("an entry's context is empty, too long or cut off")
             if flags & DELETE:
-                if start != len(record) or checksum:
-                    raise RemoteProtocolError("a delete carries a value")
+                if start != len(record) or checksum or valueless:
+                    raise RemoteProtocolError("a delete carries a value, or is said to have one")
                 return Entry(stamp, flags, checksum, key, None, context, record)
     except struct.error as error:
         raise RemoteProtocolError(f"an entry of {len(record)} bytes is cut off") from error
