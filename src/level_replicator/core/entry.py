@@ -136,13 +136,15 @@ def encode_index(
 
 
 def index_contexts(line: bytes) -> tuple[bytes, bytes]:
-    """(own, union) of a line of the index."""
+    """(own, union) of a line of the index. Raises struct.error for pairs that are not whole."""
     rest = line[INDEX_HEAD.size :]
-    if not line[_FLAGS_AT] & OWN_CONTEXT:
-        return rest, rest
-    (count,) = _COUNT.unpack_from(rest)
-    end = _COUNT.size + count * _PAIR.size
-    return rest[_COUNT.size : end], rest[end:]
+    start = end = 0
+    if line[_FLAGS_AT] & OWN_CONTEXT:
+        (count,) = _COUNT.unpack_from(rest)
+        start, end = _COUNT.size, _COUNT.size + count * _PAIR.size
+    if end > len(rest) or (len(rest) - start) % _PAIR.size:
+        raise struct.error("the contexts of a line of the index are not whole")
+    return (rest[start:end], rest[end:]) if end else (rest, rest)
 
 
 class IndexLine(NamedTuple):
