@@ -9,6 +9,7 @@ import msgspec
 from level_replicator.core.errors import ClockError, ConfigError, FormatError, StorageError
 from level_replicator.core.keys import META
 from level_replicator.core.push import Push
+from level_replicator.core.versions import decode_vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.memory_disk import VirtualDisk
@@ -31,6 +32,8 @@ def meta(data: bytes) -> None:
         taken = load_meta(MemoryEngine(disk))
         assert taken is not None
         assert taken.format == FORMAT
+        assert 0 < taken.origin < 1 << 64
+        decode_vector(taken.durable)
         assert msgspec.msgpack.decode(encode_meta(taken), type=Meta) == taken
 
 
