@@ -11,6 +11,7 @@ from level_replicator.core.walking import Asks
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.meta import load_meta
+from tests.fuzz.targets import TARGETS
 from tests.storage.rig import Rig, assert_sound, contents
 
 ONE = (1).to_bytes(8, "big")
@@ -88,3 +89,16 @@ def test_verify_finds_a_line_that_differs_from_its_entry() -> None:
     assert store.verify(repair=False, progress=lambda keys: None).sound
     assert_sound(store)
     assert contents(store) == {b"a": b"1"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param("66882fd9", id="unknown kind of key in the certificate"),
+        pytest.param("7c71500a", id="key in the certificate is none"),
+        pytest.param("646cfa4b", id="version of the certificate"),
+        pytest.param("4b6f71db", id="private key of another length"),
+    ],
+)
+def test_a_damaged_key_pair_is_a_mistake_of_configuration(changes: str) -> None:
+    TARGETS["files"](bytes.fromhex(changes))
