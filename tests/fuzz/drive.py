@@ -1,5 +1,6 @@
 """One target under atheris, in a process of its own: `python -m tests.fuzz.drive TARGET [options of libFuzzer]`."""
 
+import logging
 import sys
 
 import atheris
@@ -12,6 +13,7 @@ def main() -> None:
     name = sys.argv.pop(1)
     # a merge starts itself again, by its first argument, through a shell
     sys.argv[0] = f"{sys.executable} -m tests.fuzz.drive {name}"
+    logging.disable(logging.CRITICAL)
     atheris.Setup(sys.argv, TARGETS[name])
     atheris.Fuzz()
 

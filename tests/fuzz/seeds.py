@@ -1,64 +1,111 @@
-"""The first corpus: what nodes really say to each other, taken from the scenes of the protocol's transcripts."""
+"""The first corpus: what nodes really say to each other in the scenes of the protocol's transcripts, and the lines that
+they write. `python -m tests.fuzz.seeds` adds it to what is there."""
 
+import json
 from collections.abc import Callable
+from hashlib import sha1
+from pathlib import Path
 
-import level_replicator as lrep
-from level_replicator.core.entry import encode_entry
+from level_replicator.core.entry import INDEX_HEAD, encode_context, encode_entry, encode_index
+from level_replicator.core.keys import META
 from level_replicator.core.messages import Entries, Items, decode
 from level_replicator.core.versions import encode_vector
-from tests.fuzz import corpus_files
-from tests.protocol import stage
+from level_replicator.runtime.pems import generate_pems
+from tests.fuzz.replicas import kept_replicas
+from tests.fuzz.saying import KINDS, raw
 from tests.protocol.scenes import SCENES, play
+from tests.protocol.stage import End
+
+CORPUS = Path(__file__).parent / "corpus"
+_CONTEXT = encode_context({2: 3, 4: 5})
 
 
-def _said() -> list[list[bytes]]:
+def _conversations() -> list[list[bytes]]:
     """The bodies of the frames of each end of each scene."""
     ends: dict[int, list[bytes]] = {}
-    kept = []
-    send: Callable[..., None] = stage.End.send
+    kept: list[End] = []
+    send: Callable[[End, list[bytes]], None] = End.send
 
-    def noted(end: stage.End, frames: list[bytes]) -> None:
+    def noted(end: End, frames: list[bytes]) -> None:
         kept.append(end)  # so that no id comes twice
         ends.setdefault(id(end), []).extend(frame[4:] for frame in frames)
         send(end, frames)
 
-    stage.End.send = noted  # type: ignore[method-assign]
+    End.send = noted  # type: ignore[method-assign]
     try:
         for scene in SCENES:
             play(scene)
     finally:
-        stage.End.send = send  # type: ignore[method-assign]
+        End.send = send  # type: ignore[method-assign]
     return list(ends.values())
 
 
-def _chunks(bodies: list[bytes]) -> bytes:
-    return b"".join(len(body).to_bytes(2, "big") + body for body in bodies)
+def _heaps(bodies: list[bytes], lead: int) -> bytes:
+    """Frames one by one. `lead`: the byte before each, which for a target means that the peer speaks."""
+    return b"".join(bytes([lead, 0]) + raw(body) for body in bodies)
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """By target."""
+    talks = _conversations()
+    bodies = sorted({body for talk in talks for body in talk})
+    records = [record for body in bodies for record in _records(body)]
+    replies = [
+        bytes([how]) + b"\x01\xff\x00\x00" + b"\x02\xff" + len(b).to_bytes(2, "big") + b
+        for b in bodies
+        for how in (0, 1)
+    ]
+    each_kind = [bytes([kind]) + bytes(range(40)) for kind in range(KINDS)]
+    return {
+        "frames": [b"\0\x02\x03\x05" + b"".join(len(b).to_bytes(4, "big") + b for b in talk)[:500] for talk in talks],
+        "messages": bodies + each_kind,
+        "vectors": [b"", encode_vector({1: 2}), encode_vector({1: 2, 3: 4})],
+        "entries": [*records, encode_entry(5, b"k", b"v", _CONTEXT)[0], encode_entry(5, b"k", None, _CONTEXT)[0]],
+        "lines": [bytes([kind]) + bytes(range(size)) for kind, size in enumerate((16, 8, 24, 32))]
+        + [b"\4" + encode_index(5, 1, 0, 7, _CONTEXT, _CONTEXT[:16]), b"\4" + bytes(INDEX_HEAD.size)],
+        "meta": [disks.rs[META] for disks in kept_replicas()],
+        "answers": replies + [b"\0\x01\xff\x00\x00\x02\0" + each for each in each_kind],
+        "pulls": [b"".join(b"\x01\xff" + len(b).to_bytes(2, "big") + b for b in talk) for talk in talks],
+        "handshake": [bytes([0xC5, how]) + _heaps(talk[:6], 0) for talk in talks for how in (0, 1)],
+        "session": [
+            bytes([0, how]) + b"\x07\x00\x00" * (how >> 1) + _heaps(talk[2:], 0) for talk in talks for how in (0, 3)
+        ]
+        + [b"\0\0" + b"\x07\x00\x00\0\0" + each for each in each_kind],
+        "node": [bytes([how]) + _node_heaps(talk[2:]) for talk in talks for how in (0x07, 0x2F)],
+        "words": [b"127.0.0.1:80", b"[::1]:80", b"a.b:65535", b"sha256:" + b"0a" * 32, b"0A:" * 31 + b"0A"],
+        "files": [
+            _certificate().encode(),
+            json.dumps({"cert": _certificate(), "private": "x"}).encode(),
+            b"# peers\nsha256:" + b"0a" * 32 + b" one\n\n" + b"0A:" * 31 + b"0A two",
+            *(b"{}", b"[]", b"not one"),
+        ],
+        "replica": [bytes([how, 0, 0, kind, 7, 7, 7]) for how in range(8) for kind in range(7)],
+    }
+
+
+def _node_heaps(bodies: list[bytes]) -> bytes:
+    return b"".join(b"\x44" + raw(body) for body in bodies)
+
+
+def _certificate() -> str:
+    return generate_pems(key="ed25519")["cert"]
+
+
+def _records(body: bytes) -> list[bytes]:
+    message = decode(body)
+    return message.records if isinstance(message, Entries | Items) else []
+
+
+def name_of(data: bytes) -> str:
+    """The name that libFuzzer would give to the file of this input."""
+    return sha1(data, usedforsecurity=False).hexdigest()
 
 
 def main() -> None:
-    """Adds them to what is there."""
-    conversations = _said()
-    bodies = sorted({body for conversation in conversations for body in conversation})
-    records = []
-    for body in bodies:
-        message = decode(body)
-        if isinstance(message, Entries | Items):
-            records += message.records
-    pems = lrep.generate_pems(key="ed25519")
-    seeds = {
-        "framing": [b"".join(len(body).to_bytes(4, "big") + body for body in each)[:400] for each in conversations],
-        "message": bodies,
-        "entry": [*records, encode_entry(5, b"k", b"v", encode_vector({2: 3}))[0], encode_entry(5, b"k", None)[0]],
-        "vector": [b"", encode_vector({1: 2}), encode_vector({1: 2, 3: 4})],
-        "answers": [b"\0" + _chunks([body]) for body in bodies],
-        "handshake": [flag + _chunks(each[:6]) for each in conversations for flag in (b"\0", b"\1")],
-        "session": [flag + _chunks(each[2:]) for each in conversations for flag in (b"\0", b"\1")],
-        "node": [flag + _chunks(each[2:]) for each in conversations for flag in (b"\0", b"\1")],
-        "key_pair": [f"{pems['private']}\0{pems['cert']}".encode()],
-        "settings": [b"127.0.0.1:80", b"[::1]:80", f"{lrep.fingerprint(pems)} x\n# y\n".encode()],
-    }
-    for target, inputs in seeds.items():
-        corpus_files.store(target, [*corpus_files.load(target), *inputs])
+    for target, inputs in seeds().items():
+        (CORPUS / target).mkdir(parents=True, exist_ok=True)
+        for data in inputs:
+            (CORPUS / target / name_of(data)).write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def is_sound(record: bytes) -> bool:
     except struct.error:
         return False
     if flags == 0:
-        return bool(crc32(memoryview(record)[ENTRY_HEAD.size + key_length :]) == checksum)
+        start = ENTRY_HEAD.size + key_length
+        return start <= len(record) and bool(crc32(memoryview(record)[start:]) == checksum)
     try:
         decode_entry(record)
     except RemoteProtocolError:
@@ -107,8 +108,8 @@ def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
                 if not count or count > MAX_CONTEXT_ORIGINS or start > len(record):
                     raise RemoteProtocolError("an entry's context is empty, too long or cut off")
             if flags & DELETE:
-                if start != len(record) or checksum:
-                    raise RemoteProtocolError("a delete carries a value")
+                if start != len(record) or checksum or valueless:
+                    raise RemoteProtocolError("a delete carries a value, or is said to have one")
                 return Entry(stamp, flags, checksum, key, None, context, record)
     except struct.error as error:
         raise RemoteProtocolError(f"an entry of {len(record)} bytes is cut off") from error
@@ -135,13 +136,15 @@ def encode_index(
 
 
 def index_contexts(line: bytes) -> tuple[bytes, bytes]:
-    """(own, union) of a line of the index."""
+    """(own, union) of a line of the index. Raises struct.error for pairs that are not whole."""
     rest = line[INDEX_HEAD.size :]
-    if not line[_FLAGS_AT] & OWN_CONTEXT:
-        return rest, rest
-    (count,) = _COUNT.unpack_from(rest)
-    end = _COUNT.size + count * _PAIR.size
-    return rest[_COUNT.size : end], rest[end:]
+    start = end = 0
+    if line[_FLAGS_AT] & OWN_CONTEXT:
+        (count,) = _COUNT.unpack_from(rest)
+        start, end = _COUNT.size, _COUNT.size + count * _PAIR.size
+    if end > len(rest) or (len(rest) - start) % _PAIR.size:
+        raise struct.error("the contexts of a line of the index are not whole")
+    return (rest[start:end], rest[end:]) if end else (rest, rest)
 
 
 class IndexLine(NamedTuple):

@@ -212,11 +212,11 @@ class Session:
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Effect]:
         """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
+        if self._over():
+            return
         self._heard_ms = now_ms
         latest = latest_acceptable(wall_ms, self._max_drift_ms)
         for body in self._frames.feed(data):
-            if self.phase is Phase.CLOSED:
-                return
             message = decode(body)
             handler = _HANDLERS[self.phase].get(type(message))
             if handler is None:
@@ -225,6 +225,11 @@ class Session:
             effect = handler(self, message, latest)
             if effect is not None:
                 yield effect
+            if self._over():
+                return  # before the next frame is looked at
+
+    def _over(self) -> bool:
+        return self.phase is Phase.CLOSED
 
     def tick(self, now_ms: int) -> None:
         """To be called now and then, a few times a heartbeat. Raises RemoteProtocolError for a peer that is silent."""

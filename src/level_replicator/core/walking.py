@@ -87,9 +87,10 @@ class Asks:
         for place, (record, (origin,)) in enumerate(
             zip(message.records, iter_unpack(">Q", message.origins), strict=True)
         ):
-            if not origin:
-                raise RemoteProtocolError("an entry of origin 0")
-            items.append(Item(origin, decode_entry(record, valueless=place in equal), place in equal))
+            entry = decode_entry(record, valueless=place in equal)
+            if not origin or not entry.stamp:
+                raise RemoteProtocolError("an entry of origin or stamp 0")
+            items.append(Item(origin, entry, place in equal))
         keys = [item.entry.key for item in items]
         if items:
             refuse_future(max(item.entry.stamp for item in items), latest)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
@@ -172,8 +172,7 @@ def _text(pems: Mapping[str, Any], name: str, where: str) -> bytes:
 def _check(pems: Mapping[str, Any], where: str) -> Pems:
     certificate = _certificate(pems, where)
     private = _private(_text(pems, "private", where), where)
-    public = private.public_key()
-    if public != certificate.public_key():
+    if private.public_key() != _public(certificate, where):
         raise ConfigError(f"pems: the private key of {where} is not that of its certificate")
     if isinstance(private, rsa.RSAPrivateKey) and private.key_size < MIN_RSA_BITS:
         raise ConfigError(
@@ -185,12 +184,19 @@ def _check(pems: Mapping[str, Any], where: str) -> Pems:
     return Pems(private_der, _der(certificate))
 
 
+def _public(certificate: x509.Certificate, where: str) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        raise ConfigError(f"pems: the key in the certificate of {where} cannot be read") from None
+
+
 def _private(pem: bytes, where: str) -> _PrivateKey:
     try:
         private = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
         raise ConfigError(f"pems: the private key of {where} is encrypted: one without password is wanted") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         raise ConfigError(f"pems: the private key of {where} is no PEM text of a key") from None
     if not isinstance(private, _KINDS):
         raise ConfigError(f"pems: the key of {where} is of no kind for TLS 1.3: ECDSA, Ed25519 or RSA is wanted")
@@ -207,7 +213,7 @@ def _parse_certificate(pem: bytes, where: str) -> x509.Certificate:
             # other generators write certificates that are not quite in order; their bytes are all that counts here
             warnings.simplefilter("ignore")
             return x509.load_pem_x509_certificate(pem)
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
         raise ConfigError(f"pems: the certificate of {where} is no PEM text of a certificate") from None
 
 

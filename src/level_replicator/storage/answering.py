@@ -122,7 +122,8 @@ class Answering:
         frame = _Frame()
         for key, digest in zip(keys, digests, strict=True):
             line = self._rs.get(INDEX + key)
-            value = None if line is None else self._db.get(key)
+            deleted = line is not None and INDEX_HEAD.unpack_from(line)[2] & DELETE
+            value = None if line is None or deleted else self._db.get(key)
             record = None if line is None else self._record(key, line, value)
             if line is None or record is None:
                 self.lacking += 1

@@ -10,8 +10,8 @@ def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | No
     """The bytes of the entry: from the log, else made anew of what the database holds. None: it is damaged.
 
     A damaged one is never given: nobody can tell what it was."""
-    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
-    logged = logged_entry(rs, key, stamp, origin)
+    stamp, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    logged = logged_entry(rs, key, line)
     if logged is not None:
         return logged
     value = None if flags & DELETE else db.get(key)
@@ -21,8 +21,9 @@ def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | No
     return record if found == checksum else None
 
 
-def logged_entry(rs: Reader, key: bytes, stamp: int, origin: int) -> bytes | None:
-    """What the log holds under this dot, if it is sound and of this key."""
+def logged_entry(rs: Reader, key: bytes, line: bytes) -> bytes | None:
+    """What the log holds under the dot of this line, if it is sound and what the line says."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
     record: bytes | None = rs.get(log_key(origin, stamp))
     if record is None:
         return None
@@ -30,4 +31,5 @@ def logged_entry(rs: Reader, key: bytes, stamp: int, origin: int) -> bytes | Non
         entry = decode_entry(record)
     except RemoteProtocolError:
         return None
-    return record if (entry.key, entry.stamp) == (key, stamp) else None
+    says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum)
+    return record if says == (key, stamp, flags & DELETE, checksum) else None

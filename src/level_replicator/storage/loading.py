@@ -73,7 +73,6 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
 def count(state: State) -> None:
     """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
     keys = 0
-    flags_at = INDEX_HEAD.size - 5
     for _, line in state.rs.scan(INDEX, following(INDEX)):
-        keys += not line[flags_at] & DELETE
+        keys += not INDEX_HEAD.unpack_from(line)[2] & DELETE
     state.keys, state.entries = keys, sum(1 for _ in state.rs.scan_keys(LOG, following(LOG)))

@@ -18,7 +18,7 @@ from level_replicator.core.entry import (
     encode_index,
     index_contexts,
 )
-from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.errors import RemoteProtocolError, StorageError
 from level_replicator.core.keys import (
     APPLIED,
     HORIZON,
@@ -84,8 +84,7 @@ def redo_last_batch(state: State) -> int:
         if line is None or INDEX_HEAD.unpack_from(line)[2] & DELETE:
             batch.delete(key)
             continue
-        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        logged = logged_entry(state.rs, key, at, origin)
+        logged = logged_entry(state.rs, key, line)
         if logged is not None:
             value = read_entry(logged).value
             assert value is not None
@@ -98,7 +97,12 @@ def redo_last_batch(state: State) -> int:
 def _touched(state: State) -> list[bytes]:
     """The keys of the last batch of a walk, which took some away: of these the log knows nothing."""
     line = state.rs.get(TOUCHED)
-    return [] if line is None else msgspec.msgpack.decode(line, type=list[bytes])
+    try:
+        return [] if line is None else msgspec.msgpack.decode(line, type=list[bytes])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StorageError(
+            "the record of the last batch cannot be read: restore the replica from a backup, or begin with an empty one"
+        ) from error
 
 
 def roll_back_vector(state: State, durable: Vector) -> None:
@@ -236,7 +240,7 @@ def _log_lines_again(state: State) -> int:
         if stamp <= state.floor.get(origin, 0):
             continue
         key = index_key[len(INDEX) :]
-        if logged_entry(state.rs, key, stamp, origin) is not None:
+        if logged_entry(state.rs, key, line) is not None:
             continue
         repairs += 1
         made = restore_entry(state.rs, state.db, key, line) if agrees(line, state.db.get(key)) else None
@@ -272,7 +276,7 @@ def mend_database(state: State, *, torn: bool) -> int:
             if flags & DELETE:
                 batches.next()[1].delete(key)
                 continue
-            logged = logged_entry(state.rs, key, at, origin)
+            logged = logged_entry(state.rs, key, line)
             if logged is not None:
                 put = read_entry(logged).value
                 assert put is not None

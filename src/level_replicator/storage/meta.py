@@ -2,8 +2,9 @@
 
 import msgspec
 
-from level_replicator.core.errors import FormatError, StorageError
+from level_replicator.core.errors import FormatError, RemoteProtocolError, StorageError
 from level_replicator.core.keys import META
+from level_replicator.core.versions import decode_vector
 from level_replicator.storage.engine import Engine, Reader
 
 FORMAT = 1
@@ -49,14 +50,23 @@ def load_meta(rs: Reader) -> Meta | None:
     try:
         version = msgspec.msgpack.decode(data)[0]
         if version == FORMAT:
-            return msgspec.msgpack.decode(data, type=Meta)
-    except (msgspec.DecodeError, msgspec.ValidationError, TypeError, IndexError, KeyError) as error:
+            return _checked(msgspec.msgpack.decode(data, type=Meta))
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError, RemoteProtocolError) as error:
         raise StorageError(
             "the meta record of the replication set cannot be read: restore it from a backup, or begin a new one"
         ) from error
     raise FormatError(
         f"the replication set has format {version}, this version reads {FORMAT}: use the version that wrote it"
     )
+
+
+def _checked(meta: Meta) -> Meta:
+    """Raises ValueError and RemoteProtocolError for numbers and a vector that nobody could have written."""
+    origin, stamp = meta.renewing or (1, 0)
+    if not 0 < meta.origin < 1 << 64 or not 0 < origin < 1 << 64 or not 0 <= stamp < 1 << 64:
+        raise ValueError("an origin or stamp that is none")
+    decode_vector(meta.durable)
+    return meta
 
 
 def store_meta(rs: Engine, meta: Meta) -> None:

@@ -7,6 +7,7 @@ another thread is inside it crashes the process: whoever owns the engine keeps t
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterator
 from os import PathLike
 from types import TracebackType
@@ -18,8 +19,9 @@ from level_replicator.core.errors import ClosedError, LockedError, StorageError
 from level_replicator.storage.directory import Directory
 from level_replicator.storage.engine import Batch, Bytes
 
-ENGINE_ERRORS = (plyvel.Error, StorageError, OSError)
-"""What any engine raises when the disk or the LevelDB on it fails."""
+ENGINE_ERRORS = (plyvel.Error, StorageError, OSError, struct.error)
+"""What comes of any engine when the disk or the LevelDB on it fails; struct.error: of a line that is not as it was
+written."""
 
 
 class _Put(Protocol):

@@ -4,6 +4,7 @@ It looks at snapshots while writes go on; what it finds is looked at again, unde
 """
 
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -110,12 +111,12 @@ def verify(
             alone(lambda: _give_up_what_is_lost(state, random_bytes))
             report.renewed = True
             report.given_up = mender.lost
-    except (plyvel.Error, StorageError) as error:  # not OSError: that is of `progress`, where a reader may be gone
+    except (plyvel.Error, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
         raise _failed(state, error) from error
     return report
 
 
-def _failed(state: State, error: plyvel.Error | StorageError) -> StorageError:
+def _failed(state: State, error: plyvel.Error | StorageError | struct.error) -> StorageError:
     if state.failed is not None:
         return state.failed
     failed = state.fail("verifying", error)
@@ -143,7 +144,7 @@ def _findings(
         if line is None:
             continue
         stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        if stamp > state.floor.get(origin, 0) and logged_entry(rs, key, stamp, origin) is None:
+        if stamp > state.floor.get(origin, 0) and logged_entry(rs, key, line) is None:
             log_at = log_key(origin, stamp)
             if rs.get(log_at) is None:
                 yield "unlogged", key
@@ -201,7 +202,7 @@ class _Mender:
             whole = read_entry(record).value
             assert whole is not None
             state.db.put(key, whole)
-        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, stamp, origin) is None:
+        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, line) is None:
             state.entries += state.rs.get(log_key(origin, stamp)) is None
             state.rs.put(log_key(origin, stamp), record)
             self.logged = True
