@@ -1,5 +1,6 @@
 """Which settings go together. What could let anybody in by mistake is an error before anything is opened."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,10 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(lrep.ConfigError, match=r"pip install 'level-replicator\[tls\]'"):
             call()
     lrep.open(tmp_path / "y", {"port": 0}).close()
+
+
+@pytest.mark.parametrize("setting", ["pems", "trusted"])
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, setting: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(lrep.ConfigError, match=f"{setting}: .* is not a file"):
+        lrep.open(tmp_path / "x", {**KEYS, "trusted": [A], "port": 0, setting: tmp_path / "pipe"})

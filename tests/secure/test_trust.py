@@ -1,12 +1,14 @@
 """Who comes in, by pin and by trusted list; and who is thrown out again."""
 
+import asyncio
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 import level_replicator as lrep
-from tests.cluster.master import wait_level
+from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
 from tests.secure.keys import pems, print_of
@@ -231,3 +233,60 @@ def lrep_write(path: Path, name: str) -> None:
     new.write_text(json.dumps(pems(name)))
     new.chmod(0o600)
     new.replace(path)
+
+
+def test_a_pipe_in_the_place_of_the_list_trusts_nobody(master: Open, tmp_path: Path) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.write_text(B)
+    a = master("A", trusted=trusted)
+    b = master("B", {a: {"fingerprint": A}})
+    wait_connected(a, b)
+    trusted.unlink()
+    os.mkfifo(trusted)
+    wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
+
+
+def test_on_ipv6(master: Open) -> None:
+    a = master("A", trusted=[B], host="::1")
+    other = Master(a.folder.parent / "B", {f"[::1]:{a.port}": {"fingerprint": A}}, pems=pems("B"))
+    try:
+        a.put(b"1", b"")
+        wait_level(a, other)
+    finally:
+        other.close()
+
+
+def test_both_dial_at_once_and_take_their_time_to_decide(master: Open) -> None:
+    """They end with one connection, whichever; nobody keeps hanging up on the other."""
+
+    async def identify(peer: lrep.PeerIdentity) -> None:
+        await asyncio.sleep(0.05 if peer.dialled else 0.02)
+        peer.accept()
+
+    a = master("A", identify=identify)
+    port = a.port
+    a.close()
+    b = master("B", identify=identify)
+    b_port = b.port
+    b.close()
+    for one, own, other in ((a, port, b_port), (b, b_port, port)):
+        one._config["port"] = own
+        one.servers = {f"127.0.0.1:{other}": {}}
+    a.open()
+    b.open()
+    a.put(b"a", b"")
+    b.put(b"b", b"")
+    wait_level(a, b)
+    wait_connected(a, b)
+    assert len(a.replica._node.hub.by_origin) == len(b.replica._node.hub.by_origin) == 1
+
+
+def test_a_node_that_dials_itself_is_told(master: Open) -> None:
+    a = master("A", trusted=[A])
+    address = a.address
+    a.close()
+    a._config["port"] = int(address.rpartition(":")[2])
+    a.servers = {address.replace("127.0.0.1", "127.1"): {}}
+    a.open()
+    wait_until(lambda: "refused" in a.event_kinds(), "a refusal")
+    assert any("itself" in event.text for event in a.events)

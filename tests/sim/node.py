@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from level_replicator.core.effects import Apply
+from level_replicator.core.effects import Apply, Fill
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer, PeerEvent
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Store
+from level_replicator.storage.walk import Walk
 from tests.sim.network import Connection
 
 if TYPE_CHECKING:
@@ -146,6 +148,21 @@ class SimNode:
             return whole
 
         hub.apply = counting  # type: ignore[method-assign]
+        begin_walk = hub.store.begin_walk
+
+        def walking(*args: Any) -> tuple[Walk, Settling]:
+            walk, settling = begin_walk(*args)
+            fill = settling.fill
+
+            def filling(answer: Fill) -> None:
+                fill(answer)
+                for item in answer.items:
+                    self.world.truth.arrived(self.name, item.entry.key, (item.entry.stamp, item.origin))
+
+            settling.fill = filling  # type: ignore[method-assign]
+            return walk, settling
+
+        hub.store.begin_walk = walking  # type: ignore[method-assign]
         restamped = hub.restamped
 
         def noting(operations: list[tuple[bytes, bytes | None]]) -> None:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS, MAX_PEMS_BYTES, MIN_RSA_BITS
 from level_replicator.core.pins import fingerprint_of
+from level_replicator.runtime.small_file import read_small_file
 
 _log = logging.getLogger("level_replicator.security")
 
@@ -116,7 +117,7 @@ class PemsFile:
 
     def load(self) -> Pems:
         """What it holds. Raises ConfigError."""
-        raw = _read_bytes(self._path)
+        raw = read_small_file(self._path, MAX_PEMS_BYTES, "pems")
         pems = _check(_parse_json(raw, self._path), str(self._path))
         self._last = raw
         if os.stat(self._path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -125,7 +126,7 @@ class PemsFile:
 
     def reload(self) -> Pems | None:
         """What it holds now; None when that has not changed. Raises ConfigError."""
-        return None if _read_bytes(self._path) == self._last else self.load()
+        return None if read_small_file(self._path, MAX_PEMS_BYTES, "pems") == self._last else self.load()
 
 
 def certificate_fingerprint(source: "str | PathLike[str] | Mapping[str, Any]") -> str:
@@ -134,21 +135,10 @@ def certificate_fingerprint(source: "str | PathLike[str] | Mapping[str, Any]") -
     Needs no private key. Raises ConfigError."""
     if isinstance(source, Mapping):
         return fingerprint_of(_der(_certificate(source, "pems")))
-    raw = _read_bytes(Path(source))
+    raw = read_small_file(Path(source), MAX_PEMS_BYTES, "pems")
     if b"-----BEGIN CERTIFICATE-----" in raw and not raw.lstrip().startswith(b"{"):
         return fingerprint_of(_der(_parse_certificate(raw, str(source))))
     return fingerprint_of(_der(_certificate(_parse_json(raw, source), str(source))))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_PEMS_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"pems: {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(raw) > MAX_PEMS_BYTES:
-        raise ConfigError(f"pems: {path} has more than {MAX_PEMS_BYTES} bytes: no key file")
-    return raw
 
 
 def _parse_json(raw: bytes, path: "str | PathLike[str]") -> Mapping[str, Any]:

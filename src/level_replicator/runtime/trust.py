@@ -14,6 +14,7 @@ from pathlib import Path
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import MAX_TRUSTED_BYTES
 from level_replicator.core.pins import parse_fingerprint
+from level_replicator.runtime.small_file import read_small_file
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,7 @@ class TrustedFile:
         return _parse(raw)
 
     def _read(self) -> bytes:
-        try:
-            with self.path.open("rb") as file:
-                raw = file.read(MAX_TRUSTED_BYTES + 1)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"trusted: {self.path}: {getattr(error, 'strerror', None) or error}") from error
-        if len(raw) > MAX_TRUSTED_BYTES:
-            raise ConfigError(f"trusted: {self.path} has more than {MAX_TRUSTED_BYTES} bytes")
-        return raw
+        return read_small_file(self.path, MAX_TRUSTED_BYTES, "trusted")
 
 
 def _parse(raw: bytes) -> tuple[frozenset[str], list[str]]:

@@ -135,6 +135,7 @@ class Wire(asyncio.Protocol):
             parts = []
             while data := self._tls.read():
                 parts.append(data)
+            self._flush()  # TLS may have something to answer by itself
         except RemoteProtocolError as error:
             self._broken(error)
             return
