@@ -15,6 +15,7 @@ from level_replicator.core.errors import (
     ClockError,
     ClosedError,
     ConfigError,
+    ConnectionLostError,
     ForkError,
     FormatError,
     LimitError,
@@ -25,9 +26,12 @@ from level_replicator.core.errors import (
 )
 from level_replicator.face.changes import Changes
 from level_replicator.face.config import Config
+from level_replicator.face.connecting import Client, connect
 from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.face.keys import fingerprint, generate_pems
+from level_replicator.face.remote_changes import RemoteChanges
 from level_replicator.face.replica import Replica
+from level_replicator.face.sharing import SharedDatabase
 from level_replicator.runtime.identity import PeerIdentity
 from level_replicator.runtime.peers import PeerEvent
 from level_replicator.storage.changes import Change, Rescan
@@ -41,10 +45,12 @@ __all__ = [
     "RS_OPTIONS",
     "Change",
     "Changes",
+    "Client",
     "ClockError",
     "ClosedError",
     "Config",
     "ConfigError",
+    "ConnectionLostError",
     "Difference",
     "ForkError",
     "FormatError",
@@ -53,12 +59,15 @@ __all__ = [
     "PeerEvent",
     "PeerIdentity",
     "ReadOnlyError",
+    "RemoteChanges",
     "Replica",
     "ReplicationError",
     "Report",
     "Rescan",
+    "SharedDatabase",
     "StorageError",
     "Version",
+    "connect",
     "fingerprint",
     "generate_pems",
     "install",

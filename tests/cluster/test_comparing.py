@@ -50,11 +50,11 @@ def test_what_differs_is_counted_and_named_and_stays(master: Make) -> None:
 
 def test_comparing_beside_writes_reconciling_and_more_comparing(master: Make) -> None:
     """Both sides ask, while one is being filled, and both write: nobody is cut off, everybody ends level."""
-    a = master("a")
+    a = master("a", heartbeat=2.0)  # a loaded machine is not to be taken for a silent one
     for number in range(5_000):
         a.put(b"%d" % number, b"value")
     a.replica.truncate()
-    b = master("b", [a.address])
+    b = master("b", [a.address], heartbeat=2.0)
     wait_until(lambda: bool(a.replica._node.hub.by_origin) and bool(b.replica._node.hub.by_origin), "connected")
     wait_until(
         lambda: all(link.feed for node in (a, b) for link in node.replica._node.hub.by_origin.values()), "wanted"

@@ -23,12 +23,18 @@ class ClosedError(ReplicationError, RuntimeError):
     """The replica, batch, snapshot or iterator was closed before this call."""
 
 
+class ConnectionLostError(ReplicationError, ConnectionError):
+    """The node that a client uses cannot be reached, or went away. A write that was under way may have been done or
+    not: read, or write it again."""
+
+
 class ForkError(ReplicationError, RuntimeError):
     """A forked child used its parent's replica. LevelDB does not survive that: open one of its own."""
 
 
 class ReadOnlyError(ReplicationError):
-    """This replica was configured with `pull_only`: it takes what its peers write, and no writes of its own."""
+    """This replica was configured with `pull_only`: it takes what its peers write, and no writes of its own. Or this
+    client may read only."""
 
 
 class LimitError(ReplicationError, ValueError):

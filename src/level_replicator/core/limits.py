@@ -136,3 +136,24 @@ warning. One event of any size has room."""
 CHANGES_CHUNK_ENTRIES = 512
 CHANGES_CHUNK_BYTES = 256 * 1024
 """What a reader of the changes feed is given at once."""
+
+# -- clients
+MAX_CLIENTS = 512
+"""Connections of clients to one node."""
+MAX_CLIENT_SNAPSHOTS = 1_024
+MAX_CLIENT_FEEDS = 64
+"""Of one connection."""
+MAX_CLIENT_WAITS_MS = 30_000
+"""The longest that a request may wait for something to happen; who wants to wait longer asks again."""
+PAGE_ENTRIES = 1_000
+PAGE_BYTES = 256 * 1024
+"""Where a page of keys and values ends; one of any size has room."""
+REQUESTS_PER_TURN = 64
+"""Of one client, before others have their turn."""
+LONG_WRITE_BYTES = 64 * 1024
+"""A write of more than this, or one with `sync`, is done beside the event loop."""
+CLIENT_THREADS = 4
+MAX_CLIENT_LONG = 16
+"""Requests of one client that are done beside the event loop at one moment; the next ones wait."""
+CLIENT_TIMEOUT_S = 10.0
+"""How long a client tries to connect; and, where many share a database, to find one that holds it."""

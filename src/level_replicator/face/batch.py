@@ -1,13 +1,25 @@
 """Writes collected first and written together."""
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, NoReturn, Protocol, Self
 
-from level_replicator.face.gate import Gate
-from level_replicator.face.writing import Bytes, Writer, copy_value, refuse_argument
+from level_replicator.face.writing import Bytes, copy_value, refuse_argument
 
 _Operation = tuple[bytes, Bytes | None]
+Write = Callable[[list[_Operation]], None]
 _HEADER_BYTES = 12
+
+
+class Entrance(Protocol):
+    """To the database that a batch is for; face.gate.Gate is one."""
+
+    @property
+    def shut(self) -> bool: ...
+
+    def refuse(self) -> NoReturn: ...
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any: ...
 
 
 class WriteBatch:
@@ -17,14 +29,13 @@ class WriteBatch:
     A `with` block that ends in an exception writes too, unless `transaction`. Values are copied at the call.
     Every method raises ClosedError once the database is closed."""
 
-    __slots__ = ("_gate", "_operations", "_prefix", "_sync", "_transaction", "_writer")
+    __slots__ = ("_gate", "_operations", "_prefix", "_transaction", "_write")
 
-    def __init__(self, gate: Gate, writer: Writer, prefix: bytes, transaction: bool, sync: bool) -> None:
+    def __init__(self, gate: Entrance, write: Write, prefix: bytes, transaction: bool) -> None:
         self._gate = gate
-        self._writer = writer
+        self._write = write
         self._prefix = prefix
         self._transaction = transaction
-        self._sync = sync
         self._operations: list[_Operation] = []
 
     def put(self, key: bytes, value: Bytes) -> None:
@@ -67,7 +78,7 @@ class WriteBatch:
 
     def write(self) -> None:
         """Raises what the database's `put` raises; the batch keeps what it has."""
-        self._gate.call(self._writer.write, self._operations.copy(), self._sync)
+        self._gate.call(self._write, self._operations.copy())
 
     def __enter__(self) -> Self:
         if self._gate.shut:

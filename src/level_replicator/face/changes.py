@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from level_replicator.core.cursor import encode_cursor
-from level_replicator.core.errors import ClosedError, ReplicationError
+from level_replicator.core.cursor import decode_cursor, encode_cursor
+from level_replicator.core.errors import ClosedError, ConfigError, ReplicationError
 from level_replicator.core.versions import Vector
 from level_replicator.face.gate import Gate
 from level_replicator.storage.changes import Change, ChangeReader, Item
@@ -17,6 +17,18 @@ from level_replicator.storage.store import Store
 _log = logging.getLogger("level_replicator.events")
 _LOOK_AGAIN_S = 1.0
 """The longest that a waiting reader sleeps before it sees that the replica was closed."""
+
+
+def open_reader(store: Store, gate: Gate, since: str | None, prefix: bytes, *, now: bool) -> ChangeReader:
+    """See Replica.changes. Raises ConfigError, TypeError."""
+    if since is not None and now:
+        raise ConfigError("since, now: one of the two")
+    if not isinstance(prefix, bytes):
+        raise TypeError(f"prefix: bytes are wanted, not {type(prefix).__name__}")
+    start = None if since is None else decode_cursor(since)
+    if now:
+        start = gate.call(store.vector_copy) or None  # where nothing is, everything is to come
+    return gate.call(store.changes, start, prefix)
 
 
 class Changes:

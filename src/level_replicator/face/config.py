@@ -22,6 +22,7 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.pins import parse_fingerprint
 from level_replicator.face.config_keys import check_with_keys, check_without_keys
+from level_replicator.runtime.clients import Access
 from level_replicator.runtime.dialler import is_loopback
 from level_replicator.runtime.identifying import Identify
 from level_replicator.runtime.peers import PeerEvent
@@ -51,6 +52,10 @@ class Config:
                      `peer.accept()`, `peer.accept(read_only=True)` or `peer.reject(reason)`, within 10 s. It
                      may be a coroutine
     pull_only        takes what peers write, and refuses local writes with a ReadOnlyError
+    clients          what programs may do that use this database over the port (`connect`): "read-write", "read-only",
+                     or "none". With keys they are judged as peers are
+    socket           path of a Unix socket for programs of this machine, usable by this user only; None: `open` makes
+                     one in its directory, `install` none; False: none
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
     log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
     log_max_age      seconds after which an entry leaves the log; None: no bound
@@ -74,6 +79,8 @@ class Config:
     trusted: str | PathLike[str] | Collection[str] | None = None
     identify: Identify | None = None
     pull_only: bool = False
+    clients: str = Access.FULL
+    socket: str | PathLike[str] | bool | None = None
     insecure: bool = False
     log_max_bytes: int | None = DEFAULT_LOG_MAX_BYTES
     log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
@@ -126,7 +133,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
-        """A Config from a TOML file with the fields as keys; the paths of `pems` and `trusted` are from its directory.
+        """A Config from a TOML file with the fields as keys. Paths (`pems`, `trusted`, `socket`) are from where it is.
 
         Raises ConfigError, also when it cannot be read."""
         return cls.of(read_toml(path))
@@ -141,7 +148,7 @@ def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    for name in ("pems", "trusted"):
+    for name in ("pems", "trusted", "socket"):
         if isinstance(read.get(name), str):
             read[name] = Path(path).parent / read[name]
     return read
@@ -175,6 +182,8 @@ def _check_types(config: Config) -> None:
         "pems": (str, PathLike, Mapping, type(None)),
         "trusted": (str, PathLike, list, tuple, set, frozenset, type(None)),
         "pull_only": (bool,),
+        "clients": (str,),
+        "socket": (str, PathLike, bool, type(None)),
         "insecure": (bool,),
         "log_max_bytes": (int, type(None)),
         "log_max_age": (int, float, type(None)),
@@ -190,6 +199,10 @@ def _check_types(config: Config) -> None:
             raise ConfigError(f"{name}: cannot be called")
     if not config.host:
         raise ConfigError("host: empty")
+    if config.clients not in list(Access):
+        raise ConfigError(f"clients: {config.clients!r} is none of {', '.join(Access)}")
+    if config.socket is True:
+        raise ConfigError("socket: a path is wanted, or False for none")
 
 
 def _check_seconds(name: str, value: float, least: float, most: float) -> None:

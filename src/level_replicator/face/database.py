@@ -111,7 +111,7 @@ class Database:
     def snapshot(self) -> Snapshot:
         return self._gate.call(Snapshot, self._gate, self._db.snapshot)
 
-    def prefixed_db(self, prefix: bytes) -> PrefixedDB:
+    def prefixed_db(self, prefix: bytes) -> "PrefixedDB[Self, Iterator, Snapshot]":
         return PrefixedDB(db=self, prefix=prefix)
 
     # -- the LevelDB itself
@@ -150,9 +150,16 @@ class Database:
         """What `close` does once nobody is inside; a subclass that has more to close overrides it."""
         self._db.close()
 
+    def _prefixed_iterator(self, prefix: bytes, options: IteratorOptions) -> Iterator:
+        return self._gate.call(Iterator, self._gate, lambda: self._db.prefixed_db(prefix).iterator(**options))
+
+    def _prefixed_snapshot(self, prefix: bytes) -> Snapshot:
+        return self._gate.call(Snapshot, self._gate, lambda: self._db.prefixed_db(prefix).snapshot())
+
     def _batch(self, prefix: bytes, transaction: bool, sync: bool | None) -> WriteBatch:
         transaction = resolve_flag("transaction", transaction, False)
         sync = resolve_flag("sync", sync, self._sync)
         if self._gate.shut:
             self._gate.refuse()
-        return WriteBatch(self._gate, self._writer, prefix, transaction, sync)
+        writer = self._writer
+        return WriteBatch(self._gate, lambda operations: writer.write(operations, sync), prefix, transaction)

@@ -4,22 +4,28 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal, overload
 
 import plyvel
 
-from level_replicator.core.errors import ConfigError
+from level_replicator.core.errors import ConfigError, LockedError
+from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.face.config import Config, parse_address
+from level_replicator.face.connecting import SOCKET_NAME
 from level_replicator.face.listeners import Listeners
 from level_replicator.face.replica import Replica
 from level_replicator.face.security import load_security
+from level_replicator.face.sharing import SharedDatabase, Sharing
+from level_replicator.runtime.clients import Access
 from level_replicator.runtime.doorway import Security
 from level_replicator.runtime.keeper import Keeper
 from level_replicator.runtime.key_watch import KeyWatch
 from level_replicator.runtime.node import Node
+from level_replicator.runtime.unix_socket import MAX_PATH_BYTES
 from level_replicator.storage.boot import boot_identity
 from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
 from level_replicator.storage.plyvel_engine import PlyvelEngine, open_engine
@@ -130,6 +136,8 @@ def _install(
         read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
         security=security[0],
         keys=security[1],
+        access=Access(config.clients),
+        socket_path=Path(config.socket) if config.socket else None,  # type: ignore[arg-type]
     )
     try:
         node.start()
@@ -168,25 +176,82 @@ def _apart(progress: Callable[[int], None]) -> Callable[[int], None]:
     return told
 
 
+@overload
 def open(
     path: "str | bytes | PathLike[str]",
     config: Config | Mapping[str, Any] | None = None,
     *,
+    share: Literal[False] = False,
     adopt: bool = False,
     progress: Callable[[int], None] | None = None,
     **options: Any,
-) -> Replica:
+) -> Replica: ...
+
+
+@overload
+def open(
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    share: Literal[True],
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> SharedDatabase: ...
+
+
+def open(
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    share: bool = False,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Replica | SharedDatabase:
     """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
 
-    Raises as `install`, and LockedError when another process or handle holds one of the two."""
+    With `share` several processes may do this at once: the first one holds the database, the others use it through its
+    Unix socket, and one of them takes over when it ends. The configuration is the holder's. Raises as `install`, and
+    LockedError when another process or handle holds one of the two."""
     settings = Config.of(config)
-    security = load_security(settings)
     root = Path(os.fsdecode(path))
+    if settings.socket is None:
+        beside = root / SOCKET_NAME
+        fits = len(os.fsencode(beside)) <= MAX_PATH_BYTES
+        if share and not fits:
+            raise ConfigError(f"share: {beside} is too long for a Unix socket: say another path as `socket`")
+        settings = replace(settings, socket=beside if fits else False)
+    if not share:
+        return _open(root, settings, adopt, progress, options)
+    if settings.socket is False:
+        raise ConfigError("share: the processes meet at a Unix socket, and `socket` says that there is none")
+    return SharedDatabase(
+        Sharing(
+            root,
+            Path(settings.socket),  # type: ignore[arg-type]
+            lambda: _open(root, settings, adopt, progress, options),
+            CLIENT_TIMEOUT_S,
+        )
+    )
+
+
+def _open(
+    root: Path, settings: Config, adopt: bool, progress: Callable[[int], None] | None, options: dict[str, Any]
+) -> Replica:
+    security = load_security(settings)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
-    db = open_engine(str(root / "db"), **options)
+    try:
+        db = open_engine(str(root / "db"), **options)
+    except LockedError as error:
+        if settings.socket and Path(settings.socket).is_socket():  # type: ignore[arg-type]
+            raise LockedError(
+                f"{error}. To use it from here as well: level_replicator.connect({str(root)!r}), or open(share=True)"
+            ) from error
+        raise
     try:
         rs = open_engine(str(root / "rs"), **RS_OPTIONS)
     except BaseException:

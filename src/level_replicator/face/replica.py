@@ -12,18 +12,22 @@ from typing import Any, TypeVar, overload
 import plyvel
 
 from level_replicator.core.clock import stamp_at
-from level_replicator.core.cursor import decode_cursor
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
-from level_replicator.face.changes import Changes, OnChange
+from level_replicator.core.limits import PAGE_BYTES
+from level_replicator.core.versions import origin_name
+from level_replicator.face.changes import Changes, OnChange, open_reader
 from level_replicator.face.config import Config
 from level_replicator.face.database import Database
+from level_replicator.face.desk import Desk
+from level_replicator.face.desk_verbs import Rights
 from level_replicator.face.listeners import Listeners
 from level_replicator.face.status import status_of
 from level_replicator.runtime.comparing import compare
 from level_replicator.runtime.keeper import Keeper
 from level_replicator.runtime.node import Node
 from level_replicator.storage.comparison import Difference
+from level_replicator.storage.history import Logged
 from level_replicator.storage.verifying import Report
 from level_replicator.storage.writer import LocalWriter, Operation
 
@@ -90,8 +94,14 @@ class Replica(Database):
         self._gate.keep_in_child(rs)
         if config.on_change is not None:
             events.on_change = OnChange(self.changes(now=True), config.on_change)
+        node.clients.open_desk = self._open_desk
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
+
+    @property
+    def origin(self) -> str:
+        """This incarnation of this node: 16 hexadecimal digits."""
+        return origin_name(self._node.store.origin)
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -103,12 +113,12 @@ class Replica(Database):
 
         `origin`, `address`, `fingerprint` (of its own certificate; None without keys), `vector` (origin → stamp),
         `keys`, `entries` (of the log), `log_bytes` (about, on the disk), `floor` and `horizon` (origin → stamp; see
-        ARCHITECTURE.md), `failed` (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`,
-        `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it), `read_only_there` (the other way
-        round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries of our log that it is not known
-        to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it has), `connections`, and since
-        this replica was opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`,
-        `entries_out`."""
+        ARCHITECTURE.md), `clients` (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a
+        list with, each, `address`, `name`, `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of
+        it), `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries
+        of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it
+        has), `connections`, and since this replica was opened `bytes_in`, `bytes_out` (of the session, without what
+        TLS adds), `entries_in`, `entries_out`."""
         return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:
@@ -142,15 +152,22 @@ class Replica(Database):
 
         With `live` it then waits for more; else it ends. Where the log does not reach back to `since`, a `Rescan` says
         so and the index bridges the gap. Costs nothing while nobody reads: the log is the queue. Raises ConfigError."""
-        if since is not None and now:
-            raise ConfigError("since, now: one of the two")
-        if not isinstance(prefix, bytes):
-            raise TypeError(f"prefix: bytes are wanted, not {type(prefix).__name__}")
         store = self._node.store
-        start = None if since is None else decode_cursor(since)
-        if now:
-            start = self._gate.call(store.vector_copy) or None  # where nothing is, everything is to come
-        return Changes(store, self._gate, self._gate.call(store.changes, start, prefix), live=live)
+        return Changes(store, self._gate, open_reader(store, self._gate, since, prefix, now=now), live=live)
+
+    def history(
+        self,
+        before: tuple[int, int] | None = None,
+        *,
+        prefix: bytes = b"",
+        most: int = 100,
+        most_bytes: int = PAGE_BYTES,
+    ) -> tuple[list[Logged], tuple[int, int] | None]:
+        """The log as it stands, all origins together, the newest entries first: `most` of them, or as many as go into
+        `most_bytes`. `before`: where an earlier call said to go on, the second thing that it gave; None at the end.
+
+        For people. What was overwritten or truncated is not there; programs want `changes`. Raises StorageError."""
+        return self._gate.call(self._node.store.history, before, prefix, most, most_bytes)
 
     # -- care
 
@@ -230,6 +247,14 @@ class Replica(Database):
             return answer.result()
         except CancelledError as error:
             raise ClosedError("the replica was closed") from error
+
+    def desk(self) -> Desk:
+        """What answers requests in this process; for the library."""
+        return self._open_desk(read_only=False, local=True)
+
+    def _open_desk(self, read_only: bool, local: bool) -> Desk:
+        rights = Rights(read_only=read_only, local=local)
+        return Desk(self, self._node.store, self._gate, rights, sync_default=self._sync)
 
     def _close_engines(self) -> None:
         self._keeper.stop()

@@ -26,6 +26,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "log_bytes": store.retention.log_bytes(),
         "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
+        "clients": len(node.clients.links),
         "failed": str(failed) if failed else None,
         "peers": [_peer(node, peer) for peer in peers + visitors],
     }

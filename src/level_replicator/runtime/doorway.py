@@ -1,7 +1,8 @@
 """Connections that nobody has accepted yet: how many there may be, for how long, and who says yes.
 
 With keys a connection goes through TLS, the rules of Trust, and `identify`, in this order; only then does it get a
-link, so until then no byte of a session passes, either way. Without keys, on loopback, it gets its link at once.
+link, so until then no byte of a session passes, either way. Without keys, on loopback, it gets its link when it has
+said whether it is a peer or a client; over the Unix socket only clients come.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.messages import Bye, ByeCode, encode
 from level_replicator.core.pins import fingerprint_of
-from level_replicator.core.session import Phase
+from level_replicator.runtime.clients import Clients
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.identifying import Identifying
 from level_replicator.runtime.identity import Decision, PeerIdentity
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _NOT_KNOWN = "its key is not among those that are accepted here"
 _PINNED = "its certificate is not the one that is pinned for this server"
 _LATE = "nobody decided about it within the time limit"
+_SILENT = "it did not say who it is within the time limit"
 _REVOKED = "its key is not trusted any more"
+_NO_PEERS = "the Unix socket is for clients"
 
 
 @dataclass
@@ -48,13 +51,15 @@ class _Guest:
 
     began_ms: int
     fingerprint: str | None = None
+    client: bool = False
 
 
 class Doorway:
     """Of one node, on its event loop."""
 
-    def __init__(self, hub: Hub, security: Security | None) -> None:
+    def __init__(self, hub: Hub, clients: Clients, security: Security | None) -> None:
         self.security = security
+        self._clients = clients
         self._hub = hub
         self._guests: dict[Wire, _Guest] = {}
         self._shut = False
@@ -76,16 +81,28 @@ class Doorway:
         else:
             wire.server.state = PeerState.HANDSHAKE
         guest = self._guests[wire] = _Guest(self._hub.now_ms())
-        if self.security is None:
-            self._admit(wire, guest, read_only=wire.server is not None and wire.server.read_only)
-        else:
+        if self.security is not None and not wire.local:
             wire.secure(self.security.contexts.channel(dialled=wire.server is not None))
+        elif wire.server is not None:
+            self._admit(wire, guest, read_only=wire.server.read_only)
 
-    def authenticated(self, wire: Wire, certificate: bytes) -> None:
-        """The peer has proved to hold the key of this certificate, DER."""
+    def introduced(self, wire: Wire, *, client: bool) -> None:
+        """Somebody without a key has said its first bytes."""
         guest = self._guests.get(wire)
         if guest is None:
             return
+        guest.client = client
+        if wire.local and not client:
+            self._turn_away(wire, _NO_PEERS)
+        else:
+            self._admit(wire, guest, read_only=False)
+
+    def authenticated(self, wire: Wire, certificate: bytes, *, client: bool) -> None:
+        """The peer, or client, has proved to hold the key of this certificate, DER."""
+        guest = self._guests.get(wire)
+        if guest is None:
+            return
+        guest.client = client
         assert self.security is not None
         trust = self.security.trust
         guest.fingerprint = fingerprint = fingerprint_of(certificate)
@@ -117,12 +134,16 @@ class Doorway:
     # -- from the node
 
     def tick(self) -> None:
-        """Time limits. A link has its own."""
+        """Time limits. A peer's link has its own."""
+        self._forget_open()
         now_ms = self._hub.now_ms()
         for wire, guest in list(self._guests.items()):
-            if wire.link is None and now_ms - guest.began_ms > HANDSHAKE_TIMEOUT_MS:
-                self._turn_away(wire, _LATE)
-        self._forget_open()
+            if now_ms - guest.began_ms <= HANDSHAKE_TIMEOUT_MS:
+                continue
+            if wire.link is None:
+                self._turn_away(wire, _LATE if guest.fingerprint else _SILENT)
+            elif guest.client:
+                wire.link.end(ByeCode.SILENT, _SILENT)
 
     def revoke(self, fingerprints: frozenset[str]) -> None:
         """Whoever has one of these is cut off at once."""
@@ -132,6 +153,7 @@ class Doorway:
         for link in list(self._hub.links):
             if link.peer.fingerprint in fingerprints:
                 link.cut(_REVOKED)
+        self._clients.cut(fingerprints, _REVOKED)
 
     def shut(self) -> list[Wire]:
         """Nobody comes in any more. Those who were on their way."""
@@ -148,7 +170,13 @@ class Doorway:
         assert self.security.identifying is not None
         loop = asyncio.get_running_loop()
         answer = self.security.identifying.ask(
-            PeerIdentity(certificate, wire.address, dialled=wire.server is not None, known=known)
+            PeerIdentity(
+                certificate,
+                wire.address,
+                dialled=wire.server is not None,
+                known=known,
+                role="client" if self._guests[wire].client else "peer",
+            )
         )
 
         def decided(decision: Decision) -> None:
@@ -169,6 +197,13 @@ class Doorway:
             self._turn_away(wire, decision.reason or _NOT_KNOWN)
 
     def _admit(self, wire: Wire, guest: _Guest, *, read_only: bool) -> None:
+        if guest.client:
+            client = self._clients.admit(wire, fingerprint=guest.fingerprint, read_only=read_only)
+            if client is None:
+                del self._guests[wire]
+            else:
+                wire.attach(client)
+            return
         peer = self._peer(wire, guest)
         peer.read_only = read_only
         wire.attach(self._hub.connect(wire, peer, began_ms=guest.began_ms))
@@ -176,6 +211,9 @@ class Doorway:
     def _turn_away(self, wire: Wire, why: str) -> None:
         """Tells it, which is all that it ever gets."""
         guest = self._guests.pop(wire)
+        if guest.client:
+            self._clients.refuse(wire, why)
+            return
         wire.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         wire.close()
         self._hub.turned_away(self._peer(wire, guest), why)
@@ -206,5 +244,5 @@ class Doorway:
     def _forget_open(self) -> None:
         for wire in [each for each in self._guests if each.link is not None]:
             assert wire.link is not None
-            if wire.link.ended or wire.link.session.phase is Phase.OPEN:
+            if wire.link.ended or wire.link.is_open:
                 del self._guests[wire]

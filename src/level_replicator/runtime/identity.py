@@ -28,16 +28,18 @@ class PeerIdentity:
     """What `identify(peer)` is given: a peer that has proved to hold the key of its certificate.
 
     `fingerprint`: "sha256:…" of the certificate. `certificate`, `public_key`: PEM texts. `address`: host:port of the
-    other end. `dialled`: whether we dialled it. `known`: whether a pin or the trusted list names it already.
+    other end. `dialled`: whether we dialled it. `known`: whether a pin or the trusted list names it already. `role`:
+    "peer", a master like this one, or "client", a program that uses the database of this node.
 
     `accept` or `reject` decides, at once or later, from any thread; the first call counts, and it is acted upon when
     `identify` has returned."""
 
-    def __init__(self, certificate: bytes, address: str, *, dialled: bool, known: bool) -> None:
+    def __init__(self, certificate: bytes, address: str, *, dialled: bool, known: bool, role: str = "peer") -> None:
         self.fingerprint = fingerprint_of(certificate)
         self.address = address
         self.dialled = dialled
         self.known = known
+        self.role = role
         self._decision: Future[Decision] = Future()
         self._der = certificate
 

@@ -78,6 +78,11 @@ class Link:
         """What the peer is still to be sent; None until it has wanted anything."""
         return self.serving.feed
 
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides have accepted."""
+        return self.session.phase is Phase.OPEN
+
     # -- from the transport
 
     def received(self, data: bytes) -> None:

@@ -9,17 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
+from level_replicator.runtime.clients import Access, Clients
 from level_replicator.runtime.dialler import Dialler
 from level_replicator.runtime.doorway import Doorway, Security
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.key_watch import KeyWatch
 from level_replicator.runtime.peers import Peer, PeerEvent
 from level_replicator.runtime.syncing import Syncing
+from level_replicator.runtime.unix_socket import listen_local
 from level_replicator.runtime.wire import Wire
 from level_replicator.storage.store import Store
 
@@ -50,6 +53,8 @@ class Node:
         read_only: Collection[str] = (),
         security: Security | None = None,
         keys: KeyWatch | None = None,
+        access: Access = Access.FULL,
+        socket_path: Path | None = None,
     ) -> None:
         self.store = store
         self.servers = {
@@ -67,7 +72,9 @@ class Node:
             heartbeat_ms=heartbeat_ms,
             on_event=on_event,
         )
-        self.doorway = Doorway(self.hub, security)
+        self._loop = asyncio.new_event_loop()
+        self.clients = Clients(self._loop, access)
+        self.doorway = Doorway(self.hub, self.clients, security)
         self.syncing = Syncing(self.hub, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
         self._dial = servers
@@ -75,7 +82,7 @@ class Node:
         self._keys = keys
         self._random = random
         self._tick_s = min(max(heartbeat_ms / 4000, 0.01), MAX_TICK_S)
-        self._loop = asyncio.new_event_loop()
+        self._socket_path = socket_path
         self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
         self._started: Future[None] = Future()
         self._stopping = asyncio.Event()
@@ -91,6 +98,8 @@ class Node:
             self._started.result()
         except (OSError, ValueError) as error:
             self._thread.join()
+            if isinstance(error, ConfigError):
+                raise
             host, port = self._where
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
@@ -172,6 +181,14 @@ class Node:
                     listening.listen(LISTEN_BACKLOG)
             name = server.sockets[0].getsockname()
             self.address = (name[0], name[1])
+        local = None
+        if self._socket_path is not None:
+            try:
+                local = await listen_local(self._socket_path, lambda: Wire(self.doorway, local=True))
+            except BaseException:
+                if server is not None:
+                    server.close()
+                raise
         self._started.set_result(None)
         diallers = [
             Dialler(
@@ -186,10 +203,12 @@ class Node:
         await self._stopping.wait()
         if server is not None:
             server.close()
+        if local is not None:
+            local.close()
         for task in tasks:
             task.cancel()
         wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
-        wires += [wire.closed for wire in self.doorway.shut()]
+        wires += [wire.closed for wire in [*self.doorway.shut(), *self.clients.stop()]]
         self.hub.stop()
         if wires:
             await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)

@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_TLS_HANDSHAKE_BYTES, MIN_RSA_BITS
 from level_replicator.core.messages import ByeCode
+from level_replicator.core.requests import ALPN
 from level_replicator.runtime.pems import Pems
 
 _READ_BYTES = 64 * 1024
@@ -27,6 +28,11 @@ def _any_certificate(channel: SSL.Connection, _certificate: object, _error: int,
     return True
 
 
+def _role(_channel: SSL.Connection, offered: list[bytes]) -> object:
+    """A client says what it is before its key is judged; a peer says nothing."""
+    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
 class Contexts:
     """What all connections of one key pair share."""
 
@@ -35,8 +41,9 @@ class Contexts:
         self._dialling = _context(SSL.TLS_CLIENT_METHOD, pems)
         self._accepting = _context(SSL.TLS_SERVER_METHOD, pems)
 
-    def channel(self, *, dialled: bool) -> "Channel":
-        return Channel(self._dialling if dialled else self._accepting, dialled=dialled)
+    def channel(self, *, dialled: bool, client: bool = False) -> "Channel":
+        """`client`: we dial as a client, and say so."""
+        return Channel(self._dialling if dialled else self._accepting, dialled=dialled, client=client)
 
 
 def _context(method: int, pems: Pems) -> SSL.Context:
@@ -51,19 +58,22 @@ def _context(method: int, pems: Pems) -> SSL.Context:
     context.use_certificate(x509.load_der_x509_certificate(pems.certificate))
     context.use_privatekey(load_der_private_key(pems.private, None))  # type: ignore[arg-type]
     context.check_privatekey()
+    context.set_alpn_select_callback(_role)  # type: ignore[arg-type]
     return context
 
 
 class Channel:
     """Of one connection. Each method that takes bytes raises RemoteProtocolError for what TLS does not allow."""
 
-    def __init__(self, context: SSL.Context, *, dialled: bool) -> None:
+    def __init__(self, context: SSL.Context, *, dialled: bool, client: bool = False) -> None:
         self.established = False
         self.presented = False
         self._handshake_bytes = 0
         self._ended = False
         self._connection = SSL.Connection(context, None)
         self._connection.set_app_data(self)
+        if client:
+            self._connection.set_alpn_protos([ALPN])
         if dialled:
             self._connection.set_connect_state()
         else:
@@ -113,6 +123,11 @@ class Channel:
         if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
             raise RemoteProtocolError(f"an RSA key of {key.key_size} bits", ByeCode.REJECTED)
         return der
+
+    @property
+    def is_client(self) -> bool:
+        """Whether the other side came as a client."""
+        return self._connection.get_alpn_proto_negotiated() == ALPN
 
     def read(self) -> bytes:
         """The next bytes of the session, b"" when there are none for now. At the end of the peer's stream `ended`."""

@@ -1,25 +1,33 @@
-"""A link's transport on asyncio: a TCP connection, with or without TLS over it.
+"""A link's transport on asyncio: a TCP connection, with or without TLS over it, or one over the Unix socket.
 
-The doorway says who may come in; until it has attached a link nothing that arrives is looked at but TLS's own words.
+The doorway says who may come in; until it has attached a link nothing that arrives is looked at but TLS's own words,
+and whether a peer or a client speaks.
 """
 
 import asyncio
 import ipaddress
+import socket
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import SEND_BUFFER_BYTES
 from level_replicator.core.messages import ByeCode
+from level_replicator.core.requests import PREAMBLE
 from level_replicator.runtime.peers import Peer
 
 if TYPE_CHECKING:
+    from level_replicator.runtime.client_link import ClientLink
     from level_replicator.runtime.doorway import Doorway
     from level_replicator.runtime.link import Link
     from level_replicator.runtime.tls import Channel
 
+LOCAL = "this machine"
+"""The address of whoever comes over the Unix socket."""
 CLOSE_LINGER_S = 2.0
 """How long a farewell may take to leave. A peer that does not read would otherwise keep its socket for ever."""
 _HOST_BITS_V6 = 64
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds, and how often: a client whose machine is gone is noticed after a minute."""
 
 
 def host_port(address: Any) -> str:
@@ -42,15 +50,17 @@ def network_of(ip: str) -> str:
 
 
 class Wire(asyncio.Protocol):
-    """`server`: the peer that we dialled; None: somebody dialled us."""
+    """`server`: the peer that we dialled; None: somebody dialled us. `local`: over the Unix socket."""
 
-    def __init__(self, doorway: "Doorway", server: Peer | None = None) -> None:
+    def __init__(self, doorway: "Doorway", server: Peer | None = None, *, local: bool = False) -> None:
         self.full = False
+        self.local = local
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.server = server
         self.address = "?"
         self.network = "?"
-        self.link: Link | None = None
+        self.link: Link | ClientLink | None = None
+        self._first = b""
         self._doorway = doorway
         self._tls: Channel | None = None
         self._introduced = False
@@ -62,13 +72,22 @@ class Wire(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._socket = transport
         transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
-        peer = transport.get_extra_info("peername") or ("?", 0)
-        self.network = network_of(peer[0])
-        self.address = self.server.address if self.server is not None else host_port(peer)
+        if self.local:
+            self.network = self.address = LOCAL
+        else:
+            peer = transport.get_extra_info("peername") or ("?", 0)
+            self.network = network_of(peer[0])
+            self.address = self.server.address if self.server is not None else host_port(peer)
         self._doorway.arrived(self)
 
     def data_received(self, data: bytes) -> None:
         if self._tls is None:
+            if self.link is None:
+                data = self._first = self._first + data
+                if len(data) < len(PREAMBLE):
+                    return
+                self._doorway.introduced(self, client=data.startswith(PREAMBLE))
+                self._first = b""
             if self.link is not None and not self.link.ended:
                 self.link.received(data)
             return
@@ -104,8 +123,8 @@ class Wire(asyncio.Protocol):
             channel.begin()
         self._flush()
 
-    def attach(self, link: "Link") -> None:
-        """The peer may come in."""
+    def attach(self, link: "Link | ClientLink") -> None:
+        """The peer, or the client, may come in."""
         self.link = link
         if self._tls is not None:
             assert self._socket is not None
@@ -128,7 +147,7 @@ class Wire(asyncio.Protocol):
                 self._flush()
                 # whatever it sends now waits in the kernel
                 self._socket.pause_reading()
-                self._doorway.authenticated(self, self._tls.certificate())
+                self._doorway.authenticated(self, self._tls.certificate(), client=self._tls.is_client)
                 return
             if self.link is None or self.link.ended:
                 return
@@ -177,6 +196,25 @@ class Wire(asyncio.Protocol):
             self.abort()
         else:
             self._flush()
+
+    def pause(self) -> None:
+        """Nothing more is read, until `resume`."""
+        if self._socket is not None:
+            self._socket.pause_reading()
+
+    def resume(self) -> None:
+        if self._socket is not None:
+            self._socket.resume_reading()
+
+    def keep_alive(self) -> None:
+        """Asks the kernel to notice when the other machine is gone: a client need not say anything for days."""
+        raw = None if self._socket is None else self._socket.get_extra_info("socket")
+        if self.local or raw is None:
+            return
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def close(self) -> None:
         if self._socket is None:

@@ -1,4 +1,4 @@
-"""A bell for threads that wait for the vector to move. Ringing it costs nothing while nobody waits."""
+"""A bell for those who wait for the vector to move. Ringing it costs nothing while nobody waits."""
 
 import threading
 from collections.abc import Callable
@@ -10,12 +10,23 @@ class Signal:
     def __init__(self) -> None:
         self.waiting = 0
         self._changed = threading.Condition()
+        self._calls: list[Callable[[], None]] = []
 
     def ring(self) -> None:
         """Not under the lock of the state, which those who wait take to look."""
         if self.waiting:
             with self._changed:
                 self._changed.notify_all()
+                calls, self._calls = self._calls, []
+                self.waiting -= len(calls)
+            for call in calls:
+                call()
+
+    def call_at_next(self, call: Callable[[], None]) -> None:
+        """For who has no thread to wait with. The call comes from the thread that rings; look once more after this."""
+        with self._changed:
+            self._calls.append(call)
+            self.waiting += 1
 
     def wait(self, come: Callable[[], bool], timeout_s: float | None) -> bool:
         """Until `come` holds; it is asked after each ring. False when the time ran out."""

@@ -21,6 +21,7 @@ from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
@@ -141,6 +142,10 @@ class Store:
     def changes(self, cursor: Vector | None, prefix: bytes) -> ChangeReader:
         """What was written that this cursor does not cover, all for None; for one thread at a time."""
         return ChangeReader(self._state, cursor, prefix)
+
+    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
+        """See storage.history; any thread."""
+        return read_history(self._state, before, prefix, most, most_bytes)
 
     def listen_to_conflicts(self, told: Callable[[Conflict], None]) -> None:
         """`told` must not block, nor raise: it is called under the lock."""

@@ -1,0 +1,109 @@
+"""Finding a node that another process runs, and using its database."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from level_replicator.core.errors import ConfigError
+from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.core.pins import parse_fingerprint
+from level_replicator.face.backends import Connection
+from level_replicator.face.config import parse_address
+from level_replicator.face.keys import NO_EXTRA
+from level_replicator.face.remote import RemoteDatabase
+from level_replicator.runtime.caller import Caller, Credentials
+from level_replicator.runtime.dialler import is_loopback
+
+SOCKET_NAME = "lrep.sock"
+"""Of the Unix socket that `open` makes in its directory."""
+
+
+class Client(RemoteDatabase):
+    """The database of a node that another process runs. Made by `connect`."""
+
+
+def connect(
+    where: "str | PathLike[str]",
+    *,
+    pems: "str | PathLike[str] | Mapping[str, Any] | None" = None,
+    fingerprint: "str | list[str] | None" = None,
+    timeout: float = CLIENT_TIMEOUT_S,
+    insecure: bool = False,
+) -> Client:
+    """The database of a running node, as a plyvel.DB and with most of what a replica has.
+
+    `where`: the directory that the node has open, its Unix socket, or its "host:port". To a node with keys: `pems`, our
+    key pair, and `fingerprint`, of the certificate (or certificates) that the node may show; it lets us in as it does
+    peers. `timeout`: seconds for connecting. Plain TCP beyond loopback wants `insecure`.
+
+    Raises ConnectionLostError when there is no such node, ReplicationError when it does not take us, ConfigError."""
+    path = path_of(where)
+    if path is not None:
+        return Client(Connection(str(path), lambda: call_local(path, timeout)))
+    address = str(where)
+    host, port = parse_address(address)
+    credentials = _credentials(pems, fingerprint)
+    if credentials is None and not insecure and host != "localhost" and not is_loopback(host):
+        raise ConfigError(
+            f"{address}: plain TCP is for loopback: give `pems` and `fingerprint`, or, where nobody else can reach the"
+            " network, `insecure`"
+        )
+
+    def dial(timeout_s: float) -> socket.socket:
+        made = socket.create_connection((host, port), timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    return Client(Connection(address, lambda: Caller(address, dial, credentials, timeout)))
+
+
+def path_of(where: "str | PathLike[str]") -> Path | None:
+    """The Unix socket that is meant; None for host:port. Raises ConfigError."""
+    if not isinstance(where, str | PathLike):
+        raise ConfigError(f"a directory, a Unix socket or host:port is wanted, not {type(where).__name__}")
+    text = os.fsdecode(fspath(where))
+    if isinstance(where, str) and "/" not in text and not os.path.exists(text) and ":" in text:
+        return None
+    path = Path(text)
+    return path / SOCKET_NAME if path.is_dir() else path
+
+
+def call_local(path: Path, timeout_s: float) -> Caller:
+    """Connects to a Unix socket. Raises ConnectionLostError."""
+    return Caller(str(path), _dialler(path), None, timeout_s)
+
+
+def _dialler(path: Path) -> Callable[[float], socket.socket]:
+    def dial(timeout_s: float) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.settimeout(timeout_s)
+            made.connect(str(path))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    return dial
+
+
+def _credentials(
+    pems: "str | PathLike[str] | Mapping[str, Any] | None", fingerprint: "str | list[str] | None"
+) -> Credentials | None:
+    if pems is None:
+        if fingerprint is not None:
+            raise ConfigError("fingerprint: it cannot be checked without `pems`, a key pair of our own")
+        return None
+    if fingerprint is None:
+        raise ConfigError("pems: nothing tells whether the node is who it should be: give its `fingerprint`")
+    try:
+        from level_replicator.runtime.pems import PemsFile, load_pems
+        from level_replicator.runtime.tls import Contexts
+    except ImportError as error:
+        raise ConfigError(f"pems: {NO_EXTRA}") from error
+    loaded = load_pems(pems) if isinstance(pems, Mapping) else PemsFile(Path(pems)).load()
+    pins = [fingerprint] if isinstance(fingerprint, str) else fingerprint
+    return Credentials(Contexts(loaded), [parse_fingerprint(each) for each in pins])

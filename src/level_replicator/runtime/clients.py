@@ -1,0 +1,82 @@
+"""All clients of one node: programs in other processes that use its database."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from level_replicator.core.limits import CLIENT_THREADS, MAX_CLIENTS
+from level_replicator.core.messages import ByeCode
+from level_replicator.core.requests import Failed, encode
+from level_replicator.runtime.client_link import ClientLink, Desk
+
+if TYPE_CHECKING:
+    from level_replicator.runtime.wire import Wire
+
+_log = logging.getLogger("level_replicator.runtime")
+
+
+class Access(StrEnum):
+    """What clients may do who come over the port."""
+
+    FULL = "read-write"
+    READ = "read-only"
+    NONE = "none"
+
+
+class Clients:
+    """On the node's loop. `open_desk(read_only, local)` is set when the replica stands."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, access: Access) -> None:
+        self.loop = loop
+        self.access = access
+        self.open_desk: Callable[[bool, bool], Desk] | None = None
+        self.links: set[ClientLink] = set()
+        self._pools: dict[bool, ThreadPoolExecutor] = {}
+
+    def admit(self, wire: "Wire", *, fingerprint: str | None, read_only: bool) -> ClientLink | None:
+        """None: it is not to come in; it has been told why."""
+        if not wire.local and self.access is Access.NONE:
+            self.refuse(wire, "this node takes no clients (`clients` in its configuration)")
+        elif len(self.links) >= MAX_CLIENTS:
+            self.refuse(wire, f"{MAX_CLIENTS} clients are connected already")
+        else:
+            read_only = read_only or (not wire.local and self.access is Access.READ)
+            link = ClientLink(self, wire, fingerprint=fingerprint, read_only=read_only, local=wire.local)
+            self.links.add(link)
+            wire.keep_alive()
+            return link
+        return None
+
+    @staticmethod
+    def refuse(wire: "Wire", why: str) -> None:
+        """Tells a client that it may not come in."""
+        wire.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
+        wire.close()
+        _log.info("a client at %s was not accepted: %s", wire.address, why)
+
+    def left(self, link: ClientLink) -> None:
+        self.links.discard(link)
+
+    def beside(self, writing: bool, work: Callable[..., None], *arguments: Any) -> None:
+        """What may take long, on a thread: a write does not wait for an audit."""
+        if writing not in self._pools:
+            self._pools[writing] = ThreadPoolExecutor(CLIENT_THREADS, thread_name_prefix="level-replicator-client")
+        self._pools[writing].submit(work, *arguments)
+
+    def cut(self, fingerprints: frozenset[str], why: str) -> None:
+        """Whoever has one of these is cut off."""
+        for link in list(self.links):
+            if link.fingerprint in fingerprints:
+                link.cut(why)
+
+    def stop(self) -> list["Wire"]:
+        """Says goodbye to all of them. Those that still have to leave."""
+        wires = [link.transport for link in self.links]
+        for link in list(self.links):
+            link.end(ByeCode.STOPPING, "the node stops")
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        return wires

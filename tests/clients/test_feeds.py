@@ -1,0 +1,94 @@
+"""The changes feed, read from another process."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import level_replicator as lrep
+from level_replicator.core.limits import CHANGES_CHUNK_ENTRIES
+from tests.cluster.waiting import wait_until
+
+
+def pairs_of(feed: lrep.RemoteChanges) -> list[tuple[bytes, bytes | None]]:
+    return [(item.key, item.value) for item in feed if isinstance(item, lrep.Change)]
+
+
+def test_all_there_is_and_then_what_is_new(replica: lrep.Replica, client: lrep.Client) -> None:
+    count = 2 * CHANGES_CHUNK_ENTRIES + 3
+    for i in range(count):
+        replica.put(b"%06d" % i, b"1")
+    first = client.changes(live=False)
+    assert len(pairs_of(first)) == count
+    replica.delete(b"000000")
+    second = client.changes(first.cursor, live=False)
+    assert pairs_of(second) == [(b"000000", None)]
+    assert pairs_of(client.changes(second.cursor, live=False)) == []
+    # and the cursor is one of any node's feed
+    assert list(replica.changes(second.cursor, live=False)) == []
+
+
+def test_a_live_feed_wakes_up_and_is_woken(replica: lrep.Replica, client: lrep.Client) -> None:
+    feed = client.changes(prefix=b"a", now=True)
+    seen: list[bytes] = []
+
+    def read() -> None:
+        seen.extend(item.key for item in feed if isinstance(item, lrep.Change))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for i in range(100):
+        replica.put(b"a%d" % i, b"")
+        replica.put(b"b%d" % i, b"")
+    wait_until(lambda: len(seen) == 100, "what was written")
+    client.put(b"a last", b"")
+    wait_until(lambda: len(seen) == 101, "what was written while it waited")
+    feed.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert seen == [b"a%d" % i for i in range(100)] + [b"a last"]
+
+
+def test_waiting_has_an_end(replica: lrep.Replica, client: lrep.Client) -> None:
+    feed = client.changes(now=True)
+    assert feed.wait(0) is False
+    assert feed.wait(0.05) is False
+    replica.put(b"key", b"value")
+    assert feed.wait(10)
+    assert next(feed) == next(replica.changes())
+
+
+def test_the_log_does_not_reach_back(replica: lrep.Replica, client: lrep.Client) -> None:
+    replica.put(b"old", b"1")
+    feed = client.changes(live=False)
+    pairs_of(feed)
+    replica.put(b"new", b"2")
+    replica.truncate()
+    items = list(client.changes(feed.cursor, live=False))
+    assert isinstance(items[0], lrep.Rescan)
+    assert not items[0].complete
+    assert [item.key for item in items[1:] if isinstance(item, lrep.Change)] == [b"new"]
+
+
+def test_a_feed_goes_on_when_the_node_comes_back(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "node", {}) as replica:
+        client = lrep.connect(tmp_path / "node")
+        feed = client.changes(now=True)
+        replica.put(b"1", b"")
+        assert next(feed).key == b"1"  # type: ignore[union-attr]
+    with pytest.raises(lrep.ConnectionLostError):
+        next(feed)
+    with lrep.open(tmp_path / "node", {}) as replica:
+        replica.put(b"2", b"")
+        assert next(feed).key == b"2"  # type: ignore[union-attr]
+        feed.close()
+        client.close()
+
+
+def test_arguments(client: lrep.Client) -> None:
+    with pytest.raises(lrep.ConfigError, match="cursor"):
+        client.changes("not a cursor")
+    with pytest.raises(lrep.ConfigError, match="one of the two"):
+        client.changes(client.changes(live=False).cursor, now=True)
+    with pytest.raises(TypeError):
+        client.changes(prefix="text")  # type: ignore[arg-type]
