@@ -24,6 +24,7 @@ from level_replicator.core.errors import (
     ReplicationError,
     StorageError,
 )
+from level_replicator.face import aio
 from level_replicator.face.changes import Changes
 from level_replicator.face.config import Config
 from level_replicator.face.connecting import Client, connect
@@ -67,6 +68,7 @@ __all__ = [
     "SharedDatabase",
     "StorageError",
     "Version",
+    "aio",
     "connect",
     "fingerprint",
     "generate_pems",

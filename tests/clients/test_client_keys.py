@@ -75,9 +75,9 @@ def test_identify_is_told_the_role(node: Any) -> None:
             peer.reject("no")
 
     replica = node(identify=identify)
-    with lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A) as reader:
-        with pytest.raises(lrep.ReadOnlyError):
-            reader.put(b"key", b"value")
+    reader = lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A)
+    with reader, pytest.raises(lrep.ReadOnlyError):
+        reader.put(b"key", b"value")
     with lrep.connect(address_of(replica), pems=pems("C"), fingerprint=A) as writer:
         writer.put(b"key", b"value")
     assert asked == [(B, "client"), (C, "client")]

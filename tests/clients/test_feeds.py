@@ -1,5 +1,6 @@
 """The changes feed, read from another process."""
 
+import signal
 import threading
 from pathlib import Path
 
@@ -92,3 +93,31 @@ def test_arguments(client: lrep.Client) -> None:
         client.changes(client.changes(live=False).cursor, now=True)
     with pytest.raises(TypeError):
         client.changes(prefix="text")  # type: ignore[arg-type]
+
+
+def test_an_interrupted_reader_misses_nothing(replica: lrep.Replica, client: lrep.Client) -> None:
+    """A signal handler that raises while a feed waits, and while an iterator and a snapshot are being opened."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    feed = client.changes(now=True)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(20):
+            with pytest.raises(Interrupted):
+                _interrupted(feed)
+            replica.put(b"%d" % number, b"")
+            assert next(feed).key == b"%d" % number  # type: ignore[union-attr]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert client.get(b"0") == b""
+
+
+def _interrupted(feed: lrep.RemoteChanges) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.005)
+    feed.wait(30)

@@ -155,7 +155,7 @@ def test_it_goes_on_when_an_answer_is_not_read(folder: Path, replica: lrep.Repli
         (link,) = replica._node.clients.links
         served: list[int] = []
         serve = link._serve
-        link._serve = lambda request: (served.append(request.id), serve(request))[1]  # type: ignore
+        link._serve = lambda request: (served.append(request.id), serve(request))[1]  # type: ignore[func-returns-value,method-assign]
         asked = 4_000
         raw.tell(*(Get(number, b"large") for number in range(1, asked + 1)))
         with lrep.connect(folder) as other:  # who has had many turns when this is answered

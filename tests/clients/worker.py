@@ -1,4 +1,4 @@
-"""One of several processes that share a database: writes until its standard input ends, and tells what was acknowledged.
+"""One of several processes that share a database: writes until its standard input ends, and tells what it wrote.
 
 `python -m tests.clients.worker FOLDER NAME`. Lines out: "holder" or "client" at the start and when that changes, then
 each serial when its write has been acknowledged."""

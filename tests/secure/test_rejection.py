@@ -222,7 +222,7 @@ def test_no_session_is_resumed(victim: Master) -> None:
     asked: list[Any] = []
     doorway = victim.replica._node.doorway
     authenticated = doorway.authenticated
-    doorway.authenticated = lambda wire, der: (asked.append(der), authenticated(wire, der))[1]  # type: ignore[method-assign]
+    doorway.authenticated = lambda wire, der, client: (asked.append(der), authenticated(wire, der, client=client))[1]  # type: ignore[method-assign]
     with SecureIntruder.dial(address(victim), tls, session=session) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))

@@ -22,6 +22,7 @@ HELP = (
 _QUIET = Config(log_max_bytes=None, log_max_age=None, tombstone_ttl=None)
 """It meets nobody, and how long things are kept is not for a command to decide."""
 _REDRAW_S = 0.1
+EXAMPLE = "level-replicator adopt /tmp/notes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

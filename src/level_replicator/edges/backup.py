@@ -2,38 +2,32 @@
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
-from level_replicator.core.errors import LockedError, ReplicationError
-from level_replicator.edges.offline import add_place, offline, progress
+from level_replicator.edges.place import add_keys, add_where, progress, reached
 
 NAME = "backup"
 HELP = (
-    "Copies a replica that nobody has open. To restore it, put the copy in the place of the directory: it goes on as a "
-    "new origin by itself."
+    "Copies a replica, also one that runs on this machine, as of one moment and while writes go on. To restore it, see "
+    "`restore`, or put the copy in the place of the directory: it goes on as a new origin by itself."
 )
+EXAMPLE = "level-replicator backup /tmp/lrep-0 /tmp/backup"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_place(parser)
+    add_where(parser, rs=True)
     parser.add_argument("destination", type=Path, metavar="DEST", help="a directory that does not exist, or is empty")
     parser.add_argument("--json", action="store_true", help="the number of keys, and the seconds it took, as JSON")
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Copies; returns the exit status."""
     begun = time.monotonic()
-    try:
-        with offline(arguments.directory, arguments.rs) as replica, progress("backup") as told:
-            keys = replica.backup(arguments.destination, progress=told)
-    except LockedError as error:
-        print(f"level-replicator backup: {error}; a live replica offers replica.backup(path)", file=sys.stderr)
-        return 1
-    except ReplicationError as error:
-        print(f"level-replicator backup: {error}", file=sys.stderr)
-        return 1
+    with reached(arguments) as database, progress("backup") as told:
+        # the node that runs has another working directory than we
+        keys = database.backup(arguments.destination.absolute(), progress=told)
     if arguments.json:
         print(json.dumps({"keys": keys, "seconds": round(time.monotonic() - begun, 3)}))
     else:

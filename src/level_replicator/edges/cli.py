@@ -1,7 +1,7 @@
 """The command line: `level-replicator COMMAND ...`, or `lrep` for short.
 
-One module a command. It gives NAME, HELP, `add_arguments(parser)` and `run(arguments) -> exit status`;
-adding a command is writing that module and naming it in COMMANDS.
+A command gives NAME, HELP, an EXAMPLE (which the tests run), `add_arguments(parser)` and `run(arguments) -> exit
+status`; adding one is writing it, in a module of its own or beside its like, and naming it in COMMANDS.
 """
 
 import argparse
@@ -10,8 +10,12 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from level_replicator.edges import adopt, backup, fingerprint, keygen, serve, verify
+from level_replicator.core.errors import ReplicationError
+from level_replicator.edges import adopt, backup, doctor, fingerprint, keygen, restore, serve, verify
 from level_replicator.edges.demo import command as demo
+from level_replicator.edges.keys_of import Delete, Get, Put, Scan
+from level_replicator.edges.log_of import Changes, Log, Truncate
+from level_replicator.edges.status import Status, Top
 
 EXIT_INTERRUPTED = 130
 EXIT_READER_GONE = 141
@@ -22,13 +26,33 @@ class Command(Protocol):
 
     NAME: str
     HELP: str
+    EXAMPLE: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run(self, arguments: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (demo, serve, adopt, verify, backup, keygen, fingerprint)
+COMMANDS: tuple[Command, ...] = (
+    demo,
+    serve,
+    Status(),
+    Top(),
+    doctor,
+    Get(),
+    Put(),
+    Delete(),
+    Scan(),
+    Changes(),
+    Log(),
+    Truncate(),
+    verify,
+    adopt,
+    backup,
+    restore,
+    keygen,
+    fingerprint,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = arguments.command
     try:
         return command.run(arguments)
+    except ReplicationError as error:
+        print(f"level-replicator {command.NAME}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -50,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="level-replicator", description="Master-master replication for LevelDB.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        subparser = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        subparser = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=f"example: {command.EXAMPLE}",
+        )
         command.add_arguments(subparser)
         subparser.set_defaults(command=command)
     return parser

@@ -10,6 +10,7 @@ from level_replicator.face.keys import fingerprint
 
 NAME = "fingerprint"
 HELP = "Prints the fingerprint of a key file, or of a PEM file with a certificate: what its peers must be told."
+EXAMPLE = "level-replicator fingerprint pems.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

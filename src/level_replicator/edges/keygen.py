@@ -14,6 +14,7 @@ HELP = (
     "Writes a new key pair, readable by its owner only, and prints its fingerprint, which is what peers must be told. "
     "An existing file is never overwritten."
 )
+EXAMPLE = "level-replicator keygen pems.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

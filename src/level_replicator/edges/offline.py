@@ -1,8 +1,6 @@
 """A replica that nobody has open, for a command that looks after it."""
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,21 +41,3 @@ def offline(directory: Path, rs: Path | None) -> Iterator[Replica]:
         raise
     with replica:
         yield replica
-
-
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say which replica."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="of the replica, with `db` and `rs` in it")
-    parser.add_argument("--rs", type=Path, metavar="RS", help="the replication set, when DIR is itself the LevelDB")
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int], None] | None]:
-    """A line on stderr that counts keys; None, and nothing is shown, where nobody looks."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        yield lambda keys: print(f"\r{what}: {keys:,} keys", end="", file=sys.stderr, flush=True)
-    finally:
-        print(file=sys.stderr)

@@ -22,6 +22,7 @@ HELP = (
     "Runs a master of its own on a directory, made if missing, until SIGTERM or Ctrl-C. Says on standard output when "
     "it is ready; logs go to standard error."
 )
+EXAMPLE = "level-replicator serve /tmp/lrep-0 --port 8000 --server 127.0.0.1:8001"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

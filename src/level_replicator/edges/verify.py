@@ -2,19 +2,21 @@
 
 import argparse
 import json
-import sys
 from base64 import b64encode
 from typing import Any
 
-from level_replicator.core.errors import LockedError, ReplicationError
-from level_replicator.edges.offline import add_place, offline, progress
+from level_replicator.core.errors import ConfigError
+from level_replicator.edges.place import add_keys, add_where, progress, reached
+from level_replicator.storage.comparison import Difference
 from level_replicator.storage.verifying import Report
 
 NAME = "verify"
 HELP = (
-    "Whether the database of a replica that nobody has open holds what its index says, and the log what it should. "
-    "Exit status 0 when all is sound or was repaired, 1 when something is left or had to be given up."
+    "Whether the database of a node, running or not, holds what its index says, and the log what it should. With "
+    "--peer: how it differs at this moment from a node that it is connected with. Exit status 0 when all is "
+    "sound, repaired or equal, 1 when something is left, had to be given up, or differs."
 )
+EXAMPLE = "level-replicator verify /tmp/lrep-0"
 KINDS = {
     "missing": "in the index, but not in the database",
     "changed": "in the database with another value than the index says",
@@ -27,32 +29,48 @@ _MOST_SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_place(parser)
+    add_where(parser, rs=True)
     parser.add_argument(
         "--repair",
         action="store_true",
         help="mend what is found: from the log, from the database, else from peers, at their next connection; "
         "adopt what was written around the replica",
     )
+    parser.add_argument("--peer", metavar="PEER", help="address, name or origin of a connected node")
     parser.add_argument("--json", action="store_true", help="the findings as JSON, with keys in Base64")
+    add_keys(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Looks, and mends if asked to; returns the exit status."""
-    try:
-        with offline(arguments.directory, arguments.rs) as replica, progress("verify") as told:
-            report = replica.verify(repair=arguments.repair, progress=told)
-    except LockedError as error:
-        print(f"level-replicator verify: {error}; a live replica offers replica.verify()", file=sys.stderr)
-        return 1
-    except ReplicationError as error:
-        print(f"level-replicator verify: {error}", file=sys.stderr)
-        return 1
+    if arguments.peer is not None:
+        if arguments.repair:
+            raise ConfigError("--repair: two nodes that differ are mended by replication; verify each of them alone")
+        with reached(arguments) as database:
+            return _tell_difference(database.verify(arguments.peer), arguments)
+    with reached(arguments) as database, progress("verify") as told:
+        report = database.verify(repair=arguments.repair, progress=told)
     if arguments.json:
         print(json.dumps(_plain(report)))
     else:
         _tell(report)
     return 1 if report.left or report.given_up else 0
+
+
+def _tell_difference(found: Difference, arguments: argparse.Namespace) -> int:
+    counts = {name: getattr(found, name) for name in ("only_here", "only_there", "differing")}
+    if arguments.json:
+        examples = [{"kind": kind, "key_base64": b64encode(key).decode()} for kind, key in found.examples]
+        print(json.dumps({"equal": found.equal, **counts, "examples": examples}))
+    elif found.equal:
+        print("equal")
+    else:
+        for name, count in counts.items():
+            print(f"{name.replace('_', ' '):10} {count:>12,}")
+            for kind, key in found.examples[:_MOST_SHOWN]:
+                if kind == name:
+                    print(f"           {key!r}")
+    return 0 if found.equal else 1
 
 
 def _plain(report: Report) -> dict[str, Any]:

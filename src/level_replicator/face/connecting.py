@@ -1,8 +1,10 @@
 """Finding a node that another process runs, and using its database."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from level_replicator.face.backends import Connection
 from level_replicator.face.config import parse_address
 from level_replicator.face.keys import NO_EXTRA
 from level_replicator.face.remote import RemoteDatabase
+from level_replicator.runtime.async_caller import AsyncCaller
 from level_replicator.runtime.caller import Caller, Credentials
 from level_replicator.runtime.dialler import is_loopback
 
@@ -40,9 +43,56 @@ def connect(
     peers. `timeout`: seconds for connecting. Plain TCP beyond loopback wants `insecure`.
 
     Raises ConnectionLostError when there is no such node, ReplicationError when it does not take us, ConfigError."""
+    target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
+    return Client(Connection(target.name, target.open))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A node, and how it is reached: over a Unix socket, or at an address."""
+
+    name: str
+    path: Path | None
+    address: tuple[str, int]
+    credentials: Credentials | None
+    timeout_s: float
+
+    def open(self) -> Caller:
+        """Raises as `connect`."""
+        if self.path is not None:
+            return call_local(self.path, self.timeout_s)
+        return Caller(self.name, self._dial, self.credentials, self.timeout_s)
+
+    async def open_async(self) -> AsyncCaller:
+        """The same for coroutines."""
+        loop = asyncio.get_running_loop()
+        path, (host, port) = self.path, self.address
+        if path is not None:
+            return await AsyncCaller.open(
+                self.name, lambda make: loop.create_unix_connection(make, str(path)), None, self.timeout_s
+            )
+        return await AsyncCaller.open(
+            self.name, lambda make: loop.create_connection(make, host, port), self.credentials, self.timeout_s
+        )
+
+    def _dial(self, timeout_s: float) -> socket.socket:
+        made = socket.create_connection(self.address, timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+
+def target_of(
+    where: "str | PathLike[str]",
+    *,
+    pems: "str | PathLike[str] | Mapping[str, Any] | None",
+    fingerprint: "str | list[str] | None",
+    timeout_s: float,
+    insecure: bool,
+) -> Target:
+    """See `connect`. Raises ConfigError."""
     path = path_of(where)
     if path is not None:
-        return Client(Connection(str(path), lambda: call_local(path, timeout)))
+        return Target(str(path), path, ("", 0), None, timeout_s)
     address = str(where)
     host, port = parse_address(address)
     credentials = _credentials(pems, fingerprint)
@@ -51,13 +101,7 @@ def connect(
             f"{address}: plain TCP is for loopback: give `pems` and `fingerprint`, or, where nobody else can reach the"
             " network, `insecure`"
         )
-
-    def dial(timeout_s: float) -> socket.socket:
-        made = socket.create_connection((host, port), timeout_s)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-
-    return Client(Connection(address, lambda: Caller(address, dial, credentials, timeout)))
+    return Target(address, None, (host, port), credentials, timeout_s)
 
 
 def path_of(where: "str | PathLike[str]") -> Path | None:

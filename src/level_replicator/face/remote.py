@@ -155,8 +155,8 @@ class RemoteDatabase:
         if peer is not None:
             if repair:
                 raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
-            return _dataclass(Difference, self._do("verify", peer=peer))
-        return _dataclass(Report, self._do("verify", progress, repair=repair))
+            return dataclass_of(Difference, self._do("verify", peer=peer))
+        return dataclass_of(Report, self._do("verify", progress, repair=repair))
 
     def backup(self, path: "str | PathLike[str]", *, progress: Callable[[int], None] | None = None) -> int:
         """See Replica.backup: `path` is one of the node, which writes there for programs of its own machine only, that
@@ -240,7 +240,7 @@ class RemoteDatabase:
 _R = TypeVar("_R", Report, Difference)
 
 
-def _dataclass(kind: type[_R], found: dict[str, Any]) -> _R:
+def dataclass_of(kind: type[_R], found: dict[str, Any]) -> _R:
     """What the node told, of a later version perhaps."""
     known = {field.name for field in dataclasses.fields(kind)}
     made = kind(**{name: value for name, value in found.items() if name in known})

@@ -111,8 +111,9 @@ class Replica(Database):
     def status(self) -> dict[str, Any]:
         """Plain data, ready for JSON.
 
-        `origin`, `address`, `fingerprint` (of its own certificate; None without keys), `vector` (origin → stamp),
-        `keys`, `entries` (of the log), `log_bytes` (about, on the disk), `floor` and `horizon` (origin → stamp; see
+        `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
+        None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
+        disk), `floor` and `horizon` (origin → stamp; see
         ARCHITECTURE.md), `clients` (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a
         list with, each, `address`, `name`, `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of
         it), `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries

@@ -3,6 +3,7 @@
 from typing import Any
 
 from level_replicator.core.limits import BEHIND_COUNT_CAP
+from level_replicator.core.messages import VERSION
 from level_replicator.core.versions import origin_name
 from level_replicator.runtime.node import Node
 from level_replicator.runtime.peers import Peer
@@ -18,6 +19,8 @@ def status_of(node: Node) -> dict[str, Any]:
     visitors = [peer for peer in list(node.hub.visitors.values()) if peer.origin not in known]
     return {
         "origin": origin_name(store.origin),
+        "protocol": VERSION,
+        "time_ms": node.hub.wall_ms(),
         "address": list(node.address) if node.address else None,
         "fingerprint": security.contexts.fingerprint if security is not None else None,
         "vector": {origin_name(origin): stamp for origin, stamp in store.vector_copy().items()},

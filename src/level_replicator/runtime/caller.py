@@ -24,6 +24,8 @@ from level_replicator.core.requests import (
     Attach,
     Attached,
     Failed,
+    Number,
+    Page,
     Progress,
     Release,
     Request,
@@ -158,7 +160,8 @@ class Caller:
     def _releases(self) -> bytes:
         frames = b""
         while self._forgotten:
-            frames += encode(Release(next(self._numbers), self._forgotten.pop()))
+            number = self._forgotten.pop()
+            frames += encode(Release(next(self._numbers), number)) if number else b""
         return frames
 
     def _shake(self, credentials: Credentials) -> None:
@@ -199,6 +202,8 @@ class Caller:
                             raise ConnectionLostError(f"{self.address}: {answer.text}")
                     raise error_of(answer)
                 if answer.id != number:
+                    if isinstance(answer, Number | Page):  # of one that was interrupted
+                        self._forgotten.append(answer.number if isinstance(answer, Number) else answer.snapshot)
                     continue
                 if isinstance(answer, Progress):
                     if progress is not None:

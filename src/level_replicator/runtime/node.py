@@ -30,6 +30,7 @@ _log = logging.getLogger("level_replicator.runtime")
 _T = TypeVar("_T")
 _STOP_TIMEOUT_S = 2.0
 """How long a stop waits for farewells to leave."""
+_LAST_TURNS = 4
 
 
 class Node:
@@ -216,7 +217,12 @@ class Node:
         self.syncing.cancel()
         if self.doorway.security is not None and self.doorway.security.identifying is not None:
             self.doorway.security.identifying.close()
-        await asyncio.sleep(0)
+        # connections that were just being accepted: the doorway turns them away, which takes a few turns of the loop
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_STOP_TIMEOUT_S)
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
 
     async def _ticks(self) -> None:
         while True:
