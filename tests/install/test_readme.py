@@ -87,3 +87,17 @@ def test_the_changes_feed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("b'order 1' b'3 apples' ")
     assert done.stdout.endswith("True\n")
+
+
+def test_from_other_processes(tmp_path: Path) -> None:
+    blocks = [
+        block
+        for block in _blocks(tmp_path)
+        if any(word in block for word in ("lrep.connect(", "share=True", "lrep.aio.wrap"))
+    ]
+    told = []
+    for code in blocks:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        told.append(done.stdout)
+    assert told == ["[(b'a', b'1')] 1\n", "True b'some-value'\n", "b'some-key' b'some-value'\n"]
