@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trusted", type=Path, metavar="FILE", help="fingerprints that are welcome, one a line")
     parser.add_argument("--pull-only", action="store_true", default=None, help="take no writes of its own")
+    parser.add_argument(
+        "--metrics", metavar="[HOST:]PORT", help="where /metrics, /healthz and /readyz are answered (default: nowhere)"
+    )
     parser.add_argument("--adopt", action="store_true", help="take over the data that the database holds already")
     parser.add_argument("--json", action="store_true", help="the ready line as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
@@ -81,6 +84,8 @@ def _settings(arguments: argparse.Namespace) -> Config:
     for name in ("host", "port", "pems", "trusted", "pull_only"):
         if getattr(arguments, name) is not None:
             settings[name] = getattr(arguments, name)
+    if arguments.metrics is not None:
+        settings["metrics"] = int(arguments.metrics) if arguments.metrics.isdecimal() else arguments.metrics
     if arguments.server:
         settings["servers"] = {**settings.get("servers", {}), **dict(map(_server, arguments.server))}
     return Config.of(settings)

@@ -56,6 +56,8 @@ class Config:
                      or "none". With keys they are judged as peers are
     socket           path of a Unix socket for programs of this machine, usable by this user only; None: `open` makes
                      one in its directory, `install` none; False: none
+    metrics          where `/metrics` (Prometheus), `/healthz` and `/readyz` are answered: a port of loopback, or
+                     "host:port"; None: nowhere. Nothing there is secret, and nobody is asked for a key
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
     log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
     log_max_age      seconds after which an entry leaves the log; None: no bound
@@ -81,6 +83,7 @@ class Config:
     pull_only: bool = False
     clients: str = Access.FULL
     socket: str | PathLike[str] | bool | None = None
+    metrics: int | str | None = None
     insecure: bool = False
     log_max_bytes: int | None = DEFAULT_LOG_MAX_BYTES
     log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
@@ -111,6 +114,10 @@ class Config:
                 raise ConfigError(f"servers: {address} is this node itself")
         if self.trusted is not None and not isinstance(self.trusted, str | PathLike):
             object.__setattr__(self, "trusted", frozenset(parse_fingerprint(each) for each in self.trusted))
+        if isinstance(self.metrics, int) and not 0 <= self.metrics <= _MAX_PORT:
+            raise ConfigError(f"metrics: {self.metrics} is not a port (0 to {_MAX_PORT})")
+        if isinstance(self.metrics, str):
+            parse_address(self.metrics, "metrics")
         if self.pems is None:
             check_without_keys(self)
         else:
@@ -154,15 +161,15 @@ def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
     return read
 
 
-def parse_address(address: str) -> tuple[str, int]:
+def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
     """(host, port) of "host:port", with an IPv6 address in brackets. Raises ConfigError."""
     host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit() or len(port) > 5:
-        raise ConfigError(f"servers: {address!r} is not host:port")
+        raise ConfigError(f"{what}: {address!r} is not host:port")
     if not 0 < int(port) <= _MAX_PORT:
-        raise ConfigError(f"servers: {address!r} has no port from 1 to {_MAX_PORT}")
+        raise ConfigError(f"{what}: {address!r} has no port from 1 to {_MAX_PORT}")
     return host, int(port)
 
 
@@ -184,6 +191,7 @@ def _check_types(config: Config) -> None:
         "pull_only": (bool,),
         "clients": (str,),
         "socket": (str, PathLike, bool, type(None)),
+        "metrics": (int, str, type(None)),
         "insecure": (bool,),
         "log_max_bytes": (int, type(None)),
         "log_max_age": (int, float, type(None)),

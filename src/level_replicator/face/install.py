@@ -17,6 +17,7 @@ from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.face.config import Config, parse_address
 from level_replicator.face.connecting import SOCKET_NAME
 from level_replicator.face.listeners import Listeners
+from level_replicator.face.metrics import MetricsServer
 from level_replicator.face.replica import Replica
 from level_replicator.face.security import load_security
 from level_replicator.face.sharing import SharedDatabase, Sharing
@@ -118,6 +119,10 @@ def _install(
         adopt=adopt,
         on_step=on_step,
     )
+    metrics = None
+    if config.metrics is not None:
+        where = config.metrics
+        metrics = MetricsServer(*(("127.0.0.1", where) if isinstance(where, int) else parse_address(where)))
     events = Listeners(config.on_peer, config.on_conflict)
     events.listen(store)
     node = Node(
@@ -143,6 +148,8 @@ def _install(
         node.start()
     except BaseException:
         events.close()
+        if metrics is not None:
+            metrics.close()
         raise
     keeper = Keeper(
         store,
@@ -152,7 +159,7 @@ def _install(
         tombstone_ttl_s=config.tombstone_ttl,
     )
     keeper.start()
-    return Replica(db.db, rs.db, node, keeper, config, events, RS_OPTIONS)
+    return Replica(db.db, rs.db, node, keeper, config, events, RS_OPTIONS, metrics)
 
 
 def _nobody(_keys: int) -> None:

@@ -22,6 +22,7 @@ from level_replicator.face.database import Database
 from level_replicator.face.desk import Desk
 from level_replicator.face.desk_verbs import Rights
 from level_replicator.face.listeners import Listeners
+from level_replicator.face.metrics import MetricsServer
 from level_replicator.face.status import status_of
 from level_replicator.runtime.comparing import compare
 from level_replicator.runtime.keeper import Keeper
@@ -33,6 +34,13 @@ from level_replicator.storage.writer import LocalWriter, Operation
 
 _log = logging.getLogger("level_replicator.face")
 _T = TypeVar("_T")
+
+
+_ALIVE_WITHIN_S = 5.0
+
+
+async def _nothing() -> None:
+    """What an event loop that runs does at once."""
 
 
 class RefusingWriter:
@@ -84,6 +92,7 @@ class Replica(Database):
         config: Config,
         events: Listeners,
         rs_options: Mapping[str, Any],
+        metrics: MetricsServer | None,
     ) -> None:
         writer = RefusingWriter() if config.pull_only else NotifyingWriter(node.store.writer, node)
         super().__init__(db, writer, sync_default=config.sync)
@@ -94,9 +103,17 @@ class Replica(Database):
         self._gate.keep_in_child(rs)
         if config.on_change is not None:
             events.on_change = OnChange(self.changes(now=True), config.on_change)
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.start(self.status, self._check_alive)
         node.clients.open_desk = self._open_desk
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """(host, port) where `/metrics` is answered, if anywhere."""
+        return None if self._metrics is None else self._metrics.address
 
     @property
     def origin(self) -> str:
@@ -113,13 +130,15 @@ class Replica(Database):
 
         `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
         None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
-        disk), `floor` and `horizon` (origin → stamp; see
-        ARCHITECTURE.md), `clients` (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a
-        list with, each, `address`, `name`, `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of
-        it), `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries
-        of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it
-        has), `connections`, and since this replica was opened `bytes_in`, `bytes_out` (of the session, without what
-        TLS adds), `entries_in`, `entries_out`."""
+        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `conflicts` (that have met here since it
+        was opened), `clock_ahead_s` (how far its stamps are ahead of its clock, since somebody's clock is), `clients`
+        (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a list with, each, `address`,
+        `name`, `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it), `read_only_there` (the
+        other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries of our log that it is not
+        known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it has), `lag_s` (the age of
+        the oldest of these, seconds; 0 when there is none), `clock_ahead_s` (of its clock, at the last live change that
+        it wrote, less the time which that took to come; None before one), `connections`, and since this replica was
+        opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`, `entries_out`."""
         return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:
@@ -257,7 +276,13 @@ class Replica(Database):
         rights = Rights(read_only=read_only, local=local)
         return Desk(self, self._node.store, self._gate, rights, sync_default=self._sync)
 
+    def _check_alive(self) -> None:
+        """Raises TimeoutError when the event loop stands still."""
+        self._gate.call(self._node.call, _nothing()).result(_ALIVE_WITHIN_S)
+
     def _close_engines(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
         self._keeper.stop()
         self._node.stop()
         try:

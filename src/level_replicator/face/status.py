@@ -29,6 +29,8 @@ def status_of(node: Node) -> dict[str, Any]:
         "log_bytes": store.retention.log_bytes(),
         "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
+        "conflicts": store.conflicts,
+        "clock_ahead_s": max(0, (store.clock.last >> 16) - node.hub.wall_ms()) / 1000,
         "clients": len(node.clients.links),
         "failed": str(failed) if failed else None,
         "peers": [_peer(node, peer) for peer in peers + visitors],
@@ -44,6 +46,8 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
     link = node.hub.by_origin.get(peer.origin)
     current = link.peer if link is not None and link.peer in parts else peer
     vector = dict(link.session.push.peer_vector) if link is not None and link.feed is not None else current.vector
+    oldest = None if vector is None else node.store.oldest_behind(vector)
+    now_ms = node.hub.wall_ms()
     return {
         "address": peer.address,
         "name": peer.name,
@@ -54,6 +58,8 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
         "state": current.state.value,
         "last_error": current.last_error,
         "behind": None if vector is None else node.store.count_behind(vector, BEHIND_COUNT_CAP),
+        "lag_s": None if vector is None else 0.0 if oldest is None else max(0, now_ms - (oldest >> 16)) / 1000,
+        "clock_ahead_s": None if current.clock_ahead_ms is None else current.clock_ahead_ms / 1000,
         "connections": sum(part.connections for part in parts),
         "bytes_in": sum(part.bytes_in for part in parts),
         "bytes_out": sum(part.bytes_out for part in parts),

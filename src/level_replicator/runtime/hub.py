@@ -233,6 +233,9 @@ class Hub:
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
             self._renew(link)
             return True
+        if frame.entries and frame.origin == link.session.peer.origin and link.peer.state is PeerState.LIVE:
+            # what it has just written: its clock, but for the time that this took to come
+            link.peer.clock_ahead_ms = (frame.entries[-1].stamp >> 16) - self.wall_ms()
         applied = self.store.apply(frame, link.session.peer.origin, link.session.push.peer_vector)
         if link.feed is not None:
             link.feed.came_from_peer(frame)

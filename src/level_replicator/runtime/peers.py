@@ -45,6 +45,8 @@ class Peer:
     bytes_out: int = 0
     entries_in: int = 0
     entries_out: int = 0
+    clock_ahead_ms: int | None = None
+    """Of its clock against ours, at the last live change that it wrote; the way that took is not counted."""
     vector: Vector | None = None
     """What it covered when its last connection ended; None: never told."""
 

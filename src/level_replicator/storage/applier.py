@@ -94,6 +94,7 @@ class Merging:
         self._conflicts: list[Conflict] = []
         self._newest = 0
         self._late = False
+        self._met = 0  # conflicts
 
     def merge(self, entries: Iterable[tuple[int, Entry]], known: Vector, doubt: int, *, in_order: bool = True) -> bool:
         """Entries of different keys, each with its origin: the greatest dot of a key wins. False: some are doubtful.
@@ -129,7 +130,9 @@ class Merging:
                 own_context, old_context = index_contexts(old)
                 if not wins(stamp, origin, old_stamp, old_origin):
                     if stamp != old_stamp or origin != old_origin:
-                        if listened and lost_in_conflict(stamp, origin, old_origin, old_context):
+                        conflict = lost_in_conflict(stamp, origin, old_origin, old_context)
+                        self._met += conflict
+                        if listened and conflict:
                             winner = Version(db_get(key), origin_name(old_origin), old_stamp)
                             self._conflicts.append(Conflict(key, winner, Version(value, origin_name(origin), stamp)))
                         union = union_context(old_origin, old_context, stamp, origin, context)
@@ -144,7 +147,9 @@ class Merging:
                     run = self._end(run_origin, run)
                     continue
                 live = not old_flags & DELETE
-                if listened and not overwrites(origin, context, old_stamp, old_origin):
+                conflict = not overwrites(origin, context, old_stamp, old_origin)
+                self._met += conflict
+                if listened and conflict:
                     loser = Version(db_get(key) if live else None, origin_name(old_origin), old_stamp)
                     self._conflicts.append(Conflict(key, Version(value, origin_name(origin), stamp), loser))
                 union = union_context(origin, context, old_stamp, old_origin, old_context)
@@ -188,6 +193,7 @@ class Merging:
         state.keys, state.entries = self.keys, self.entries
         state.late = state.late or self._late
         state.clock.follow(self._newest)
+        state.conflicts += self._met
         if state.on_conflict is not None:
             for conflict in self._conflicts:
                 state.on_conflict(conflict)

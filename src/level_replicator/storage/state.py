@@ -30,6 +30,7 @@ class State:
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
     signal      rung when the vector has moved; on_conflict: told of each conflict, under the lock, if anybody listens
+    conflicts   how many have met here since it was opened
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class State:
         self.failed: StorageError | None = None
         self.waiting = False
         self.signal = Signal()
+        self.conflicts = 0
         self.on_conflict: Callable[[Conflict], None] | None = None
 
     def step(self, name: str) -> None:

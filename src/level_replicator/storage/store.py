@@ -10,7 +10,7 @@ from level_replicator.core.clock import HybridClock
 from level_replicator.core.effects import BeginWalk
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.keys import log_range, resume_key
+from level_replicator.core.keys import log_dot, log_range, resume_key
 from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
@@ -226,6 +226,25 @@ class Store:
         snapshot = self._state.rs.snapshot()
         comparison = Comparison(snapshot)
         return Walk(lambda: nullcontext(snapshot), comparison), comparison
+
+    @property
+    def conflicts(self) -> int:
+        """How many have met here since it was opened."""
+        return self._state.conflicts
+
+    def oldest_behind(self, vector: Vector) -> int | None:
+        """The stamp of the oldest entry of the log that somebody with this vector lacks; None: there is none."""
+        with self._state.lock:
+            newest = dict(self._state.newest)
+        oldest = None
+        for origin, stamp in newest.items():
+            low = vector.get(origin, 0)
+            if stamp > low:
+                for key in self._state.rs.scan_keys(*log_range(origin, low, stamp)):
+                    first, _ = log_dot(key)
+                    oldest = first if oldest is None else min(oldest, first)
+                    break
+        return oldest
 
     def count_behind(self, vector: Vector, most: int) -> int:
         """How many entries of the log somebody with this vector lacks; counts no further than `most`."""
