@@ -9,7 +9,21 @@ from pathlib import Path
 from level_replicator.core.entry import INDEX_HEAD, encode_context, encode_entry, encode_index
 from level_replicator.core.keys import META
 from level_replicator.core.messages import Entries, Items, decode
+from level_replicator.core.requests import (
+    Do,
+    Follow,
+    Get,
+    Read,
+    Release,
+    Request,
+    Scan,
+    TakeSnapshot,
+    Unfollow,
+    Write,
+)
+from level_replicator.core.requests import encode as encode_request
 from level_replicator.core.versions import encode_vector
+from level_replicator.face.desk_verbs import VERBS
 from level_replicator.runtime.pems import generate_pems
 from tests.fuzz.replicas import kept_replicas
 from tests.fuzz.saying import KINDS, raw
@@ -79,8 +93,35 @@ def seeds() -> dict[str, list[bytes]]:
             b"# peers\nsha256:" + b"0a" * 32 + b" one\n\n" + b"0A:" * 31 + b"0A two",
             *(b"{}", b"[]", b"not one"),
         ],
+        "requests": [body for body, _ in _requests()],
+        "client": [
+            bytes([rights, 1]) + b"".join(bytes([2 * len(body)]) + body for body in some)
+            for rights in (0, 1)
+            for some in [[body for body, _ in _requests()], *([body] for body, _ in _requests())]
+        ],
         "replica": [bytes([how, 0, 0, kind, 7, 7, 7]) for how in range(8) for kind in range(7)],
     }
+
+
+def _requests() -> list[tuple[bytes, Request]]:
+    """One of each kind, and answers."""
+    some: list[Request] = [
+        Get(1, b"key"),
+        Get(2, b"key", 5, True, False),
+        Write(3, [(b"new", b"value"), (b"key", None)], None),
+        Scan(4, None, None),
+        Scan(5, (b"a", False), (b"z", True), 0, True, True, False),
+        TakeSnapshot(6),
+        Release(7, 8),
+        Follow(9, None, b""),
+        Read(10, 9, 100),
+        Unfollow(11, 9),
+        *(Do(12, verb, {}) for verb in VERBS),
+        Do(13, "log", {"before": [1 << 60, 3], "prefix": b"k", "most": 3}),
+        Do(14, "truncate", {"max_bytes": 10, "max_age": 1.5}),
+        Do(15, "verify", {"repair": True}),
+    ]
+    return [(encode_request(each)[4:], each) for each in some]
 
 
 def _node_heaps(bodies: list[bytes]) -> bytes:

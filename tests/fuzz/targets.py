@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 
+from tests.fuzz.clients import client, requests
 from tests.fuzz.decoders import answers, entries, frames, lines, messages, pulls, vectors
 from tests.fuzz.nodes import node
 from tests.fuzz.replicas import meta, replica
@@ -26,5 +27,7 @@ _ALL = (
     replica,
     words,
     files,
+    requests,
+    client,
 )
 TARGETS: dict[str, Callable[[bytes], None]] = {each.__name__: each for each in _ALL}
