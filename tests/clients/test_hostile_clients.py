@@ -1,6 +1,9 @@
 """Clients that do not keep to the rules. What they can cost is bounded, and nobody else notices."""
 
+import contextlib
+import gc
 import socket
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -216,3 +219,24 @@ def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None
     wait_until(lambda: replica._node.store.signal.waiting <= 5 and not replica._node.clients.links, "their end")
     replica.put(b"newer", b"1")
     wait_until(lambda: replica._node.store.signal.waiting == 0, "no ear left")
+
+
+def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> None:
+    """asyncio loses connections that it has just accepted; pytest fails on what was not closed."""
+    for _ in range(20):
+        done = threading.Event()
+
+        def knock(done: threading.Event = done) -> None:
+            while not done.is_set():
+                with socket.socket(socket.AF_UNIX) as visitor, contextlib.suppress(OSError):
+                    visitor.connect(str(tmp_path / "node" / "lrep.sock"))
+
+        replica = lrep.open(tmp_path / "node", {})
+        visitors = [threading.Thread(target=knock) for _ in range(2)]
+        for each in visitors:
+            each.start()
+        replica.close()
+        done.set()
+        for each in visitors:
+            each.join()
+    gc.collect()

@@ -7,11 +7,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
@@ -31,6 +31,16 @@ _T = TypeVar("_T")
 _STOP_TIMEOUT_S = 2.0
 """How long a stop waits for farewells to leave."""
 _LAST_TURNS = 4
+"""Of the event loop, in which what has begun comes to its end."""
+
+
+class Listening(Protocol):
+    """Of asyncio.Server, and LocalServer."""
+
+    @property
+    def sockets(self) -> Sequence[Any]: ...
+
+    def close(self) -> None: ...
 
 
 class Node:
@@ -202,10 +212,7 @@ class Node:
         for task in tasks:
             task.add_done_callback(_log_failure)
         await self._stopping.wait()
-        if server is not None:
-            server.close()
-        if local is not None:
-            local.close()
+        await self._stop_listening([each for each in (server, local) if each is not None])
         for task in tasks:
             task.cancel()
         wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
@@ -223,6 +230,17 @@ class Node:
             await asyncio.wait(others, timeout=_STOP_TIMEOUT_S)
         for _ in range(_LAST_TURNS):
             await asyncio.sleep(0)
+
+    async def _stop_listening(self, servers: list[Listening]) -> None:
+        """asyncio (before 3.12.1) loses a connection that it has accepted when its server is closed before it has made
+        the transport: so first nothing more is accepted, and what was is let in."""
+        for server in servers:
+            for each in server.sockets:
+                self._loop.remove_reader(each.fileno())
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
 
     async def _ticks(self) -> None:
         while True:

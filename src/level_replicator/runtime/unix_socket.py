@@ -3,9 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from level_replicator.core.errors import ConfigError
 
@@ -18,10 +19,14 @@ MAX_PATH_BYTES = 100
 class LocalServer:
     """Listens until `close`, which takes the file away, if it is still its own."""
 
-    def __init__(self, server: asyncio.AbstractServer, path: Path) -> None:
+    def __init__(self, server: asyncio.Server, path: Path) -> None:
         self._server = server
         self._path = path
         self._file = _identity(path)
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        return self._server.sockets
 
     def close(self) -> None:
         self._server.close()
