@@ -223,7 +223,7 @@ def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None
 
 def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> None:
     """asyncio loses connections that it has just accepted; pytest fails on what was not closed."""
-    for _ in range(20):
+    for _ in range(8):
         done = threading.Event()
 
         def knock(done: threading.Event = done) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from level_replicator.core.entry import encode_entry
 from level_replicator.core.errors import StorageError
-from level_replicator.core.keys import LOG, following, log_key
+from level_replicator.core.keys import INDEX, LOG, following, log_key
 from level_replicator.core.limits import MAX_KEY_BYTES
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.plyvel_engine import open_engine
@@ -322,3 +322,20 @@ def test_what_is_given_up_is_given_up_alone() -> None:
     order.clear()
     verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert not order
+
+
+@pytest.mark.parametrize("key", [b"high", b"high-gone"])
+def test_a_line_that_names_the_dot_of_another_key_gets_one_of_its_own(store: Store, key: bytes) -> None:
+    """A flipped bit in its stamp, which the next writes reach."""
+    rs = store._state.rs
+    before = contents(store)
+    line, other = rs.get(INDEX + key), rs.get(INDEX + b"high-too")
+    assert line is not None
+    assert other is not None
+    rs.delete(at(store, key))
+    rs.put(INDEX + key, other[:16] + line[16:])
+    assert look(store).damaged == 1
+    assert look(store, repair=True).left == 0
+    assert_whole(store)
+    assert contents(store) == before
+    assert len(set(dots(store).values())) == len(dots(store))

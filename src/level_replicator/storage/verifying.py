@@ -164,6 +164,14 @@ def _is_of_a_line(rs: Reader, log_at: bytes, record: bytes) -> bool:
     return line is not None and INDEX_HEAD.unpack_from(line)[:2] == log_dot(log_at)
 
 
+def _key_of(record: bytes) -> bytes | None:
+    """Of an entry; None for what is none."""
+    try:
+        return decode_entry(record).key
+    except RemoteProtocolError:
+        return None
+
+
 class _Mender:
     """Mends one finding after the other. `lost`: how many could not be, since the value is nowhere any more; `logged`:
     whether the log was mended."""
@@ -193,7 +201,16 @@ class _Mender:
 
     def _mend_line(self, key: bytes, line: bytes, value: bytes | None) -> None:
         state = self._state
-        stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+        stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+        there = state.rs.get(log_key(origin, stamp))
+        if (
+            there is not None
+            and _key_of(there) not in (key, None)
+            and _is_of_a_line(state.rs, log_key(origin, stamp), there)
+        ):
+            self._write_anew(key, None if flags & DELETE else value, deleted=bool(flags & DELETE))
+            state.rs.put(log_key(origin, stamp), there)  # which went with what was overwritten
+            return
         record = restore_entry(state.rs, state.db, key, line)
         if record is None:
             self.lost += 1
@@ -206,6 +223,15 @@ class _Mender:
             state.entries += state.rs.get(log_key(origin, stamp)) is None
             state.rs.put(log_key(origin, stamp), record)
             self.logged = True
+        self._report.repaired += 1
+
+    def _write_anew(self, key: bytes, value: bytes | None, *, deleted: bool) -> None:
+        """Its line names the dot of another key's write: it needs one of its own."""
+        if value is None and not deleted:
+            self.lost += 1
+            return
+        LocalWriter.write_locked(self._state, [(key, value)], False)
+        self.logged = True
         self._report.repaired += 1
 
     def _adopt(self, key: bytes, value: bytes) -> None:
