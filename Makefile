@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1000
 ARGS ?=
 
-.PHONY: help test lint format demo bench sim clean
+.PHONY: help test lint format demo bench docs sim clean
 
 help:
 	@echo "make test          lint, types, import floors and all tests"
@@ -20,6 +20,7 @@ help:
 	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
 	@echo "make bench         the measurements of bench/; ARGS=... is passed on"
 	@echo "make sim SEEDS=N   the simulator on N seeds; ARGS=... is passed on"
+	@echo "make docs          the site, in build/docs; fails on any warning"
 	@echo "make clean         remove .venv and caches"
 
 test: lint
@@ -40,6 +41,10 @@ demo: $(VENV)/demo.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 sim: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
