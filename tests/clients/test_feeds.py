@@ -121,3 +121,23 @@ def test_an_interrupted_reader_misses_nothing(replica: lrep.Replica, client: lre
 def _interrupted(feed: lrep.RemoteChanges) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.005)
     feed.wait(30)
+
+
+def test_a_feed_ends_with_its_client(client: lrep.Client) -> None:
+    feed = client.changes(now=True)
+    ended = threading.Event()
+    thread = threading.Thread(target=lambda: (list(feed), ended.set()))
+    thread.start()
+    assert not ended.wait(0.02)
+    client.close()
+    thread.join(30)
+    assert ended.is_set()
+
+
+def test_who_leaves_takes_its_ear_away(replica: lrep.Replica, client: lrep.Client) -> None:
+    """On a node where nothing is written, too."""
+    for _ in range(20):
+        feed = client.changes(now=True)
+        assert not feed.wait(0.01)
+        feed.close()
+    wait_until(lambda: len(replica._node.clients.links) <= 1 and replica._node.store.signal.waiting == 0, "no ear left")

@@ -6,12 +6,19 @@ import socket
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import level_replicator as lrep
 from level_replicator.core.framing import FrameReader
-from level_replicator.core.limits import MAX_CLIENTS, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES, PAGE_BYTES
+from level_replicator.core.limits import (
+    MAX_CLIENT_LONG_BYTES,
+    MAX_CLIENTS,
+    MAX_FRAME_BYTES,
+    MAX_HANDSHAKE_FRAME_BYTES,
+    PAGE_BYTES,
+)
 from level_replicator.core.messages import Hello, decode
 from level_replicator.core.messages import encode as encode_of_peer
 from level_replicator.core.requests import (
@@ -240,3 +247,48 @@ def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> Non
         for each in visitors:
             each.join()
     gc.collect()
+
+
+def test_writes_under_way_are_bounded_in_bytes(folder: Path, replica: lrep.Replica) -> None:
+    with Raw(folder) as raw:
+        raw.attach()
+        (link,) = replica._node.clients.links
+        most: list[int] = []
+        beside = replica._node.clients.beside
+
+        def noted(*arguments: Any) -> None:
+            most.append(link._long_bytes)
+            beside(*arguments)
+
+        replica._node.clients.beside = noted  # type: ignore[method-assign]
+        value = bytes(1024 * 1024)
+        count = 40
+        writer = threading.Thread(
+            target=raw.tell, args=[Write(number, [(b"%d" % number, value)]) for number in range(1, count + 1)]
+        )
+        writer.start()
+        assert sorted(raw.hear().id for _ in range(count)) == list(range(1, count + 1))  # type: ignore[union-attr]
+        writer.join()
+    assert len(most) == count
+    assert max(most) <= MAX_CLIENT_LONG_BYTES + len(value) + 10
+
+
+def test_many_that_come_at_once(folder: Path, replica: lrep.Replica) -> None:
+    """More than may wait to be accepted, from one place."""
+    failures: list[Exception] = []
+    together = threading.Barrier(100)
+
+    def come() -> None:
+        together.wait()
+        try:
+            with lrep.connect(folder) as client:
+                assert client.get(b"key") == b"value"
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=come) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures

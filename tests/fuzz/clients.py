@@ -89,7 +89,7 @@ class _Clients:
         self.loop = loop
         self.open_desk = replica._open_desk
 
-    def beside(self, _writing: bool, work: Callable[..., None], *arguments: Any) -> None:
+    def beside(self, _lane: str, work: Callable[..., None], *arguments: Any) -> None:
         work(*arguments)
 
     def left(self, _link: ClientLink) -> None:

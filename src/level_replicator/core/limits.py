@@ -155,5 +155,7 @@ LONG_WRITE_BYTES = 64 * 1024
 CLIENT_THREADS = 4
 MAX_CLIENT_LONG = 16
 """Requests of one client that are done beside the event loop at one moment; the next ones wait."""
+MAX_CLIENT_LONG_BYTES = 8 * 1024 * 1024
+"""Of keys and values in writes of one client that are under way; the next request waits. One of any size has room."""
 CLIENT_TIMEOUT_S = 10.0
 """How long a client tries to connect; and, where many share a database, to find one that holds it."""

@@ -4,7 +4,6 @@ import argparse
 import json
 import signal
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,8 +108,7 @@ class Changes:
         prefix = to_bytes(arguments.prefix, arguments.encoding, "--prefix")
         with reached(arguments) as database:
             feed = database.changes(since, prefix=prefix, live=arguments.follow, now=arguments.now)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, lambda *_: feed.close())
+            before = signal.signal(signal.SIGTERM, lambda *_: feed.close())
             try:
                 for item in feed:
                     _show(item, arguments)
@@ -120,6 +118,7 @@ class Changes:
                 if not arguments.follow:
                     raise
             finally:
+                signal.signal(signal.SIGTERM, before)
                 feed.close()
             if file is not None:
                 file.write_text(feed.cursor + "\n", "utf-8")

@@ -94,18 +94,24 @@ class HereBackend:
         request = kind(0, *arguments)
         while True:
             ring = asyncio.Event()
-            if isinstance(request, Read) and request.wait_ms > 0:
-                self._desk.call_at_news(partial(_wake, loop, ring))
-            work = partial(self._desk.answer, request, _told(loop, progress))  # type: ignore[arg-type]
-            answer = await loop.run_in_executor(_threads(), work)
-            if answer is not None:
-                return answer
-            assert isinstance(request, Read)
+            wake = partial(_wake, loop, ring)
+            waits = isinstance(request, Read) and request.wait_ms > 0
+            if waits:
+                self._desk.call_at_news(wake)
             try:
-                async with asyncio.timeout(request.wait_ms / 1000):
-                    await ring.wait()
-            except TimeoutError:
-                request = Read(0, request.feed)
+                work = partial(self._desk.answer, request, _told(loop, progress))  # type: ignore[arg-type]
+                answer = await loop.run_in_executor(_threads(), work)
+                if answer is not None:
+                    return answer
+                assert isinstance(request, Read)
+                try:
+                    async with asyncio.timeout(request.wait_ms / 1000):
+                        await ring.wait()
+                except TimeoutError:
+                    request = Read(0, request.feed)
+            finally:
+                if waits:
+                    self._desk.dont_call(wake)
 
     def forget(self, snapshot: int) -> None:
         self._desk.answer(Release(0, snapshot), lambda _: None)

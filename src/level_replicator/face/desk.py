@@ -40,7 +40,7 @@ from level_replicator.core.requests import (
 )
 from level_replicator.core.versions import encode_vector
 from level_replicator.face.changes import open_reader
-from level_replicator.face.desk_verbs import QUICK_VERBS, VERBS, Rights
+from level_replicator.face.desk_verbs import LANES, VERBS, Rights
 from level_replicator.face.gate import Gate
 from level_replicator.face.reading import Snapshot
 from level_replicator.storage.changes import Change, ChangeReader, Rescan
@@ -70,11 +70,15 @@ class Desk:
         self._feeds: dict[int, tuple[ChangeReader, threading.Lock]] = {}
         self._closed = False
 
-    def is_long(self, request: AnyRequest) -> bool:
+    def lane(self, request: AnyRequest) -> str | None:
+        """See runtime.client_link.Desk."""
         if isinstance(request, Write):
             sync = self._sync if request.sync is None else request.sync
-            return sync or sum(len(key) + len(value or b"") for key, value in request.operations) > LONG_WRITE_BYTES
-        return isinstance(request, Do) and request.verb not in QUICK_VERBS
+            large = sum(len(key) + len(value or b"") for key, value in request.operations) > LONG_WRITE_BYTES
+            return "write" if sync or large else None
+        if isinstance(request, Do):
+            return LANES.get(request.verb, "care")
+        return None
 
     def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
         """Raises what the method of the replica raises; ReadOnlyError, LimitError, ClosedError for a snapshot or feed
@@ -127,6 +131,9 @@ class Desk:
 
     def _has_news(self, reader: ChangeReader) -> bool:
         return self._closed or self._gate.shut or self._gate.call(reader.has_news)
+
+    def dont_call(self, call: Callable[[], None]) -> None:
+        self._store.signal.dont_call(call)
 
     def close(self) -> None:
         self._closed = True

@@ -113,5 +113,5 @@ VERBS: dict[str, Verb] = {
     "disconnect": _disconnect,
     "log": _log,
 }
-QUICK_VERBS = frozenset({"property", "sizes"})
-"""Those that keep nobody waiting."""
+LANES: dict[str, str | None] = {"property": None, "sizes": None, "status": "look", "log": "look", "wait_synced": "wait"}
+"""Which threads do what beside the event loop; None: it keeps nobody waiting. The others are care."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
+from weakref import WeakSet
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
@@ -31,6 +32,7 @@ class RemoteDatabase:
 
     def __init__(self, backend: ClientBackend) -> None:
         self._backend = backend
+        self._feeds: WeakSet[RemoteChanges] = WeakSet()
         self.shut = False
 
     @property
@@ -118,7 +120,9 @@ class RemoteDatabase:
         """See Replica.changes. Over a connection of its own; when that is lost, it goes on over the next one."""
         if self.shut:
             self.refuse()
-        return RemoteChanges(self._backend, since, prefix, live=live, now=now)
+        feed = RemoteChanges(self._backend, since, prefix, live=live, now=now)
+        self._feeds.add(feed)
+        return feed
 
     def status(self) -> dict[str, Any]:
         """See Replica.status."""
@@ -180,8 +184,10 @@ class RemoteDatabase:
     # -- the end
 
     def close(self) -> None:
-        """Idempotent; from any thread. The node goes on."""
+        """Idempotent; from any thread. Its feeds end. The node goes on."""
         self.shut = True
+        for feed in list(self._feeds):
+            feed.close()
         self._backend.close()
 
     def __enter__(self) -> Self:

@@ -21,6 +21,7 @@ from level_replicator.core.errors import (
 from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import (
     MAX_CLIENT_LONG,
+    MAX_CLIENT_LONG_BYTES,
     MAX_CLIENT_WAITS_MS,
     MAX_FRAME_BYTES,
     REQUESTS_PER_TURN,
@@ -59,14 +60,18 @@ class Desk(Protocol):
     origin: int
     read_only: bool
 
-    def is_long(self, request: AnyRequest) -> bool:
-        """Whether it may take longer than an event loop may stand still."""
+    def lane(self, request: AnyRequest) -> str | None:
+        """None: it is done at once. Else it may take longer than an event loop may stand still, and is done by threads
+        that are for its like: a write does not wait for an audit."""
 
     def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
         """None: nothing is there yet, of a Read that may wait. Raises what the client is to see."""
 
     def call_at_news(self, call: Callable[[], None]) -> None:
         """Once, when a Read that got None may have more; from any thread."""
+
+    def dont_call(self, call: Callable[[], None]) -> None:
+        """Takes that back."""
 
     @property
     def stopping(self) -> bool:
@@ -105,6 +110,7 @@ class ClientLink:
         self._queue: deque[AnyRequest] = deque()
         self._out: list[bytes] = []
         self._long = 0
+        self._long_bytes = 0
         self._again: asyncio.Handle | None = None
         self._waiting: dict[int, tuple[Read, asyncio.TimerHandle]] = {}
         self._bell = False
@@ -185,7 +191,9 @@ class ClientLink:
             self.transport.resume()
 
     def _may_go_on(self) -> bool:
-        return not self.ended and not self.transport.full and self._long < MAX_CLIENT_LONG
+        if self.ended or self.transport.full:
+            return False
+        return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
 
     def _open_desk(self) -> bool:
         make = self._clients.open_desk
@@ -199,9 +207,16 @@ class ClientLink:
     def _serve(self, request: AnyRequest) -> None:
         desk = self._desk
         assert desk is not None
-        if desk.is_long(request):
+        lane = desk.lane(request)
+        if lane is not None:
             self._long += 1
-            self._clients.beside(isinstance(request, Write), self._work, request, desk)
+            cost = (
+                sum(len(key) + len(value or b"") for key, value in request.operations)
+                if isinstance(request, Write)
+                else 0
+            )
+            self._long_bytes += cost
+            self._clients.beside(lane, self._work, request, desk, cost)
             return
         answer = self._answer(request, desk)
         if answer is not None:
@@ -217,7 +232,7 @@ class ClientLink:
 
     # -- beside the loop
 
-    def _work(self, request: AnyRequest, desk: Desk) -> None:
+    def _work(self, request: AnyRequest, desk: Desk, cost: int) -> None:
         loop = self._clients.loop
 
         def progress(done: int) -> None:
@@ -235,10 +250,11 @@ class ClientLink:
             answer = failure_of(request.id, error)
         assert answer is not None
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(self._worked, answer)
+            loop.call_soon_threadsafe(self._worked, answer, cost)
 
-    def _worked(self, answer: Answer) -> None:
+    def _worked(self, answer: Answer, cost: int) -> None:
         self._long -= 1
+        self._long_bytes -= cost
         self._tell(answer)
         self._turn()
 
@@ -325,5 +341,6 @@ class ClientLink:
         if self._again is not None:
             self._again.cancel()
         if self._desk is not None:
+            self._desk.dont_call(self._ring)
             self._desk.close()
         self._clients.left(self)

@@ -34,7 +34,7 @@ class Clients:
         self.access = access
         self.open_desk: Callable[[bool, bool], Desk] | None = None
         self.links: set[ClientLink] = set()
-        self._pools: dict[bool, ThreadPoolExecutor] = {}
+        self._pools: dict[str, ThreadPoolExecutor] = {}
 
     def admit(self, wire: "Wire", *, fingerprint: str | None, read_only: bool) -> ClientLink | None:
         """None: it is not to come in; it has been told why."""
@@ -60,11 +60,11 @@ class Clients:
     def left(self, link: ClientLink) -> None:
         self.links.discard(link)
 
-    def beside(self, writing: bool, work: Callable[..., None], *arguments: Any) -> None:
-        """What may take long, on a thread: a write does not wait for an audit."""
-        if writing not in self._pools:
-            self._pools[writing] = ThreadPoolExecutor(CLIENT_THREADS, thread_name_prefix="level-replicator-client")
-        self._pools[writing].submit(work, *arguments)
+    def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
+        """What may take long, on a thread of this lane."""
+        if lane not in self._pools:
+            self._pools[lane] = ThreadPoolExecutor(CLIENT_THREADS, thread_name_prefix=f"level-replicator-{lane}")
+        self._pools[lane].submit(work, *arguments)
 
     def cut(self, fingerprints: frozenset[str], why: str) -> None:
         """Whoever has one of these is cut off."""

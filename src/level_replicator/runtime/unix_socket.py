@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from level_replicator.core.errors import ConfigError
+from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 
 _MODE = 0o600
-_BACKLOG = 128
 MAX_PATH_BYTES = 100
 """Of a socket's path: the kernel has room for 104 or 108."""
 
@@ -41,7 +41,9 @@ async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> Loca
     try:
         listening = _bind(path)
         try:
-            server = await asyncio.get_running_loop().create_unix_server(make, sock=listening)
+            # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
+            server = await asyncio.get_running_loop().create_unix_server(make, sock=listening, backlog=ACCEPTS_PER_TURN)
+            listening.listen(LISTEN_BACKLOG)
         except BaseException:
             listening.close()
             raise
@@ -59,7 +61,6 @@ def _bind(path: Path) -> socket.socket:
         listening.setblocking(False)
         listening.bind(str(path))
         path.chmod(_MODE)  # nobody can connect before it listens
-        listening.listen(_BACKLOG)
     except BaseException:
         listening.close()
         raise

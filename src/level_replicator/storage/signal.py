@@ -28,6 +28,13 @@ class Signal:
             self._calls.append(call)
             self.waiting += 1
 
+    def dont_call(self, call: Callable[[], None]) -> None:
+        """Takes `call_at_next` back, if it has not come."""
+        with self._changed:
+            if call in self._calls:
+                self._calls.remove(call)
+                self.waiting -= 1
+
     def wait(self, come: Callable[[], bool], timeout_s: float | None) -> bool:
         """Until `come` holds; it is asked after each ring. False when the time ran out."""
         with self._changed:
