@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 PAGES = [path for path in sorted(DOCS.glob("*.md")) if path.name != "commands.md"]
 PYTHON, CONSOLE = "python", "console"
 SAYS = {
-    "tutorial": ["b'tree' b'oak'", "b'oak'", "rose", "b'flower' b'dahlia' stays, b'tulip' goes", "b'moss': b'green'"],
+    "tutorial": ["b'tree' b'oak'", "b'oak'", "rose", "b'flower': b'dahlia' stays, b'tulip' goes", "b'moss': b'green'"],
     "howto": ["True", "b'value'", "100", "{b'a': b'1'}", "they are level"],
     "coming-from": ["b'value'", '{"text": "hello"}'],
 }
@@ -80,7 +80,7 @@ def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
                 assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
                 printed += done.stdout
     for words in SAYS.get(page.stem, []):
-        assert words in printed
+        assert words in printed, printed
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -181,6 +181,7 @@ def test_verify_with_a_peer(run: Run, tmp_path: Path) -> None:
         ("log", ".", "--count", "-1"),
         ("top", ".", "--every", "0"),
         ("changes", ".", "--since", "nonsense", "--now"),
+        ("changes", ".", "--cursor-file", "."),
     ],
 )
 def test_mistakes_end_in_a_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str]) -> None:

@@ -102,7 +102,7 @@ class Changes:
         since = arguments.since
         file: Path | None = arguments.cursor_file
         if file is not None and since is None and file.exists():
-            since = file.read_text("utf-8").strip() or None
+            since = _noted(file)
         if since is not None and arguments.now:
             raise ConfigError("--now: not together with a cursor")
         prefix = to_bytes(arguments.prefix, arguments.encoding, "--prefix")
@@ -113,7 +113,7 @@ class Changes:
                 for item in feed:
                     _show(item, arguments)
                     if file is not None and arguments.follow:
-                        file.write_text(feed.cursor + "\n", "utf-8")
+                        _note(file, feed.cursor)
             except KeyboardInterrupt:
                 if not arguments.follow:
                     raise
@@ -121,10 +121,27 @@ class Changes:
                 signal.signal(signal.SIGTERM, before)
                 feed.close()
             if file is not None:
-                file.write_text(feed.cursor + "\n", "utf-8")
+                _note(file, feed.cursor)
             else:
                 print(f"cursor: {feed.cursor}", file=sys.stderr)
         return 0
+
+
+def _noted(file: Path) -> str | None:
+    try:
+        return file.read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _note(file: Path, cursor: str) -> None:
+    """Whole or not at all, whenever we are killed. Raises ConfigError."""
+    new = file.with_name(file.name + ".new")
+    try:
+        new.write_text(cursor + "\n", "utf-8")
+        new.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror or error}") from error
 
 
 def _show(item: Item, arguments: argparse.Namespace) -> None:

@@ -1,0 +1,67 @@
+"""Notes on two laptops. Both write, also without a network; of two that changed one note at the same time, one text
+stays, and the other is kept as another note.
+
+    python notes.py DIR add TITLE TEXT      python notes.py DIR list
+    python notes.py DIR show TITLE          python notes.py DIR delete TITLE
+    python notes.py DIR sync                meets the other laptop, until Ctrl-C or SIGTERM
+
+DIR has notes.toml: where this laptop listens, where the other one is, and the keys (README.md).
+"""
+
+import dataclasses
+import signal
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+import level_replicator as lrep
+
+PREFIX = b"note:"
+
+
+def main(directory: str, command: str, *arguments: str) -> int:
+    opened: Future[lrep.SharedDatabase] = Future()
+
+    def keep_the_loser(key: bytes, winner: lrep.Version, loser: lrep.Version) -> None:
+        """On whichever laptop the two met; if on both, under the same title, so that it is there once."""
+        if loser.value is not None and loser.value != winner.value:
+            title = key + b" (by %s at %d)" % (loser.origin[:4].encode(), loser.time_ms)
+            opened.result().put(title, loser.value)
+
+    config = lrep.Config.from_toml(Path(directory) / "notes.toml")
+    config = dataclasses.replace(config, on_conflict=keep_the_loser)
+    # shared, so that `add` works while `sync` runs in another window
+    with lrep.open(directory, config, share=True) as database:
+        opened.set_result(database)
+        notes = database.prefixed_db(PREFIX)
+        if command == "add":
+            title, text = arguments
+            notes.put(title.encode(), text.encode())
+        elif command == "delete":
+            notes.delete(arguments[0].encode())
+        elif command == "show":
+            text = notes.get(arguments[0].encode())
+            if text is None:
+                print(f"there is no note {arguments[0]!r}", file=sys.stderr)
+                return 1
+            print(text.decode())
+        elif command == "list":
+            for title, _ in notes.iterator():
+                print(title.decode())
+        elif command == "sync":
+            stop = threading.Event()
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, lambda *_: stop.set())
+            print("ready", flush=True)
+            stop.wait()
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))
