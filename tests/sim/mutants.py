@@ -97,7 +97,7 @@ def _open_differently(change: Callable[[Feed, State, Vector, Work], None]) -> Pa
     plain = Feed.open
 
     def changed(self: Feed, state: State, peer_vector: Vector) -> tuple[Vector, Work]:
-        first = not self._began
+        first = not self.began
         target, work = plain(self, state, peer_vector)
         if first:
             change(self, state, peer_vector, work)

@@ -87,6 +87,23 @@ FRAMES_PER_TURN = 4
 SEND_BUFFER_BYTES = 1024 * 1024
 """A reader with this much unread gets no more until it has read; its queue is the log."""
 
+TAIL_BYTES = 4 * 1024 * 1024
+"""The newest local writes, kept in memory for peers that are live. One entry of any size has room in a round."""
+
+# -- the filter of known keys
+FILTER_BYTES = 4 * 1024 * 1024
+"""Of memory, a power of two. With a million keys it is wrong about a new one in 3 of 100 cases, with ten in 26."""
+FILTER_MASK = FILTER_BYTES * 8 - 1
+FILTER_SLICE_KEYS = 1_000
+"""Keys of the index that it learns in one step, under the lock."""
+FILTER_WORTH_LOOKUPS = 1_000
+"""It learns them when it could have spared so many lookups."""
+
+# -- local writes
+MAX_GROUP_ENTRIES = 10_000
+MAX_GROUP_BYTES = 16 * 1024 * 1024
+"""Of writes with `sync` that are brought to the disk together. One batch of any size has room."""
+
 # -- time
 DEFAULT_MAX_CLOCK_DRIFT_S = 60.0
 DEFAULT_HEARTBEAT_S = 5.0

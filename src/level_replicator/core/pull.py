@@ -6,7 +6,8 @@ a round entries come newest first, or were left out because something newer of t
 origin: a part of a round proves nothing about a vector.)
 """
 
-from itertools import pairwise
+from itertools import islice
+from operator import lt
 
 from level_replicator.core.effects import Apply, Take
 from level_replicator.core.entry import Entry, decode_entry
@@ -114,15 +115,15 @@ def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:
     """The entries of a frame: of strictly monotonic stamps in (low, high], up or down, of different keys."""
     if len(records) > MAX_FRAME_ENTRIES:
         raise RemoteProtocolError(f"{len(records)} entries in a frame, {MAX_FRAME_ENTRIES} are allowed")
-    entries = [decode_entry(record) for record in records]
-    stamps = [entry.stamp for entry in entries]
+    entries = list(map(decode_entry, records))
+    stamps, keys = [entry[0] for entry in entries], {entry[3] for entry in entries}
     if stamps:
         if stamps[0] > stamps[-1]:
             stamps.reverse()
         if stamps[0] <= low or stamps[-1] > high:
             raise RemoteProtocolError("entries outside the interval that they are sent for")
-        if any(a >= b for a, b in pairwise(stamps)):
+        if not all(map(lt, stamps, islice(stamps, 1, None))):
             raise RemoteProtocolError("entries that are not in the order of their stamps")
-        if len({entry.key for entry in entries}) != len(entries):
+        if len(keys) != len(entries):
             raise RemoteProtocolError("a log holds a key twice")
     return entries

@@ -30,7 +30,7 @@ from level_replicator.runtime.node import Node
 from level_replicator.storage.comparison import Difference
 from level_replicator.storage.history import Logged
 from level_replicator.storage.verifying import Report
-from level_replicator.storage.writer import LocalWriter, Operation
+from level_replicator.storage.writer import Operation
 
 _log = logging.getLogger("level_replicator.face")
 _T = TypeVar("_T")
@@ -56,26 +56,6 @@ class RefusingWriter:
         raise ReadOnlyError("this replica has `pull_only`: it takes what its peers write, and no writes of its own")
 
 
-class NotifyingWriter:
-    """A local write, and then a word to the event loop, which never waits and is never waited for."""
-
-    def __init__(self, writer: LocalWriter, node: Node) -> None:
-        self._write = writer.write
-        self._local_change = node.local_change
-
-    def put(self, key: bytes, value: Bytes, sync: bool) -> None:
-        self._write([(key, value)], sync)
-        self._local_change()
-
-    def delete(self, key: bytes, sync: bool) -> None:
-        self._write([(key, None)], sync)
-        self._local_change()
-
-    def write(self, operations: list[Operation], sync: bool) -> None:
-        self._write(operations, sync)
-        self._local_change()
-
-
 class Replica(Database):
     """A plyvel.DB in behaviour, and a master in replication. Made by `install` or `open`.
 
@@ -94,7 +74,8 @@ class Replica(Database):
         rs_options: Mapping[str, Any],
         metrics: MetricsServer | None,
     ) -> None:
-        writer = RefusingWriter() if config.pull_only else NotifyingWriter(node.store.writer, node)
+        node.store.writer.on_written = node.local_change
+        writer = RefusingWriter() if config.pull_only else node.store.writer
         super().__init__(db, writer, sync_default=config.sync)
         self._node = node
         self._keeper = keeper

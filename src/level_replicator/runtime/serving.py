@@ -21,6 +21,7 @@ from level_replicator.storage.answering import Answering
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.reading import DamagedEntry
 from level_replicator.storage.store import Reconciling
+from level_replicator.storage.tail import TailReader
 
 if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
@@ -37,7 +38,7 @@ class Serving:
         self._held = False
         self._comparison_waits = False
         self._peer_horizon: Vector = {}
-        self._reader: RoundReader | None = None
+        self._reader: RoundReader | TailReader | None = None
         self._answering: Answering | None = None
         self._asked_ms = 0
         self._quiet_until_ms = 0
@@ -170,7 +171,7 @@ class Serving:
         self._link.session.send(message)
         return True
 
-    def _send_some(self, reader: RoundReader) -> None:
+    def _send_some(self, reader: RoundReader | TailReader) -> None:
         link, push = self._link, self._link.session.push
         read = push.next_read()
         if read is None:

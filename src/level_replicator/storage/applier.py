@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.keys import APPLIED, INDEX, log_key, resume_key, vector_key
+from level_replicator.core.keys import APPLIED, INDEX, LOG, log_key, pack_log, resume_key, vector_key
 from level_replicator.core.merge import lost_in_conflict, overwrites, union_context, wins
 from level_replicator.core.reconcile import Verdict, judge_theirs, stale
 from level_replicator.core.versions import Vector, origin_name
@@ -14,6 +15,8 @@ from level_replicator.storage.conflicts import Conflict, Version
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_applied, encode_intervals, encode_vector_line
 from level_replicator.storage.state import State
+
+_pack_line = INDEX_HEAD.pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class RemoteApplier:
         origin = frame.origin
         doubt = doubt_of(state, source_vector)
         merging = Merging(state, self._sync)
-        whole = merging.merge(((origin, entry) for entry in frame.entries), {}, doubt)
+        whole = merging.merge(zip(repeat(origin), frame.entries), {}, doubt)
         rs_batch = merging.rs_batch
         rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
         moved: Vector = {}
@@ -92,6 +95,7 @@ class Merging:
         self.keys, self.entries = state.keys, state.entries
         self.news: dict[int, list[Interval]] = {}
         self._conflicts: list[Conflict] = []
+        self._gone: list[int] = []  # our own writes that were overwritten
         self._newest = 0
         self._late = False
         self._met = 0  # conflicts
@@ -104,83 +108,99 @@ class Merging:
         `known`, `doubt`: see core.reconcile.judge_theirs, for keys that are not here."""
         state = self._state
         floor, vector, own = state.floor, state.vector, state.origin
-        get, put, drop = state.rs.get, self.rs_batch.put, self.rs_batch.delete
-        db_put = self.db_batch.put
+        get, is_new = state.rs.get, state.known.is_new
+        put, db_put = self.rs_batch.put, self.db_batch.put
         guarded = bool(known or doubt)
-        listened, db_get = state.on_conflict is not None, state.db.get
         whole = True
-        run: Interval | None = None  # of entries, in a row, that are new
+        keys, newest = self.keys, self._newest
+        low = high = 0  # of a run of entries, in a row, that are new; high 0: there is none
         run_origin = 0
         for origin, (stamp, flags, checksum, key, value, context, record) in entries:
             index_key = INDEX + key
-            old = get(index_key)
             live = False
             union = context
-            if old is None:
-                if guarded and (verdict := judge_theirs(stamp, origin, known, doubt)) is not Verdict.TAKE:
+            line = None if is_new(key) else get(index_key)
+            if line is None:
+                verdict = judge_theirs(stamp, origin, known, doubt) if guarded else Verdict.TAKE
+                if verdict is not Verdict.TAKE or (origin == own and stamp <= vector.get(own, 0)):
                     whole = whole and verdict is not Verdict.DOUBTFUL
-                    run = self._end(run_origin, run)
-                    continue
-                if origin == own and stamp <= vector.get(own, 0):
-                    run = self._end(run_origin, run)
+                    high = self._end(run_origin, low, high)
                     continue
                 self.entries += 1
             else:
-                old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(old)
-                own_context, old_context = index_contexts(old)
-                if not wins(stamp, origin, old_stamp, old_origin):
-                    if stamp != old_stamp or origin != old_origin:
-                        conflict = lost_in_conflict(stamp, origin, old_origin, old_context)
-                        self._met += conflict
-                        if listened and conflict:
-                            winner = Version(db_get(key), origin_name(old_origin), old_stamp)
-                            self._conflicts.append(Conflict(key, winner, Version(value, origin_name(origin), stamp)))
-                        union = union_context(old_origin, old_context, stamp, origin, context)
-                        if union != old_context:
-                            put(
-                                index_key,
-                                encode_index(old_stamp, old_origin, old_flags, old_checksum, union, own_context),
-                            )
-                    run = self._end(run_origin, run)
+                met = self._meet(origin, key, value, stamp, context, line)
+                if met is None:
+                    high = self._end(run_origin, low, high)
                     continue
-                if stamp <= vector.get(origin, 0):
-                    run = self._end(run_origin, run)
-                    continue
-                live = not old_flags & DELETE
-                conflict = not overwrites(origin, context, old_stamp, old_origin)
-                self._met += conflict
-                if listened and conflict:
-                    loser = Version(db_get(key) if live else None, origin_name(old_origin), old_stamp)
-                    self._conflicts.append(Conflict(key, Version(value, origin_name(origin), stamp), loser))
-                union = union_context(origin, context, old_stamp, old_origin, old_context)
-                if not floor or state.logged(old_origin, old_stamp):
-                    drop(log_key(old_origin, old_stamp))
-                else:
-                    self.entries += 1
-            if run is None or origin != run_origin or not in_order:
-                self._end(run_origin, run)
-                run, run_origin = (stamp - 1, stamp), origin
+                union, live = met
+            if not high or origin != run_origin or not in_order:
+                self._end(run_origin, low, high)
+                low, high, run_origin = stamp - 1, stamp, origin
+            elif stamp > high:
+                high = stamp
             else:
-                run = (min(run[0], stamp - 1), max(run[1], stamp))
-            if stamp > self._newest:
-                self._newest = stamp
+                low = stamp - 1
+            if stamp > newest:
+                newest = stamp
             if floor and stamp <= floor.get(origin, 0):
                 self._late = True
-            put(log_key(origin, stamp), record)
-            put(index_key, encode_index(stamp, origin, flags, checksum, union, context))
+            put(pack_log(LOG, origin, stamp), record)
+            if union or flags:
+                put(index_key, encode_index(stamp, origin, flags, checksum, union, context))
+            else:  # as encode_index does it; a call costs as much as its work
+                put(index_key, _pack_line(stamp, origin, 0, checksum))
             if value is None:
                 self.db_batch.delete(key)
-                self.keys -= live
+                keys -= live
             else:
                 db_put(key, value)
-                self.keys += not live
-        self._end(run_origin, run)
+                keys += not live
+        self._end(run_origin, low, high)
+        self.keys, self._newest = keys, newest
         return whole
 
-    def _end(self, origin: int, run: Interval | None) -> Interval | None:
-        if run is not None:
-            self.news.setdefault(origin, []).append(run)
-        return None
+    def _meet(
+        self, origin: int, key: bytes, value: bytes | None, stamp: int, context: bytes, line: bytes
+    ) -> tuple[bytes, bool] | None:
+        """An entry meets the line of its key. What the line is to reflect, and whether the key was live, if the entry
+        wins; None: it does not, or is forged."""
+        state = self._state
+        old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(line)
+        own_context, old_context = index_contexts(line)
+        listened = state.on_conflict is not None
+        if not wins(stamp, origin, old_stamp, old_origin):
+            if stamp != old_stamp or origin != old_origin:
+                conflict = lost_in_conflict(stamp, origin, old_origin, old_context)
+                self._met += conflict
+                if listened and conflict:
+                    winner = Version(state.db.get(key), origin_name(old_origin), old_stamp)
+                    self._conflicts.append(Conflict(key, winner, Version(value, origin_name(origin), stamp)))
+                union = union_context(old_origin, old_context, stamp, origin, context)
+                if union != old_context:
+                    merged = encode_index(old_stamp, old_origin, old_flags, old_checksum, union, own_context)
+                    self.rs_batch.put(INDEX + key, merged)
+            return None
+        if stamp <= state.vector.get(origin, 0):
+            return None
+        live = not old_flags & DELETE
+        conflict = not overwrites(origin, context, old_stamp, old_origin)
+        self._met += conflict
+        if listened and conflict:
+            loser = Version(state.db.get(key) if live else None, origin_name(old_origin), old_stamp)
+            self._conflicts.append(Conflict(key, Version(value, origin_name(origin), stamp), loser))
+        if not state.floor or state.logged(old_origin, old_stamp):
+            self.rs_batch.delete(log_key(old_origin, old_stamp))
+            if old_origin == state.origin:
+                self._gone.append(old_stamp)
+        else:
+            self.entries += 1
+        return union_context(origin, context, old_stamp, old_origin, old_context), live
+
+    def _end(self, origin: int, low: int, high: int) -> int:
+        """Of a run, if there is one. 0, as the next run's `high`."""
+        if high:
+            self.news.setdefault(origin, []).append((low, high))
+        return 0
 
     def write(self, step: str) -> None:
         """Into `rs`, then into `db`."""
@@ -191,6 +211,8 @@ class Merging:
         self.db_batch.write()
         state.step(f"{step}: after db")
         state.keys, state.entries = self.keys, self.entries
+        for stamp in self._gone:
+            state.tail.drop(stamp)
         state.late = state.late or self._late
         state.clock.follow(self._newest)
         state.conflicts += self._met

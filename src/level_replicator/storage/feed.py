@@ -3,7 +3,8 @@
 However far a peer falls behind, what is kept for it in memory is a few intervals an origin.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.entry import is_sound
@@ -22,12 +23,14 @@ _ALL = (1 << 64) - 1
 class Feed:
     """Of one session that pulls from us. All but `has_work` under the lock of the state.
 
+    `began`: whether its first round, or walk, was opened: from then on it is live.
+
     `must_walk`: the log cannot serve the peer, for another reason than its floor: an entry is damaged."""
 
     def __init__(self, source: int, have: Iterable[tuple[int, int, int]]) -> None:
         self.source = source
         self._have = list(have)
-        self._began = False
+        self.began = False
         self._own_sent = 0
         self._pending: dict[int, Intervals] = {}
         self._moved: set[int] = set()
@@ -50,7 +53,7 @@ class Feed:
 
     def open_walk(self, state: State) -> Vector:
         """Begins a walk of the peer through our index: the vector to hand over at its end."""
-        self._began, self.must_walk = True, False
+        self.began, self.must_walk = True, False
         self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
         self._own_sent = state.vector.get(state.origin, 0)
         self._target = dict(state.vector)
@@ -59,7 +62,7 @@ class Feed:
     def has_work(self, state: State) -> bool:
         """Whether a round would have anything to say. Cheap: it is asked after every write."""
         return (
-            not self._began
+            not self.began
             or self.must_walk
             or state.vector.get(state.origin, 0) > self._own_sent
             or bool(self._pending)
@@ -68,7 +71,7 @@ class Feed:
 
     def has_own_work(self, state: State) -> bool:
         """Whether some of it is of this node, or the first round: not to be got from anybody else."""
-        return not self._began or self.must_walk or state.vector.get(state.origin, 0) > self._own_sent
+        return not self.began or self.must_walk or state.vector.get(state.origin, 0) > self._own_sent
 
     def applied(self, origin: int, news: Iterable[Interval]) -> None:
         """The log got these from somebody else."""
@@ -86,7 +89,7 @@ class Feed:
 
         Entry by entry, since between two of them we may have others; and only until the first round begins, since
         later ones read what came from elsewhere."""
-        if self._began:
+        if self.began or frame.high <= frame.resumable:
             return
         theirs = self._theirs.setdefault(frame.origin, Intervals())
         for entry in frame.entries:
@@ -99,8 +102,8 @@ class Feed:
     def open(self, state: State, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
         """Begins a round: the vector lines to hand over at its end, and what to read for it."""
         vector, own = state.vector, state.origin
-        if not self._began:
-            self._began = True
+        if not self.began:
+            self.began = True
             work = {
                 origin: Intervals([(peer_vector.get(origin, 0), stamp)])
                 for origin, stamp in state.newest.items()
@@ -134,25 +137,47 @@ class RoundReader:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._rest: Read | None = None
+        """What `_held`, and `_pairs` after it, still give."""
+        self._held: tuple[bytes, bytes] = (b"", b"")
+        self._pairs: Iterator[tuple[bytes, bytes]] = iter(())
 
     def read(self, read: Read, most_entries: int, most_bytes: int) -> tuple[list[bytes], int]:
         """Entries of an interval, and the bound up to which they are all. At least one if there is one."""
-        start, stop = log_range(read.origin, read.low, read.high)
+        if read == self._rest:
+            pairs: Iterable[tuple[bytes, bytes]] = chain((self._held,), self._pairs)
+        else:
+            bounds = log_range(read.origin, read.low, read.high)
+            pairs = self._pairs = self._snapshot.scan(*bounds, reverse=read.newest_first)
         records: list[bytes] = []
         size = 0
-        reached = 0
-        for key, record in self._snapshot.scan(start, stop, reverse=read.newest_first):
-            size += len(record)
-            if not is_sound(record):
-                raise DamagedEntry(
-                    f"the entry at stamp {log_dot(key)[0]} of origin {origin_name(read.origin)} is damaged"
-                )
-            if records and (size > most_bytes or len(records) >= most_entries):
-                return records, reached  # a frame has room for one entry of any size, and no more
+        last = b""
+        for pair in pairs:
+            size += len(pair[1])
+            if records and (size > most_bytes or len(records) == most_entries):
+                break  # a frame has room for one entry of any size, and no more
+            last, record = pair
             records.append(record)
-            stamp, _ = log_dot(key)
-            reached = stamp - 1 if read.newest_first else stamp
-        return records, read.low if read.newest_first else read.high
+        else:
+            self._rest = None
+            self._require_sound(records, read)
+            return records, read.low if read.newest_first else read.high
+        self._held = pair
+        stamp, origin = log_dot(last)
+        reached = stamp - 1 if read.newest_first else stamp
+        low, high = (read.low, reached) if read.newest_first else (reached, read.high)
+        self._rest = Read(origin, low, high, read.newest_first)
+        self._require_sound(records, read)
+        return records, reached
+
+    def _require_sound(self, records: list[bytes], read: Read) -> None:
+        if all(map(is_sound, records)):
+            return
+        place = next(place for place, record in enumerate(records, 1) if not is_sound(record))
+        keys = self._snapshot.scan_keys(*log_range(read.origin, read.low, read.high), reverse=read.newest_first)
+        stamp, origin = log_dot(next(islice(keys, place - 1, None)))
+        raise DamagedEntry(f"the entry at stamp {stamp} of origin {origin_name(origin)} is damaged")
 
     def close(self) -> None:
+        self._pairs = iter(())
         self._snapshot.close()

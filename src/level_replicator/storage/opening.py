@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.errors import ConfigError, StorageError
-from level_replicator.core.keys import META
+from level_replicator.core.keys import INDEX, META, following
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.loading import count, load
@@ -52,6 +52,8 @@ def open_state(
         meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
         take_over_data(state, adopt)
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
+    state.tail.begin(state.newest.get(state.origin, 0))
+    state.known.begin(empty=next(iter(state.rs.scan_keys(INDEX, following(INDEX))), None) is None)
     meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
     meta.durable = encode_vector(state.vector)
     store_meta(state.rs, meta)

@@ -48,20 +48,20 @@ class _Readable:
     def scan(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        if reverse and start is not None:
+        if reverse and start is not None and self.get(start) is not None:
             return _pairs_down_to(start, self._raw.iterator(stop=stop, reverse=True))
         return self._raw.iterator(start=start, stop=stop, reverse=reverse)
 
     def scan_keys(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[bytes]:
-        if reverse and start is not None:
+        if reverse and start is not None and self.get(start) is not None:
             return _keys_down_to(start, self._raw.iterator(stop=stop, reverse=True, include_value=False))
         return self._raw.iterator(start=start, stop=stop, reverse=reverse, include_value=False)
 
 
 # plyvel's reverse iterator loses the entry at exactly `start` when it is the greatest one of the range,
-# so it is never told of `start`. It looks at the entry below the range either way.
+# so it is not told of a `start` that is there. It looks at the entry below the range either way.
 
 
 def _pairs_down_to(start: bytes, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -35,6 +35,7 @@ def announce_renewal(state: State, new_origin: int, beyond_doubt: int, *, mendin
     meta.renewing = (state.origin, beyond_doubt)
     meta.mending = mending
     meta.origin = state.origin = new_origin
+    state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
     state.step("renewal: announced")
 
@@ -53,6 +54,7 @@ def finish_renewal(state: State) -> None:
     _lower_floor(state, old, beyond_doubt)
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
+    state.tail.begin(state.newest.get(state.origin, 0))
     meta.renewing = None
     store_meta(state.rs, meta)
 

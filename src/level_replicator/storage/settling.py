@@ -173,6 +173,7 @@ class _Batch:
         self._state = state
         self._sync = sync
         self._touched: list[bytes] = []
+        self._gone: list[int] = []  # our own writes that leave
         self._horizon: Vector = {}
         self._keys = self._entries = 0
         self._whole = True
@@ -203,6 +204,8 @@ class _Batch:
         if self._state.logged(origin, stamp):
             self.rs.delete(log_key(origin, stamp))
             self._entries += 1
+            if origin == self._state.origin:
+                self._gone.append(stamp)
 
     def write(self) -> bool:
         """False: a key could not be judged, since its value is damaged."""
@@ -218,6 +221,8 @@ class _Batch:
         state.step("settle: after db")
         state.keys -= self._keys
         state.entries -= self._entries
+        for stamp in self._gone:
+            state.tail.drop(stamp)
         state.horizon = {**state.horizon, **raised}
         state.dropped = max(state.dropped, newest)
         if self.restamped:

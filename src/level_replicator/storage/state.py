@@ -11,9 +11,11 @@ from level_replicator.core.keys import log_key
 from level_replicator.core.versions import Vector
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
+from level_replicator.storage.known_keys import KnownKeys
 from level_replicator.storage.meta import Meta
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.signal import Signal
+from level_replicator.storage.tail import Tail
 
 
 class State:
@@ -26,6 +28,7 @@ class State:
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
+    tail        the newest local writes; known: a filter of the keys in the index
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
@@ -56,6 +59,8 @@ class State:
         self.dropped = 0
         self.late = False
         self.resume: dict[int, dict[int, Intervals]] = {}
+        self.tail = Tail()
+        self.known = KnownKeys()
         self.keys = 0
         self.entries = 0
         self.restored_gap = (0, 0)

@@ -29,6 +29,7 @@ from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import OnNews, OnRestamp, Settling
 from level_replicator.storage.signal import Signal
 from level_replicator.storage.state import State
+from level_replicator.storage.tail import TailReader
 from level_replicator.storage.verifying import Report, verify
 from level_replicator.storage.walk import Walk
 from level_replicator.storage.writer import LocalWriter
@@ -38,7 +39,7 @@ from level_replicator.storage.writer import LocalWriter
 class Round:
     """A part of the log to send: its reader, the vector at its end, and what to read."""
 
-    reader: RoundReader
+    reader: RoundReader | TailReader
     target: Vector
     work: dict[int, Intervals]
 
@@ -185,8 +186,9 @@ class Store:
                 return None
             if missed or feed.must_walk or _below_floor(state, feed, peer_vector):
                 return self._reconciling(feed.open_walk(state), looking=False)
+            live = feed.began
             target, work = feed.open(state, peer_vector)
-            return Round(RoundReader(state.rs.snapshot()), target, work)
+            return Round(_reader(state, work, live=live), target, work)
 
     def open_comparison(self) -> Reconciling:
         """A snapshot for a peer that only looks."""
@@ -306,6 +308,15 @@ class Store:
                 self._state.failed = self._state.failed or self._state.fail("a write after close", ValueError("closed"))
                 self._state.rs.close()
                 self._state.db.close()
+
+
+def _reader(state: State, work: dict[int, Intervals], *, live: bool) -> RoundReader | TailReader:
+    """Of a round. What was just written here, and nothing else, need not be read back."""
+    if live and work.keys() == {state.origin}:
+        low, _ = work[state.origin].hull()
+        if low >= state.tail.since:
+            return TailReader(state.tail.above(low))
+    return RoundReader(state.rs.snapshot())
 
 
 def _missed_tombstones(state: State, feed: Feed, peer_vector: Vector) -> bool:

@@ -210,6 +210,7 @@ class _Mender:
         ):
             self._write_anew(key, None if flags & DELETE else value, deleted=bool(flags & DELETE))
             state.rs.put(log_key(origin, stamp), there)  # which went with what was overwritten
+            state.tail.begin(state.newest[state.origin])
             return
         record = restore_entry(state.rs, state.db, key, line)
         if record is None:
@@ -249,6 +250,7 @@ class _Mender:
         record = state.rs.get(log_at)
         if record is not None and not _is_of_a_line(state.rs, log_at, record):
             state.rs.delete(log_at)
+            state.tail.begin(state.newest.get(state.origin, 0))
             state.entries -= 1
             self.logged = True
         self._report.repaired += 1
@@ -279,6 +281,7 @@ def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) ->
             finish_renewal(state)
             load(state)
             count(state)
+            state.known.begin(empty=False)
         except BaseException as error:  # an interrupt, too: the next open goes on with it
             state.fail("giving up what is lost", error)
             raise
