@@ -52,7 +52,7 @@ def test_an_empty_range_is_filled_in_any_number_of_frames() -> None:
     asks = asking(count=0)
     first = asks.answer(Items(ONE, [record(b"b")], [], [], False), LATEST)
     assert isinstance(first, Fill)
-    assert [item.entry.key for item in first.items] == [b"b"]
+    assert [entry.key for _, entry in first.entries] == [b"b"]
     assert not first.last
     second = asks.answer(Items(ONE, [record(b"c")], [], [b"d"], True), LATEST)
     assert isinstance(second, Fill)
@@ -65,7 +65,7 @@ def test_what_was_fetched_comes_in_any_number_of_frames() -> None:
     asks.answer(Items(ONE, [record(b"x")], [], [b"y"], False), LATEST)
     last = asks.answer(Items(ONE, [record(b"z")[: -len(b"value")]], [0], [], True), LATEST)
     assert isinstance(last, Fill)
-    assert last.items[0].equal
+    assert last.equal == {0}
 
 
 REFUSED_OF_A_PROBE: dict[str, WalkReply] = {

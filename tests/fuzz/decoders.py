@@ -240,11 +240,11 @@ def _said(source: Source) -> object:
 
 def _answer_is_right(found: Answered | Fill, low: bytes, high: bytes, fetched: list[bytes]) -> None:
     if isinstance(found, Fill):
-        told = [item.entry.key for item in found.items]
-        assert all(item.origin and 0 < item.entry.stamp <= ACCEPTABLE for item in found.items)
+        told = [entry.key for _, entry in found.entries]
+        assert all(origin and 0 < entry.stamp <= ACCEPTABLE for origin, entry in found.entries)
         if fetched:
             assert {*told, *found.lacking} <= set(fetched)
-        assert all(item.entry.value == b"" for item in found.items if item.equal)
+        assert all(found.entries[at][1].value == b"" for at in found.equal)
     elif found.lines is not None:
         told = [each for each, _ in found.lines]
         assert all(len(head) == HEAD_BYTES for _, head in found.lines)

@@ -150,7 +150,7 @@ def _effect_is_right(effect: Effect) -> None:
             assert all(0 < effect.low + 1 <= entry.stamp <= effect.high <= ACCEPTABLE for entry in effect.entries)
             _vector_is_right(effect.take or {})
         case Fill():
-            assert all(0 < item.origin < 1 << 64 and 0 < item.entry.stamp <= ACCEPTABLE for item in effect.items)
+            assert all(0 < o < 1 << 64 and 0 < entry.stamp <= ACCEPTABLE for o, entry in effect.entries)
         case Answered():
             assert effect.same == (effect.bounds is None and effect.lines is None)
         case PeerWants():

@@ -169,8 +169,10 @@ def _state(store: Store) -> tuple[object, ...]:
     log = set()
     for key, record in state.rs.scan(LOG, following(LOG)):
         entry = decode_entry(record)
-        assert index[entry.key][0] == log_dot(key)
-        log.add(entry.key)
+        stamp, origin = log_dot(key)
+        assert index[entry.key][0] == (stamp, origin)
+        if stamp > state.floor.get(origin, 0):  # below it may stand what was overwritten while a node was filled
+            log.add(entry.key)
     return index, log, contents, state.vector, state.floor, state.horizon, state.dropped
 
 
@@ -271,9 +273,13 @@ class RealPull:
             return ended, wanted
 
         def filled(frame: Fill) -> None:
+            ours = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
             fill(frame)
-            for item in frame.items:
-                self.ref.fill(item.entry.key)
+            if frame.span is not None:
+                low, high = frame.span
+                self.ref.settle({key for key in ours if key >= low and (not high or key < high)})
+            for _, entry in frame.entries:
+                self.ref.fill(entry.key)
 
         settling.settle = settled  # type: ignore[method-assign]
         settling.fill = filled  # type: ignore[method-assign]

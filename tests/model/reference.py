@@ -95,6 +95,12 @@ class Node:
             self.floor[origin] = max(self.floor.get(origin, 0), min(stamp, before))
         self.floor = {origin: stamp for origin, stamp in self.floor.items() if stamp}
 
+    def is_filled(self, vector: Vector) -> None:
+        """A node that knows nothing but its own writes is not to log what a walk brings."""
+        for origin, stamp in vector.items():
+            if origin != self.origin:
+                self.floor[origin] = max(self.floor.get(origin, 0), stamp)
+
     def drop_tombstones(self, before: int) -> None:
         for key, line in list(self.index.items()):
             if line.value is None and line.stamp <= min(before, self.vector.get(line.origin, 0)):
@@ -144,6 +150,8 @@ class Pull:
             self.mode = "walk"
             if self.off != "clock":
                 reader.follow(max(self.vector.values(), default=0))
+            if reader.vector.keys() <= {reader.origin}:
+                reader.is_filled(self.vector)
         else:
             self.mode = "log"
             self.entries = {

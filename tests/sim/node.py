@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.effects import Apply, Fill
+from level_replicator.core.limits import FILL_MIN_ENTRIES
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
@@ -77,6 +78,8 @@ class SimNode:
             adopt=(lambda keys: None) if adopt else None,
         )
         self.store = store
+        # in half of the worlds a node that is empty is filled, not sent the log
+        store.fill_min_entries = (FILL_MIN_ENTRIES, 1, FILL_MIN_ENTRIES, 4)[self.world.seed % 4]
         store.listen_to_conflicts(lambda conflict: self.world.conflicts.append((self.name, conflict)))
         self.hub = Hub(
             store,
@@ -156,8 +159,8 @@ class SimNode:
 
             def filling(answer: Fill) -> None:
                 fill(answer)
-                for item in answer.items:
-                    self.world.truth.arrived(self.name, item.entry.key, (item.entry.stamp, item.origin))
+                for origin, entry in answer.entries:
+                    self.world.truth.arrived(self.name, entry.key, (entry.stamp, origin))
 
             settling.fill = filling  # type: ignore[method-assign]
             return walk, settling

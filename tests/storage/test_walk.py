@@ -17,6 +17,7 @@ def _walk(count: int) -> tuple[Store, Walk]:
     store = Rig().open()
     for number in range(count):
         store.writer.put(b"%06d" % number, b"", False)
+    store.fill_own_lines = -1
     walk, _ = store.begin_walk(BeginWalk({7: 1}, {}, 0, False), 7, lambda news: None, lambda again: None)
     return store, walk
 

@@ -26,6 +26,8 @@ class PeerWants:
     vector: Vector
     have: list[tuple[int, int, int]]
     horizon: Vector
+    lines: int
+    walk: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +124,17 @@ class BeginWalk:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One entry of a walk. `equal`: its value is left out, since ours is equal."""
-
-    origin: int
-    entry: Entry
-    equal: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Fill:
-    """Entries that were probed for or fetched, and keys that the peer cannot give."""
+    """Entries that were probed for or fetched, each with its origin, and keys that the peer cannot give.
 
-    items: list[Item]
+    `equal`: places of those whose value is left out, since ours is equal. `span`: of a probe: this is all that the peer
+    has from the first key up to before the second (b"": to the end)."""
+
+    entries: list[tuple[int, Entry]]
+    equal: set[int]
     lacking: list[bytes]
     last: bool
+    span: tuple[bytes, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ f origin                  floor: stamp up to which the log was truncated
 h origin                  horizon: newest stamp of a tombstone that was dropped
 d                         the newest stamp among all dropped tombstones
 a                         the frame applied last: origin, low, high
+g                         there while the index may hold lines of a walk that fills us and is not complete
 t                         the keys that the last batch of a walk, or of a repair, touched
 r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
 """
@@ -24,6 +25,7 @@ HORIZON = b"h"
 DROPPED = b"d"
 TOUCHED = b"t"
 RESUME = b"r"
+FILLING = b"g"
 
 _ONE = struct.Struct(">cQ")
 _TWO = struct.Struct(">cQQ")

@@ -59,6 +59,15 @@ PULL_AGAIN_CAP_MS = 60_000
 WALK_STALL_MS = 600_000
 """A peer that says nothing more of a walk for so long is cut off: it keeps others waiting, or a snapshot open."""
 
+# -- filling
+FILL_MIN_ENTRIES = 10_000
+"""A peer that knows nothing but its own writes is filled, in order of keys, where it would be sent so many entries of
+the log."""
+FILL_OWN_LINES = 10_000
+"""And if it has no more lines of its own than this, and than an eighth of those entries."""
+FILL_PREVIEW_ENTRIES = 1_024
+"""The newest entries come first all the same."""
+
 # -- space
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024
 DEFAULT_LOG_MAX_AGE_S = 7 * 86_400.0

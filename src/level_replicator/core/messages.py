@@ -24,7 +24,7 @@ from enum import IntEnum
 import msgspec
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import DEFAULT_HEARTBEAT_S
+from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, MANY_LINES
 
 MAGIC = "level-replicator"
 VERSION = 2
@@ -75,13 +75,17 @@ class Want(Message, frozen=True, tag=3):
     """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
 
     `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
-    the newest stamps of tombstones that it has dropped, of each origin and of all."""
+    the newest stamps of tombstones that it has dropped, of each origin and of all. `lines`: about how many it has in
+    its index; `walk`: it has much that its vector does not claim, and wants to go on with the walk that broke off.
+    """
 
     vector: bytes
     have: list[tuple[int, int, int]]
     horizon: bytes = b""
     dropped: int = 0
     pull: int = 0
+    lines: int = MANY_LINES
+    walk: bool = False
 
 
 class Round(Message, frozen=True, tag=4):

@@ -29,6 +29,7 @@ from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
+    MANY_LINES,
     MAX_BYE_CHARACTERS,
     MAX_FETCH_KEYS,
     MAX_FRAME_BYTES,
@@ -162,11 +163,21 @@ class Session:
         self.send(self.refusal)
         self.phase = Phase.CLOSED
 
-    def want(self, vector: Vector, have: list[tuple[int, int, int]], horizon: Vector, dropped: int) -> None:
-        """Begins our pull, or begins it anew."""
+    def want(
+        self,
+        vector: Vector,
+        have: list[tuple[int, int, int]],
+        horizon: Vector,
+        dropped: int,
+        lines: int = MANY_LINES,
+        *,
+        walk: bool = False,
+    ) -> None:
+        """Begins our pull, or begins it anew. The arguments are those of the message."""
         self.asks.end_pull()
         number = self.pull.renew()
-        self.send(Want(encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped, number))
+        known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
+        self.send(Want(*known, number, lines, walk))
 
     def hold(self) -> None:
         """Nothing more of our pull until the next `want`."""
@@ -289,7 +300,9 @@ class Session:
             raise RemoteProtocolError("an interval of an earlier scan that is none")
         self.push = Push(self.push.peer_vector, message.pull)
         self.push.peer_has(vector)
-        return PeerWants(vector, message.have, horizon)
+        if message.lines < 0:
+            raise RemoteProtocolError("fewer than no lines of an index")
+        return PeerWants(vector, message.have, horizon, message.lines, message.walk)
 
     def _on_have(self, message: Have, latest: int) -> Effect:
         return self._peer_has(decode_vector(message.vector), latest, feeding=False)

@@ -6,10 +6,11 @@ up, and is not looked at.
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
-from struct import iter_unpack
+from itertools import islice
+from operator import lt
+from struct import unpack
 
-from level_replicator.core.effects import Answered, Fill, Item
+from level_replicator.core.effects import Answered, Fill
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
@@ -83,31 +84,36 @@ class Asks:
         if count > MAX_FRAME_ENTRIES or len(message.origins) != 8 * count:
             raise RemoteProtocolError(f"{count} entries of a walk with {len(message.origins)} bytes of origins")
         equal = set(message.equal)
-        items = []
-        for place, (record, (origin,)) in enumerate(
-            zip(message.records, iter_unpack(">Q", message.origins), strict=True)
-        ):
-            entry = decode_entry(record, valueless=place in equal)
-            if not origin or not entry.stamp:
-                raise RemoteProtocolError("an entry of origin or stamp 0")
-            items.append(Item(origin, entry, place in equal))
-        keys = [item.entry.key for item in items]
-        if items:
-            refuse_future(max(item.entry.stamp for item in items), latest)
+        origins = unpack(f">{count}Q", message.origins)
+        if equal:
+            entries = [decode_entry(each, valueless=at in equal) for at, each in enumerate(message.records)]
+        else:
+            entries = list(map(decode_entry, message.records))
+        stamps, keys = [entry[0] for entry in entries], [entry[3] for entry in entries]
+        if 0 in origins or 0 in stamps:
+            raise RemoteProtocolError("an entry of origin or stamp 0")
+        refuse_future(max(stamps, default=0), latest)
+        span: tuple[bytes, bytes] | None = None
         if ask.fetch is None:
             _require_order(([] if ask.after is None else [ask.after]) + keys, ask.low, ask.high)
             if equal:
                 raise RemoteProtocolError("an entry without its value that was not asked for so")
-            ask.after = keys[-1] if keys else ask.after or b""
+            low = ask.low if ask.after is None else ask.after + b"\0"
+            ask.after = keys[-1] if keys else ask.after
+            if message.last:
+                span = (low, ask.high)
+            elif keys:
+                span = (low, keys[-1] + b"\0")
         else:
             _require_fetched(ask.fetch, keys, message)
         if message.last:
             self._asks.popleft()
-        return Fill(items, message.lacking, message.last)
+        return Fill(list(zip(origins, entries, strict=True)), equal, message.lacking, message.last, span)
 
 
 def _require_order(keys: list[bytes], low: bytes, high: bytes) -> None:
-    if any(a >= b for a, b in pairwise(keys)) or (keys and (keys[0] < low or (high and keys[-1] >= high))):
+    in_order = all(map(lt, keys, islice(keys, 1, None)))
+    if not in_order or (keys and (keys[0] < low or (high and keys[-1] >= high))):
         raise RemoteProtocolError("keys of a walk out of order, or outside the range")
 
 

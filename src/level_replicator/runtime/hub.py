@@ -280,6 +280,10 @@ class Hub:
         if self._walker is not link:
             return
         self._walker, was_alone, self._alone = None, self._alone, False
+        if self.store.filling:
+            self.store.end_walk()
+            for other in self.by_origin.values():
+                self.has_output(other)  # which had to wait for it
         if was_alone:
             for other in self.by_origin.values():
                 if other is not link and other.session.phase is Phase.OPEN:

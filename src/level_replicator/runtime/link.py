@@ -166,8 +166,7 @@ class Link:
                     self.pulling.peer_moved()
             case PeerWants():
                 if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(self, effect.have):
-                    assert self.session.peer is not None
-                    self.serving.wanted(Feed(self.session.peer.origin, effect.have), effect.horizon)
+                    self.serving.wanted(self._feed_of(effect), effect.horizon)
             case PeerHolds():
                 self.serving.hold()
             case BeginWalk():
@@ -199,6 +198,10 @@ class Link:
                     self.peer.origin = self.session.peer.origin
                 code = ByeCode(effect.code) if effect.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
                 self._finish(_state_after(code), f"the peer says: {effect.text}", code)
+
+    def _feed_of(self, wants: PeerWants) -> Feed:
+        assert self.session.peer is not None
+        return Feed(self.session.peer.origin, wants.have, lines=wants.lines, walk=wants.walk)
 
     # -- to the peer
 

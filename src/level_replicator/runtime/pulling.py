@@ -54,7 +54,8 @@ class Pulling:
         self._held = False
         self._again_ms = None
         self._whole = True
-        session.want(store.vector_copy(), store.resumable(session.peer.origin), store.horizon, store.dropped)
+        vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
+        session.want(vector, resumable, store.horizon, store.dropped, store.keys, walk=store.half_filled)
         self._link.hub.has_output(self._link)
 
     def hold(self) -> None:
@@ -130,9 +131,9 @@ class Pulling:
             self._pull_again(soon=True)
             return
         else:
-            hub.walk_begins(link, alone=hub.store.is_stale(peer.horizon))
-            link.peer.state = PeerState.RECONCILING
             self._walk, self._finds = hub.store.begin_walk(peer, link.session.peer.origin, self._news, hub.restamped)
+            hub.walk_begins(link, alone=hub.store.filling or hub.store.is_stale(peer.horizon))
+            link.peer.state = PeerState.RECONCILING
             _log.info("reconciling with %s (origin %s)", link.peer.address, origin_name(link.session.peer.origin))
         self._heard_ms = hub.now_ms()
 
@@ -155,7 +156,7 @@ class Pulling:
     def filled(self, fill: Fill) -> None:
         if self._walk is not None:
             self._heard_ms = self._link.hub.now_ms()
-            self._link.peer.entries_in += len(fill.items)
+            self._link.peer.entries_in += len(fill.entries)
             self._walk.filled(fill)
 
     def pump(self) -> int | None:

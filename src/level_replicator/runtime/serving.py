@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
+    FILL_PREVIEW_ENTRIES,
     FORWARD_DELAY_MS,
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
@@ -43,6 +44,7 @@ class Serving:
         self._asked_ms = 0
         self._quiet_until_ms = 0
         self._forward_at_ms: int | None = None
+        self._preview = False
 
     # -- what the peer asks
 
@@ -166,7 +168,7 @@ class Serving:
             feed.completed()
             opened.reader.close()
             return False
-        self._reader = opened.reader
+        self._reader, self._preview = opened.reader, opened.preview
         self._link.told_by_round(opened.target)
         self._link.session.send(message)
         return True
@@ -178,14 +180,19 @@ class Serving:
             link.session.send(push.level())
         else:
             try:
-                records, reached = reader.read(read, FRAME_TARGET_ENTRIES, FRAME_TARGET_BYTES)
+                most = FILL_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
+                records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                self._give_up_round(error)
+                _log.error("%s: run verify with repair; %s is served without the log", error, link.peer.address)
+                self._give_up_round()
                 return
             message = push.read(read, records, reached)
             if message is not None:
                 link.session.send(message)
                 link.peer.entries_out += len(records)
+                if self._preview and push.under_way:
+                    self._give_up_round()
+                    return
         if not push.under_way:
             assert self.feed is not None
             self.feed.completed()
@@ -193,11 +200,10 @@ class Serving:
             self._reader = None
             self._quiet_until_ms = link.hub.now_ms() + ROUND_INTERVAL_MS
 
-    def _give_up_round(self, error: DamagedEntry) -> None:
-        """The peer walks instead: what the database still has need not come from the log."""
+    def _give_up_round(self) -> None:
+        """The peer walks instead."""
         assert self.feed is not None
         assert self._reader is not None
-        _log.error("%s: run verify with repair; %s is served without the log", error, self._link.peer.address)
         self._reader.close()
         self._reader = None
         self.feed.must_walk = True

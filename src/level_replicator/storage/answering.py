@@ -3,8 +3,9 @@
 from collections import deque
 from collections.abc import Iterator
 from struct import pack
+from zlib import crc32
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, encode_entry, index_contexts
+from level_replicator.core.entry import DELETE, ENTRY_HEAD, INDEX_HEAD, encode_entry, index_contexts
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import INDEX
 from level_replicator.core.limits import (
@@ -23,6 +24,8 @@ from level_replicator.core.reconcile import Fingerprint, separator, value_digest
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.entries import restore_entry
 from level_replicator.storage.index_runs import Line, lines_of, take
+
+_pack_head, _unpack_line = ENTRY_HEAD.pack, INDEX_HEAD.unpack
 
 Range = tuple[bytes, bytes, bytes, int]
 
@@ -97,6 +100,16 @@ class Answering:
             while ahead is not None and ahead[0] < key:
                 ahead = next(values, None)
             value = ahead[1] if ahead is not None and ahead[0] == key else None
+            if value is not None and len(line) == INDEX_HEAD.size:
+                # as `_record` does it, for nearly all of them; a call costs as much as its work
+                stamp, origin, flags, checksum = _unpack_line(line)
+                if not flags and crc32(value) == checksum:
+                    whole = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
+                    if not frame.take(origin, whole):
+                        yield frame.message()
+                        frame = _Frame()
+                        frame.take(origin, whole)
+                    continue
             record = self._record(key, line, value)
             if frame.full(len(record or key)):
                 yield frame.message()
@@ -217,6 +230,18 @@ class _Frame:
     def full(self, size: int) -> bool:
         count = len(self._records) + len(self._lacking)
         return count > 0 and (self._bytes + size > FRAME_TARGET_BYTES or count >= FRAME_TARGET_ENTRIES)
+
+    def take(self, origin: int, record: bytes) -> bool:
+        """Adds an entry, if there is room for it."""
+        records = self._records
+        size = self._bytes + len(record)
+        count = len(records) + len(self._lacking)
+        if count and (size > FRAME_TARGET_BYTES or count >= FRAME_TARGET_ENTRIES):
+            return False
+        self._bytes = size
+        records.append(record)
+        self._origins.append(origin)
+        return True
 
     def lack(self, key: bytes) -> None:
         self._lacking.append(key)

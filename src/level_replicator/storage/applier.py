@@ -87,10 +87,13 @@ class RemoteApplier:
 
 
 class Merging:
-    """One batch of remote entries. Under the lock of the state, from its making to `write`."""
+    """One batch of remote entries. Under the lock of the state, from its making to `write`.
 
-    def __init__(self, state: State, sync: bool) -> None:
+    `filling`: what comes under the floor of keys that are new here is not logged (see storage.filling)."""
+
+    def __init__(self, state: State, sync: bool, *, filling: bool = False) -> None:
         self._state = state
+        self._filling = filling
         self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
         self.keys, self.entries = state.keys, state.entries
         self.news: dict[int, list[Interval]] = {}
@@ -110,13 +113,18 @@ class Merging:
         floor, vector, own = state.floor, state.vector, state.origin
         get, is_new = state.rs.get, state.known.is_new
         put, db_put = self.rs_batch.put, self.db_batch.put
-        guarded = bool(known or doubt)
+        guarded, filling = bool(known or doubt), self._filling
         whole = True
         keys, newest = self.keys, self._newest
         low = high = 0  # of a run of entries, in a row, that are new; high 0: there is none
         run_origin = 0
         for origin, (stamp, flags, checksum, key, value, context, record) in entries:
             index_key = INDEX + key
+            if filling and not flags and stamp <= floor.get(origin, 0) and is_new(key):
+                put(index_key, _pack_line(stamp, origin, 0, checksum))
+                db_put(key, value)  # type: ignore[arg-type]
+                keys += 1
+                continue
             live = False
             union = context
             line = None if is_new(key) else get(index_key)
@@ -125,6 +133,12 @@ class Merging:
                 if verdict is not Verdict.TAKE or (origin == own and stamp <= vector.get(own, 0)):
                     whole = whole and verdict is not Verdict.DOUBTFUL
                     high = self._end(run_origin, low, high)
+                    continue
+                if filling and stamp <= floor.get(origin, 0):
+                    put(index_key, encode_index(stamp, origin, flags, checksum, context))
+                    keys += value is not None
+                    if value is not None:
+                        db_put(key, value)
                     continue
                 self.entries += 1
             else:

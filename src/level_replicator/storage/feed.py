@@ -10,7 +10,7 @@ from level_replicator.core.effects import Apply
 from level_replicator.core.entry import is_sound
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_dot, log_range
-from level_replicator.core.limits import MAX_FEED_INTERVALS
+from level_replicator.core.limits import MANY_LINES, MAX_FEED_INTERVALS
 from level_replicator.core.push import Read
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.engine import Snapshot
@@ -23,12 +23,16 @@ _ALL = (1 << 64) - 1
 class Feed:
     """Of one session that pulls from us. All but `has_work` under the lock of the state.
 
-    `began`: whether its first round, or walk, was opened: from then on it is live.
+    lines      about how many the peer has in its index
+    began      whether its first round, or walk, was opened: from then on it is live
+    must_walk  the log does not serve the peer, for another reason than its floor: it is damaged, or the peer asked
+    """
 
-    `must_walk`: the log cannot serve the peer, for another reason than its floor: an entry is damaged."""
-
-    def __init__(self, source: int, have: Iterable[tuple[int, int, int]]) -> None:
+    def __init__(
+        self, source: int, have: Iterable[tuple[int, int, int]], *, lines: int = MANY_LINES, walk: bool = False
+    ) -> None:
         self.source = source
+        self.lines = lines
         self._have = list(have)
         self.began = False
         self._own_sent = 0
@@ -37,7 +41,7 @@ class Feed:
         self._theirs: dict[int, Intervals] = {}
         self._sent: Vector = {}
         self._target: Vector = {}
-        self.must_walk = False
+        self.must_walk = walk
 
     def covered(self, origin: int, peer_vector: Vector) -> int:
         """Up to which stamp the peer knows everything of an origin, if it has applied what it was sent."""

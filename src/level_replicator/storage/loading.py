@@ -17,6 +17,7 @@ from level_replicator.core.keys import (
 )
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Reader
+from level_replicator.storage.filling import load_filling
 from level_replicator.storage.lines import decode_intervals, decode_stamp, decode_vector_line
 from level_replicator.storage.state import State
 
@@ -39,6 +40,7 @@ def load(state: State) -> None:
     for key, line in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
+    load_filling(state)
     # an entry above the vector may stand in the index: a write over it must get the greater stamp
     for stamp in (*state.newest.values(), *state.horizon.values(), state.dropped):
         state.clock.follow(stamp)

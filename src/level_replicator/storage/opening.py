@@ -7,6 +7,7 @@ from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.keys import INDEX, META, following
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
+from level_replicator.storage.filling import mend_half_filled
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
 from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
@@ -87,6 +88,8 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     elif not meta.clean:
         load(state)
         _log.info("unclean stop: %d entries of the last batches done again", redo_last_batch(state))
+        if state.half_filled:
+            _log.info("it came in the middle of a fill: %d keys begin anew", mend_half_filled(state))
     if out_of_step:
         repairs = mend_log(state) + mend_database(state, torn=not copied)
         meta.mending = False

@@ -7,15 +7,16 @@ from zlib import crc32
 
 import msgspec
 
-from level_replicator.core.effects import Fill, Item
+from level_replicator.core.effects import Fill
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, TOUCHED, log_key
-from level_replicator.core.limits import SETTLE_LINES
+from level_replicator.core.limits import FILL_OWN_LINES, SETTLE_LINES
 from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector
 from level_replicator.storage.applier import Merging, doubt_of, newer, put_taken, taken
+from level_replicator.storage.filling import put_filled
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import head_of, lines_of
 from level_replicator.storage.state import State
@@ -47,6 +48,7 @@ class Settling(Finds):
     ) -> None:
         self.whole = True
         self.entries_in = 0
+        self._own_lines = 0
         self._state = state
         self._source = source
         self._sides = sides
@@ -108,17 +110,23 @@ class Settling(Finds):
 
     def fill(self, fill: Fill) -> None:
         state = self._state
-        self.entries_in += len(fill.items)
+        self.entries_in += len(fill.entries)
         if fill.lacking:
             self.whole = False
-        if not fill.items:
+        if fill.span is not None and self._own_lines and self.whole:
+            self._settle_own(fill.span, {entry[3] for _, entry in fill.entries})
+        if not fill.entries:
             return
         with state.applying("reconciling with a peer"):
-            present = [each for each in map(self._completed, fill.items) if each is not None]
-            merging = Merging(state, self._sync)
+            present = fill.entries
+            if fill.equal:
+                completed = [self._completed(each, at in fill.equal) for at, each in enumerate(fill.entries)]
+                present = [each for each in completed if each is not None]
+            merging = Merging(state, self._sync, filling=state.filling and fill.span is not None)
             whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs), in_order=False)
             self.whole = self.whole and whole
-            merging.rs_batch.put(TOUCHED, msgspec.msgpack.encode([entry.key for _, entry in present]))
+            if not state.half_filled:  # else all is looked at after a kill
+                merging.rs_batch.put(TOUCHED, msgspec.msgpack.encode([entry.key for _, entry in present]))
             merging.write("walk")
             for origin, entry in present:
                 if entry.stamp > state.newest.get(origin, 0):
@@ -126,16 +134,39 @@ class Settling(Finds):
         if merging.news:
             self._on_news(merging.news)
 
-    def _completed(self, item: Item) -> tuple[int, Entry] | None:
+    def _settle_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> None:
+        """Of a run of keys that the peer has told all of: what only we have there."""
+        state, low = self._state, span[0]
+        more = True
+        while more:
+            with state.applying("reconciling with a peer"):
+                batch = _Batch(state, self._sync)
+                ours = list(islice(lines_of(state.rs, low, span[1]), SETTLE_LINES))
+                for index_key, line in ours:
+                    key = index_key[len(INDEX) :]
+                    if key not in theirs:
+                        batch.judge(key, line, self._sides)
+                    low = key + b"\0"
+                self.whole = batch.write() and self.whole
+            if batch.restamped:
+                self._on_restamp(batch.restamped)
+            more = len(ours) == SETTLE_LINES
+
+    def count_told(self, count: int) -> int:
+        """Nothing, where it is little: then the peer sends all it has."""
+        self._own_lines = count
+        return 0 if self._state.filling and count <= FILL_OWN_LINES else count
+
+    def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:
         """With our own value, where that is equal. None: ours has been overwritten since."""
-        entry = item.entry
-        if not item.equal:
-            return item.origin, entry
+        origin, entry = each
+        if not equal:
+            return each
         value = self._state.db.get(entry.key)
         if value is not None and crc32(value) == entry.checksum:
-            return item.origin, entry._replace(value=value, record=entry.record + value)
+            return origin, entry._replace(value=value, record=entry.record + value)
         line = self._state.rs.get(INDEX + entry.key)
-        if line is None or wins(entry.stamp, item.origin, *INDEX_HEAD.unpack_from(line)[:2]):
+        if line is None or wins(entry.stamp, origin, *INDEX_HEAD.unpack_from(line)[:2]):
             self.whole = False  # by something that is older than the peer's: it has to be fetched once more
         return None
 
@@ -152,11 +183,13 @@ class Settling(Finds):
             moved = newer(sides.theirs, state.vector)
             batch = state.rs.batch(sync=self._sync)
             put_taken(state, batch, moved, self._source)
+            put_filled(state, batch)
             raised: Vector = {}
             if sides.stale:
                 raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
             batch.write()
             taken(state, moved, self._source)
+            state.half_filled = False
             state.horizon = {**state.horizon, **raised}
             if sides.stale:
                 state.dropped = max(state.dropped, sides.their_dropped)

@@ -11,6 +11,7 @@ from level_replicator.core.effects import BeginWalk
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_dot, log_range, resume_key
+from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES
 from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
@@ -21,6 +22,7 @@ from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
@@ -37,11 +39,13 @@ from level_replicator.storage.writer import LocalWriter
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A part of the log to send: its reader, the vector at its end, and what to read."""
+    """A part of the log to send: its reader, the vector at its end, and what to read. `preview`: only the newest of it,
+    since the peer is filled instead."""
 
     reader: RoundReader | TailReader
     target: Vector
     work: dict[int, Intervals]
+    preview: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Store:
         self.apply = self._applier.apply
         self.take = self._applier.take
         self.retention = Retention(self._state)
+        self.fill_min_entries = FILL_MIN_ENTRIES
+        self.fill_own_lines = FILL_OWN_LINES
         self._sync = sync
 
     # -- what it is
@@ -178,17 +184,28 @@ class Store:
         """What the feed's peer is to be sent next, as of one snapshot.
 
         Floor and horizon are looked at each time: a peer that fell behind one of them walks through the index instead.
-        None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first."""
+        None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first. Or we
+        are being filled ourselves, and the peer, which needs some of that, gets it when all of it is here."""
         state = self._state
         with state.lock:
             missed = _missed_tombstones(state, feed, peer_vector)
             if not missed and stale(state.vector, peer_horizon):
                 return None
-            if missed or feed.must_walk or _below_floor(state, feed, peer_vector):
+            behind = missed or _below_floor(state, feed, peer_vector)
+            if behind and state.filling:
+                return None
+            if behind or feed.must_walk:
                 return self._reconciling(feed.open_walk(state), looking=False)
-            live = feed.began
+            first = not feed.began
             target, work = feed.open(state, peer_vector)
-            return Round(_reader(state, work, live=live), target, work)
+            preview = first and self._may_fill(feed, peer_vector)
+            return Round(_reader(state, work, live=not first), target, work, preview)
+
+    def _may_fill(self, feed: Feed, peer_vector: Vector) -> bool:
+        """Whether the peer is better filled than sent the log: it knows nothing, and has little, but what it wrote."""
+        entries = self._state.entries
+        few = feed.lines <= min(self.fill_own_lines, entries // 8)
+        return entries >= self.fill_min_entries and few and peer_vector.keys() <= {feed.source}
 
     def open_comparison(self) -> Reconciling:
         """A snapshot for a peer that only looks."""
@@ -207,7 +224,7 @@ class Store:
         return stale(self._state.vector, horizon)
 
     def begin_walk(self, peer: BeginWalk, source: int, on_news: OnNews, on_restamp: OnRestamp) -> tuple[Walk, Settling]:
-        """Starts to reconcile with `source`; see Walk and Settling. Raises StorageError."""
+        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError."""
         state = self._state
         with state.applying("reconciling with a peer"):
             state.clock.follow(max(peer.vector.values(), default=0))
@@ -220,8 +237,24 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
+            if state.vector.keys() <= {state.origin} and state.keys <= self.fill_own_lines:
+                begin_filling(state, peer.vector)
         settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync)
         return Walk(state.rs.snapshot, settling), settling
+
+    def end_walk(self) -> None:
+        """It is complete, or broke off."""
+        self._state.filling = False
+
+    @property
+    def half_filled(self) -> bool:
+        """Whether a walk that filled us broke off, so that the index holds more than the vector claims."""
+        return self._state.half_filled
+
+    @property
+    def filling(self) -> bool:
+        """Whether the walk under way fills us: nothing else is to be pulled meanwhile."""
+        return self._state.filling
 
     def begin_comparison(self) -> tuple[Walk, Comparison]:
         """Starts to look for differences. The comparison is to be closed."""

@@ -1,0 +1,187 @@
+"""Being filled: what a node that knows nothing is sent, in order of keys, and what is left of it when it breaks off."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from level_replicator.core.effects import Answered, BeginWalk, Fill
+from level_replicator.core.keys import FILLING
+from level_replicator.core.walking import Asks
+from level_replicator.storage import opening
+from level_replicator.storage.feed import Feed
+from level_replicator.storage.settling import Settling
+from level_replicator.storage.store import Reconciling, Round, Store
+from tests.storage.rig import Died, Rig, assert_sound, contents
+
+LATEST = (1 << 64) - 1
+MANY = 3_000
+STEPS = ["fill: before rs", "fill: after rs", "walk: before rs", "walk: between rs and db", "walk: after db"]
+
+
+def _source(count: int) -> Store:
+    store = Rig(1).open()
+    store.writer.write([(b"%06d" % number, b"v%d" % number) for number in range(count)], False)
+    return store
+
+
+def _opened(source: Store, reader: Store, *, walk: bool = False) -> Round | Reconciling | None:
+    feed = Feed(reader.origin, (), lines=reader.keys, walk=walk)
+    return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
+
+
+def _walk(source: Store, reader: Store) -> Iterator[Fill]:
+    """A walk of the reader, which stops at each frame of entries after it has arrived."""
+    opened = _opened(source, reader, walk=True)
+    assert isinstance(opened, Reconciling)
+    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False)
+    walk, settling = reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None)
+    asks = Asks()
+    asks.begin()
+    while not walk.done:
+        while walk.has_work:
+            requests = walk.step()
+            for each in requests.probes:
+                asks.probed(each.low, each.high, each.count)
+            if requests.probes:
+                opened.answering.probe([(r.low, r.high, r.print, r.count) for r in requests.probes])
+            if requests.fetch:
+                asks.fetched([key for key, _ in requests.fetch])
+                opened.answering.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
+        message = opened.answering.step()
+        if message is None:
+            continue
+        answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
+        if isinstance(answer, Answered):
+            walk.answered(answer)
+        elif isinstance(answer, Fill):
+            walk.filled(answer)
+            yield answer
+    settling.take()
+    reader.end_walk()
+    walk.close()
+    opened.answering.close()
+
+
+def _filled(source: Store, reader: Store) -> list[Fill]:
+    return list(_walk(source, reader))
+
+
+def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
+    source, reader = _source(MANY), Rig(2).open()
+    source.fill_min_entries = MANY
+    opened = _opened(source, reader)
+    assert isinstance(opened, Round)
+    assert opened.preview
+
+
+@pytest.mark.parametrize("why", ["small log", "reader knows somebody", "reader has many"])
+def test_others_are_sent_the_log(why: str) -> None:
+    source, reader = _source(MANY), Rig(2).open()
+    source.fill_min_entries = MANY + 1 if why == "small log" else MANY
+    if why == "reader knows somebody":
+        reader.take({77: 1}, 77)
+    if why == "reader has many":
+        reader.writer.write([(b"own%d" % number, b"") for number in range(MANY // 8 + 1)], False)
+    opened = _opened(source, reader)
+    assert isinstance(opened, Round)
+    assert not opened.preview
+
+
+def test_what_fills_is_not_logged_and_lies_under_the_floor() -> None:
+    source, rig = _source(MANY), Rig(2)
+    reader = rig.open()
+    reader.writer.put(b"own", b"mine", False)
+    frames = _filled(source, reader)
+    assert sum(len(frame.entries) for frame in frames) == MANY
+    assert contents(reader) == {**contents(source), b"own": b"mine"}
+    assert reader.entries == 1
+    assert reader.floor == {source.origin: source.vector[source.origin]}
+    assert reader.vector == {**source.vector, reader.origin: reader.vector[reader.origin]}
+    assert_sound(reader)
+    assert not reader.half_filled
+    assert reader._state.rs.get(FILLING) is None
+
+
+def test_nobody_below_the_floor_is_served_before_the_fill_is_complete() -> None:
+    source, reader, third = _source(MANY), Rig(2).open(), Rig(3).open()
+    walk = _walk(source, reader)
+    next(walk)
+    assert _opened(reader, third) is None
+    assert isinstance(_opened(reader, source), Round)
+    list(walk)
+    assert isinstance(_opened(reader, third), Reconciling)
+
+
+def _killed(step: str) -> tuple[Store, Rig]:
+    """A source, and a reader that was killed at this step of its fill's second batch."""
+    source, rig = _source(MANY), Rig(2)
+    reader = rig.open()
+    walk = _walk(source, reader)
+    if step.startswith("walk"):
+        next(walk)
+    rig.die_at = step
+    with pytest.raises(Died):
+        list(walk)
+    rig.kill()
+    rig.die_at = None
+    return source, rig
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_differs(step: str) -> None:
+    source, rig = _killed(step)
+    reader = rig.open()
+    assert_sound(reader)
+    assert reader.vector.keys() <= {reader.origin}
+    assert reader.half_filled == (step != "fill: before rs")
+    had = reader.keys
+    assert had == {"walk: before rs": 1_024, "walk: between rs and db": 1_024, "walk: after db": 2_048}.get(step, 0)
+    reader.fill_own_lines = -1  # as of a reader with more lines
+    frames = _filled(source, reader)
+    assert sum(len(frame.entries) for frame in frames) == MANY - had
+    assert contents(reader) == contents(source)
+    assert not reader.half_filled
+    assert_sound(reader)
+
+
+def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, rig = _killed("walk: between rs and db")
+    monkeypatch.setattr(opening, "mend_half_filled", lambda state: 0)
+    with pytest.raises(AssertionError):
+        assert_sound(rig.open())
+
+
+def _deleted_meanwhile() -> tuple[Store, Store]:
+    """A fill that broke off, and a source that deleted a key of it since and forgot that it did."""
+    source, reader = _source(MANY), Rig(2).open()
+    walk = _walk(source, reader)
+    next(walk)
+    walk.close()  # type: ignore[attr-defined]
+    reader.end_walk()
+    reader.writer.put(b"000001", b"mine", False)
+    source.writer.write([(b"000000", None), (b"000002", None)], False)
+    source.retention.drop_tombstones(source.vector[source.origin])
+    return source, reader
+
+
+def test_what_only_the_reader_has_in_a_filled_range_is_judged() -> None:
+    source, reader = _deleted_meanwhile()
+    assert any(frame.span is not None for frame in _filled(source, reader))
+    assert contents(reader) == {**contents(source), b"000001": b"mine"}
+    assert_sound(reader)
+
+
+def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, reader = _deleted_meanwhile()
+    monkeypatch.setattr(Settling, "_settle_own", lambda *_: None)
+    _filled(source, reader)
+    assert b"000000" in contents(reader)
+
+
+def test_a_mark_that_the_log_of_others_made_good_leaves_at_open() -> None:
+    source, rig = _killed("walk: after db")
+    reader = rig.open()
+    assert reader.half_filled
+    reader.take(dict(source.vector), source.origin)
+    reader.close()
+    assert not rig.open().half_filled
