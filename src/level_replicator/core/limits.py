@@ -53,6 +53,9 @@ WALK_SLICE_LINES = 2_000
 """Lines of the index that a walk looks at before others have their turn."""
 SETTLE_LINES = 1_000
 """Lines that are judged and written in one batch, under the lock."""
+REPAIR_BATCH_BYTES = 4 * 1024 * 1024
+"""A batch that writes stored values again (a stale node's in a walk, a repair, a new origin) ends when it holds this
+much: there may be a thousand of the largest. One of any size has room."""
 PULL_AGAIN_FIRST_MS = 250
 PULL_AGAIN_CAP_MS = 60_000
 """A pull that had to leave something out is begun again after the first, and after ever longer times up to the last."""

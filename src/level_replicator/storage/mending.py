@@ -33,6 +33,7 @@ from level_replicator.core.keys import (
     log_range,
     vector_key,
 )
+from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.merge import next_context, wins
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
@@ -129,26 +130,27 @@ def _forget_scans(state: State) -> None:
 
 
 class _Batches:
-    """Many repairs, a thousand at a time."""
+    """Many repairs, a thousand at a time, or fewer of large values."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._batch: tuple[Batch, Batch] | None = None
-        self._size = 0
+        self._size = self._bytes = 0
         self._lost: Vector = {}
 
-    def next(self) -> tuple[Batch, Batch]:
-        """The batches of `rs` and `db` to add one more repair to."""
-        if self._size == _BATCH_ENTRIES:
+    def next(self, size: int = 0) -> tuple[Batch, Batch]:
+        """The batches of `rs` and `db` to add one more repair to, which writes a value of this many bytes."""
+        if self._size == _BATCH_ENTRIES or self._bytes >= REPAIR_BATCH_BYTES:
             self.flush()
         if self._batch is None:
             self._batch = (self._state.rs.batch(), self._state.db.batch())
         self._size += 1
+        self._bytes += size
         return self._batch
 
-    def next_lost(self, origin: int, stamp: int) -> tuple[Batch, Batch]:
+    def next_lost(self, origin: int, stamp: int, size: int = 0) -> tuple[Batch, Batch]:
         """The same, to take away the line of an entry that is nowhere any more."""
-        batch = self.next()
+        batch = self.next(size)
         self._lost[origin] = min(stamp, self._lost.get(origin, stamp))
         return batch
 
@@ -158,7 +160,7 @@ class _Batches:
             for batch in self._batch:
                 batch.write()
             self._state.step("mend: a batch")
-        self._batch, self._size, self._lost = None, 0, {}
+        self._batch, self._size, self._bytes, self._lost = None, 0, 0, {}
 
 
 def _forget(state: State, lost: Vector) -> None:
@@ -249,7 +251,7 @@ def _log_lines_again(state: State) -> int:
             batch.delete(index_key)
             batch.delete(log_key(origin, stamp))  # of another key, so it is damaged
         else:
-            batches.next()[0].put(log_key(origin, stamp), made)
+            batches.next(len(made))[0].put(log_key(origin, stamp), made)
     batches.flush()
     return repairs
 
@@ -280,18 +282,19 @@ def mend_database(state: State, *, torn: bool) -> int:
             if logged is not None:
                 put = read_entry(logged).value
                 assert put is not None
-                batches.next()[1].put(key, put)
+                batches.next(len(put))[1].put(key, put)
                 continue
             if torn and value is not None:
                 above.write(key, line, value)
                 continue
-            rs_batch, _ = batches.next_lost(origin, at)
+            rs_batch, _ = batches.next_lost(origin, at, len(value or b""))
             rs_batch.delete(INDEX + key)
             rs_batch.delete(log_key(origin, at))
             if value is None:
                 continue
         else:
-            rs_batch, _ = batches.next()
+            assert value is not None
+            rs_batch, _ = batches.next(len(value))
         assert value is not None
         stamp += 1
         record, flags, checksum = encode_entry(stamp, key, value)
@@ -328,7 +331,7 @@ class _Above:
         self.newest = max(self.newest, stamp)
         own = next_context(at, origin, index_contexts(line)[1], state.origin)
         record, flags, checksum = encode_entry(stamp, key, value, own)
-        rs_batch, _ = self._batches.next()
+        rs_batch, _ = self._batches.next(len(record))
         rs_batch.put(log_key(state.origin, stamp), record)
         rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own))
 

@@ -16,6 +16,7 @@ from level_replicator.core.entry import (
     index_contexts,
 )
 from level_replicator.core.keys import INDEX, floor_key, following, log_key, log_range, vector_key
+from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.storage.horizon import lower_horizon, put_horizon
 from level_replicator.storage.lines import encode_stamp, encode_vector_line
 from level_replicator.storage.meta import store_meta
@@ -133,7 +134,7 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     new = state.origin
     batch = state.rs.batch()
     stamp = 0
-    done = 0
+    done = size = 0
     for key, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
         entry = read_entry(record)
         stamp = entry.stamp
@@ -147,7 +148,8 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
             batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own))
             batch.put(log_key(new, stamp), taken)
         done += 1
-        if done == _BATCH_ENTRIES:
+        size += len(record)
+        if done == _BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
             break
     if not done:
         return False

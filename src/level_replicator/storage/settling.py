@@ -11,7 +11,7 @@ from level_replicator.core.effects import Fill
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, TOUCHED, log_key
-from level_replicator.core.limits import FILL_OWN_LINES, SETTLE_LINES
+from level_replicator.core.limits import FILL_OWN_LINES, REPAIR_BATCH_BYTES, SETTLE_LINES
 from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector
@@ -67,6 +67,9 @@ class Settling(Finds):
             wanted = []
             doubt = doubt_of(state, self._sides.theirs)
             for key, mine, head in _side_by_side(ours, _from_to(theirs, low, following)):
+                if batch.bytes >= REPAIR_BATCH_BYTES:
+                    following = key
+                    break
                 if mine is None:
                     if self._takes(head, doubt):
                         wanted.append((key, b""))
@@ -141,8 +144,11 @@ class Settling(Finds):
         while more:
             with state.applying("reconciling with a peer"):
                 batch = _Batch(state, self._sync)
-                ours = list(islice(lines_of(state.rs, low, span[1]), SETTLE_LINES))
-                for index_key, line in ours:
+                more = False
+                for count, (index_key, line) in enumerate(lines_of(state.rs, low, span[1])):
+                    if count == SETTLE_LINES or batch.bytes >= REPAIR_BATCH_BYTES:
+                        more = True
+                        break
                     key = index_key[len(INDEX) :]
                     if key not in theirs:
                         batch.judge(key, line, self._sides)
@@ -150,7 +156,6 @@ class Settling(Finds):
                 self.whole = batch.write() and self.whole
             if batch.restamped:
                 self._on_restamp(batch.restamped)
-            more = len(ours) == SETTLE_LINES
 
     def count_told(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""
@@ -197,7 +202,8 @@ class Settling(Finds):
 
 
 class _Batch:
-    """What one run of lines comes to: keys that only we have are judged here, `rs` also takes merged contexts."""
+    """What one run of lines comes to: keys that only we have are judged here, `rs` also takes merged contexts.
+    `bytes`: of the values in it."""
 
     def __init__(self, state: State, sync: bool) -> None:
         self.rs = state.rs.batch(sync=sync)
@@ -210,6 +216,7 @@ class _Batch:
         self._horizon: Vector = {}
         self._keys = self._entries = 0
         self._whole = True
+        self.bytes = 0
 
     def judge(self, key: bytes, line: bytes, sides: Sides) -> None:
         stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
@@ -230,6 +237,7 @@ class _Batch:
                     self._whole = False  # damaged: verify tells of it
                 else:
                     self.restamped.append((key, value))
+                    self.bytes += len(value)
 
     def _remove(self, key: bytes, stamp: int, origin: int) -> None:
         self._touched.append(key)
