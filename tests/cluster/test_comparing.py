@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import level_replicator as lrep
+from level_replicator.core.limits import MANY_LINES
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 
@@ -27,6 +28,42 @@ def test_nodes_that_are_level_do_not_differ(master: Make) -> None:
     for node, address in ((a, other_of(a)), (b, a.address)):
         difference = node.replica.verify(address)
         assert difference.equal, difference
+
+
+def wire_bytes(node: Master) -> int:
+    """To and from its one peer."""
+    (peer,) = node.replica.status()["peers"]
+    return int(peer["bytes_in"]) + int(peer["bytes_out"])
+
+
+def fill(node: Master, count: int) -> None:
+    with node.replica.write_batch() as batch:
+        for number in range(count):
+            batch.put(b"key%06d" % number, b"%06d" % number * 16)
+
+
+def test_what_a_walk_costs_on_the_wire(master: Make) -> None:
+    """One fingerprint for all that is equal; for a hundred keys that differ a few parts of each."""
+    a = master("a", heartbeat=60.0)
+    b = master("b", [a.address], heartbeat=60.0)
+    fill(a, MANY_LINES + 5_000)
+    wait_level(a, b)
+    before = wire_bytes(b)
+    assert b.replica.verify(a.address).equal
+    assert wire_bytes(b) - before < 1_000
+
+    b.close()
+    for number in range(0, MANY_LINES, MANY_LINES // 100):
+        a.put(b"key%06d" % number, b"another")
+    a.replica.truncate()
+    a.close()
+    a.open()
+    b.servers = [a.address]
+    b.open()
+    wait_level(a, b)
+    assert a.contents() == b.contents()
+    assert a.replica.status()["entries"] == 0, "there was no log to send"
+    assert 100 < wire_bytes(b) < 150_000, f"{wire_bytes(b)} bytes for a hundred keys"
 
 
 def test_what_differs_is_counted_and_named_and_stays(master: Make) -> None:
