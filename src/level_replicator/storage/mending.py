@@ -61,7 +61,8 @@ def redo_last_batch(state: State) -> int:
     applied = state.rs.get(APPLIED)
     if applied is not None:
         ranges.append(decode_applied(applied))
-    batch = state.db.batch()
+    # on the disk: a walk's next batch takes the place of the note of what the last one took away
+    batch = state.db.batch(sync=True)
     done = 0
     for origin, low, high in ranges:
         for log_at, record in state.rs.scan(*log_range(origin, low, high)):
@@ -261,7 +262,7 @@ def mend_database(state: State, *, torn: bool) -> int:
 
     What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
     that the index does not know is taken over as the oldest write there is: it loses to everything that anybody
-    remembers of the key, and is not lost if nobody does.
+    remembers of the key, and is not lost if nobody does. Not so what the last batch of a walk took away: it goes again.
 
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
     that of a later write whose entry was lost: it stays, right above what it replaced."""
@@ -269,6 +270,7 @@ def mend_database(state: State, *, torn: bool) -> int:
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
     above = _Above(state, batches)
+    taken_away = set(_touched(state))
     for key, line, value in side_by_side(state.rs, state.db):
         if line is not None and agrees(line, value):
             continue
@@ -292,6 +294,9 @@ def mend_database(state: State, *, torn: bool) -> int:
             rs_batch.delete(log_key(origin, at))
             if value is None:
                 continue
+        elif key in taken_away:
+            batches.next()[1].delete(key)
+            continue
         else:
             assert value is not None
             rs_batch, _ = batches.next(len(value))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.errors import ConfigError, StorageError
-from level_replicator.core.keys import INDEX, META, following
+from level_replicator.core.keys import INDEX, META, TOUCHED, following
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.filling import mend_half_filled
@@ -92,6 +92,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
             _log.info("it came in the middle of a fill: %d keys begin anew", mend_half_filled(state))
     if out_of_step:
         repairs = mend_log(state) + mend_database(state, torn=not copied)
+        state.db.batch(sync=True).write()
         meta.mending = False
         _log.warning("compared database and replication set: %d repairs", repairs)
         store_meta(state.rs, meta)
@@ -160,4 +161,5 @@ def close_state(state: State) -> None:
     meta.clean, meta.keys, meta.entries = True, state.keys, state.entries
     meta.durable = encode_vector(state.vector)
     state.db.batch(sync=True).write()
+    state.rs.delete(TOUCHED)
     store_meta(state.rs, meta)

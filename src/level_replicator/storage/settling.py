@@ -208,7 +208,8 @@ class _Batch:
     def __init__(self, state: State, sync: bool) -> None:
         self.rs = state.rs.batch(sync=sync)
         self.restamped: list[Operation] = []
-        self._db = state.db.batch(sync=sync)
+        # nobody will remember what is taken away: its value must not come back with a power loss
+        self._db = state.db.batch(sync=True)
         self._state = state
         self._sync = sync
         self._touched: list[bytes] = []
@@ -258,7 +259,8 @@ class _Batch:
         state.step("settle: before rs")
         self.rs.write()
         state.step("settle: between rs and db")
-        self._db.write()
+        if self._touched:
+            self._db.write()  # also when only tombstones go: their deletes may be in memory still
         state.step("settle: after db")
         state.keys -= self._keys
         state.entries -= self._entries

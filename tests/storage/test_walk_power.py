@@ -1,0 +1,66 @@
+"""Power losses around what a walk takes away: no deleted key comes back, though nobody has its tombstone any more."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from level_replicator.core.reconcile import Sides
+from level_replicator.storage.settling import Settling
+from level_replicator.storage.store import Store
+from tests.storage.rig import Died, Rig, assert_sound, contents, dots
+
+STEPS = ["settle: between rs and db", "settle: after db", None]
+CHOICES = 30
+"""Of what a power loss takes."""
+
+
+def take_away(store: Store) -> None:
+    """What a peer, which has nothing, makes of our keys: it knew all values and has dropped all tombstones."""
+    sides = Sides(dict(store.vector), dict(store.vector), stale=True, their_dropped=store.clock.last)
+    settling = Settling(store._state, 1, sides, {}, lambda news: None, lambda restamped: None, sync=False)
+    assert settling.settle(b"", b"", []) == (None, [])
+
+
+@pytest.mark.parametrize("choice", range(CHOICES))
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_a_walk_took_away_is_not_taken_over_again(deleted: bool, step: str | None, choice: int) -> None:
+    rig = Rig(choice)
+    store = rig.open()
+    store.writer.put(b"k", b"v", True)
+    written = dots(store)[b"k"][0]
+    if deleted:
+        store.writer.delete(b"k", False)
+    rig.die_at = step
+    try:
+        take_away(store)
+    except Died:
+        assert step is not None
+    rig.kill()
+    rng = Random(choice)
+    for disk in (rig.rs_disk, rig.db_disk):
+        disk.power_loss(rng)
+    rig.boot, rig.die_at = b"second", None
+    store = rig.open()
+    assert_sound(store)
+    if b"k" in contents(store):  # as before the walk, or even before the delete
+        assert dots(store)[b"k"][0] == written
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_written_after_it_stays(again: bool) -> None:
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"k", b"v", True)
+    take_away(store)
+    if again:
+        store.close()
+        store = rig.open()
+    store.writer.put(b"k", b"again", True)
+    rig.kill()
+    for disk in (rig.rs_disk, rig.db_disk):
+        disk.power_loss(Random(1))
+    rig.boot = b"second"
+    assert contents(rig.open()) == {b"k": b"again"}
