@@ -173,6 +173,38 @@ def test_a_power_loss_after_an_overwrite_of_what_left_the_log() -> None:
     assert torn, "the case that this is about"
 
 
+def test_a_power_loss_after_a_delete_of_what_left_the_log() -> None:
+    """The delete may be lost in `rs` and not in `db`, and the value with it: it may come back, nothing older may."""
+    torn = 0
+    for seed in range(40):
+        rig, older, peer = Rig(seed), Rig(seed + 100), Rig(seed + 200)
+        older.now_ms -= 1_000
+        older.open().writer.put(b"k", b"older", True)
+        store = rig.open()
+        store.writer.put(b"k", b"synced", True)
+        replaced = dots(store)[b"k"]
+        assert pull(peer.open(), store)
+        store.retention.truncate()
+        rig.now_ms += 10
+        store.writer.delete(b"k", False)
+        rig.kill()
+        rig.db_disk.power_loss(rig.rng)
+        rig.rs_disk.power_loss(rig.rng)
+        rig.boot = b"second"
+        store = rig.open()
+        torn += b"k" in dots(store) and dots(store)[b"k"] < replaced
+        assert_sound(store)
+        assert older.store is not None
+        assert peer.store is not None
+        assert pull(store, older.store)
+        assert contents(store).get(b"k") in (None, b"synced")
+        gone = b"k" not in contents(store) and dots(store)[b"k"] > replaced
+        assert pull(store, peer.store)
+        assert contents(store) == ({} if gone else {b"k": b"synced"})
+        assert_sound(store)
+    assert torn, "the case that this is about"
+
+
 def test_a_tombstone_leaves_index_and_log_and_raises_the_horizon() -> None:
     rig = Rig()
     _filled(rig, 3)

@@ -265,11 +265,12 @@ def mend_database(state: State, *, torn: bool) -> int:
     remembers of the key, and is not lost if nobody does. Not so what the last batch of a walk took away: it goes again.
 
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
-    that of a later write whose entry was lost: it stays, right above what it replaced."""
+    that of a later write whose entry was lost: it stays, right above what it replaced. If it has none, a delete's was:
+    a tombstone goes right below, so that nothing older shows, but the value comes back if a peer still has it."""
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
-    above = _Above(state, batches)
+    beside = _Beside(state, batches)
     taken_away = set(_touched(state))
     for key, line, value in side_by_side(state.rs, state.db):
         if line is not None and agrees(line, value):
@@ -287,12 +288,14 @@ def mend_database(state: State, *, torn: bool) -> int:
                 batches.next(len(put))[1].put(key, put)
                 continue
             if torn and value is not None:
-                above.write(key, line, value)
+                beside.write_above(key, line, value)
                 continue
             rs_batch, _ = batches.next_lost(origin, at, len(value or b""))
             rs_batch.delete(INDEX + key)
             rs_batch.delete(log_key(origin, at))
             if value is None:
+                if torn:
+                    beside.write_below(key, line)
                 continue
         elif key in taken_away:
             batches.next()[1].delete(key)
@@ -307,15 +310,15 @@ def mend_database(state: State, *, torn: bool) -> int:
         rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
         rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
     batches.flush()
-    newest = max(stamp, above.newest)
+    newest = max(stamp, beside.newest)
     if newest > before:
         state.rs.put(vector_key(state.origin), encode_vector_line(newest, before))
         state.vector[state.origin] = state.newest[state.origin] = newest
     return repairs
 
 
-class _Above:
-    """Writes of our new origin right above lines that were replaced. `newest`: their greatest stamp."""
+class _Beside:
+    """Writes of our new origin right above or below lines that were replaced. `newest`: their greatest stamp."""
 
     def __init__(self, state: State, batches: _Batches) -> None:
         self.newest = 0
@@ -323,18 +326,31 @@ class _Above:
         self._batches = batches
         self._taken: set[int] | None = None
 
-    def write(self, key: bytes, line: bytes, value: bytes) -> None:
-        """Under the least stamp above the line's that no other entry of the new origin has, or will have."""
-        state = self._state
+    def write_above(self, key: bytes, line: bytes, value: bytes) -> None:
+        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
+        own = next_context(at, origin, index_contexts(line)[1], self._state.origin)
+        self._write(key, value, self._free(at, 1), own)
+
+    def write_below(self, key: bytes, line: bytes) -> None:
+        """A tombstone."""
+        at, _, _, _ = INDEX_HEAD.unpack_from(line)
+        stamp = self._free(at, -1)
+        if stamp:
+            self._write(key, None, stamp, b"")
+
+    def _free(self, stamp: int, step: int) -> int:
+        """The nearest stamp that no other entry of the new origin has, or will have."""
         if self._taken is None:
             self._taken = self._stamps_in_use()
-        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        stamp = at + 1
+        stamp += step
         while stamp in self._taken:
-            stamp += 1
+            stamp += step
         self._taken.add(stamp)
+        return stamp
+
+    def _write(self, key: bytes, value: bytes | None, stamp: int, own: bytes) -> None:
+        state = self._state
         self.newest = max(self.newest, stamp)
-        own = next_context(at, origin, index_contexts(line)[1], state.origin)
         record, flags, checksum = encode_entry(stamp, key, value, own)
         rs_batch, _ = self._batches.next(len(record))
         rs_batch.put(log_key(state.origin, stamp), record)
