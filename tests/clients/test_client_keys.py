@@ -96,6 +96,22 @@ def test_who_leaves_the_list_is_cut_off(node: Any, tmp_path: Path) -> None:
             client.get(b"key")
 
 
+def test_an_identify_that_changed_its_mind_cuts_a_client_off(node: Any) -> None:
+    """`disconnect` is the one way to revoke whom only `identify` knows."""
+    welcome = {B}
+    replica = node(identify=lambda peer: peer.accept() if peer.fingerprint in welcome else peer.reject("no"))
+    with lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A) as client:
+        client.put(b"key", b"value")
+        welcome.clear()
+        assert replica.disconnect(B) == 1
+        assert replica.status()["clients"] == 0
+        with pytest.raises(lrep.ReplicationError):
+            client.get(b"key")
+    with lrep.connect(Path(replica.name).parent) as local:
+        assert replica.disconnect("this machine") == 0
+        assert local.get(b"key") == b"value"
+
+
 def test_the_unix_socket_needs_no_key(node: Any, tmp_path: Path) -> None:
     node(trusted=[B])
     with lrep.connect(tmp_path / "node") as client:

@@ -79,6 +79,20 @@ def test_it_may_decide_later_from_elsewhere(master: Open) -> None:
     assert a.contents() == {b"b": b"2"}
 
 
+def test_disconnect_ends_also_who_waits_for_a_decision(master: Open) -> None:
+    """An accept that was on its way meanwhile lets nobody in."""
+    waiting: list[lrep.PeerIdentity] = []
+    a = master("A", identify=waiting.append)
+    a.put(b"a", b"1")
+    b = master("B", {a: {"fingerprint": A}})
+    wait_until(lambda: bool(waiting), "a question")
+    assert a.replica.disconnect(B) == 1
+    waiting[0].accept()
+    wait_until(lambda: len(waiting) > 1, "another question")
+    assert b.contents() == {}
+    assert "connected" not in a.event_kinds()
+
+
 def test_one_that_blocks_holds_up_nobody_else(master: Open) -> None:
     release = threading.Event()
 

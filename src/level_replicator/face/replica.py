@@ -135,8 +135,8 @@ class Replica(Database):
         return self._wait_for(answer)
 
     def disconnect(self, peer: str) -> int:
-        """Cuts off whoever has this address, name, origin or fingerprint, at once: not one more byte is sent. How many
-        connections that were.
+        """Cuts off whoever has this address, name, origin or fingerprint, at once: not one more byte is sent. Clients
+        of the port as well, and who still waits for a decision. How many connections that were.
 
         It may connect again, and is judged again then: for an `identify` that changed its mind. Raises ConfigError."""
         if not isinstance(peer, str):

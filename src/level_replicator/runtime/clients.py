@@ -72,6 +72,13 @@ class Clients:
             if link.fingerprint in fingerprints:
                 link.cut(why)
 
+    def disconnect(self, name: str) -> int:
+        """Cuts off whoever came over the port with this fingerprint, or from this address."""
+        called = [link for link in self.links if not link.local and name in (link.fingerprint, link.transport.address)]
+        for link in called:
+            link.cut("it was disconnected here")
+        return len(called)
+
     def stop(self) -> list["Wire"]:
         """Says goodbye to all of them. Those that still have to leave."""
         wires = [link.transport for link in self.links]

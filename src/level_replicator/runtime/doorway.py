@@ -33,6 +33,7 @@ _PINNED = "its certificate is not the one that is pinned for this server"
 _LATE = "nobody decided about it within the time limit"
 _SILENT = "it did not say who it is within the time limit"
 _REVOKED = "its key is not trusted any more"
+_DISCONNECTED = "it was disconnected here"
 _NO_PEERS = "the Unix socket is for clients"
 
 
@@ -154,6 +155,18 @@ class Doorway:
             if link.peer.fingerprint in fingerprints:
                 link.cut(_REVOKED)
         self._clients.cut(fingerprints, _REVOKED)
+
+    def disconnect(self, name: str) -> int:
+        """Cuts off whoever has this address, name, origin or fingerprint: peers, clients of the port, and those about
+        whom nobody has decided yet. How many connections that were."""
+        waiting = [
+            wire
+            for wire, guest in self._guests.items()
+            if wire.link is None and not wire.local and self._peer(wire, guest).is_called(name)
+        ]
+        for wire in waiting:
+            self._turn_away(wire, _DISCONNECTED)
+        return len(waiting) + self._hub.disconnect(name) + self._clients.disconnect(name)
 
     def shut(self) -> list[Wire]:
         """Nobody comes in any more. Those who were on their way."""

@@ -144,7 +144,7 @@ class Node:
         """See Replica.disconnect."""
 
         async def cut() -> int:
-            return self.hub.disconnect(name)
+            return self.doorway.disconnect(name)
 
         return self.call(cut())
 
