@@ -179,6 +179,12 @@ def test_what_accept_takes() -> None:
     assert len(peer.decision.result().reason) == 200
 
 
+def test_a_reason_that_quotes_a_stranger_is_one_line() -> None:
+    peer = lrep.PeerIdentity(b"", "there:1", dialled=False, known=False)
+    peer.reject("unknown: CN=x\nforged line\x1b[2J")
+    assert peer.decision.result().reason == "unknown: CN=x?forged line?[2J"
+
+
 def test_close_does_not_wait_for_it(master: Open) -> None:
     begun = threading.Event()
 

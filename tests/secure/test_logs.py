@@ -7,10 +7,12 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator.core.messages import MAGIC, VERSION, Bye, ByeCode, Hello
 from level_replicator.runtime.trust import TrustedFile
 from tests.cluster.master import wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
+from tests.secure.intruder import SecureIntruder, context
 from tests.secure.keys import pems, print_of
 
 A, B, C = print_of("A", "B", "C")
@@ -81,3 +83,19 @@ def test_events_name_the_fingerprint(master: Open) -> None:
     assert isinstance(event, lrep.PeerEvent)
     assert event.fingerprint == C
     assert C not in event.text
+
+
+def test_what_a_peer_says_is_one_line_of_plain_text(master: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """It can write no line of its own into our log, and nothing that a terminal would obey."""
+    caplog.set_level(logging.INFO)
+    a = master("A", trusted=[B])
+    with SecureIntruder.dial(("127.0.0.1", a.port), context(pems("B"))) as intruder:
+        intruder.handshake()
+        intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
+        intruder.say(Bye(int(ByeCode.REJECTED), "no\n2026-01-01 CRITICAL forged\r\x1b[2J\x9b2J\u2028\u202eend"))
+        intruder.hear_all()
+    wait_until(lambda: "refused" in a.event_kinds(), "its farewell")
+    (text,) = [event.text for event in a.events if event.kind == "refused"]
+    assert "CRITICAL forged" in text
+    assert text.isprintable()
+    assert all(record.getMessage().isprintable() for record in caplog.records)

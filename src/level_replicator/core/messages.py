@@ -240,6 +240,11 @@ def encode(message: Message) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
+def plain(text: str, most: int) -> str:
+    """What somebody else wrote, fit for a log and a terminal: one line without control characters, `most` of it."""
+    return "".join(each if each.isprintable() else "?" for each in text[:most])
+
+
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
     """The message in the body of a frame. Raises RemoteProtocolError."""
     try:

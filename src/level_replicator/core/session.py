@@ -69,6 +69,7 @@ from level_replicator.core.messages import (
     Welcome,
     decode,
     encode,
+    plain,
 )
 from level_replicator.core.pull import Pull, refuse_future
 from level_replicator.core.push import Push
@@ -389,7 +390,7 @@ class Session:
 
     def _on_bye(self, message: Bye, _latest: int) -> Effect:
         self.phase = Phase.CLOSED
-        return Farewell(message.code, message.text[:MAX_BYE_CHARACTERS])
+        return Farewell(message.code, plain(message.text, MAX_BYE_CHARACTERS))
 
 
 _Handler = Callable[[Session, AnyMessage, int], Effect | None]

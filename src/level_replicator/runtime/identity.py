@@ -9,6 +9,7 @@ from ssl import DER_cert_to_PEM_cert
 from typing import TYPE_CHECKING
 
 from level_replicator.core.limits import MAX_REASON_CHARACTERS
+from level_replicator.core.messages import plain
 from level_replicator.core.pins import fingerprint_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class PeerIdentity:
 
     def reject(self, reason: str = "") -> None:
         """Turns it away. The reason, up to MAX_REASON_CHARACTERS of it, is told to the peer and logged by both."""
-        self._decide(Decision(accepted=False, reason=str(reason)[:MAX_REASON_CHARACTERS]))
+        self._decide(Decision(accepted=False, reason=plain(str(reason), MAX_REASON_CHARACTERS)))
 
     def _decide(self, decision: Decision) -> None:
         with suppress(InvalidStateError):
