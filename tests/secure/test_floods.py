@@ -1,5 +1,6 @@
 """Many, slow and greedy ones: memory, descriptors and events stay bounded, and an honest peer is served meanwhile."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from level_replicator.core.messages import (
     Want,
     Welcome,
 )
+from level_replicator.core.requests import ALPN
 from level_replicator.core.versions import encode_vector
 from level_replicator.runtime.notices import Notices
 from level_replicator.runtime.wire import network_of
@@ -150,6 +152,21 @@ def test_a_flood_of_strangers_is_not_a_flood_of_events(pair: Pair) -> None:
     pair.check_served()
     refused = [event for event in pair.victim.events[before:] if event.kind == "refused"]
     assert 0 < len(refused) < 60
+
+
+def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """What says that it is a client costs no more than what says that it is a peer."""
+    tls = context(pems("Stranger"))
+    tls.set_alpn_protos([ALPN])
+    with caplog.at_level(logging.INFO, "level_replicator"):
+        for _ in range(60):
+            with SecureIntruder.dial(pair.address, tls) as stranger:
+                stranger.handshake()
+                while stranger._more():
+                    pass
+        pair.check_served()
+    told = [record for record in caplog.records if "was not accepted" in record.getMessage()]
+    assert 0 < len(told) < 60
 
 
 def test_how_many_refusals_are_told() -> None:

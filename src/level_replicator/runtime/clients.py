@@ -11,6 +11,7 @@ from level_replicator.core.limits import CLIENT_THREADS, MAX_CLIENTS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.requests import Failed, encode
 from level_replicator.runtime.client_link import ClientLink, Desk
+from level_replicator.runtime.notices import Notices
 
 if TYPE_CHECKING:
     from level_replicator.runtime.wire import Wire
@@ -27,13 +28,15 @@ class Access(StrEnum):
 
 
 class Clients:
-    """On the node's loop. `open_desk(read_only, local)` is set when the replica stands."""
+    """On the node's loop. `open_desk(read_only, local)` is set when the replica stands. `notices`: of all refusals that
+    the node tells."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, access: Access) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, access: Access, notices: Notices) -> None:
         self.loop = loop
         self.access = access
         self.open_desk: Callable[[bool, bool], Desk] | None = None
         self.links: set[ClientLink] = set()
+        self._notices = notices
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
     def admit(self, wire: "Wire", *, fingerprint: str | None, read_only: bool) -> ClientLink | None:
@@ -50,12 +53,14 @@ class Clients:
             return link
         return None
 
-    @staticmethod
-    def refuse(wire: "Wire", why: str) -> None:
+    def refuse(self, wire: "Wire", why: str) -> None:
         """Tells a client that it may not come in."""
         wire.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
         wire.close()
-        _log.info("a client at %s was not accepted: %s", wire.address, why)
+        if self._notices.may_tell(int(self.loop.time() * 1000)):
+            if untold := self._notices.take_untold():
+                why += f" (and {untold} more refusals before)"
+            _log.info("a client at %s was not accepted: %s", wire.address, why)
 
     def left(self, link: ClientLink) -> None:
         self.links.discard(link)

@@ -53,7 +53,7 @@ class Hub:
         self.on_told: Callable[[int, Vector], None] = lambda token, vector: None
         self.on_moved: Callable[[], None] = lambda: None
         self.on_link_ended: Callable[[Link, ByeCode | None], None] = lambda link, code: None
-        self._notices = Notices()
+        self.notices = Notices()
         self._on_event = on_event
         self._wake = wake
         self._max_drift_ms = max_drift_ms
@@ -216,9 +216,9 @@ class Hub:
 
     def _event(self, kind: str, peer: Peer, text: str) -> None:
         if kind == "refused" and not peer.dialled:
-            if not self._notices.may_tell(self.now_ms()):
+            if not self.notices.may_tell(self.now_ms()):
                 return
-            if untold := self._notices.take_untold():
+            if untold := self.notices.take_untold():
                 text += f" (and {untold} more before)"
         level = logging.WARNING if kind in ("quarantined", "refused") else logging.INFO
         origin = origin_name(peer.origin) if peer.origin else ""

@@ -84,7 +84,7 @@ class Node:
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = Clients(self._loop, access)
+        self.clients = Clients(self._loop, access, self.hub.notices)
         self.doorway = Doorway(self.hub, self.clients, security)
         self.syncing = Syncing(self.hub, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
