@@ -119,6 +119,10 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
         [Reconcile(b"", encode_vector({ORIGIN: FAR}), 0, FIRST_PULL)],
         ByeCode.CLOCK,
     ),
+    "a horizon above its vector": (
+        [Reconcile(encode_vector({ORIGIN: 9}), encode_vector({ORIGIN: 9, 7: 1}), 0, FIRST_PULL)],
+        ByeCode.PROTOCOL,
+    ),
     "tombstones of the future": ([Want(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
     "answers that are none": (walk(Parts([], b"")), ByeCode.PROTOCOL),
     "parts without prints": (walk(Parts([b"a"], b"")), ByeCode.PROTOCOL),

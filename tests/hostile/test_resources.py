@@ -1,11 +1,13 @@
 """What a peer may do to use up memory or connections: each is bounded, and the honest peer is served meanwhile."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
 
 import pytest
 
+from level_replicator.core.entry import encode_entry
 from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
     MAX_PENDING_PER_NETWORK,
@@ -13,7 +15,21 @@ from level_replicator.core.limits import (
     MAX_WAITING_ASKS,
     SEND_BUFFER_BYTES,
 )
-from level_replicator.core.messages import Ask, ByeCode, Have, Tell, Want
+from level_replicator.core.messages import (
+    Ask,
+    Bye,
+    ByeCode,
+    Entries,
+    Have,
+    Level,
+    Message,
+    Probe,
+    Reconcile,
+    Round,
+    Same,
+    Tell,
+    Want,
+)
 from level_replicator.core.versions import encode_vector
 from tests.hostile.intruder import ORIGIN, Intruder
 from tests.hostile.masters import TIMEOUT_S, Masters, peak_memory_bytes
@@ -32,6 +48,78 @@ def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
         bye = intruder.farewell()
         assert bye is None or bye.code == ByeCode.PROTOCOL
     assert peak_memory_bytes() - before < 600_000_000
+
+
+MADE_UP = encode_vector(dict.fromkeys(range(1, 200), 1))
+
+
+def _takes_a_round() -> list[Message]:
+    return [Round(MADE_UP, 1), Level()]
+
+
+def _takes_a_frame() -> list[Message]:
+    return [Round(MADE_UP, 1), Entries(5, 0, 1, [encode_entry(1, b"key", b"")[0]], True)]
+
+
+def _takes_a_walk() -> list[Message]:
+    return [Reconcile(MADE_UP, b"", 0, 1)]
+
+
+@pytest.mark.usefixtures("nothing_applied")
+@pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_walk])
+def test_a_vector_that_would_make_ours_too_long(
+    masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
+) -> None:
+    """What we take over we tell to everybody, and nobody listens to one that is longer than vectors may be."""
+    monkeypatch.setattr("level_replicator.storage.applier.MAX_TAKEN_ORIGINS", 100)
+    with Intruder(masters.victim.address) as intruder:
+        intruder.enter()
+        intruder.say(*said())
+        if said is _takes_a_walk:
+            probe = intruder.hear(Probe)
+            assert isinstance(probe, Probe)
+            intruder.say(*(Same() for _ in probe.ranges))
+        bye = intruder.farewell()
+        assert bye is not None
+        assert bye.code == ByeCode.PROTOCOL
+        assert "origins" in bye.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [Have(MADE_UP), Want(b"", [], MADE_UP), Round(MADE_UP, 1)],
+    ids=lambda message: type(message).__name__,
+)
+def test_one_with_many_connections_that_tells_ever_more_origins(
+    masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Message
+) -> None:
+    """Each may name many, all together not without end: the one that goes too far is cut off, the honest one is not."""
+    monkeypatch.setattr("level_replicator.runtime.hub.MAX_ORIGINS_OF_PEERS", 1_000)
+    monkeypatch.setattr("level_replicator.runtime.hub.FEW_ORIGINS", 100)
+    with ExitStack() as stack:
+        for number in range(10):
+            intruder = stack.enter_context(Intruder(masters.victim.address))
+            intruder.enter(ORIGIN + number)
+            intruder.say(said, Ask(5))
+            if isinstance(intruder.hear(Bye | Tell), Bye):  # type: ignore[arg-type]
+                break
+        assert number in (2, 3, 4, 5)  # a Round names them twice
+        masters.check_served()
+        assert masters.honest_is_connected()
+
+
+def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes again and again under other names does not make us keep all the vectors that it has told."""
+    monkeypatch.setattr("level_replicator.runtime.hub.MAX_REMEMBERED_ORIGINS", 1_000)
+    hub = masters.victim.node.hub
+    for number in range(10):
+        with Intruder(masters.victim.address) as intruder:
+            intruder.enter(ORIGIN + number)
+            intruder.say(Have(encode_vector(dict.fromkeys(range(1, 301), 1))), Ask(5))
+            assert isinstance(intruder.hear(Tell), Tell)
+        masters.victim.wait_until(lambda number=number: ORIGIN + number not in hub.by_origin)  # type: ignore[misc]
+    kept = [ORIGIN + number for number in range(10) if hub.visitors[ORIGIN + number].vector]
+    assert kept == [ORIGIN + 7, ORIGIN + 8, ORIGIN + 9]
 
 
 @pytest.mark.usefixtures("nothing_applied")

@@ -14,6 +14,9 @@ MAX_FRAME_BYTES = MAX_VALUE_BYTES + MAX_KEY_BYTES + 16 * MAX_CONTEXT_ORIGINS + 4
 MAX_FRAME_ENTRIES = 4_096
 MAX_VECTOR_ORIGINS = 1_000_000
 """Origins in one vector; 16 bytes each."""
+MAX_TAKEN_ORIGINS = 500_000
+"""Origins in our own vector, above which a peer's round or walk that brings more is refused: everybody would refuse a
+vector that is longer than MAX_VECTOR_ORIGINS."""
 MAX_RESUME_INTERVALS = 10_000
 """Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS
@@ -156,6 +159,12 @@ MAX_WAITING_ASKS = 16
 MAX_LINKS = 1_024
 MAX_REMEMBERED_PEERS = 4_096
 """Peers that dialled us and whose counters `status` still shows after they left."""
+MAX_ORIGINS_OF_PEERS = 8_000_000
+FEW_ORIGINS = 8_192
+"""Origins in what is kept of all connections together, about 100 bytes each. Above the first a connection that has more
+than the second is cut off when it says anything."""
+MAX_REMEMBERED_ORIGINS = 100_000
+"""In the vectors, all together, of those who left. The oldest are forgotten above it: of them no `behind` is told."""
 BEHIND_COUNT_CAP = 100_000
 """`status` stops counting at this many entries behind."""
 MAX_WAITING_EVENTS = 1_000

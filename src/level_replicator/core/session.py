@@ -73,7 +73,7 @@ from level_replicator.core.messages import (
 )
 from level_replicator.core.pull import Pull, refuse_future
 from level_replicator.core.push import Push
-from level_replicator.core.versions import Vector, decode_vector, encode_vector
+from level_replicator.core.versions import Vector, covers, decode_vector, encode_vector
 from level_replicator.core.walking import Asks
 
 
@@ -341,6 +341,9 @@ class Session:
     def _on_reconcile(self, message: Reconcile, latest: int) -> Effect | None:
         vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
+        if not covers(vector, horizon):
+            # taken over, nobody could ever cover it: all would be stale for each other for ever
+            raise RemoteProtocolError("a horizon above its vector")
         self.push.peer_has(vector)
         looking = message.pull == 0
         if not looking:

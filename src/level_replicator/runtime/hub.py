@@ -8,7 +8,14 @@ import logging
 from collections.abc import Callable
 
 from level_replicator.core.effects import Apply, Judge, Take
-from level_replicator.core.limits import MAX_LINKS, MAX_REMEMBERED_PEERS, MIN_RENEWAL_INTERVAL_MS
+from level_replicator.core.limits import (
+    FEW_ORIGINS,
+    MAX_LINKS,
+    MAX_ORIGINS_OF_PEERS,
+    MAX_REMEMBERED_ORIGINS,
+    MAX_REMEMBERED_PEERS,
+    MIN_RENEWAL_INTERVAL_MS,
+)
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.session import Phase, Session
 from level_replicator.core.versions import Vector, origin_name
@@ -131,6 +138,13 @@ class Hub:
             self._wake()
         self._ready[link] = None
 
+    def heard(self, link: Link) -> None:
+        """It has said something, which may have to be answered, or to be too much."""
+        if link.origins > FEW_ORIGINS and sum(each.origins for each in self.links) > MAX_ORIGINS_OF_PEERS:
+            link.end(ByeCode.BUSY, f"all peers together have named more than {MAX_ORIGINS_OF_PEERS} origins")
+        else:
+            self.has_output(link)
+
     def stop(self) -> None:
         """Says goodbye to everybody."""
         for link in list(self.links):
@@ -190,6 +204,15 @@ class Hub:
             self.visitors.pop(next(iter(self.visitors)))
         self.visitors[link.peer.origin] = link.peer
 
+    def _forget_vectors(self) -> None:
+        """Those of the visitors that came first, while there is too much of them."""
+        known = sum(len(peer.vector or ()) for peer in self.visitors.values())
+        for peer in self.visitors.values():
+            if known <= MAX_REMEMBERED_ORIGINS:
+                return
+            known -= len(peer.vector or ())
+            peer.vector = None
+
     def link_opened(self, link: Link) -> None:
         link.peer.state = PeerState.LIVE if link.peer.read_only else PeerState.SCANNING
         link.peer.last_error = None
@@ -205,6 +228,7 @@ class Hub:
         if was_open:
             del self.by_origin[link.peer.origin]
             link.peer.vector = dict(link.session.push.peer_vector) or link.peer.vector
+            self._forget_vectors()
         link.peer.state = PeerState.GONE if not link.session.dialled and state is PeerState.WAITING else state
         if code is not ByeCode.DUPLICATE:
             link.peer.last_error = text

@@ -83,6 +83,12 @@ class Link:
         """Whether both sides have accepted."""
         return self.session.phase is Phase.OPEN
 
+    @property
+    def origins(self) -> int:
+        """How many are in the vectors of the peer that are kept here."""
+        session = self.session
+        return len(session.push.peer_vector) + len(self.serving.peer_horizon) + len(session.pull.target or ())
+
     # -- from the transport
 
     def received(self, data: bytes) -> None:
@@ -98,7 +104,7 @@ class Link:
         except ENGINE_ERRORS as error:
             self._storage_failed(error)
         else:
-            self.hub.has_output(self)
+            self.hub.heard(self)
 
     def drained(self) -> None:
         """The transport takes bytes again."""
@@ -230,6 +236,8 @@ class Link:
                 if self.pulling.walking:
                     wait = 0 if self.pulling.pump() == 0 else wait
                 self._answers()
+        except RemoteProtocolError as error:
+            self.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
         except ENGINE_ERRORS as error:
             self._storage_failed(error)
         self.flush()

@@ -38,7 +38,7 @@ class Serving:
         self._link = link
         self._held = False
         self._comparison_waits = False
-        self._peer_horizon: Vector = {}
+        self.peer_horizon: Vector = {}
         self._reader: RoundReader | TailReader | None = None
         self._answering: Answering | None = None
         self._asked_ms = 0
@@ -51,7 +51,7 @@ class Serving:
     def wanted(self, feed: Feed, horizon: Vector) -> None:
         """The peer begins a pull, in place of any earlier one."""
         self.hold()
-        self.feed, self._peer_horizon, self._held = feed, horizon, False
+        self.feed, self.peer_horizon, self._held = feed, horizon, False
 
     def hold(self) -> None:
         """The peer wants nothing until it wants again."""
@@ -154,7 +154,7 @@ class Serving:
     def _begin_round(self) -> bool:
         feed, push = self.feed, self._link.session.push
         assert feed is not None
-        opened = self._link.hub.store.open_round(feed, push.peer_vector, self._peer_horizon)
+        opened = self._link.hub.store.open_round(feed, push.peer_vector, self.peer_horizon)
         if opened is None:
             return False
         self._forward_at_ms = None

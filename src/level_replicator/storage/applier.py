@@ -6,8 +6,10 @@ from itertools import repeat
 
 from level_replicator.core.effects import Apply
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
+from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import APPLIED, INDEX, LOG, log_key, pack_log, resume_key, vector_key
+from level_replicator.core.limits import MAX_TAKEN_ORIGINS
 from level_replicator.core.merge import lost_in_conflict, overwrites, union_context, wins
 from level_replicator.core.reconcile import Verdict, judge_theirs, stale
 from level_replicator.core.versions import Vector, origin_name
@@ -242,7 +244,11 @@ def doubt_of(state: State, source_vector: Vector) -> int:
 
 
 def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
-    """The lines of the vector, and the end of the source's scan."""
+    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many."""
+    if len(state.vector) + len(moved) > MAX_TAKEN_ORIGINS:
+        origins = len(state.vector) + sum(origin not in state.vector for origin in moved)
+        if origins > MAX_TAKEN_ORIGINS:
+            raise RemoteProtocolError(f"with the peer's our vector would have {origins} origins")
     for origin, stamp in moved.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
     for origin in state.resume.get(source, ()):
