@@ -5,17 +5,19 @@ import logging
 import shutil
 import stat
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import level_replicator as lrep
 from level_replicator.core.pins import parse_fingerprint
-from level_replicator.runtime.pems import load_pems, write_pems
+from level_replicator.runtime.pems import Pems, load_pems, write_pems
+from level_replicator.runtime.tls import Contexts
 from tests.secure.keys import pems, print_of
 
 HERE = Path(__file__).parent
@@ -150,6 +152,40 @@ def test_what_is_wrong_with_a_key_pair(wrong: dict[str, Any], says: str, tmp_pat
         lrep.open(tmp_path / "x", {"pems": wrong, "trusted": [A], "port": 0})
     assert "-----" not in str(raised.value)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.SECP224R1(), ec.SECP192R1()], ids=lambda curve: str(curve.name))
+def test_a_curve_that_tls_1_3_has_no_name_for(curve: ec.EllipticCurve, tmp_path: Path) -> None:
+    """Else every handshake would fail, with a word about something else."""
+    with pytest.raises(lrep.ConfigError, match=f"{curve.name}.*P-256"):
+        lrep.open(tmp_path / "x", {"pems": _of(ec.generate_private_key(curve)), "trusted": [A], "port": 0})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: str(curve.name))
+def test_larger_curves(curve: ec.EllipticCurve) -> None:
+    assert load_pems(_of(ec.generate_private_key(curve)))
+
+
+def test_what_openssl_does_not_take_is_a_wrong_setting() -> None:
+    """Whatever else the rules of a machine forbid."""
+    weak = ec.generate_private_key(ec.SECP192R1())
+    der = serialization.Encoding.DER
+    private = weak.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    certificate = x509.load_pem_x509_certificate(_of(weak)["cert"].encode()).public_bytes(der)
+    with pytest.raises(lrep.ConfigError, match=r"OpenSSL does not take this key pair: .*too small"):
+        Contexts(Pems(private, certificate))
+
+
+def _of(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=9))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    cert = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return {"private": private.decode(), "cert": cert.decode()}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
+from level_replicator.runtime.trust import TrustedFile
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
@@ -149,6 +150,14 @@ def test_a_file_with_a_mistake_trusts_the_other_lines(
     wait_connected(a, b)
     assert "line 2" in caplog.text
     assert C[:-1] not in caplog.text
+
+
+@pytest.mark.parametrize("separator", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"], ids=ascii)
+def test_a_comment_goes_on_to_the_end_of_its_line(tmp_path: Path, separator: str) -> None:
+    """As grep and editors see it: what Python takes for a line as well ends none."""
+    trusted = tmp_path / "trusted"
+    trusted.write_bytes(f"# was: {separator}{B}\r\n{C}  the laptop{separator}{B}\r\n".encode())
+    assert TrustedFile(trusted).load() == {C}
 
 
 def test_a_file_that_is_gone_trusts_nobody(master: Open, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ _log = logging.getLogger("level_replicator.security")
 
 _PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
 _KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,10 @@ def _private(pem: bytes, where: str) -> _PrivateKey:
         raise ConfigError(f"pems: the private key of {where} is no PEM text of a key") from None
     if not isinstance(private, _KINDS):
         raise ConfigError(f"pems: the key of {where} is of no kind for TLS 1.3: ECDSA, Ed25519 or RSA is wanted")
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name not in _CURVES:
+        raise ConfigError(
+            f"pems: the key of {where} is on the curve {private.curve.name}: P-256, P-384 or P-521 is wanted"
+        )
     return private
 
 

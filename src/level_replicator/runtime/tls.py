@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 from OpenSSL import SSL
 
-from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.errors import ConfigError, RemoteProtocolError
 from level_replicator.core.limits import MAX_TLS_HANDSHAKE_BYTES, MIN_RSA_BITS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.requests import ALPN
@@ -34,12 +34,15 @@ def _role(_channel: SSL.Connection, offered: list[bytes]) -> object:
 
 
 class Contexts:
-    """What all connections of one key pair share."""
+    """What all connections of one key pair share. Raises ConfigError for one that OpenSSL forbids."""
 
     def __init__(self, pems: Pems) -> None:
         self.fingerprint = pems.fingerprint
-        self._dialling = _context(SSL.TLS_CLIENT_METHOD, pems)
-        self._accepting = _context(SSL.TLS_SERVER_METHOD, pems)
+        try:
+            self._dialling = _context(SSL.TLS_CLIENT_METHOD, pems)
+            self._accepting = _context(SSL.TLS_SERVER_METHOD, pems)
+        except SSL.Error as error:
+            raise ConfigError(f"pems: OpenSSL does not take this key pair: {_reasons(error)}") from error
 
     def channel(self, *, dialled: bool, client: bool = False) -> "Channel":
         """`client`: we dial as a client, and say so."""
@@ -171,10 +174,16 @@ class Channel:
                 return b"".join(parts)
 
 
+def _reasons(error: SSL.Error) -> str:
+    """In the words of OpenSSL."""
+    return ", ".join(
+        str(each[-1]) for each in (error.args[0] if error.args and isinstance(error.args[0], list) else [])
+    )
+
+
 def _explain(error: SSL.Error) -> str:
     """For people, of what OpenSSL says in its own words."""
-    reasons = [str(each[-1]) for each in (error.args[0] if error.args and isinstance(error.args[0], list) else [])]
-    text = ", ".join(reasons) or "the connection ended"
+    text = _reasons(error) or "the connection ended"
     if any(known in text for known in _PLAIN):
         return f"the peer does not speak TLS: has it keys (`pems`)? ({text})"
     if any(known in text for known in _NO_CERTIFICATE):

@@ -89,7 +89,8 @@ class TrustedFile:
 
 def _parse(raw: bytes) -> tuple[frozenset[str], list[str]]:
     found, mistakes = set(), []
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+    # not splitlines: a form feed, or a separator of Unicode, would end a comment that everybody else sees going on
+    for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
