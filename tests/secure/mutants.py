@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from level_replicator.core.session import Session
-from level_replicator.runtime import doorway, tls
+from level_replicator.runtime import doorway, identifying, tls
 from level_replicator.runtime.doorway import Doorway
 from level_replicator.runtime.identifying import Identifying
 from level_replicator.runtime.identity import Decision
@@ -39,7 +39,7 @@ def _role_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def _who_raises_has_said_yes(patch: pytest.MonkeyPatch) -> None:
-    def call(self: Identifying, peer: Any, outcome: Any) -> None:
+    def call(self: Identifying, peer: Any, outcome: Any, _stranger: Any) -> None:
         try:
             self._identify(peer)
         except BaseException:
@@ -51,13 +51,11 @@ def _who_raises_has_said_yes(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_bound_on_questions(patch: pytest.MonkeyPatch) -> None:
-    ask = Identifying.ask
+    patch.setattr(Identifying, "_has_room", lambda *_: True)
 
-    def unbounded(self: Identifying, peer: Any) -> Any:
-        self._under_way = -MANY
-        return ask(self, peer)
 
-    patch.setattr(Identifying, "ask", unbounded)
+def _strangers_crowd_out_the_known(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Identifying, "_has_room", lambda self, _: self._under_way < identifying.MAX_IDENTIFY_CALLS)
 
 
 def _no_time_limit(patch: pytest.MonkeyPatch) -> None:
@@ -146,6 +144,7 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
         (_role_forgotten, "test_roles.py::test_the_role_goes_with_the_key_whoever_dials"),
         (_who_raises_has_said_yes, "test_identify.py::test_one_that_raises_rejects_whatever_it_said_before"),
         (_no_bound_on_questions, "test_identify.py::test_more_questions_than_may_be_open_at_once"),
+        (_strangers_crowd_out_the_known, "test_identify.py::test_strangers_leave_room_for_the_known"),
         (_no_time_limit, "test_identify.py::test_no_decision_in_time_is_a_rejection"),
         (_let_in_before_the_decision, "test_rejection.py::test_nothing_at_all_while_nobody_has_decided"),
         (_read_before_the_decision, "test_rejection.py::test_nothing_at_all_while_nobody_has_decided"),

@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+import socket
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from cryptography import x509
 
 import level_replicator as lrep
+from level_replicator.core.messages import Bye
 from tests.cluster.master import wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
+from tests.secure.intruder import SecureIntruder, context
 from tests.secure.keys import pems, print_of
 
 A, B = print_of("A", "B")
@@ -163,6 +167,52 @@ def test_more_questions_than_may_be_open_at_once(master: Open, monkeypatch: pyte
     finally:
         release.set()
     wait_level(a, one, two)
+
+
+def test_strangers_leave_room_for_the_known(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long `identify` takes over each of them, and however many they are: nor does one address take all."""
+    for name, most in (("CALLS", 3), ("STRANGERS", 2), ("STRANGERS_PER_NETWORK", 1)):
+        monkeypatch.setattr(f"level_replicator.runtime.identifying.MAX_IDENTIFY_{name}", most)
+    release, asked = threading.Event(), threading.Semaphore(0)
+
+    def identify(peer: lrep.PeerIdentity) -> None:
+        if peer.known:
+            peer.accept()
+            return
+        asked.release()
+        release.wait()
+        peer.reject("a stranger")
+
+    a = master("A", identify=identify, trusted=[B])
+    with ExitStack() as stack:
+        stack.callback(release.set)
+
+        def stranger(host: str) -> SecureIntruder:
+            sock = socket.create_connection(("127.0.0.1", a.port), 30, (host, 0))
+            intruder = stack.enter_context(SecureIntruder(sock, context(pems("C"))))
+            intruder.handshake()
+            return intruder
+
+        waiting = [stranger("127.9.9.1")]
+        assert asked.acquire(timeout=60)
+        for host in ("127.9.9.1", "127.9.9.2", "127.9.9.3"):
+            intruder = stranger(host)
+            if host == "127.9.9.2":
+                waiting.append(intruder)
+                assert asked.acquire(timeout=60)
+                continue
+            (bye,) = intruder.hear_all()
+            assert isinstance(bye, Bye)
+            assert "too many" in bye.text
+        b = master("B", {a: {"fingerprint": A}})
+        b.put(b"b", b"2")
+        wait_level(a, b)
+        release.set()
+        for intruder in waiting:
+            (bye,) = intruder.hear_all()
+            assert isinstance(bye, Bye)
+            assert "a stranger" in bye.text
+    wait_until(lambda: not a.replica._node.doorway.security.identifying._strangers, "the end of all calls")  # type: ignore[union-attr]
 
 
 def test_what_accept_takes() -> None:

@@ -153,6 +153,10 @@ LISTEN_BACKLOG = 1_024
 """New connections that wait in the kernel; above it the next ones are slow to come in."""
 MAX_IDENTIFY_CALLS = 64
 """Calls of `identify` under way at one moment, those included that did not come back in time."""
+MAX_IDENTIFY_STRANGERS = 48
+MAX_IDENTIFY_STRANGERS_PER_NETWORK = 16
+"""Of these, calls about peers that no pin and no list names, and those among them that came from one address (IPv6: one
+/64): a flood of strangers leaves room for the known."""
 REFUSALS_TOLD_PER_S = 5
 """Refused strangers that become log lines and events in one second: a flood of them must not fill a disk."""
 MAX_WAITING_ASKS = 16

@@ -189,7 +189,8 @@ class Doorway:
                 dialled=wire.server is not None,
                 known=known,
                 role="client" if self._guests[wire].client else "peer",
-            )
+            ),
+            wire.network,
         )
 
         def decided(decision: Decision) -> None:

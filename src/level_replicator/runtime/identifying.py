@@ -13,7 +13,11 @@ from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from typing import Any
 
-from level_replicator.core.limits import MAX_IDENTIFY_CALLS
+from level_replicator.core.limits import (
+    MAX_IDENTIFY_CALLS,
+    MAX_IDENTIFY_STRANGERS,
+    MAX_IDENTIFY_STRANGERS_PER_NETWORK,
+)
 from level_replicator.runtime.identity import Decision, PeerIdentity
 
 _log = logging.getLogger("level_replicator.security")
@@ -27,19 +31,44 @@ class Identifying:
     def __init__(self, identify: Identify) -> None:
         self._identify = identify
         self._under_way = 0
+        self._strangers: dict[str, int] = {}
+        """Network → calls under way about strangers from there."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def ask(self, peer: PeerIdentity) -> "Future[Decision]":
-        """What `identify` decides, when it has returned and decided. An `identify` that raises rejects."""
+    def ask(self, peer: PeerIdentity, network: str) -> "Future[Decision]":
+        """What `identify` decides, when it has returned and decided. An `identify` that raises rejects.
+
+        `network`: the place that the peer comes from, as far as strangers are counted by it."""
         outcome: Future[Decision] = Future()
+        stranger = None if peer.known else network
         with self._lock:
-            if self._under_way >= MAX_IDENTIFY_CALLS:
+            if not self._has_room(stranger):
                 outcome.set_result(Decision(accepted=False, reason="too many peers wait for a decision: try again"))
                 return outcome
             self._under_way += 1
-        threading.Thread(target=self._call, args=(peer, outcome), name="level-replicator-identify", daemon=True).start()
+            if stranger is not None:
+                self._strangers[stranger] = self._strangers.get(stranger, 0) + 1
+        threading.Thread(
+            target=self._call, args=(peer, outcome, stranger), name="level-replicator-identify", daemon=True
+        ).start()
         return outcome
+
+    def _has_room(self, stranger: str | None) -> bool:
+        if self._under_way >= MAX_IDENTIFY_CALLS:
+            return False
+        return stranger is None or (
+            self._strangers.get(stranger, 0) < MAX_IDENTIFY_STRANGERS_PER_NETWORK
+            and sum(self._strangers.values()) < MAX_IDENTIFY_STRANGERS
+        )
+
+    def _ended(self, stranger: str | None) -> None:
+        with self._lock:
+            self._under_way -= 1
+            if stranger is not None:
+                self._strangers[stranger] -= 1
+                if not self._strangers[stranger]:
+                    del self._strangers[stranger]
 
     def close(self) -> None:
         """Coroutines that still run are left: nobody waits for them any more."""
@@ -48,7 +77,7 @@ class Identifying:
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
 
-    def _call(self, peer: PeerIdentity, outcome: "Future[Decision]") -> None:
+    def _call(self, peer: PeerIdentity, outcome: "Future[Decision]", stranger: str | None) -> None:
         try:
             result = self._identify(peer)
             if inspect.isawaitable(result):
@@ -61,8 +90,7 @@ class Identifying:
         else:
             peer.decision.add_done_callback(lambda decided: outcome.set_result(decided.result()))
         finally:
-            with self._lock:
-                self._under_way -= 1
+            self._ended(stranger)
 
     def _coroutines(self) -> asyncio.AbstractEventLoop:
         with self._lock:
