@@ -5,6 +5,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import level_replicator as lrep
+from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
 from level_replicator.edges.demo.ports import free_ports
 from tests.cluster.waiting import wait_until
 
@@ -171,3 +173,19 @@ def test_the_readme_names_what_there_is(tmp_path: Path) -> None:
         found = {labels[0] for labels in samples(a)}
     assert found <= named
     assert named - found <= {"peer_clock_ahead_seconds"}
+
+
+def test_one_that_opens_connections_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who have waited longest make place: there are never many threads, and honest monitoring gets its answer."""
+    monkeypatch.setattr("level_replicator.face.metrics._Handler.timeout", 600)
+    with lrep.open(tmp_path / "node", {"metrics": 0}) as replica, ExitStack() as stack:
+        assert replica.metrics_address is not None
+        before = threading.active_count()
+        silent = [
+            stack.enter_context(socket.create_connection(replica.metrics_address, 30))
+            for _ in range(3 * MAX_METRICS_CONNECTIONS)
+        ]
+        for each in silent[: 2 * MAX_METRICS_CONNECTIONS]:
+            assert each.recv(1) == b""
+        assert ask(replica, "/healthz") == (200, "ok\n")
+        wait_until(lambda: threading.active_count() <= before + MAX_METRICS_CONNECTIONS, lambda: threading.enumerate())

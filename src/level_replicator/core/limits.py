@@ -157,6 +157,8 @@ MAX_IDENTIFY_STRANGERS = 48
 MAX_IDENTIFY_STRANGERS_PER_NETWORK = 16
 """Of these, calls about peers that no pin and no list names, and those among them that came from one address (IPv6: one
 /64): a flood of strangers leaves room for the known."""
+MAX_METRICS_CONNECTIONS = 16
+"""To the port of `metrics`, each with a thread; above it the one that was there first makes place."""
 REFUSALS_TOLD_PER_S = 5
 """Refused strangers that become log lines and events in one second: a flood of them must not fill a disk."""
 MAX_WAITING_ASKS = 16

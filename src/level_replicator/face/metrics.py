@@ -4,14 +4,17 @@ Each is made from Replica.status at the moment when it is asked. Needs the extra
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from level_replicator.core.errors import ClosedError, ConfigError
+from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
 from level_replicator.runtime.peers import PeerState
 
 if TYPE_CHECKING:
@@ -100,7 +103,29 @@ def _name(peer: dict[str, Any]) -> str:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a connection, and not without end: whoever reaches the port may open as many as it likes."""
+
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self._open: dict[Any, None] = {}
+        self._open_lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            if len(self._open) >= MAX_METRICS_CONNECTIONS:
+                first = next(iter(self._open))
+                del self._open[first]
+                with suppress(OSError):
+                    first.shutdown(socket.SHUT_RDWR)  # its thread reads the end of it, and closes it
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
 
 class _Handler(WSGIRequestHandler):
