@@ -3,15 +3,19 @@
 import asyncio
 import logging
 import os
+import socket
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import level_replicator as lrep
+from level_replicator.core.messages import MAGIC, VERSION, Hello, Want, Welcome
 from level_replicator.runtime.trust import TrustedFile
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
+from tests.secure.intruder import SecureIntruder, context
 from tests.secure.keys import pems, print_of
 
 A, B, C = print_of("A", "B", "C")
@@ -150,6 +154,30 @@ def test_a_file_with_a_mistake_trusts_the_other_lines(
     wait_connected(a, b)
     assert "line 2" in caplog.text
     assert C[:-1] not in caplog.text
+
+
+def test_what_the_kernel_holds_for_a_revoked_peer_stays_here_too(master: Open, tmp_path: Path) -> None:
+    """Megabytes, when it has not read for a while: else they would come to it afterwards."""
+    trusted = tmp_path / "trusted"
+    trusted.write_text(B)
+    a = master("A", trusted=trusted)
+    noise = Random(1)
+    for number in range(100):
+        a.put(b"large %d" % number, noise.randbytes(64 * 1024))
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.connect(("127.0.0.1", a.port))
+    with SecureIntruder(sock, context(pems("B"))) as intruder:
+        intruder.handshake()
+        intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"), Welcome(), Want(b"", [], b"", 0, 1))
+        hub = a.replica._node.hub
+        wait_until(lambda: 0xBAD in hub.by_origin and hub.by_origin[0xBAD].transport.full, "a full buffer")
+        trusted.write_text("")
+        wait_until(lambda: not hub.links, "the end of the link")
+        heard = len(intruder.raw_in)
+        while intruder._fill():
+            pass
+        assert len(intruder.raw_in) - heard < 64 * 1024, "no more than what had come to its machine"
 
 
 @pytest.mark.parametrize("separator", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"], ids=ascii)

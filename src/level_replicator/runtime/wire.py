@@ -7,6 +7,7 @@ and whether a peer or a client speaks.
 import asyncio
 import ipaddress
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.errors import RemoteProtocolError
@@ -28,6 +29,8 @@ CLOSE_LINGER_S = 2.0
 _HOST_BITS_V6 = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds, and how often: a client whose machine is gone is noticed after a minute."""
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: a close throws away what the kernel still has to send."""
 
 
 def host_port(address: Any) -> str:
@@ -234,6 +237,10 @@ class Wire(asyncio.Protocol):
             asyncio.get_running_loop().call_later(CLOSE_LINGER_S, self._socket.abort)
 
     def abort(self) -> None:
-        """Not one more byte, also of what waits to be sent."""
-        if self._socket is not None:
-            self._socket.abort()
+        """Not one more byte, also of what waits to be sent, here or in the kernel."""
+        if self._socket is None:
+            return
+        raw = self._socket.get_extra_info("socket")
+        if raw is not None and not self._socket.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._socket.abort()
