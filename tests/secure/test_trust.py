@@ -180,6 +180,23 @@ def test_what_the_kernel_holds_for_a_revoked_peer_stays_here_too(master: Open, t
         assert len(intruder.raw_in) - heard < 64 * 1024, "no more than what had come to its machine"
 
 
+def test_a_list_that_everybody_may_write_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.write_text(B)
+    trusted.chmod(0o644)
+    assert TrustedFile(trusted).load() == {B}
+    assert caplog.text == ""
+    trusted.chmod(0o646)
+    file = TrustedFile(trusted)
+    assert file.load() == {B}
+    assert "chmod o-w" in caplog.text
+    assert B not in caplog.text
+    caplog.clear()
+    trusted.write_text(C)
+    assert file.reload() == ({C}, [])
+    assert "chmod o-w" in caplog.text
+
+
 @pytest.mark.parametrize("separator", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"], ids=ascii)
 def test_a_comment_goes_on_to_the_end_of_its_line(tmp_path: Path, separator: str) -> None:
     """As grep and editors see it: what Python takes for a line as well ends none."""

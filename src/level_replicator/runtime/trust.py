@@ -7,7 +7,11 @@ The rules, which fail closed:
 3. Without `identify` exactly the known are accepted. With it, it is asked about everybody, and what it says counts.
 """
 
+import logging
+import os
+import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +19,8 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import MAX_TRUSTED_BYTES
 from level_replicator.core.pins import parse_fingerprint
 from level_replicator.runtime.small_file import read_small_file
+
+_log = logging.getLogger("level_replicator.security")
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,11 @@ class TrustedFile:
         return _parse(raw)
 
     def _read(self) -> bytes:
-        return read_small_file(self.path, MAX_TRUSTED_BYTES, "trusted")
+        raw = read_small_file(self.path, MAX_TRUSTED_BYTES, "trusted")
+        with suppress(OSError):  # it may be exchanged just now
+            if raw != self._last and os.stat(self.path).st_mode & stat.S_IWOTH:
+                _log.warning("%s can be written by everybody, who could let anybody in: chmod o-w", self.path)
+        return raw
 
 
 def _parse(raw: bytes) -> tuple[frozenset[str], list[str]]:
