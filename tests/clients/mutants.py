@@ -1,0 +1,146 @@
+"""Rules of clients, each switched off. A pytest plugin: MUTANT names the one."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from level_replicator.face import desk, desk_verbs, remote_changes, sharing
+from level_replicator.face.aio_changes import AsyncChanges
+from level_replicator.face.desk import Desk
+from level_replicator.runtime import client_link, clients, doorway, unix_socket
+from level_replicator.runtime.caller import Caller
+from level_replicator.runtime.client_link import ClientLink
+from level_replicator.runtime.clients import Clients
+from level_replicator.runtime.wire import Wire
+from level_replicator.storage.signal import Signal
+from tests.cluster import waiting
+
+Switch = Callable[[pytest.MonkeyPatch], None]
+MANY = 1 << 30
+
+
+def _nothing(*_arguments: Any) -> None:
+    """In place of what is switched off."""
+
+
+def _readers_write(patch: pytest.MonkeyPatch) -> None:
+    init = Desk.__init__
+
+    def lax(self: Desk, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options)
+        self.read_only = False
+
+    patch.setattr(Desk, "__init__", lax)
+
+
+def _readers_care(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(desk_verbs, "_writes", _nothing)
+
+
+def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
+    backup = desk_verbs._backup
+    patch.setitem(
+        desk.VERBS,
+        "backup",
+        lambda replica, _rights, progress, arguments: backup(
+            replica, desk_verbs.Rights(local=True), progress, arguments
+        ),
+    )
+
+
+def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    init = Clients.__init__
+    patch.setattr(Clients, "__init__", lambda self, loop, _access: init(self, loop, clients.Access.FULL))
+
+
+def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:
+    introduced = doorway.Doorway.introduced
+
+    def lax(self: Any, wire: Any, *, client: bool) -> None:
+        wire.local = False
+        introduced(self, wire, client=client)
+
+    patch.setattr(doorway.Doorway, "introduced", lax)
+
+
+def _role_not_held_to(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(client_link, "PREAMBLE", b"")
+
+
+def _anybody_may_open_the_socket(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(unix_socket, "_MODE", 0o666)
+
+
+def _read_on_though_nobody_reads(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClientLink, "_may_go_on", lambda self: not self.ended)
+
+
+def _bytes_without_bound(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(client_link, "MAX_CLIENT_LONG_BYTES", MANY)
+
+
+def _snapshots_without_bound(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(desk, "MAX_CLIENT_SNAPSHOTS", MANY)
+
+
+def _snapshots_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Caller, "forget", _nothing)
+
+
+def _ears_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Signal, "dont_call", _nothing)
+
+
+def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AsyncChanges, "_read_on", AsyncChanges._read)
+
+
+def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def read(self: Any, wait_ms: int) -> bool:
+        items = self._own.call(remote_changes.Read, self._feed, wait_ms)
+        return bool(self._place.take(items))
+
+    patch.setattr(remote_changes.RemoteChanges, "_read", read)
+
+
+def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sharing.Sharing, "_watch", _nothing)
+
+
+def _silent_ones_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Wire, "close", _nothing)
+
+
+MUTANTS: dict[str, tuple[Switch, str]] = {
+    switch.__name__.strip("_"): (switch, test)
+    for switch, test in [
+        (_readers_write, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_readers_care, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_files_for_anybody, "test_client.py::test_a_backup_is_for_those_of_the_same_machine"),
+        (_access_not_looked_at, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_peers_at_the_unix_socket, "test_hostile_clients.py::test_a_peer_is_not_let_in_at_the_unix_socket"),
+        (
+            _role_not_held_to,
+            "test_client_keys.py::test_a_key_accepted_as_a_client_is_no_peer_and_the_other_way_round",
+        ),
+        (_anybody_may_open_the_socket, "test_client.py::test_the_socket_is_for_its_owner_only_and_goes_with_the_node"),
+        (_read_on_though_nobody_reads, "test_hostile_clients.py::test_it_goes_on_when_an_answer_is_not_read"),
+        (_bytes_without_bound, "test_hostile_clients.py::test_writes_under_way_are_bounded_in_bytes"),
+        (_snapshots_without_bound, "test_client.py::test_only_so_many_snapshots"),
+        (_snapshots_never_given_back, "test_client.py::test_a_snapshot_is_as_it_was_and_goes_with_its_handle"),
+        (_ears_stay, "test_feeds.py::test_who_leaves_takes_its_ear_away"),
+        (_cancelled_reading_is_forgotten, "test_aio.py::test_what_is_cancelled_harms_nobody"),
+        (_interrupted_reading_is_forgotten, "test_feeds.py::test_an_interrupted_reader_misses_nothing"),
+        (_nobody_watches_the_holder, "test_sharing.py::test_it_takes_over_also_while_nobody_asks"),
+        (_silent_ones_stay, "test_hostile_clients.py::test_what_is_not_the_protocol_ends_it"),
+    ]
+}
+
+
+def pytest_configure() -> None:
+    name = os.environ.get("MUTANT")
+    if name is not None:
+        waiting.DEADLINE_S = 2.0  # what never comes true is a catch here
+        MUTANTS[name][0](pytest.MonkeyPatch())
