@@ -243,12 +243,17 @@ def doubt_of(state: State, source_vector: Vector) -> int:
     return state.dropped if state.horizon and stale(source_vector, state.horizon) else 0
 
 
-def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
-    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many."""
-    if len(state.vector) + len(moved) > MAX_TAKEN_ORIGINS:
-        origins = len(state.vector) + sum(origin not in state.vector for origin in moved)
+def require_room(state: State, vector: Vector) -> None:
+    """Raises RemoteProtocolError when we would know too many origins with those of a peer."""
+    if len(state.vector) + len(vector) > MAX_TAKEN_ORIGINS:
+        origins = len(state.vector) + sum(origin not in state.vector for origin in vector)
         if origins > MAX_TAKEN_ORIGINS:
             raise RemoteProtocolError(f"with the peer's our vector would have {origins} origins")
+
+
+def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
+    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many."""
+    require_room(state, moved)
     for origin, stamp in moved.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
     for origin in state.resume.get(source, ()):

@@ -15,7 +15,7 @@ from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES
 from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
-from level_replicator.storage.applier import RemoteApplier
+from level_replicator.storage.applier import RemoteApplier, require_room
 from level_replicator.storage.backup import backup
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.comparison import Comparison
@@ -227,6 +227,7 @@ class Store:
         """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError."""
         state = self._state
         with state.applying("reconciling with a peer"):
+            require_room(state, peer.vector)
             state.clock.follow(max(peer.vector.values(), default=0))
             sides = Sides(dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped)
             if sides.stale and state.resume:
