@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1000
 ARGS ?=
 
-.PHONY: help test lint format demo bench docs sim clean
+.PHONY: help test lint format demo bench bench-peers docs sim clean
 
 help:
 	@echo "make test          lint, types, import floors and all tests"
@@ -19,6 +19,7 @@ help:
 	@echo "make format        let ruff put the code in order"
 	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
 	@echo "make bench         the measurements of bench/; ARGS=... is passed on"
+	@echo "make bench-peers   installs PouchDB into build/bench-peers, to be measured beside"
 	@echo "make sim SEEDS=N   the simulator on N seeds; ARGS=... is passed on"
 	@echo "make docs          the site, in build/docs; fails on any warning"
 	@echo "make clean         remove .venv and caches"
@@ -39,8 +40,12 @@ format: $(VENV)/dev.stamp
 demo: $(VENV)/demo.stamp
 	@$(BIN)/level-replicator demo $(ARGS)
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/bench.stamp
 	$(BIN)/python -m bench $(ARGS)
+
+bench-peers:
+	mkdir -p build/bench-peers
+	npm install --no-audit --no-fund --prefix build/bench-peers pouchdb@9
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
@@ -52,6 +57,10 @@ sim: $(VENV)/dev.stamp
 $(VENV)/dev.stamp: pyproject.toml
 	@$(call install,dev)
 	@touch $(VENV)/demo.stamp $@
+
+$(VENV)/bench.stamp: pyproject.toml
+	@$(call install,bench)
+	@touch $@
 
 $(VENV)/demo.stamp: pyproject.toml
 	@$(call install,demo)

@@ -1,4 +1,5 @@
-"""An empty replica connects to a full one, in two processes, until it has all; beside a plain copy."""
+"""A replica connects to a full one, in two processes, until it has all; beside a plain copy. Into an empty one, and
+into one that holds keys of its own; also with large values."""
 
 import time
 from collections.abc import Callable
@@ -6,109 +7,154 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
-from bench import local_writes, plain_copy, replicas
-from bench.data import pairs
+from bench import plain_copy, replicas
+from bench.data import KEY_BYTES, VALUE_BYTES, key_of
 from bench.figures import Collector, Series
+from bench.memory import Watch
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context, usage
 
-BATCH = 1_000
-COPY, REPLICA, BARE_PUTS = "plain copy", "replica", "bare plyvel puts, meanwhile"
+GROUP, LARGE_GROUP = "catch-up", "catch-up, values of 1 KiB"
+COPY, EMPTY, HOLDING = "plain copy", "into an empty node", "into a node with keys of its own"
+SIDES = ("sender", "receiver")
+WIRE, NEWEST = ": on the wire", ": its newest entry readable after"
+_LARGE = 1024
+_OWN_PART = 10
+"""A node with keys of its own holds one for so many that come."""
+_LOOK_S = 0.001
 
 
-def group_of(count: int) -> str:
-    return f"catch-up of {count:,} entries"
+def peak_of(side: str) -> str:
+    return f": peak memory of the {side}"
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
-    series: list[Series] = []
+    collector = Collector(GROUP, over="entries")
     for count in options.catch_up:
-        collector = Collector(group_of(count))
-        with TemporaryDirectory(dir=options.directory) as directory:
-            source = str(Path(directory) / "source")
-            progress(f"{group_of(count)}: filling the source")
-            with Worker() as worker:
-                worker.call(fill, path=source, count=count)
-            for run in range(options.runs):
-                progress(f"{group_of(count)}, run {run + 1} of {options.runs}")
-                collector.add(BARE_PUTS, "entries/s", local_writes.bare_puts_per_s(options))
-                for kind, transfer in ((COPY, _copy), (REPLICA, _catch_up)):
-                    with (
-                        TemporaryDirectory(dir=directory) as target,
-                        Worker() as sender,
-                        Worker() as receiver,
-                    ):
-                        figures = transfer(sender, receiver, source, target)
-                    if figures["entries"] != count:
-                        raise AssertionError(f"{kind}: {figures['entries']} entries of {count} arrived")
-                    _collect(collector, kind, figures, count)
-        series += collector.series()
-    return series
+        _measure(collector, options, progress, count, VALUE_BYTES)
+    large = Collector(LARGE_GROUP, over="entries")
+    _measure(large, options, progress, options.large_values, _LARGE)
+    return collector.series() + large.series()
 
 
-def _collect(collector: Collector, kind: str, figures: dict[str, float], count: int) -> None:
-    def add(what: str, unit: str, value: float) -> None:
-        collector.add(kind + what, unit, value, baseline=None if kind == COPY else COPY + what)
+def _measure(
+    collector: Collector, options: Options, progress: Callable[[str], None], count: int, value_bytes: int
+) -> None:
+    what = f"catch-up of {count:,} entries of {value_bytes} bytes"
+    with TemporaryDirectory(dir=options.directory) as directory:
+        source = str(Path(directory) / "source")
+        progress(f"{what}: filling the source")
+        with Worker() as worker:
+            worker.call(replicas.fill, path=source, count=count, value_bytes=value_bytes)
+        for run in range(options.runs):
+            progress(f"{what}, run {run + 1} of {options.runs}")
+            for kind, transfer in ((COPY, _copy), (EMPTY, _into_empty), (HOLDING, _into_holding)):
+                with TemporaryDirectory(dir=directory) as target, Worker() as sender, Worker() as receiver:
+                    figures = transfer(sender, receiver, source, f"{target}/t", count)
+                if figures["entries"] != count:
+                    raise AssertionError(f"{kind}: {figures['entries']} entries of {count} arrived")
+                _collect(collector, kind, figures, count, value_bytes)
+
+
+def _collect(collector: Collector, kind: str, figures: dict[str, float], count: int, value_bytes: int) -> None:
+    def add(what: str, unit: str, value: float, *, compared: bool = True) -> None:
+        baseline = COPY + what if compared and kind != COPY else None
+        collector.add(kind + what, unit, value, baseline=baseline, at=count)
 
     add("", "entries/s", count / figures["seconds"])
-    add(": on the wire", "bytes/entry", figures["bytes"] / count)
-    for side in ("sender", "receiver"):
+    if value_bytes > VALUE_BYTES:
+        add(": keys and values", "MB/s", count * (KEY_BYTES + value_bytes) / figures["seconds"] / 1e6)
+    add(WIRE, "bytes/entry", figures["bytes"] / count)
+    if "newest_s" in figures:
+        add(NEWEST, "ms", figures["newest_s"] * 1000, compared=False)
+    for side in SIDES:
         add(f": CPU of the {side}", "µs/entry", figures[f"{side} cpu_s"] / count * 1e6)
-        add(f": peak memory of the {side}", "MiB", figures[f"{side} peak_mib"])
+        add(peak_of(side), "MiB", figures[f"{side} peak_mib"])
+        add(f"{peak_of(side)}, without mapped files", "MiB", figures[f"{side} own_mib"])
 
 
-def _copy(sender: Worker, receiver: Worker, source: str, target: str) -> dict[str, float]:
+def _copy(sender: Worker, receiver: Worker, source: str, target: str, _count: int) -> dict[str, float]:
     port = sender.call(plain_copy.listen, path=f"{source}/db")
-    return used(sender, receiver, plain_copy.receive, path=f"{target}/db", port=port)
+    return used(sender, receiver, plain_copy.receive, path=target, port=port)
 
 
-def _catch_up(sender: Worker, receiver: Worker, source: str, target: str) -> dict[str, float]:
+def _into_empty(sender: Worker, receiver: Worker, source: str, target: str, count: int) -> dict[str, float]:
     address = sender.call(replicas.listen, path=source)
-    return used(sender, receiver, catch_up, path=target, server=address)
+    return used(sender, receiver, catch_up, path=target, server=address, newest=count - 1)
 
 
-def used(sender: Worker, receiver: Worker, function: Callable[..., Any], **arguments: Any) -> dict[str, float]:
+def _into_holding(sender: Worker, receiver: Worker, source: str, target: str, count: int) -> dict[str, float]:
+    """The full one dials, and takes nothing: it must be the same in each run."""
+    own = max(1, count // _OWN_PART)
+    receiver.call(replicas.fill, path=target, count=own, first=count)
+    address = receiver.call(replicas.listen, path=target)
+    figures = used(
+        sender, receiver, receive, meanwhile=lambda: sender.call(serve, path=source, server=address), newest=count - 1
+    )
+    figures["entries"] -= own
+    return figures
+
+
+def used(
+    sender: Worker,
+    receiver: Worker,
+    function: Callable[..., Any],
+    meanwhile: Callable[[], None] = lambda: None,
+    **arguments: Any,
+) -> dict[str, float]:
     """What the receiver says of the transfer, and what both sides used for it."""
     before = {"sender": sender.call(usage), "receiver": receiver.call(usage)}
-    figures: dict[str, float] = receiver.call(function, **arguments)
+    with Watch([sender.pid, receiver.pid]) as watch:
+        receiver.begin(function, **arguments)
+        meanwhile()
+        figures: dict[str, float] = receiver.result()
     for side, worker in (("sender", sender), ("receiver", receiver)):
         after = worker.call(usage)
         figures[f"{side} cpu_s"] = after["cpu_s"] - before[side]["cpu_s"]
         figures[f"{side} peak_mib"] = after["peak_mib"]
+        figures[f"{side} own_mib"] = watch.peak[worker.pid]
     return figures
 
 
 # -- in a worker
 
 
-def fill(_context: Context, *, path: str, count: int) -> None:
-    """A replica with `count` entries, at rest: what LevelDB still has to compact would disturb the first run."""
-    with lrep.open(path) as replica:
-        batch = replica.write_batch()
-        for number, (key, value) in enumerate(pairs(count), 1):
-            batch.put(key, value)
-            if number % BATCH == 0 or number == count:
-                batch.write()
-                batch.clear()
-    rest(_context, path=path)
-
-
-def rest(_context: Context, *, path: str) -> None:
-    """Lets a replica that nobody has open compact what it has to."""
-    for name in ("db", "rs"):
-        with plyvel.DB(f"{path}/{name}") as db:
-            db.compact_range(start=b"\x00", stop=b"\xff")
-
-
-def catch_up(context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None) -> dict[str, float]:
-    """Seconds from the opening of an empty replica until it has all, bytes both ways, and keys."""
+def catch_up(
+    context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None, newest: int | None = None
+) -> dict[str, float]:
+    """Seconds from the opening of an empty replica until it has all, bytes both ways, and keys; and until it has the
+    entry with the number `newest`, if there is one to look for."""
     began = time.monotonic()
-    replicas.dial(context, path=path, server=server, keys=keys)
-    seconds = time.monotonic() - began
-    status = context.replica.status()
-    (peer,) = status["peers"]
-    return {"seconds": seconds, "bytes": peer["bytes_in"] + peer["bytes_out"], "entries": status["keys"]}
+    context.replica = lrep.open(path, {"servers": {server: {}}, **(keys or {})})
+    figures = {} if newest is None else {"newest_s": _wait_for(context, newest) - began}
+    return {**figures, **_until_level(context, began)}
+
+
+def serve(context: Context, *, path: str, server: str) -> None:
+    """Opens a replica that dials `server`, and gives it all without taking anything."""
+    context.replica = lrep.open(path, {"servers": {server: {"read_only": True}}})
+
+
+def receive(context: Context, *, newest: int) -> dict[str, float]:
+    """As `catch_up`, from the moment in which the peer that dials is connected."""
+    connected = context.kept["connected"]
+    if not connected.wait(replicas.SYNC_TIMEOUT_S):
+        raise TimeoutError("nobody dialled")
+    began = connected.at
+    figures = {"newest_s": _wait_for(context, newest) - began}
+    return {**figures, **_until_level(context, began)}
+
+
+def _until_level(context: Context, began: float) -> dict[str, float]:
+    seconds = replicas.wait_level(context) - began
+    return {"seconds": seconds, "entries": replicas.count_keys(context), "bytes": replicas.counters(context)["bytes"]}
+
+
+def _wait_for(context: Context, number: int) -> float:
+    """A look each millisecond: much less than what is measured, and nothing beside the work that is done meanwhile."""
+    get, key = context.replica.get, key_of(number)
+    while get(key) is None:
+        time.sleep(_LOOK_S)
+    return time.monotonic()

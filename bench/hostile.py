@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -43,9 +42,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
         for name, attack in attacks.items():
             progress(f"{GROUP}: {name}, run {run + 1} of {options.runs}")
             waits_ms, served = _measure_once(options, server, client, attack)
-            percentiles = quantiles(waits_ms, n=100, method="inclusive")
-            for what, value in (("p50", percentiles[49]), ("p99", percentiles[98])):
-                collector.add(f"{name}: {what}", "ms", value, baseline=None if attack is None else f"{QUIET}: {what}")
+            latency.add_percentiles(collector, waits_ms, f"{name}: ", None if attack is None else f"{QUIET}: ")
             if served:
                 collector.add(f"{name}: attempts in all", "", float(served))
     return collector.series()
@@ -70,7 +67,7 @@ def _measure_once(
         read = reader.call(latency.read_each, count=count)
         written = writer.call(latency.await_written)
         attempts = attacker.call(end_attack) if attack is not None else 0
-    return [1000 * (end - begin) for begin, end in zip(written, read, strict=True)], attempts
+    return [1000 * (end - begin) for begin, end in zip(written["begins"], read, strict=True)], attempts
 
 
 # -- in the attacker

@@ -1,4 +1,4 @@
-"""How long after a write the peer, in another process, can read it."""
+"""How long after a write the peer, in another process, can read it: at 100 writes a second, and at 20,000."""
 
 import threading
 import time
@@ -6,82 +6,120 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench import replicas
-from bench.data import pairs
+from bench.data import key_of, pairs
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
 
 GROUP = "from a write to the peer's read, 100 writes/s"
-_INTERVAL_S = 0.01
-_POLL_S = 0.0001
-"""Between two looks of the reader: the resolution of the figures, and short enough to leave the peer its CPU."""
+FAST_GROUP = "from a write to the peer's read, 20,000 writes/s"
+P50, P99, LONGEST, REACHED = "p50", "p99", "longest", "the writer's rate, of what is asked of it"
+PER_S, FAST_PER_S = 100, 20_000
+FAST_LOOK_S = 0.001
+_WATCHED_EACH = 200
+"""Of the fast writes: 100 a second."""
+_AT_ONCE = 20
+"""Fast writes between two looks at the clock."""
+_HEAD_START_S = 0.1
 _LONGEST_WAIT_S = 60.0
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
-    collector = Collector(GROUP)
+    slow, fast = Collector(GROUP), Collector(FAST_GROUP)
     for run in range(options.runs):
         progress(f"latency, run {run + 1} of {options.runs}")
-        waits_ms = _measure_once(options)
-        percentiles = quantiles(waits_ms, n=100, method="inclusive")
-        for name, value in (("p50", percentiles[49]), ("p99", percentiles[98]), ("longest", max(waits_ms))):
-            collector.add(name, "ms", value)
-    return collector.series()
+        waits_ms, _ = _measure_once(options, options.latency_samples, fast=False)
+        add_percentiles(slow, waits_ms)
+        progress(f"latency at {FAST_PER_S:,} writes/s, run {run + 1} of {options.runs}")
+        waits_ms, per_s = _measure_once(options, int(options.fast_s * FAST_PER_S), fast=True)
+        add_percentiles(fast, waits_ms)
+        fast.add(REACHED, "", per_s / FAST_PER_S)
+    return slow.series() + fast.series()
 
 
-def _measure_once(options: Options) -> list[float]:
-    count = options.latency_samples
+def add_percentiles(collector: Collector, waits_ms: list[float], prefix: str = "", baseline: str | None = None) -> None:
+    percentiles = quantiles(waits_ms, n=100, method="inclusive")
+    for name, value in ((P50, percentiles[49]), (P99, percentiles[98]), (LONGEST, max(waits_ms))):
+        collector.add(prefix + name, "ms", value, baseline=None if baseline is None else baseline + name)
+
+
+def _measure_once(options: Options, count: int, *, fast: bool) -> tuple[list[float], float]:
+    """What was waited for each watched write, in ms; and writes a second."""
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as writer, Worker() as reader:
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"))
         reader.call(replicas.dial, path=str(Path(directory) / "reader"), server=address)
         writer.call(replicas.wait_level)
-        writer.call(begin_writing, count=count)
-        read = reader.call(read_each, count=count)
+        writer.call(begin_writing, count=count, per_s=FAST_PER_S if fast else PER_S)
+        read = reader.call(look_for_some if fast else read_each, count=count)
         written = writer.call(await_written)
-    return [1000 * (end - begin) for begin, end in zip(written, read, strict=True)]
+    waits_ms = [1000 * (end - begin) for begin, end in zip(written["begins"], read, strict=True)]
+    return waits_ms, count / written["seconds"]
 
 
-# -- in a worker
+# -- in the writer
 
 
-_written: list[float] = []
-_writing: list[threading.Thread] = []
-
-
-def begin_writing(context: Context, *, count: int) -> None:
+def begin_writing(context: Context, *, count: int, per_s: int = PER_S) -> None:
     """Writes in a thread, so that the parent can set the reader to work meanwhile."""
-    thread = threading.Thread(target=_write, args=(context, count))
-    _writing.append(thread)
+    written = context.kept["written"] = {"begins": [], "seconds": 0.0}
+    thread = context.kept["writing"] = threading.Thread(target=_write, args=(context, written, count, per_s))
     thread.start()
 
 
-def await_written(_context: Context) -> list[float]:
-    """When each write began, on the clock that all processes share."""
-    _writing.pop().join()
-    return _written
+def await_written(context: Context) -> dict[str, Any]:
+    """When each watched write began, on the clock that all processes share, and the seconds of them all."""
+    context.kept["writing"].join()
+    written: dict[str, Any] = context.kept["written"]
+    return written
+
+
+def _write(context: Context, written: dict[str, Any], count: int, per_s: int) -> None:
+    put, ready = context.replica.put, list(pairs(count))
+    at_once, watched = (1, 1) if per_s == PER_S else (_AT_ONCE, _WATCHED_EACH)
+    begin = time.monotonic() + _HEAD_START_S  # the reader is at work by then
+    for number, (key, value) in enumerate(ready):
+        if number % at_once == 0:
+            ahead = begin + number / per_s - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+        if number % watched == 0:
+            written["begins"].append(time.monotonic())
+        put(key, value)
+    written["seconds"] = time.monotonic() - begin
+
+
+# -- in the reader
 
 
 def read_each(context: Context, *, count: int) -> list[float]:
-    """When each could be read first."""
-    get = context.replica.get
+    """When each could be read. The reader blocks in the changes feed: one that looked again and again would take the
+    time from the replica that is measured. Waking it is in the figures."""
     seen: list[float] = []
-    for key, _ in pairs(count):
-        give_up = time.monotonic() + _LONGEST_WAIT_S
-        while get(key) is None:
-            if time.monotonic() > give_up:
-                raise TimeoutError(f"write {len(seen)} did not arrive within {_LONGEST_WAIT_S:.0f} s")
-            time.sleep(_POLL_S)
+    get = context.replica.get
+    keys = [key_of(number) for number in range(count)]
+    for change in context.replica.changes():
+        if change.key != keys[len(seen)] or get(change.key) is None:
+            raise AssertionError(f"change {len(seen)} is not the one that was to come")
         seen.append(time.monotonic())
+        if len(seen) == count:
+            break
     return seen
 
 
-def _write(context: Context, count: int) -> None:
-    put = context.replica.put
-    begin = time.monotonic() + 10 * _INTERVAL_S  # the reader is at work by then
-    for number, (key, value) in enumerate(pairs(count)):
-        time.sleep(max(0.0, begin + number * _INTERVAL_S - time.monotonic()))
-        _written.append(time.monotonic())
-        put(key, value)
+def look_for_some(context: Context, *, count: int) -> list[float]:
+    """When each watched one could be read. To read the whole feed beside 20,000 changes a second would be a work of its
+    own; a look each millisecond is none, and short beside what is measured."""
+    get = context.replica.get
+    seen: list[float] = []
+    for number in range(0, count, _WATCHED_EACH):
+        key, give_up = key_of(number), time.monotonic() + _LONGEST_WAIT_S
+        while get(key) is None:
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"write {number} did not arrive within {_LONGEST_WAIT_S:.0f} s")
+            time.sleep(FAST_LOOK_S)
+        seen.append(time.monotonic())
+    return seen

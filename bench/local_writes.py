@@ -10,13 +10,12 @@ import plyvel
 
 import level_replicator as lrep
 from bench import replicas
-from bench.data import pairs
+from bench.data import BATCH, pairs
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
 
-BATCH = 1_000
 GROUPS = {"puts": "single puts", "batches": "batches of 1,000"}
 BARE, TWO, ALONE = "bare plyvel", "plyvel, two LevelDBs", "replica alone"
 LIVE, LIVE_ARRIVED = "replica, peer live: written", "replica, peer live: peer has all"
@@ -43,11 +42,6 @@ def _measure_once(how: str, collector: Collector, options: Options) -> None:
     written_s, arrived_s = _with_peer(how, options)
     add(LIVE, written_s)
     add(LIVE_ARRIVED, arrived_s)
-
-
-def bare_puts_per_s(options: Options) -> float:
-    """What bare plyvel does at this moment: the yardstick of other workloads."""
-    return options.puts / _in_one_worker(write_bare, "puts", options)
 
 
 def _in_one_worker(function: Callable[..., list[float]], how: str, options: Options) -> float:

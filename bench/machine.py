@@ -3,14 +3,18 @@
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import plyvel
 
+from bench import pouchdb, redis
 
-def describe() -> dict[str, str]:
-    return {
+
+def describe(peers: Path) -> dict[str, str]:
+    """`peers`: where PouchDB may be installed."""
+    about = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -19,7 +23,19 @@ def describe() -> dict[str, str]:
         "plyvel": f"{version('plyvel')} with LevelDB {plyvel.__leveldb_version__}",
         "msgspec": version("msgspec"),
         "level-replicator": f"{version('level-replicator')}, commit {_commit()}",
+        "memory": _memory(),
     }
+    return about | {name: found for name in (pouchdb.NAME, redis.NAME) if (found := _VERSIONS[name](peers))}
+
+
+_VERSIONS: dict[str, Callable[[Path], str | None]] = {pouchdb.NAME: pouchdb.version, redis.NAME: redis.version}
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.1f} GiB"
+    except (OSError, ValueError):
+        return "unknown"
 
 
 def _processor() -> str:

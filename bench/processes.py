@@ -1,9 +1,10 @@
 """Worker processes: the parent's end. A worker runs functions of this package, and holds what they opened."""
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,27 +18,45 @@ class WorkerError(Exception):
 class Worker:
     """A process of its own, ended with the `with` block."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "bench.worker")) -> None:
+        self._process = subprocess.Popen(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def call(self, function: Callable[..., Any], **arguments: Any) -> Any:
         """Runs a module's function in the worker, with its Context first; waits for the result, which is plain data.
 
         Raises WorkerError."""
+        self.begin(function, **arguments)
+        return self.result()
+
+    def begin(self, function: Callable[..., Any], **arguments: Any) -> None:
+        """The first half of `call`, for who has something to do meanwhile. Raises WorkerError."""
+        self.send({"module": function.__module__, "function": function.__name__, "arguments": arguments})
+
+    def send(self, call: dict[str, Any]) -> None:
+        """A call as the worker reads it, for workers that are no Python. Raises WorkerError."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        call = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
         try:
             self._process.stdin.write(json.dumps(call) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise WorkerError(f"{function.__name__}: the worker is gone") from error
+            raise WorkerError(f"{call['function']}: the worker is gone") from error
+
+    def result(self) -> Any:
+        """Of what was begun, or sent. Raises WorkerError."""
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
-            raise WorkerError(f"{function.__name__} ended with its process")
+            raise WorkerError("the worker ended in the middle of a call")
         return json.loads(answer)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits for its end."""
+        self._process.kill()
+        self._process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +69,8 @@ class Worker:
         try:
             if kind is not None:
                 self._process.kill()
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
             self._process.wait(EXIT_TIMEOUT_S)
         finally:
             self._process.kill()

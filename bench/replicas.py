@@ -1,17 +1,35 @@
 """What several workloads let a worker do with a replica."""
 
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import plyvel
+
 import level_replicator as lrep
+from bench.data import VALUE_BYTES, write_all
 from bench.worker import Context
 
 SYNC_TIMEOUT_S = 600.0
 
 
+class Connected(threading.Event):
+    """Set when the first peer is there; `at`: when that was, on the clock that all processes share."""
+
+    at = 0.0
+
+
 def listen(context: Context, *, path: str, keys: dict[str, Any] | None = None) -> str:
     """Opens a replica that waits for peers, with `keys` (`pems`, `trusted`) over TLS. Gives its address."""
-    context.replica = lrep.open(path, {"port": 0, **(keys or {})})
+    connected = context.kept["connected"] = Connected()
+
+    def on_peer(event: lrep.PeerEvent) -> None:
+        if event.kind == "connected" and not connected.is_set():
+            connected.at = time.monotonic()
+            connected.set()
+
+    context.replica = lrep.open(path, {"port": 0, "on_peer": on_peer, **(keys or {})})
     address = context.replica.address
     assert address is not None
     return f"{address[0]}:{address[1]}"
@@ -31,5 +49,47 @@ def wait_level(context: Context) -> float:
     return time.monotonic()
 
 
+def connect(context: Context, *, path: str, server: str, config: dict[str, Any] | None = None) -> dict[str, float]:
+    """Opens a replica and dials: seconds from there until it is level, the time at that moment, CPU seconds, and bytes
+    of the session both ways. Opening it is not in any of these."""
+    # the connection is made while `open` returns: what of it is over by then is less than a millisecond
+    context.replica = lrep.open(path, {"servers": {server: {}}, **(config or {})})
+    cpu, began = time.process_time(), time.monotonic()
+    ended = wait_level(context)
+    cpu = time.process_time() - cpu
+    return {"seconds": ended - began, "began": began, "ended": ended, "cpu_s": cpu, **counters(context)}
+
+
+def counters(context: Context) -> dict[str, float]:
+    """Of the sessions with all its peers, since the replica was opened: bytes both ways, and entries that came."""
+    peers = context.replica.status()["peers"]
+    return {
+        "bytes": sum(peer["bytes_in"] + peer["bytes_out"] for peer in peers),
+        "entries_in": sum(peer["entries_in"] for peer in peers),
+    }
+
+
+def close(context: Context) -> None:
+    context.close_replica()
+
+
 def count_keys(context: Context) -> int:
     return int(context.replica.status()["keys"])
+
+
+def fill(
+    _context: Context, *, path: str, count: int, value_bytes: int = VALUE_BYTES, first: int = 0, settled: bool = True
+) -> None:
+    """A replica with `count` entries more, closed; `settled`: at rest."""
+    with lrep.open(path) as replica:
+        write_all(replica, count, value_bytes, first)
+    if settled:
+        rest(_context, path=path)
+
+
+def rest(_context: Context, *, path: str) -> None:
+    """Lets a replica that nobody has open compact what it has to: that would disturb what is measured next."""
+    for name, options in (("db", {}), ("rs", lrep.RS_OPTIONS)):
+        if Path(f"{path}/{name}").exists():
+            with plyvel.DB(f"{path}/{name}", **options) as db:
+                db.compact_range(start=b"\x00", stop=b"\xff" * 17)

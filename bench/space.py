@@ -9,62 +9,68 @@ import plyvel
 
 import level_replicator as lrep
 from bench import catch_up, replicas
-from bench.data import VALUE_BYTES, pairs
+from bench.data import VALUE_BYTES, pairs, write_all
+from bench.disk import MIB, disk_bytes
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context, usage
 
-BATCH = 1_000
 DIFFER = 100
-MIB = 1024 * 1024
 
 
-def group_of(count: int) -> str:
-    return f"without a log, {count:,} keys"
+GROUP = "without a log"
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
-    series: list[Series] = []
-    for count in options.catch_up:
-        collector = Collector(group_of(count))
+    collector = Collector(GROUP, over="keys")
+    for count in options.space:
         for run in range(options.runs):
-            progress(f"{group_of(count)}, run {run + 1} of {options.runs}")
+            progress(f"{GROUP}, {count:,} keys, run {run + 1} of {options.runs}")
             with TemporaryDirectory(dir=options.directory) as directory:
                 _run(collector, Path(directory), count)
-        series += collector.series()
-    return series
+    return collector.series()
 
 
 def _run(collector: Collector, directory: Path, count: int) -> None:
     source, target, raw = str(directory / "source"), str(directory / "target"), str(directory / "raw")
     with Worker() as worker:
         figures = worker.call(adopt, path=raw, count=count)
-        collector.add("adoption", "keys/s", count / figures["seconds"])
-        worker.call(catch_up.fill, path=source, count=count)
+        collector.add("adoption", "keys/s", count / figures["seconds"], at=count)
+        worker.call(replicas.fill, path=source, count=count)
     with Worker() as sender:
         address = sender.call(replicas.listen, path=source)
         before = disk_bytes(source)
         figures = sender.call(truncate)
-        collector.add("truncation", "entries/s", figures["entries"] / figures["seconds"])
-        collector.add("on disk before it", "MiB", before / MIB)
-        collector.add("on disk after it", "MiB", disk_bytes(source) / MIB)
+        collector.add("truncation", "entries/s", figures["entries"] / figures["seconds"], at=count)
+        collector.add("on disk before it", "MiB", before / MIB, at=count)
+        collector.add("on disk after it", "MiB", disk_bytes(source) / MIB, at=count)
         with Worker() as receiver:
             figures = receiver.call(catch_up.catch_up, path=target, server=address)
-            collector.add("an empty node is filled", "entries/s", count / figures["seconds"])
-            collector.add("an empty node is filled: on the wire", "bytes/entry", figures["bytes"] / count)
-            collector.add("an empty node is filled: memory", "MiB", receiver.call(usage)["peak_mib"])
+            collector.add("an empty node is filled", "entries/s", count / figures["seconds"], at=count)
+            collector.add("an empty node is filled: on the wire", "bytes/entry", figures["bytes"] / count, at=count)
+            collector.add("an empty node is filled: memory", "MiB", receiver.call(usage)["peak_mib"], at=count)
         with Worker() as receiver:
-            receiver.call(catch_up.rest, path=target)
+            receiver.call(replicas.rest, path=target)
             receiver.call(replicas.dial, path=target, server=address)
-            _account(collector, "equal keys compared", sender, receiver, compare)
+            _account(collector, count, "equal keys compared", sender, receiver, compare)
         sender.call(overwrite, count=count)
         with Worker() as receiver:
-            _account(collector, f"{DIFFER} keys differ", sender, receiver, reconnect, path=target, server=address)
+            _account(
+                collector,
+                count,
+                f"{DIFFER} keys differ",
+                sender,
+                receiver,
+                replicas.connect,
+                path=target,
+                server=address,
+            )
 
 
 def _account(
     collector: Collector,
+    count: int,
     name: str,
     sender: Worker,
     receiver: Worker,
@@ -73,14 +79,10 @@ def _account(
 ) -> None:
     before = sender.call(usage)["cpu_s"]
     figures = receiver.call(function, **arguments)
-    collector.add(name, "s", figures["seconds"])
-    collector.add(f"{name}: on the wire", "bytes", figures["bytes"])
-    collector.add(f"{name}: CPU of the reader", "s", figures["cpu_s"])
-    collector.add(f"{name}: CPU of the peer", "s", sender.call(usage)["cpu_s"] - before)
-
-
-def disk_bytes(path: str) -> int:
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+    collector.add(name, "s", figures["seconds"], at=count)
+    collector.add(f"{name}: on the wire", "bytes", figures["bytes"], at=count)
+    collector.add(f"{name}: CPU of the reader", "s", figures["cpu_s"], at=count)
+    collector.add(f"{name}: CPU of the peer", "s", sender.call(usage)["cpu_s"] - before, at=count)
 
 
 # -- in a worker
@@ -90,12 +92,7 @@ def adopt(_context: Context, *, path: str, count: int) -> dict[str, float]:
     """Seconds to take over a LevelDB that another program wrote."""
     Path(path).mkdir()
     with plyvel.DB(f"{path}/db", create_if_missing=True) as db:
-        batch = db.write_batch()
-        for number, (key, value) in enumerate(pairs(count), 1):
-            batch.put(key, value)
-            if number % BATCH == 0 or number == count:
-                batch.write()
-                batch.clear()
+        write_all(db, count)
         db.compact_range(start=b"\x00", stop=b"\xff")
     began = time.monotonic()
     with lrep.open(path, adopt=True) as replica:
@@ -131,13 +128,3 @@ def compare(context: Context) -> dict[str, float]:
     (later,) = context.replica.status()["peers"]
     wire = later["bytes_in"] + later["bytes_out"] - peer["bytes_in"] - peer["bytes_out"]
     return {"seconds": seconds, "cpu_s": cpu, "bytes": wire}
-
-
-def reconnect(context: Context, *, path: str, server: str) -> dict[str, float]:
-    """From the connection to the last entry; opening the replica is not in it."""
-    context.replica = lrep.open(path, {"servers": {server: {}}})
-    cpu, began = time.process_time(), time.monotonic()
-    replicas.wait_level(context)
-    seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-    (peer,) = context.replica.status()["peers"]
-    return {"seconds": seconds, "cpu_s": cpu, "bytes": peer["bytes_in"] + peer["bytes_out"]}

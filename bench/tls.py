@@ -14,24 +14,22 @@ from bench.processes import Worker
 from bench.worker import Context
 
 PLAIN, TLS = "plain TCP", "TLS 1.3"
-_HANDSHAKES = 50
+_HANDSHAKES = 20
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
     ours, theirs = lrep.generate_pems(), lrep.generate_pems()
     server: dict[str, Any] = {"pems": ours, "trusted": [lrep.fingerprint(theirs)]}
     client: dict[str, Any] = {"pems": theirs, "trusted": [lrep.fingerprint(ours)]}
-    series: list[Series] = []
-    for count in options.catch_up:
-        group = f"what TLS costs: catch-up of {count:,} entries"
-        collector = Collector(group)
+    filled = Collector("what TLS costs: catch-up", over="entries")
+    for count in options.space:
         with TemporaryDirectory(dir=options.directory) as directory:
             source = str(Path(directory) / "source")
-            progress(f"{group}: filling the source")
+            progress(f"TLS, {count:,} entries: filling the source")
             with Worker() as worker:
-                worker.call(catch_up.fill, path=source, count=count)
+                worker.call(replicas.fill, path=source, count=count)
             for run in range(options.runs):
-                progress(f"{group}, run {run + 1} of {options.runs}")
+                progress(f"TLS, {count:,} entries, run {run + 1} of {options.runs}")
                 # in turns: whoever goes first finds a colder disk
                 kinds = [(PLAIN, None, None), (TLS, server, client)]
                 for kind, listening, dialling in kinds if run % 2 == 0 else kinds[::-1]:
@@ -40,16 +38,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                         figures = catch_up.used(
                             sender, receiver, catch_up.catch_up, path=target, server=address, keys=dialling
                         )
-                    baseline = PLAIN if kind == TLS else None
-                    collector.add(kind, "entries/s", count / figures["seconds"], baseline=baseline)
-                    for side in ("sender", "receiver"):
-                        collector.add(
-                            f"{kind}: CPU of the {side}",
-                            "µs/entry",
-                            figures[f"{side} cpu_s"] / count * 1e6,
-                            baseline=baseline and f"{PLAIN}: CPU of the {side}",
-                        )
-        series += collector.series()
+                    _collect(filled, kind, figures, count)
     collector = Collector("a connection, from dialling until the peer is level")
     for run in range(options.runs):
         progress(f"handshakes, run {run + 1} of {options.runs}")
@@ -58,7 +47,15 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                 address = acceptor.call(replicas.listen, path=f"{directory}/a", keys=listening)
                 seconds = dialler.call(connect_often, path=f"{directory}/b", server=address, keys=dialling)
             collector.add(kind, "ms", seconds * 1000, baseline=PLAIN if kind == TLS else None)
-    return series + collector.series()
+    return filled.series() + collector.series()
+
+
+def _collect(collector: Collector, kind: str, figures: dict[str, float], count: int) -> None:
+    baseline = PLAIN if kind == TLS else None
+    collector.add(kind, "entries/s", count / figures["seconds"], baseline=baseline, at=count)
+    for side in catch_up.SIDES:
+        what, cpu_us = f": CPU of the {side}", figures[f"{side} cpu_s"] / count * 1e6
+        collector.add(kind + what, "µs/entry", cpu_us, baseline=baseline and PLAIN + what, at=count)
 
 
 # -- in a worker

@@ -16,6 +16,8 @@ class Context:
 
     def __init__(self, closing: ExitStack) -> None:
         self.closing = closing
+        self.kept: dict[str, Any] = {}
+        """What one call leaves for another one."""
         self._replica: lrep.Replica | None = None
 
     @property
@@ -23,9 +25,15 @@ class Context:
         assert self._replica is not None
         return self._replica
 
+    def close_replica(self) -> None:
+        """The one that is there; another one may be opened then. Its times are the caller's to take."""
+        self.replica.close()
+        self._replica = None
+
     @replica.setter
     def replica(self, replica: lrep.Replica) -> None:
-        self._replica = self.closing.enter_context(replica)
+        self._replica = replica
+        self.closing.callback(replica.close)
 
 
 def usage(_context: Context) -> dict[str, float]:

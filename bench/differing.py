@@ -1,0 +1,110 @@
+"""Two nodes that are nearly level connect: with a log, after it was truncated, and without a common history."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import plyvel
+
+import level_replicator as lrep
+from bench import replicas
+from bench.data import VALUE_BYTES, key_of, write_all
+from bench.figures import Collector, Series
+from bench.options import Options
+from bench.processes import Worker
+from bench.worker import Context, usage
+
+DIFFER = 100
+LOG, WALK, STRANGERS, LEVEL = "with a log", "log truncated", "without a common history", "nothing differs"
+WIRE = ": on the wire"
+BY_KEYS = f"{DIFFER} keys differ"
+BY_DIFFERENCE = "so many keys differ"
+
+
+def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
+    over_keys, over_difference = Collector(BY_KEYS, over="keys held"), Collector(BY_DIFFERENCE, over="keys that differ")
+    for run in range(options.runs):
+        for count in sorted({*options.held, options.keys}):
+            progress(f"{BY_KEYS} of {count:,}, run {run + 1} of {options.runs}")
+            differ = min(DIFFER, count // 10)
+            with TemporaryDirectory(dir=options.directory) as directory, Worker() as first, Worker() as second:
+                nodes = Nodes(over_keys, first, second, Path(directory))
+                for name, each in nodes.with_history(count, [0, differ]):
+                    nodes.connect(name if each else f"{name}, {LEVEL}", at=count)
+                nodes.become_strangers(count, differ)
+                nodes.connect(STRANGERS, at=count)
+        progress(f"{BY_DIFFERENCE} of {options.keys:,}, run {run + 1} of {options.runs}")
+        with TemporaryDirectory(dir=options.directory) as directory, Worker() as first, Worker() as second:
+            nodes = Nodes(over_difference, first, second, Path(directory))
+            for name, each in nodes.with_history(options.keys, [d for d in options.differ if d <= options.keys]):
+                nodes.connect(name, at=each)
+    return over_keys.series() + over_difference.series()
+
+
+class Nodes:
+    """Two of them, in processes of their own; the first one is open, the second one is opened to connect."""
+
+    def __init__(self, collector: Collector, first: Worker, second: Worker, directory: Path) -> None:
+        self._collector = collector
+        self._first = first
+        self._second = second
+        self._one, self._other = str(directory / "one"), str(directory / "other")
+        self._address = ""
+
+    def with_history(self, count: int, differences: list[int]) -> Iterator[tuple[str, int]]:
+        """Two level ones of which, while they are apart, the first one changes so many keys; with its log and without.
+        Gives what they are to be called each time."""
+        self._first.call(replicas.fill, path=self._one, count=count)
+        self._address = self._first.call(replicas.listen, path=self._one)
+        self._second.call(replicas.dial, path=self._other, server=self._address)
+        self._second.call(replicas.close)
+        self._second.call(replicas.rest, path=self._other)
+        for name, truncated in ((LOG, False), (WALK, True)):
+            for differ in differences:
+                self._first.call(overwrite, count=count, differ=differ, truncated=truncated)
+                yield name, differ
+        self._first.call(replicas.close)
+
+    def become_strangers(self, count: int, differ: int) -> None:
+        """Two others, which have adopted the same data, but for some."""
+        self._one, self._other = f"{self._one}-stranger", f"{self._other}-stranger"
+        self._first.call(adopt, path=self._one, count=count, differ=0)
+        self._second.call(adopt, path=self._other, count=count, differ=differ)
+        self._address = self._first.call(replicas.listen, path=self._one)
+
+    def connect(self, name: str, at: float) -> None:
+        """Until both have all."""
+        before = self._first.call(usage)["cpu_s"]
+        figures = self._second.call(replicas.connect, path=self._other, server=self._address)
+        ended = figures["ended"]
+        if name == STRANGERS:  # elsewhere the first one has all from the beginning
+            ended = max(ended, self._first.call(replicas.wait_level))
+        cpu_s = figures["cpu_s"] + self._first.call(usage)["cpu_s"] - before
+        self._collector.add(name, "ms", 1000 * (ended - figures["began"]), at=at)
+        self._collector.add(name + WIRE, "bytes", self._second.call(replicas.counters)["bytes"], at=at)
+        self._collector.add(f"{name}: CPU of both", "ms", 1000 * cpu_s, at=at)
+        self._second.call(replicas.close)
+
+
+# -- in a worker
+
+
+def overwrite(context: Context, *, count: int, differ: int, truncated: bool) -> None:
+    """Some keys, evenly spread over the order in which they were written, so anywhere in the order of keys."""
+    turn = context.kept["turn"] = context.kept.get("turn", 0) + 1
+    value = b"%d " % turn + b"." * VALUE_BYTES
+    for number in range(differ):
+        context.replica.put(key_of(number * count // differ), value[:VALUE_BYTES])
+    if truncated:
+        context.replica.truncate()
+
+
+def adopt(_context: Context, *, path: str, count: int, differ: int) -> None:
+    """A LevelDB that another program wrote becomes a replica, closed."""
+    Path(path).mkdir()
+    with plyvel.DB(f"{path}/db", create_if_missing=True) as db:
+        write_all(db, count)
+        for number in range(differ):
+            db.put(key_of(number * count // differ), b"." * VALUE_BYTES)
+    lrep.open(path, adopt=True).close()
+    replicas.rest(_context, path=path)

@@ -1,0 +1,66 @@
+"""What a long version vector costs a session: two level nodes that know of many origins connect."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import plyvel
+
+import level_replicator as lrep
+from bench import replicas
+from bench.figures import Collector, Series
+from bench.options import Options
+from bench.processes import Worker
+from bench.worker import Context, usage
+from level_replicator.core.clock import stamp_at
+from level_replicator.core.keys import vector_key
+from level_replicator.storage.lines import encode_vector_line
+
+GROUP = "a session, nothing differs, vectors of so many origins"
+SESSION, WIRE = "from dialling until level", "on the wire"
+_A_DAY_MS = 86_400_000
+_WHEN_MS = 1_700_000_000_000
+
+
+def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
+    collector = Collector(GROUP, over="origins")
+    for run in range(options.runs):
+        for count in options.origins:
+            progress(f"{count:,} origins, run {run + 1} of {options.runs}")
+            with TemporaryDirectory(dir=options.directory) as directory, Worker() as one, Worker() as other:
+                paths = [str(Path(directory) / name) for name in ("one", "other")]
+                for path in paths:
+                    one.call(know, path=path, count=count)
+                address = one.call(replicas.listen, path=paths[0])
+                cpu = one.call(usage)["cpu_s"]
+                figures = other.call(replicas.connect, path=paths[1], server=address)
+                cpu = one.call(usage)["cpu_s"] - cpu + figures["cpu_s"]
+            collector.add(SESSION, "ms", 1000 * figures["seconds"], at=count)
+            collector.add("CPU of both", "ms", 1000 * cpu, at=count)
+            collector.add(WIRE, "bytes", figures["bytes"], at=count)
+    return collector.series()
+
+
+def more_than_least(all_series: list[Series]) -> list[float] | None:
+    """For the goals: milliseconds more for the most origins that were measured than for the fewest, run by run."""
+    curve = sorted(
+        (each for each in all_series if (each.group, each.name) == (GROUP, SESSION)), key=lambda s: s.at or 0
+    )
+    if not curve:
+        return None
+    return [most - least for most, least in zip(curve[-1].samples, curve[0].samples, strict=True)]
+
+
+# -- in a worker
+
+
+def know(_context: Context, *, path: str, count: int) -> None:
+    """A replica that knows the last stamps of `count` origins, of whom no entry is left: as after years of nodes that
+    came and went. Written into the replication set, since to make them one by one would take as many openings."""
+    lrep.open(path).close()
+    random = Random(1)
+    with plyvel.DB(f"{path}/rs", **lrep.RS_OPTIONS) as rs, rs.write_batch() as batch:
+        for _ in range(count):
+            stamp = stamp_at(_WHEN_MS + random.randrange(_A_DAY_MS))
+            batch.put(vector_key(random.getrandbits(64)), encode_vector_line(stamp, 0))

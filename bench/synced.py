@@ -1,0 +1,66 @@
+"""Puts with `sync=True`, beside bare LevelDBs that sync as often; by one thread, and by 16 at once."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import plyvel
+
+import level_replicator as lrep
+from bench.data import pairs
+from bench.figures import Collector, Series
+from bench.options import Options
+from bench.processes import Worker
+from bench.worker import Context
+
+GROUP = "puts with sync=True"
+ONE_DB, TWO_DBS, REPLICA = "bare plyvel", "plyvel, two LevelDBs", "replica"
+THREADS = 16
+_KINDS = (ONE_DB, TWO_DBS, REPLICA)
+
+
+def by(threads: int, kind: str) -> str:
+    return f"{kind}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
+    collector = Collector(GROUP)
+    for run in range(options.runs):
+        progress(f"{GROUP}, run {run + 1} of {options.runs}")
+        for threads in (1, THREADS):
+            for kind in _KINDS:
+                with TemporaryDirectory(dir=options.directory) as directory, Worker() as worker:
+                    seconds = worker.call(write, path=directory, kind=kind, threads=threads, count=options.synced_puts)
+                baseline = None if kind == TWO_DBS else by(threads, TWO_DBS)
+                collector.add(by(threads, kind), "entries/s", options.synced_puts / seconds, baseline=baseline)
+    return collector.series()
+
+
+# -- in a worker
+
+
+def write(context: Context, *, path: str, kind: str, threads: int, count: int) -> float:
+    """Seconds for `count` puts of all threads together."""
+    databases: list[Any] = [
+        context.closing.enter_context(plyvel.DB(str(Path(path) / name), create_if_missing=True))
+        for name in {ONE_DB: ["one"], TWO_DBS: ["one", "two"]}.get(kind, [])
+    ]
+    if kind == REPLICA:
+        databases = [context.closing.enter_context(lrep.open(path))]
+    ready = list(pairs(count))
+
+    def put(mine: list[tuple[bytes, bytes]]) -> None:
+        for key, value in mine:
+            for database in databases:
+                database.put(key, value, sync=True)
+
+    workers = [threading.Thread(target=put, args=(ready[number::threads],)) for number in range(threads)]
+    began = time.monotonic()
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    return time.monotonic() - began
