@@ -8,11 +8,12 @@ import plyvel
 
 import level_replicator as lrep
 from bench import replicas
+from bench.connecting import connect
 from bench.data import VALUE_BYTES, key_of, write_all
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
-from bench.worker import Context, usage
+from bench.worker import Context
 
 DIFFER = 100
 LOG, WALK, STRANGERS, LEVEL = "with a log", "log truncated", "without a common history", "nothing differs"
@@ -74,15 +75,11 @@ class Nodes:
 
     def connect(self, name: str, at: float) -> None:
         """Until both have all."""
-        before = self._first.call(usage)["cpu_s"]
-        figures = self._second.call(replicas.connect, path=self._other, server=self._address)
-        ended = figures["ended"]
-        if name == STRANGERS:  # elsewhere the first one has all from the beginning
-            ended = max(ended, self._first.call(replicas.wait_level))
-        cpu_s = figures["cpu_s"] + self._first.call(usage)["cpu_s"] - before
-        self._collector.add(name, "ms", 1000 * (ended - figures["began"]), at=at)
-        self._collector.add(name + WIRE, "bytes", self._second.call(replicas.counters)["bytes"], at=at)
-        self._collector.add(f"{name}: CPU of both", "ms", 1000 * cpu_s, at=at)
+        # where there is a common history the first one has all from the beginning
+        figures = connect(self._first, self._second, self._other, self._address, both=name == STRANGERS)
+        self._collector.add(name, "ms", 1000 * figures["seconds"], at=at)
+        self._collector.add(name + WIRE, "bytes", figures["bytes"], at=at)
+        self._collector.add(f"{name}: CPU of both", "ms", 1000 * figures["cpu_s"], at=at)
         self._second.call(replicas.close)
 
 

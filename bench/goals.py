@@ -135,9 +135,9 @@ def _differing(options: Options) -> list[Goal]:
 
     over, quiet = overwrites.GROUP, idle.with_peers(1)
     return [
-        here(f"{size} differ, with a log", 20, "ms", "from dialling until level", differing.LOG),
+        here(f"{size} differ, with a log", 20, "ms", "from the first byte until level", differing.LOG),
         here(f"{size} differ, with a log: wire", 20_000, "bytes", "both ways", differing.LOG + differing.WIRE),
-        here(f"{size} differ, log truncated", 1000, "ms", "from dialling until level", differing.WALK),
+        here(f"{size} differ, log truncated", 1000, "ms", "from the first byte until level", differing.WALK),
         here(f"{size} differ, no common history", 1000, "ms", "until both are level", differing.STRANGERS),
         here("nothing differs: wire", 1_000, "bytes", "a whole session, both ways", level + differing.WIRE),
         Goal(
@@ -157,7 +157,12 @@ def _differing(options: Options) -> list[Goal]:
             "overwrites: entries sent", overwrites.KEYS, "", "counted", value(over, overwrites.WIRE_ENTRIES), most=True
         ),
         Goal(
-            "overwrites: caught up", 50, "ms", "from dialling until level", value(over, overwrites.CAUGHT_UP), most=True
+            "overwrites: caught up",
+            50,
+            "ms",
+            "from the first byte until level",
+            value(over, overwrites.CAUGHT_UP),
+            most=True,
         ),
     ]
 
@@ -183,8 +188,8 @@ def _many() -> list[Goal]:
         Goal(
             f"{mesh.MESH} masters: crossings of a link",
             1,
-            "of all changes",
-            "counted, both ways, the worst link",
+            "× changes",
+            "counted, both ways, the worst link, of all changes",
             at(group, f"{mesh.CROSSED}, {mesh.AT_MOST}", mesh.MESH),
             most=True,
         ),

@@ -57,7 +57,7 @@ def _run(collector: Collector, directory: Path, nodes: int, each: int) -> None:
     collector.add(RATE, "entries/s", total / seconds, at=nodes)
     # both ends of a link count what crosses it; each node but its writer must get a change once, over some link
     collector.add(CROSSED, "×", sum(links) / 2 / (total * (nodes - 1)), at=nodes)
-    collector.add(f"{CROSSED}, {AT_MOST}", "of all changes", max(links) / total, at=nodes)
+    collector.add(f"{CROSSED}, {AT_MOST}", "× changes", max(links) / total, at=nodes)
 
 
 # -- in a worker

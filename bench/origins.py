@@ -9,16 +9,17 @@ import plyvel
 
 import level_replicator as lrep
 from bench import replicas
+from bench.connecting import connect
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
-from bench.worker import Context, usage
+from bench.worker import Context
 from level_replicator.core.clock import stamp_at
 from level_replicator.core.keys import vector_key
 from level_replicator.storage.lines import encode_vector_line
 
 GROUP = "a session, nothing differs, vectors of so many origins"
-SESSION, WIRE = "from dialling until level", "on the wire"
+SESSION, WIRE = "from the first byte until level", "on the wire"
 _A_DAY_MS = 86_400_000
 _WHEN_MS = 1_700_000_000_000
 
@@ -33,11 +34,9 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                 for path in paths:
                     one.call(know, path=path, count=count)
                 address = one.call(replicas.listen, path=paths[0])
-                cpu = one.call(usage)["cpu_s"]
-                figures = other.call(replicas.connect, path=paths[1], server=address)
-                cpu = one.call(usage)["cpu_s"] - cpu + figures["cpu_s"]
+                figures = connect(one, other, paths[1], address)
             collector.add(SESSION, "ms", 1000 * figures["seconds"], at=count)
-            collector.add("CPU of both", "ms", 1000 * cpu, at=count)
+            collector.add("CPU of both", "ms", 1000 * figures["cpu_s"], at=count)
             collector.add(WIRE, "bytes", figures["bytes"], at=count)
     return collector.series()
 

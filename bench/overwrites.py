@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import replicas
+from bench.connecting import connect
 from bench.data import BATCH, VALUE_BYTES, key_of
 from bench.disk import MIB, disk_bytes
 from bench.figures import Collector, Series
@@ -35,7 +36,7 @@ def _run(collector: Collector, directory: Path, count: int) -> None:
         peer.call(replicas.dial, path=other, server=address)
         peer.call(replicas.close)
         entries = writer.call(overwrite, count=count)
-        figures = peer.call(replicas.connect, path=other, server=address)
+        figures = connect(writer, peer, other, address)
     collector.add(WRITES, "", count)
     collector.add(LOG, "", entries)
     collector.add(WIRE_ENTRIES, "", figures["entries_in"])

@@ -88,6 +88,7 @@ function serve() {
     });
   });
   server.on('connection', (socket) => {
+    socket.setNoDelay(true);
     sockets.add(socket);
     socket.on('close', () => { sockets.delete(socket); wire += socket.bytesRead + socket.bytesWritten; });
   });

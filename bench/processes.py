@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -52,6 +53,13 @@ class Worker:
         if not answer:
             raise WorkerError("the worker ended in the middle of a call")
         return json.loads(answer)
+
+    def pause(self) -> None:
+        """It stands still, with all its threads; the kernel goes on taking connections for it."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, and waits for its end."""

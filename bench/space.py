@@ -9,6 +9,7 @@ import plyvel
 
 import level_replicator as lrep
 from bench import catch_up, replicas
+from bench.connecting import connect
 from bench.data import VALUE_BYTES, pairs, write_all
 from bench.disk import MIB, disk_bytes
 from bench.figures import Collector, Series
@@ -53,36 +54,19 @@ def _run(collector: Collector, directory: Path, count: int) -> None:
         with Worker() as receiver:
             receiver.call(replicas.rest, path=target)
             receiver.call(replicas.dial, path=target, server=address)
-            _account(collector, count, "equal keys compared", sender, receiver, compare)
-        sender.call(overwrite, count=count)
-        with Worker() as receiver:
-            _account(
-                collector,
-                count,
-                f"{DIFFER} keys differ",
-                sender,
-                receiver,
-                replicas.connect,
-                path=target,
-                server=address,
-            )
+            before = sender.call(usage)["cpu_s"]
+            figures = receiver.call(compare)
+            figures["cpu_s"] += sender.call(usage)["cpu_s"] - before
+            _add(collector, "equal keys compared", figures, count)
+            receiver.call(replicas.close)
+            sender.call(overwrite, count=count)
+            _add(collector, f"{DIFFER} keys differ", connect(sender, receiver, target, address), count)
 
 
-def _account(
-    collector: Collector,
-    count: int,
-    name: str,
-    sender: Worker,
-    receiver: Worker,
-    function: Callable[..., dict[str, float]],
-    **arguments: str,
-) -> None:
-    before = sender.call(usage)["cpu_s"]
-    figures = receiver.call(function, **arguments)
+def _add(collector: Collector, name: str, figures: dict[str, float], count: int) -> None:
     collector.add(name, "s", figures["seconds"], at=count)
     collector.add(f"{name}: on the wire", "bytes", figures["bytes"], at=count)
-    collector.add(f"{name}: CPU of the reader", "s", figures["cpu_s"], at=count)
-    collector.add(f"{name}: CPU of the peer", "s", sender.call(usage)["cpu_s"] - before, at=count)
+    collector.add(f"{name}: CPU of both", "s", figures["cpu_s"], at=count)
 
 
 # -- in a worker
