@@ -11,8 +11,8 @@ _DIALLED_S = 0.05
 
 
 def connect(first: Worker, second: Worker, path: str, address: str, *, both: bool = False) -> dict[str, float]:
-    """Opens a replica at `path` in `second`, which dials `first`: `seconds` until it has all, or `both` have, `cpu_s` of
-    both processes, `bytes` both ways, `entries_in` of the second.
+    """Opens a replica at `path` in `second`, which dials `first`: `seconds` until it has all, or `both` have, `cpu_s`
+    of both processes, `bytes` both ways, `entries_in` of the second.
 
     Opening it is in none of these: the first process stands still until the second one has opened and dialled."""
     before = first.call(usage)["cpu_s"]
