@@ -54,7 +54,7 @@ def quick(directory: Path) -> Options:
     return replace(
         Options(directory),
         runs=1,
-        puts=10_000,
+        puts=20_000,
         synced_puts=500,
         keys=10_000,
         catch_up=(500, 2_000, 20_000),

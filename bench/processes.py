@@ -26,6 +26,11 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """As subprocess has it; None while it lives."""
+        return self._process.returncode
+
     def call(self, function: Callable[..., Any], **arguments: Any) -> Any:
         """Runs a module's function in the worker, with its Context first; waits for the result, which is plain data.
 
