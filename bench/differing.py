@@ -32,8 +32,9 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                 nodes = Nodes(over_keys, first, second, Path(directory))
                 for name, each in nodes.with_history(count, [0, differ]):
                     nodes.connect(name if each else f"{name}, {LEVEL}", at=count)
-                nodes.become_strangers(count, differ)
-                nodes.connect(STRANGERS, at=count)
+                if count <= options.keys:  # beyond, it would take longer than all the rest
+                    nodes.become_strangers(count, differ)
+                    nodes.connect(STRANGERS, at=count)
         progress(f"{BY_DIFFERENCE} of {options.keys:,}, run {run + 1} of {options.runs}")
         with TemporaryDirectory(dir=options.directory) as directory, Worker() as first, Worker() as second:
             nodes = Nodes(over_difference, first, second, Path(directory))

@@ -57,7 +57,7 @@ def quick(directory: Path) -> Options:
         puts=20_000,
         synced_puts=500,
         keys=10_000,
-        catch_up=(500, 2_000, 20_000),
+        catch_up=(500, 5_000, 20_000),
         large_values=5_000,
         others=5_000,
         latency_samples=100,

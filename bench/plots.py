@@ -25,8 +25,8 @@ def draw(all_series: list[Series], directory: Path) -> list[Path]:
     for group in dict.fromkeys(series.group for series in all_series):
         mine = [series for series in all_series if series.group == group]
         units = list(dict.fromkeys(series.unit for series in mine))
-        figure, axes = pyplot.subplots(1, len(units), figsize=(5.5 * len(units), 4), squeeze=False)
-        for axis, unit in zip(axes[0], units, strict=True):
+        figure, axes = pyplot.subplots(len(units), 1, figsize=(8, 3.2 * len(units)), squeeze=False)
+        for axis, unit in zip(axes[:, 0], units, strict=True):
             _draw_unit(axis, [series for series in mine if series.unit == unit])
             axis.set_title(unit or "count")
         figure.suptitle(group)
@@ -49,7 +49,7 @@ def _draw_unit(axis: Any, mine: list[Series]) -> None:
         for name in dict.fromkeys(series.name for series in sized):
             _draw_curve(axis, name, sorted((s for s in sized if s.name == name), key=lambda s: s.at or 0))
         axis.set_xlabel(sized[0].over)
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=6, bbox_to_anchor=(1.02, 1), loc="upper left")
     else:
         _draw_bars(axis, mine[:_MOST_BARS])
 

@@ -1,7 +1,9 @@
 """Worker processes: the worker's end. Calls come as lines of JSON on stdin, results go to stdout."""
 
+import faulthandler
 import importlib
 import json
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -57,6 +59,8 @@ def _peak_mib() -> float:
 
 
 def main() -> None:
+    # a measurement that hangs tells where: kill -USR1
+    faulthandler.register(signal.SIGUSR1)
     with ExitStack() as closing:
         context = Context(closing)
         for line in sys.stdin:
