@@ -1,5 +1,7 @@
 """What several workloads let a worker do with a replica."""
 
+import faulthandler
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ from bench.data import VALUE_BYTES, write_all
 from bench.worker import Context
 
 SYNC_TIMEOUT_S = 600.0
+COMPLAIN_AFTER_S = 60.0
+"""When a node that is not level says so on standard error, with what its threads do, and waits on."""
 
 
 class Connected(threading.Event):
@@ -44,8 +48,14 @@ def dial(context: Context, *, path: str, server: str, keys: dict[str, Any] | Non
 def wait_level(context: Context) -> float:
     """Waits until the replica has all that its peers have now. Gives the time at that moment: seconds of a clock
     that all processes share."""
-    if not context.replica.wait_synced(SYNC_TIMEOUT_S):
-        raise TimeoutError(f"not level after {SYNC_TIMEOUT_S:.0f} s: {context.replica.status()}")
+    began = time.monotonic()
+    while not context.replica.wait_synced(COMPLAIN_AFTER_S):
+        waited_s = time.monotonic() - began
+        text = f"not level after {waited_s:.0f} s: {context.replica.status()}"
+        if waited_s > SYNC_TIMEOUT_S:
+            raise TimeoutError(text)
+        print(text, file=sys.stderr, flush=True)
+        faulthandler.dump_traceback()
     return time.monotonic()
 
 
