@@ -79,8 +79,12 @@ AIMED: dict[str, list[Step]] = {
         ("drop", 1, ALL),
         ("step", 1, END),
     ],
-    # While 1 walks beside 2, which has dropped the tombstone of a, it gets a from 0, behind the walk.
+    # While 1, which knows something, so that it is not filled, walks beside 2, which has dropped the tombstone of a, it
+    # gets a from 0, behind the walk.
     "alone": [
+        ("put", 2, b"z"),
+        ("pull", 4, 1, 2),
+        ("step", 4, END),
         ("put", 2, b"b"),
         ("put", 2, b"a"),
         ("pull", 1, 0, 2),
@@ -89,7 +93,7 @@ AIMED: dict[str, list[Step]] = {
         ("del", 2, b"a"),
         ("drop", 2, ALL),
         ("pull", 2, 1, 2),
-        ("step", 2, 1),
+        ("step", 2, 2),
         ("pull", 3, 1, 0),
         ("step", 3, END),
         ("step", 2, END),

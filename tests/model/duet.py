@@ -112,7 +112,7 @@ class Duet:
             raise Unlike(f"{reader} from {source}: {real.mode}, not {ref.mode}")
         if ref.mode == "wait":
             return
-        if ref.mode == "walk" and ref.stale and self.off != "alone":
+        if ref.mode == "walk" and (ref.stale or ref.reader.filling) and self.off != "alone":
             for other in [other for other, each in self.pulls.items() if each.reader is self.stores[reader]]:
                 self._do_break(other)
             self.alone[reader] = pull
@@ -135,6 +135,7 @@ class Duet:
         real = self.pulls.pop(pull, None)
         if real is not None:
             real.close()
+            real.ref.end()
             self.alone = {place: alone for place, alone in self.alone.items() if alone != pull}
 
     # -- comparing
@@ -199,7 +200,7 @@ class RealPull:
             return
         opened = self._opened
         assert isinstance(opened, Reconciling)
-        begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False)
+        begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
         walk, settling = self.reader.begin_walk(begin, self.source.origin, lambda news: None, lambda again: None)
         self._tell_reference(settling)
         self._walk_closes = walk.close
@@ -208,6 +209,8 @@ class RealPull:
     def close(self) -> None:
         self.messages.close()  # type: ignore[attr-defined]
         self._walk_closes()
+        if self.mode == "walk":
+            self.reader.end_walk()
         if isinstance(self._opened, Round):
             self._opened.reader.close()
         else:
@@ -258,6 +261,7 @@ class RealPull:
             elif isinstance(answer, Fill):
                 walk.filled(answer)
         settling.take()
+        self.reader.end_walk()
         if settling.whole != self.ref.whole:
             raise Unlike(f"a walk that is {'' if settling.whole else 'not '}whole")
 

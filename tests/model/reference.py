@@ -19,6 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+FILL_SHARE = 8
+"""A node that knows only its own writes is filled if it has no more than this part of what it is filled with."""
+
 RULES = ("clock", "stale", "restamp", "covered", "horizon", "tombstone", "midway", "alone", "floor")
 
 Vector = dict[int, int]
@@ -65,6 +68,7 @@ class Node:
         self.horizon: Vector = {}
         self.dropped = 0
         self.seen: dict[Key, set[int]] = {}
+        self.filling = False
 
     # -- writes
 
@@ -100,6 +104,7 @@ class Node:
         for origin, stamp in vector.items():
             if origin != self.origin:
                 self.floor[origin] = max(self.floor.get(origin, 0), stamp)
+        self.filling = True
 
     def drop_tombstones(self, before: int) -> None:
         for key, line in list(self.index.items()):
@@ -146,11 +151,16 @@ class Pull:
         below = any(reader.vector.get(o, 0) < stamp for o, stamp in source.floor.items() if o != reader.origin)
         if self._missed(source.vector, reader.horizon) and not self.stale:
             self.mode = "wait"
+        elif source.filling and (self.stale or below):
+            self.mode = "wait"  # it gets all of it, or nothing
         elif self.stale or (below and self.off != "floor"):
             self.mode = "walk"
             if self.off != "clock":
                 reader.follow(max(self.vector.values(), default=0))
-            if reader.vector.keys() <= {reader.origin}:
+            if (
+                reader.vector.keys() <= {reader.origin}
+                and len(reader.contents()) <= len(source.contents()) // FILL_SHARE
+            ):
                 reader.is_filled(self.vector)
         else:
             self.mode = "log"
@@ -222,6 +232,11 @@ class Pull:
                 self.whole = False
                 return
         self.reader.merge(key, theirs)
+
+    def end(self) -> None:
+        """It is over, complete or not."""
+        if self.mode == "walk":
+            self.reader.filling = False
 
     def finish(self) -> None:
         """All has arrived."""

@@ -218,17 +218,18 @@ def nothing_comes_back() -> None:
     world.check_sent_once()
 
 
-def _tombstone_dropped_behind(world: World, *names: str) -> None:
+def _tombstone_dropped_behind(world: World, *names: str, begun: bool = False) -> None:
     """c has `a` and `b` deleted and forgotten; whoever is named has seen it written, not deleted."""
     c = world.nodes["c"]
-    c.start()
+    if not begun:
+        c.start()
     assert c.store is not None
     c.store.writer.put(b"a", b"1", False)
     c.store.writer.put(b"b", b"2", False)
     for name in names:
         world.nodes[name].start()
     world.run_for(3_000)
-    world.cuts = {frozenset((name, "c")) for name in names}
+    world.cuts |= {frozenset((name, "c")) for name in names}
     _cut(world)
     c.store.writer.put(b"d", b"3", False)
     c.store.writer.delete(b"a", False)
@@ -239,13 +240,20 @@ def walks_alone() -> None:
     """While b walks through the index of c, which has forgotten that `a` was deleted, a would send it `a`."""
     world = World(7, _plan(["a", "b", "c"], [("a", "c"), ("b", "a"), ("b", "c")]))
     a, b, c = (world.nodes[name] for name in "abc")
-    _tombstone_dropped_behind(world, "a")
-    world.cuts |= {frozenset("ab")}
     b.start()
+    c.start()
+    assert c.store is not None
+    c.store.writer.put(b"z", b"0", False)  # known to b, which is not filled then, but walks
+    world.run_for(3_000)
+    world.cuts = {frozenset("ab"), frozenset("bc")}
+    _cut(world)
+    _tombstone_dropped_behind(world, "a", begun=True)
+    world.cuts = {frozenset("ac"), frozenset("ab")}
     for _ in range(5_000):
-        if b.hub is not None and b.hub._walker is not None:
-            break
         world.run_for(1)
+        walker = None if b.hub is None else b.hub._walker
+        if walker is not None and walker.pulling._walk is not None and None in walker.pulling._walk._asked:
+            break  # what the walk has passed is behind it: it waits for what it fetches
     world.cuts = {frozenset("ac"), frozenset("bc")}  # what c answers waits
     world.run_for(4_000)
     world.cuts = {frozenset("ac"), frozenset("ab")}

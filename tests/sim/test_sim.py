@@ -19,12 +19,6 @@ SEEDS = 520
 CHUNK = 40
 ONCE_FAILED = [3, 5, 111, 180, 191, 215, 562, 2192, 2372, 10806, 11041, 23096]
 ONCE_FAILED += [168, 653, 767, 950, 1333, 1642, 2538, 10926, 2807, 3381, 6951, 701392, 704538, 705607]
-FEED_MISSES = {
-    701390: "an entry above every vector",
-    702765: "an entry above every vector",
-    703654: "a write that had overwritten what the feed passed over",
-}
-"""All converge; but a power loss took unsynced writes that a feed had to do with (ARCHITECTURE.md, "What survives")."""
 MOST_SEEDS_FOR_A_MUTANT = 400
 BY_THE_MODEL = {"unseen-writes-keep-their-stamps", "tombstones-of-the-stale-stay", "absent-keys-accept-anything"} | {
     "doubt-not-looked-at-again",
@@ -46,18 +40,6 @@ def test_seeds_hold(first: int) -> None:
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_seed_that_once_failed(seed: int) -> None:
     assert run_seed(seed) is None
-
-
-@pytest.mark.xfail(strict=True, raises=Broken, reason="the changes feed, after a power loss took unsynced writes")
-@pytest.mark.parametrize("seed", FEED_MISSES)
-def test_seed_whose_feed_misses_a_change(seed: int) -> None:
-    """Whoever finds a way to tell it moves the seed up to those that once failed."""
-    try:
-        World(seed).run()
-    except Broken as broken:
-        if "the changes feed of" not in str(broken):
-            pytest.fail(f"something else than the feed: {broken}")
-        raise
 
 
 @pytest.mark.parametrize("name", AIMED)

@@ -33,7 +33,7 @@ def _walk(source: Store, reader: Store) -> Iterator[Fill]:
     """A walk of the reader, which stops at each frame of entries after it has arrived."""
     opened = _opened(source, reader, walk=True)
     assert isinstance(opened, Reconciling)
-    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False)
+    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
     walk, settling = reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None)
     asks = Asks()
     asks.begin()
@@ -153,7 +153,7 @@ def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pyte
 
 def _deleted_meanwhile() -> tuple[Store, Store]:
     """A fill that broke off, and a source that deleted a key of it since and forgot that it did."""
-    source, reader = _source(MANY), Rig(2).open()
+    source, reader = _source(4 * MANY), Rig(2).open()
     walk = _walk(source, reader)
     next(walk)
     walk.close()  # type: ignore[attr-defined]

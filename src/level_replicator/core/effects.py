@@ -115,12 +115,13 @@ class PeerWalked:
 
 @dataclass(frozen=True, slots=True)
 class BeginWalk:
-    """Walk through the peer's index. `looking`: only to compare, after Session.compare."""
+    """Walk through the peer's index, of about so many lines. `looking`: only to compare, after Session.compare."""
 
     vector: Vector
     horizon: Vector
     dropped: int
     looking: bool
+    lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,9 @@ FILL_MIN_ENTRIES = 10_000
 """A peer that knows nothing but its own writes is filled, in order of keys, where it would be sent so many entries of
 the log."""
 FILL_OWN_LINES = 10_000
-"""And if it has no more lines of its own than this, and than an eighth of those entries."""
+FILL_SHARE = 8
+"""And if it has no more lines than this, and that part of what it is to be filled with: what it may have already is
+sent all the same."""
 FILL_PREVIEW_ENTRIES = 1_024
 """The newest entries come first all the same."""
 

@@ -91,10 +91,13 @@ class Want(Message, frozen=True, tag=3):
 class Round(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
-    `vector`: where its vector was in that snapshot; after the first round of a pull only what is above the reader's."""
+    `vector`: where its vector was in that snapshot, told by what is not as in the reader's Want: lines that are others,
+    and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above the
+    reader's."""
 
     vector: bytes
     pull: int = 0
+    missing: bytes = b""
 
 
 class Entries(Message, frozen=True, tag=5):
@@ -143,12 +146,13 @@ class Bye(Message, frozen=True, tag=11):
 
 class Reconcile(Message, frozen=True, tag=12):
     """The reader may walk through a snapshot of the sender's index. What the sender's vector, horizon and newest
-    dropped tombstone were in it. `pull`: 0 after Compare, else as in Round."""
+    dropped tombstone were in it. `pull`: 0 after Compare, else as in Round. `lines`: about how many there are."""
 
     vector: bytes
     horizon: bytes
     dropped: int
     pull: int
+    lines: int = 0
 
 
 class Probe(Message, frozen=True, tag=13):

@@ -6,6 +6,7 @@ a round entries come newest first, or were left out because something newer of t
 origin: a part of a round proves nothing about a vector.)
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from operator import lt
 
@@ -15,7 +16,7 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_ROUND_INTERVALS
 from level_replicator.core.messages import ByeCode, Entries
-from level_replicator.core.versions import Vector
+from level_replicator.core.versions import Vector, changed
 
 
 def refuse_future(newest: int, latest: int) -> None:
@@ -38,6 +39,7 @@ class Pull:
         self.completed = 0
         self.number = 0
         self._passing_over = False
+        self._wanted: Vector | None = None
         self._target: Vector | None = None
         self._seen: dict[int, Intervals] = {}
 
@@ -46,8 +48,9 @@ class Pull:
         """The vector that the round under way will give."""
         return self._target
 
-    def renew(self) -> int:
-        """Another pull, or none, is wanted from here on. Its number."""
+    def renew(self, wanted: Vector | None = None) -> int:
+        """Another pull, from this vector, or none, is wanted from here on. Its number."""
+        self._wanted = wanted
         self._passing_over = self.number > 0
         self.number += 1
         self._target = None
@@ -55,21 +58,24 @@ class Pull:
 
     def abandon(self) -> None:
         """The peer gives up its round, for a walk."""
+        self._wanted = None
         self._target = None
 
-    def begin(self, vector: Vector, latest: int, number: int = 0) -> bool:
-        """Whether the round is of the pull that is wanted."""
+    def begin(self, vector: Vector, latest: int, number: int = 0, missing: Iterable[int] = ()) -> Vector | None:
+        """The vector that the peer had when the round began; None: it is not of the pull that is wanted."""
         if self._target is not None:
             raise RemoteProtocolError("a round begins within a round")
         if number != self.number:
             if not self._passing_over:
                 raise RemoteProtocolError("a round of a pull that is over")
-            return False
+            return None
         refuse_future(max(vector.values(), default=0), latest)
         self._passing_over = False
+        if self._wanted is not None:  # the first round tells what is not as we said
+            vector, self._wanted = changed(self._wanted, vector, missing), None
         self._target = vector
         self._seen = {}
-        return True
+        return vector
 
     def entries(self, message: Entries, latest: int) -> Apply | None:
         """Checks a frame of entries. Raises RemoteProtocolError; then nothing of it may be applied."""

@@ -12,7 +12,7 @@ from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.messages import Entries, Level, Round
-from level_replicator.core.versions import Vector, encode_vector
+from level_replicator.core.versions import Vector, differences, encode_origins, encode_vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,13 @@ class Read:
 
 
 class Push:
-    """Of one pull of a session, whose `number` it is. `peer_vector`: the least that the reader is known to cover."""
+    """Of one pull of a session, whose `number` it is. `peer_vector`: the least that the reader is known to cover;
+    `wanted`: the vector of its Want."""
 
-    def __init__(self, peer_vector: Vector | None = None, number: int = 0) -> None:
+    def __init__(self, peer_vector: Vector | None = None, number: int = 0, wanted: Vector | None = None) -> None:
         self.peer_vector: Vector = {} if peer_vector is None else peer_vector
         self.number = number
+        self._wanted = wanted
         self.completed = 0
         self.under_way = False
         self._newest_first = True
@@ -59,8 +61,10 @@ class Push:
         known = self.peer_vector
         if self.completed:
             target = {o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}
+            return Round(encode_vector(target), self.number)
         # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
-        return Round(encode_vector(target), self.number)
+        lines, missing = differences(target, self._wanted or {})
+        return Round(encode_vector(lines), self.number, encode_origins(missing))
 
     def walked(self) -> None:
         """The reader has walked through a snapshot instead of being sent a first round."""

@@ -73,7 +73,7 @@ from level_replicator.core.messages import (
 )
 from level_replicator.core.pull import Pull, refuse_future
 from level_replicator.core.push import Push
-from level_replicator.core.versions import Vector, covers, decode_vector, encode_vector
+from level_replicator.core.versions import Vector, covers, decode_origins, decode_vector, encode_vector
 from level_replicator.core.walking import Asks
 
 
@@ -176,7 +176,7 @@ class Session:
     ) -> None:
         """Begins our pull, or begins it anew. The arguments are those of the message."""
         self.asks.end_pull()
-        number = self.pull.renew()
+        number = self.pull.renew(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
         self.send(Want(*known, number, lines, walk))
 
@@ -299,7 +299,7 @@ class Session:
             raise RemoteProtocolError("too many intervals of an earlier scan")
         if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
             raise RemoteProtocolError("an interval of an earlier scan that is none")
-        self.push = Push(self.push.peer_vector, message.pull)
+        self.push = Push(self.push.peer_vector, message.pull, vector)
         self.push.peer_has(vector)
         if message.lines < 0:
             raise RemoteProtocolError("fewer than no lines of an index")
@@ -321,8 +321,8 @@ class Session:
     def _on_round(self, message: Round, latest: int) -> Effect:
         self._refuse_changes()
         vector = decode_vector(message.vector)
-        wanted = self.pull.begin(vector, latest, message.pull)
-        return self._peer_has(vector, latest, feeding=wanted)
+        whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
+        return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
 
     def _on_entries(self, message: Entries, latest: int) -> Effect | None:
         self._refuse_changes()
@@ -357,7 +357,7 @@ class Session:
         else:
             self.pull.abandon()
         self.asks.begin(looking=looking)
-        return BeginWalk(vector, horizon, message.dropped, looking)
+        return BeginWalk(vector, horizon, message.dropped, looking, message.lines)
 
     def _on_reply(self, message: WalkReply, latest: int) -> Effect | None:
         return self.asks.answer(message, latest)

@@ -215,7 +215,7 @@ class Serving:
         self._answering = opened.answering
         self._asked_ms = self._link.hub.now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._link.session.send(Reconcile(vector, horizon, opened.dropped, pull))
+        self._link.session.send(Reconcile(vector, horizon, opened.dropped, pull, opened.lines))
 
     def _answer(self, answering: Answering) -> None:
         message = answering.step()

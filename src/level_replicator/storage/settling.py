@@ -48,7 +48,6 @@ class Settling(Finds):
     ) -> None:
         self.whole = True
         self.entries_in = 0
-        self._own_lines = 0
         self._state = state
         self._source = source
         self._sides = sides
@@ -116,7 +115,7 @@ class Settling(Finds):
         self.entries_in += len(fill.entries)
         if fill.lacking:
             self.whole = False
-        if fill.span is not None and self._own_lines and self.whole:
+        if fill.span is not None and self.whole:
             self._settle_own(fill.span, {entry[3] for _, entry in fill.entries})
         if not fill.entries:
             return
@@ -159,7 +158,6 @@ class Settling(Finds):
 
     def count_told(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""
-        self._own_lines = count
         return 0 if self._state.filling and count <= FILL_OWN_LINES else count
 
     def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:

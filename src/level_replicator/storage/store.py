@@ -11,7 +11,7 @@ from level_replicator.core.effects import BeginWalk
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_dot, log_range, resume_key
-from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES
+from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES, FILL_SHARE
 from level_replicator.core.reconcile import Sides, stale
 from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
@@ -50,12 +50,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Reconciling:
-    """A snapshot that a peer walks through, and what our vector, horizon and newest dropped tombstone were in it."""
+    """A snapshot that a peer walks through. What our vector, horizon and newest dropped tombstone were in it, and how
+    many keys we had."""
 
     answering: Answering
     vector: Vector
     horizon: Vector
     dropped: int
+    lines: int
 
 
 def _at_once(work: Callable[[], None]) -> None:
@@ -204,8 +206,11 @@ class Store:
     def _may_fill(self, feed: Feed, peer_vector: Vector) -> bool:
         """Whether the peer is better filled than sent the log: it knows nothing, and has little, but what it wrote."""
         entries = self._state.entries
-        few = feed.lines <= min(self.fill_own_lines, entries // 8)
-        return entries >= self.fill_min_entries and few and peer_vector.keys() <= {feed.source}
+        fresh = peer_vector.keys() <= {feed.source} and self._is_little(feed.lines, entries)
+        return fresh and entries >= self.fill_min_entries
+
+    def _is_little(self, lines: int, beside: int) -> bool:
+        return lines <= min(self.fill_own_lines, beside // FILL_SHARE)
 
     def open_comparison(self) -> Reconciling:
         """A snapshot for a peer that only looks."""
@@ -215,7 +220,7 @@ class Store:
     def _reconciling(self, vector: Vector, *, looking: bool) -> Reconciling:
         state = self._state
         answering = Answering(state.rs.snapshot(), state.db.snapshot(), looking=looking)
-        return Reconciling(answering, vector, dict(state.horizon), state.dropped)
+        return Reconciling(answering, vector, dict(state.horizon), state.dropped, state.keys)
 
     # -- walking through a peer's index
 
@@ -238,7 +243,7 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-            if state.vector.keys() <= {state.origin} and state.keys <= self.fill_own_lines:
+            if state.vector.keys() <= {state.origin} and self._is_little(state.keys, peer.lines):
                 begin_filling(state, peer.vector)
         settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync)
         return Walk(state.rs.snapshot, settling), settling
