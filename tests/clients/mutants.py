@@ -130,7 +130,7 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
         (_bytes_without_bound, "test_hostile_clients.py::test_writes_under_way_are_bounded_in_bytes"),
         (_snapshots_without_bound, "test_client.py::test_only_so_many_snapshots"),
         (_snapshots_never_given_back, "test_client.py::test_a_snapshot_is_as_it_was_and_goes_with_its_handle"),
-        (_ears_stay, "test_feeds.py::test_who_leaves_takes_its_ear_away"),
+        (_ears_stay, "test_aio.py::test_who_asks_again_and_again_leaves_no_ear"),
         (_cancelled_reading_is_forgotten, "test_aio.py::test_what_is_cancelled_harms_nobody"),
         (_interrupted_reading_is_forgotten, "test_feeds.py::test_an_interrupted_reader_misses_nothing"),
         (_nobody_watches_the_holder, "test_sharing.py::test_it_takes_over_also_while_nobody_asks"),

@@ -164,6 +164,37 @@ def test_what_is_cancelled_harms_nobody(play: Callable[[Body], None]) -> None:
     play(body)
 
 
+def test_who_asks_again_and_again_leaves_no_ear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node where nothing is written, which would take them away."""
+    monkeypatch.setattr("level_replicator.face.aio_changes.MAX_CLIENT_WAITS_MS", 1)
+
+    async def body(replica: lrep.Replica) -> None:
+        bell = replica._node.store.signal
+        listen = bell.call_at_next
+        ears: list[int] = []
+        enough = asyncio.Event()
+
+        def listening(call: Callable[[], None]) -> None:
+            listen(call)
+            ears.append(bell.waiting)
+            if len(ears) == 5:
+                enough.set()
+
+        monkeypatch.setattr(bell, "call_at_next", listening)
+        async with lrep.aio.wrap(replica) as db:
+            feed = await db.changes(now=True).start()
+            waiting = asyncio.ensure_future(anext(feed))
+            await enough.wait()
+            assert set(ears) == {1}
+            replica.put(b"key", b"value")
+            assert (await waiting).key == b"key"  # type: ignore[union-attr]
+            await feed.close()
+        assert bell.waiting == 0
+
+    with lrep.open(tmp_path / "node", {}) as replica:
+        asyncio.run(body(replica))
+
+
 def test_when_the_node_comes_back(tmp_path: Path) -> None:
     async def body() -> None:
         replica = lrep.open(tmp_path / "node", {})

@@ -8,6 +8,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import CHANGES_CHUNK_ENTRIES
+from tests.cluster import waiting
 from tests.cluster.waiting import wait_until
 
 
@@ -111,6 +112,7 @@ def test_an_interrupted_reader_misses_nothing(replica: lrep.Replica, client: lre
             with pytest.raises(Interrupted):
                 _interrupted(feed)
             replica.put(b"%d" % number, b"")
+            assert feed.wait(waiting.DEADLINE_S)
             assert next(feed).key == b"%d" % number  # type: ignore[union-attr]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
