@@ -33,8 +33,8 @@ def _commands_page() -> str:
         "# Command line",
         (
             "`level-replicator COMMAND …`, or `lrep` for short. Exit status: 0 done, 1 failed or found something "
-            "wrong, 2 asked wrongly, 130 interrupted. Errors and progress go to standard error, data to standard "
-            "output."
+            "wrong, 2 asked wrongly, 3 there is no such key, 130 interrupted, 141 nobody reads the output any more. "
+            "Errors and progress go to standard error, data to standard output."
         ),
     ]
     for command in COMMANDS:

@@ -14,6 +14,7 @@ import pytest
 import level_replicator as lrep
 from level_replicator.core.limits import MAX_KEY_BYTES
 from level_replicator.edges import adopt, cli
+from level_replicator.edges.exits import INTERRUPTED
 from level_replicator.storage import adoption
 from level_replicator.storage.state import State
 
@@ -100,7 +101,7 @@ def test_an_interrupt_says_that_it_can_go_on(
         adopt_chunk(state, chunk)
 
     monkeypatch.setattr(adoption, "_adopt", interrupted)
-    assert cli.main(["adopt", str(tmp_path)]) == cli.EXIT_INTERRUPTED
+    assert cli.main(["adopt", str(tmp_path)]) == INTERRUPTED
     assert "the same command goes on with it" in capsys.readouterr().err
     monkeypatch.setattr(adoption, "_adopt", adopt_chunk)
     assert cli.main(["adopt", str(tmp_path)]) == 0

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -50,8 +51,9 @@ def test_put_get_scan_delete(run: Run, where: Path) -> None:
     assert run("scan", where, "--prefix", "key", "--keys", "--json")[1] == '{"key": "key"}\n'
     assert run("delete", where, "key", "nothing") == (0, "", "")
     code, out, err = run("get", where, "key")
-    assert (code, out) == (1, "")
-    assert "there is no key 'key'" in err
+    assert (code, out) == (3, "")
+    assert err == "level-replicator get: there is no key key\n"
+    assert run("get", where, b"\xff\n".decode("utf-8", "surrogateescape"))[2].endswith("no key \\xff\\n\n")
 
 
 def test_what_is_not_text(run: Run, where: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +73,7 @@ def test_what_is_not_text(run: Run, where: Path, tmp_path: Path, monkeypatch: py
     assert out[2] == "piped\t\\x00piped\\n"
     for wrong in (("get", where, "xyz", "-e", "hex"), ("get", where, "?", "-e", "base64")):
         code, _, err = run(*wrong)
-        assert code == 1
+        assert code == 2
         assert "is not" in err
 
 
@@ -151,6 +153,16 @@ def test_top(run: Run, where: Path) -> None:
     assert "log entries" in out
 
 
+def test_top_ends_well_by_ctrl_c(run: Run, where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("level_replicator.edges.status.time.sleep", interrupt)
+    code, out, err = run("top", where)
+    assert (code, err) == (0, "")
+    assert "log entries" in out
+
+
 def test_verify_with_a_peer(run: Run, tmp_path: Path) -> None:
     with (
         lrep.open(tmp_path / "a", {"port": 0}) as a,
@@ -162,32 +174,34 @@ def test_verify_with_a_peer(run: Run, tmp_path: Path) -> None:
         found = json.loads(run("verify", tmp_path / "b", "--peer", "a", "--json")[1])
         assert found == {"equal": True, "only_here": 0, "only_there": 0, "differing": 0, "examples": []}
         assert run("verify", tmp_path / "b", "--peer", "c")[0] == 1
-        assert run("verify", tmp_path / "b", "--peer", "a", "--repair")[0] == 1
+        assert run("verify", tmp_path / "b", "--peer", "a", "--repair")[0] == 2
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("status", "wrong"),
     [
-        ("status", "/nowhere/at all"),
-        ("status", "127.0.0.1:1"),
-        ("status", "10.9.8.7:8000"),
-        ("status", "host:port"),
-        ("get", ".", "key"),
-        ("put", ".", "key"),
-        ("put", ".", "key", "value", "-i", "file"),
-        ("put", ".", "key", "-i", "/no such file"),
-        ("scan", ".", "--prefix", "a", "--start", "b"),
-        ("scan", ".", "--limit", "-1"),
-        ("log", ".", "--count", "-1"),
-        ("top", ".", "--every", "0"),
-        ("changes", ".", "--since", "nonsense", "--now"),
-        ("changes", ".", "--cursor-file", "."),
+        (1, ("status", "/nowhere/at all")),
+        (1, ("status", "127.0.0.1:1")),
+        (1, ("status", "10.9.8.7:8000")),
+        (1, ("status", "host:port")),
+        (1, ("get", ".", "key")),
+        (2, ("put", ".", "key")),
+        (2, ("put", ".", "key", "value", "-i", "file")),
+        (1, ("put", ".", "key", "-i", "/no such file")),
+        (2, ("scan", ".", "--prefix", "a", "--start", "b")),
+        (2, ("scan", ".", "--limit", "-1")),
+        (2, ("log", ".", "--count", "-1")),
+        (2, ("top", ".", "--every", "0")),
+        (2, ("changes", ".", "--since", "nonsense", "--now")),
+        (1, ("changes", ".", "--cursor-file", ".")),
     ],
 )
-def test_mistakes_end_in_a_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str]) -> None:
+def test_mistakes_end_in_a_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, wrong: tuple[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*wrong)
-    assert (code, out) == (1, "")
+    assert (code, out) == (status, "")
     assert err.startswith(f"level-replicator {wrong[0]}: ")
     assert len(err.splitlines()) == 1
 
@@ -253,6 +267,12 @@ def test_keys_that_do_not_fit(run: Run, tmp_path: Path) -> None:
             assert prints[1] in out
         with lrep.open(tmp_path / "c", {}):
             assert "has keys, the other none" in doctor(run, tmp_path / "a", tmp_path / "c")[1]
+        with lrep.open(tmp_path / "d", {"servers": {"{}:{}".format(*a.address or ()): {}}}) as d:
+            wait_until(lambda: "pems" in (d.status()["peers"][0]["last_error"] or ""), "a failure")
+            code, out = doctor(run, tmp_path / "d")
+            assert code == 1
+            assert "give both `pems`, or neither" in out
+            assert "firewall" not in out
 
 
 def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +297,33 @@ def test_findings_for_machines(run: Run, tmp_path: Path) -> None:
 
 
 # -- every command
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["--version"])
+    assert (exited.value.code, capsys.readouterr().out) == (0, f"level-replicator {lrep.__version__}\n")
+
+
+@pytest.mark.parametrize("command", [["scan"], ["log", "-n", "0"], ["changes"], ["scan", "--json"]])
+def test_a_reader_that_has_seen_enough(tmp_path: Path, command: list[str]) -> None:
+    """`| head -1`, of more than a pipe holds."""
+    with lrep.open(tmp_path / "node", {}) as replica, replica.write_batch() as batch:
+        for number in range(2_000):
+            batch.put(b"%06d" % number, bytes(100))
+    name, *options = command
+    process = subprocess.Popen(
+        [sys.executable, "-m", "level_replicator.edges.cli", name, str(tmp_path / "node"), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), errors) == (141, b"")
 
 
 def test_every_example_works(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

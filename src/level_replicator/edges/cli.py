@@ -10,15 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from level_replicator import __version__
 from level_replicator.core.errors import ReplicationError
 from level_replicator.edges import adopt, backup, doctor, fingerprint, keygen, restore, serve, verify
 from level_replicator.edges.demo import command as demo
+from level_replicator.edges.exits import ASKED_WRONGLY, FAILED, INTERRUPTED, READER_GONE, UsageError
 from level_replicator.edges.keys_of import Delete, Get, Put, Scan
 from level_replicator.edges.log_of import Changes, Log, Truncate
 from level_replicator.edges.status import Status, Top
-
-EXIT_INTERRUPTED = 130
-EXIT_READER_GONE = 141
 
 
 class Command(Protocol):
@@ -56,25 +55,26 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 1 failed, 2 asked wrongly."""
+    """Runs one command and returns its exit status (exits.py)."""
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
         return command.run(arguments)
     except ReplicationError as error:
         print(f"level-replicator {command.NAME}: {error}", file=sys.stderr)
-        return 1
+        return ASKED_WRONGLY if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of the pipe is gone (`| head`). Without this, Python complains again on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_READER_GONE
+        return READER_GONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="level-replicator", description="Master-master replication for LevelDB.")
+    parser.add_argument("--version", action="version", version=f"level-replicator {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(

@@ -129,6 +129,8 @@ def _peer(node: Node, peer: dict[str, Any]) -> Finding:
         return Finding(WRONG, f"{who}: {error}", "compare the clocks of both machines (date -u; NTP)")
     if state == "refused":
         return Finding(WRONG, f"{who}: {error}", _on_refusal(node, error))
+    if "pems" in error:
+        return Finding(WRONG, f"{who}: {state}: {error}", _on_refusal(node, error))
     reachable = _can_connect(peer["address"])
     if reachable is None:
         advice = "from here it can be reached: is there a firewall, or another network, between the two?"

@@ -6,7 +6,7 @@ import binascii
 import os
 from typing import Any
 
-from level_replicator.core.errors import ConfigError
+from level_replicator.edges.exits import UsageError
 
 TEXT, HEX, BASE64 = "text", "hex", "base64"
 
@@ -22,14 +22,14 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
 
 
 def to_bytes(text: str, encoding: str, what: str) -> bytes:
-    """What was typed. Raises ConfigError."""
+    """What was typed. Raises UsageError."""
     try:
         if encoding == HEX:
             return bytes.fromhex(text)
         if encoding == BASE64:
             return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise ConfigError(f"{what}: {text!r} is not {encoding}: {error}") from None
+        raise UsageError(f"{what}: {text!r} is not {encoding}: {error}") from None
     return os.fsencode(text)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import MAX_VALUE_BYTES
 from level_replicator.edges.encoding import TEXT, add_encoding, to_bytes, to_json, to_text
+from level_replicator.edges.exits import NOT_FOUND, UsageError
 from level_replicator.edges.place import add_keys, add_where, reached
-
-EXIT_NOT_FOUND = 1
 
 
 class Get:
     NAME = "get"
-    HELP = "Writes the value of a key to standard output. Exit status 1 when there is none."
+    HELP = "Writes the value of a key to standard output. Exit status 3 when there is none."
     EXAMPLE = "level-replicator get /tmp/lrep-0 some-key"
 
     @staticmethod
@@ -35,8 +34,8 @@ class Get:
         with reached(arguments) as database:
             value = database.get(key)
         if value is None:
-            print(f"level-replicator get: there is no key {arguments.key!r}", file=sys.stderr)
-            return EXIT_NOT_FOUND
+            print(f"level-replicator get: there is no key {to_text(key, arguments.encoding)}", file=sys.stderr)
+            return NOT_FOUND
         if arguments.output is not None:
             _write_file(arguments.output, value)
         elif arguments.json:
@@ -67,7 +66,7 @@ class Put:
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
         if (arguments.value is None) == (arguments.input is None):
-            raise ConfigError("VALUE, --input: one of the two")
+            raise UsageError("VALUE, --input: one of the two")
         key = to_bytes(arguments.key, arguments.encoding, "KEY")
         if arguments.input is not None:
             value = _read_file(arguments.input)
@@ -128,9 +127,9 @@ class Scan:
             if getattr(arguments, name) is not None:
                 options[name] = to_bytes(getattr(arguments, name), encoding, f"--{name}")
         if "prefix" in options and len(options) > 2:
-            raise ConfigError("--prefix: not together with --start or --stop")
+            raise UsageError("--prefix: not together with --start or --stop")
         if arguments.limit is not None and arguments.limit < 0:
-            raise ConfigError(f"--limit: {arguments.limit} is no number from 0")
+            raise UsageError(f"--limit: {arguments.limit} is no number from 0")
         with reached(arguments) as database, database.iterator(**options, include_value=not arguments.keys) as found:
             for item in islice(found, arguments.limit):
                 key, value = (item, None) if arguments.keys else item

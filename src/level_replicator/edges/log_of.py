@@ -10,6 +10,7 @@ from typing import Any
 
 from level_replicator.core.errors import ConfigError
 from level_replicator.edges.encoding import add_encoding, to_bytes, to_json, to_text
+from level_replicator.edges.exits import UsageError
 from level_replicator.edges.place import add_keys, add_where, reached
 from level_replicator.storage.changes import Change, Item
 
@@ -54,7 +55,7 @@ class Log:
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
         if arguments.count < 0:
-            raise ConfigError(f"--count: {arguments.count} is no number from 0")
+            raise UsageError(f"--count: {arguments.count} is no number from 0")
         left = arguments.count or sys.maxsize
         prefix = to_bytes(arguments.prefix, arguments.encoding, "--prefix")
         before: tuple[int, int] | None = None
@@ -104,7 +105,7 @@ class Changes:
         if file is not None and since is None and file.exists():
             since = _noted(file)
         if since is not None and arguments.now:
-            raise ConfigError("--now: not together with a cursor")
+            raise UsageError("--now: not together with a cursor")
         prefix = to_bytes(arguments.prefix, arguments.encoding, "--prefix")
         with reached(arguments) as database:
             feed = database.changes(since, prefix=prefix, live=arguments.follow, now=arguments.now)

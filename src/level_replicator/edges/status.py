@@ -4,9 +4,11 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from level_replicator.core.errors import ConfigError, ConnectionLostError
+from level_replicator.edges.exits import UsageError
 from level_replicator.edges.place import Database, add_keys, add_where, reached
 
 _NO_RICH = "top needs rich: pip install 'level-replicator[cli]'"
@@ -90,7 +92,7 @@ class Top:
     @staticmethod
     def run(arguments: argparse.Namespace) -> int:
         if not arguments.every > 0:
-            raise ConfigError(f"--every: {arguments.every} is no number of seconds")
+            raise UsageError(f"--every: {arguments.every} is no number of seconds")
         try:
             from rich.live import Live
         except ImportError as error:
@@ -98,14 +100,16 @@ class Top:
         with reached(arguments) as database, Live(auto_refresh=False) as live:
             looks = 0
             before: tuple[float, dict[str, Any]] | None = None
-            while arguments.times is None or looks < arguments.times:
-                if looks:
-                    time.sleep(arguments.every)
-                now, status = _look(database)
-                live.update(_table(status, before, now), refresh=True)
-                if status is not None:
-                    before = now, status
-                looks += 1
+            # Ctrl-C is how it is meant to end
+            with suppress(KeyboardInterrupt):
+                while arguments.times is None or looks < arguments.times:
+                    if looks:
+                        time.sleep(arguments.every)
+                    now, status = _look(database)
+                    live.update(_table(status, before, now), refresh=True)
+                    if status is not None:
+                        before = now, status
+                    looks += 1
         return 0
 
 

@@ -5,7 +5,7 @@ import json
 from base64 import b64encode
 from typing import Any
 
-from level_replicator.core.errors import ConfigError
+from level_replicator.edges.exits import UsageError
 from level_replicator.edges.place import add_keys, add_where, progress, reached
 from level_replicator.storage.comparison import Difference
 from level_replicator.storage.verifying import Report
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Looks, and mends if asked to; returns the exit status."""
     if arguments.peer is not None:
         if arguments.repair:
-            raise ConfigError("--repair: two nodes that differ are mended by replication; verify each of them alone")
+            raise UsageError("--repair: two nodes that differ are mended by replication; verify each of them alone")
         with reached(arguments) as database:
             return _tell_difference(database.verify(arguments.peer), arguments)
     with reached(arguments) as database, progress("verify") as told:
