@@ -83,3 +83,31 @@ def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["verify", "--help"])
     assert stopped.value.code == 0
     assert "--repair" in capsys.readouterr().out
+
+
+def test_a_damaged_file_and_what_it_says_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/operations.md has it, with no peers and no backup."""
+    values = {b"%04d" % number: os.urandom(100) for number in range(2_000)}
+    with lrep.open(tmp_path) as replica:
+        with replica.write_batch() as batch:
+            for key, value in values.items():
+                batch.put(key, value)
+        replica.verify()
+    for name in ("db", "rs"):
+        with plyvel.DB(os.fspath(tmp_path / name)) as part:
+            part.compact_range(start=b"", stop=b"\xff" * 20)
+    (table,) = (tmp_path / "rs").glob("*.ldb")
+    with table.open("r+b") as file:
+        file.seek(1_000)
+        file.write(b"\xff" * 8)
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "Corruption" in told
+    assert "plyvel.repair_db" in told
+    assert len(told.splitlines()) == 1
+    for name in ("db", "rs"):
+        plyvel.repair_db(os.fspath(tmp_path / name))
+    assert cli.main(["verify", str(tmp_path), "--repair"]) == 0
+    with lrep.open(tmp_path) as replica:
+        assert replica.verify().sound
+        assert dict(replica) == values

@@ -369,4 +369,9 @@ def _below_floor(state: State, feed: Feed, peer_vector: Vector) -> bool:
 def _as_storage_error(what: str, error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
+    if "Corruption" in str(error):
+        return StorageError(
+            f"{what} failed: {error}. A LevelDB is damaged: put the directory aside and start from a backup, or empty, "
+            "beside its peers; or, on a copy, plyvel.repair_db for both parts, then verify with repair"
+        )
     return StorageError(f"{what} failed: {error}. Mend the disk, then open it again: what was acknowledged is repaired")
