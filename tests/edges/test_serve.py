@@ -64,6 +64,31 @@ def test_two_that_replicate_until_they_are_told_to_stop(tmp_path: Path) -> None:
         assert a.status()["keys"] == 1
 
 
+SIGNALLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from level_replicator.edges import cli, serve
+
+def terminate():
+    # the state of the main thread: asleep
+    while Path(f"/proc/self/task/{os.getpid()}/stat").read_text().rpartition(") ")[2][0] != "S":
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+serve.tell_systemd = lambda state: state == "READY=1" and threading.Thread(target=terminate).start()
+sys.exit(cli.main(["serve", sys.argv[1]]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at threads by /proc")
+def test_a_signal_that_another_thread_gets(tmp_path: Path) -> None:
+    """While the main one sleeps, which the kernel may choose when that one was just busy."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(tmp_path / "a")], capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_settings_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "pems.json").write_text(json.dumps(lrep.generate_pems()))
     (tmp_path / "trusted").write_text("")

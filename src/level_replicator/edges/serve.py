@@ -7,8 +7,8 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ HELP = (
     "it is ready; logs go to standard error."
 )
 EXAMPLE = "level-replicator serve /tmp/lrep-0 --port 8000 --server 127.0.0.1:8001"
+_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves; returns the exit status: 0 when it was told to stop."""
-    stop = threading.Event()
-    before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)}
     level = logging.DEBUG if arguments.verbose else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -63,19 +62,45 @@ def run(arguments: argparse.Namespace) -> int:
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
-        with open_replica(arguments.directory, _settings(arguments), adopt=arguments.adopt) as replica:
+        with (
+            _told_to_stop() as wait,
+            open_replica(arguments.directory, _settings(arguments), adopt=arguments.adopt) as replica,
+        ):
             print(_ready_line(replica, as_json=arguments.json), flush=True)
             tell_systemd("READY=1")
-            stop.wait()
+            wait()
             tell_systemd("STOPPING=1")
     except ReplicationError as error:
         print(f"level-replicator serve: {error}", file=sys.stderr)
         return 1
     finally:
         logger.removeHandler(handler)
-        for each, old in before.items():
-            signal.signal(each, old)
     return 0
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], None]]:
+    """Waits for a signal to stop, from now on.
+
+    By the socket that the interpreter writes to at once, in whatever thread it gets the signal. An Event that a Python
+    handler sets would be missed when the signal comes in another thread, or just before this one goes to sleep: the
+    handler runs in this one, and only when it wakes up."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        before = {each: signal.signal(each, lambda *_: None) for each in _STOP}
+        old = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+        def wait() -> None:
+            while ours.recv(1)[0] not in _STOP:
+                pass
+
+        try:
+            yield wait
+        finally:
+            signal.set_wakeup_fd(old)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def _settings(arguments: argparse.Namespace) -> Config:
