@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli
+from level_replicator.edges import cli, log_of
 from tests.cluster.waiting import wait_until
 
 Run = Callable[..., tuple[int, str, str]]
@@ -105,6 +106,29 @@ def test_status_log_changes_truncate(run: Run, where: Path, tmp_path: Path) -> N
     assert run("truncate", where) == (0, "4 entries left the log\n", "")
     assert run("truncate", where, "--json", "--max-bytes", "1000")[1] == '{"entries": 0}\n'
     assert run("log", where)[1] == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--follow"]])
+def test_what_was_not_shown_is_not_noted_as_read(
+    run: Run, where: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """Ctrl-C between getting a change and showing it."""
+    run("put", where, "a", "1")
+    run("put", where, "b", "2")
+    cursor = tmp_path / "cursor"
+    show = log_of._show
+
+    def interrupted(item: lrep.Change, arguments: object) -> None:
+        if item.key == b"b":
+            raise KeyboardInterrupt
+        show(item, arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log_of, "_show", interrupted)
+        assert run("changes", where, "--cursor-file", cursor, *options)[0] == (0 if options else 130)
+    again = run("changes", where, "--cursor-file", cursor)[1]
+    assert "put    b = 2" in again
+    assert ("put    a = 1" in again) == (not options)
 
 
 def test_verify_and_backup_and_restore(run: Run, where: Path, tmp_path: Path) -> None:
@@ -324,6 +348,22 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, command: list[str]) -> No
     errors = process.stderr.read()
     process.stderr.close()
     assert (process.wait(60), errors) == (141, b"")
+
+
+def test_what_nobody_reads_is_not_noted_as_read(run: Run, tmp_path: Path) -> None:
+    """Also when all of it has room in the buffer of standard output."""
+    with lrep.open(tmp_path / "node", {}) as replica:
+        replica.put(b"key", b"value")
+    reading, writing = os.pipe()
+    os.close(reading)
+    cursor = tmp_path / "cursor"
+    command = [sys.executable, "-m", "level_replicator.edges.cli", "changes"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "node"), "--cursor-file", str(cursor)], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert not cursor.exists()
 
 
 def test_every_example_works(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

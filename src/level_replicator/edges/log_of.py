@@ -109,22 +109,27 @@ class Changes:
         prefix = to_bytes(arguments.prefix, arguments.encoding, "--prefix")
         with reached(arguments) as database:
             feed = database.changes(since, prefix=prefix, live=arguments.follow, now=arguments.now)
-            before = signal.signal(signal.SIGTERM, lambda *_: feed.close())
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            # not feed.cursor: whoever is interrupted may have been given a change, and not shown it
+            cursor = feed.cursor
             try:
                 for item in feed:
                     _show(item, arguments)
+                    cursor = feed.cursor
                     if file is not None and arguments.follow:
-                        _note(file, feed.cursor)
+                        _note(file, cursor)
+                cursor = feed.cursor
             except KeyboardInterrupt:
                 if not arguments.follow:
                     raise
             finally:
                 signal.signal(signal.SIGTERM, before)
                 feed.close()
+            sys.stdout.flush()  # what nobody reads any more is not noted as read
             if file is not None:
-                _note(file, feed.cursor)
+                _note(file, cursor)
             else:
-                print(f"cursor: {feed.cursor}", file=sys.stderr)
+                print(f"cursor: {cursor}", file=sys.stderr)
         return 0
 
 
