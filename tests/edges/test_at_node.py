@@ -359,11 +359,22 @@ def test_what_nobody_reads_is_not_noted_as_read(run: Run, tmp_path: Path) -> Non
     cursor = tmp_path / "cursor"
     command = [sys.executable, "-m", "level_replicator.edges.cli", "changes"]
     done = subprocess.run(
-        [*command, str(tmp_path / "node"), "--cursor-file", str(cursor)], stdout=writing, stderr=subprocess.PIPE
+        [*command, str(tmp_path / "node"), "--cursor-file", str(cursor)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+    )
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert not cursor.exists()
+    command[-1] = "status"
+    done = subprocess.run(
+        [*command, str(tmp_path / "node")],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
-    assert not cursor.exists()
 
 
 def test_every_example_works(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

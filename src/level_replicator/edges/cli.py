@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
-        return command.run(arguments)
+        status = command.run(arguments)
+        sys.stdout.flush()  # a reader that is gone shows here, not when the interpreter ends
+        return status
     except ReplicationError as error:
         print(f"level-replicator {command.NAME}: {error}", file=sys.stderr)
         return ASKED_WRONGLY if isinstance(error, UsageError) else FAILED
