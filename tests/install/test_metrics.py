@@ -10,12 +10,15 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import level_replicator as lrep
 from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
 from level_replicator.edges.demo.ports import free_ports
 from tests.cluster.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
 
 
 def ask(replica: lrep.Replica, path: str) -> tuple[int, str]:
@@ -84,6 +87,19 @@ def test_a_peer_that_is_away_lags(tmp_path: Path) -> None:
         assert found["peer_state", name, "gone"] == 1
 
 
+def test_a_peer_that_dials_us_has_the_same_label_whenever_it_comes_back(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "a", {"port": 0, "metrics": 0}) as a:
+        server = "{}:{}".format(*a.address or ())
+        for _ in range(2):
+            with lrep.open(tmp_path / "b", {"servers": {server: {}}}) as b:
+                assert b.wait_synced(60)
+                wait_until(lambda: a.status()["peers"][0]["state"] == "live", "it to be live")
+                found = samples(a)
+                assert {labels[1] for labels in found if labels[0].startswith("peer_")} == {b.origin}
+                assert found["peer_state", b.origin, "live"] == 1
+            wait_until(lambda: a.status()["peers"][0]["state"] == "gone", "its end")
+
+
 def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     with lrep.open(tmp_path / "a", {"port": port, "metrics": 0}) as a:
@@ -102,7 +118,7 @@ def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path) ->
 def test_not_well(tmp_path: Path) -> None:
     with lrep.open(tmp_path / "a", {"metrics": 0}) as a:
         status = a.status()
-        busy = {**status, "peers": [{"name": None, "address": "x:1", "state": "reconciling"}]}
+        busy = {**status, "peers": [{"name": None, "address": "x:1", "dialled": True, "state": "reconciling"}]}
         server = a._metrics
         assert server is not None
         with mock.patch.object(server, "_status", return_value=status | {"failed": "the disk is full"}):
@@ -152,16 +168,18 @@ def test_without_the_extra(tmp_path: Path) -> None:
         lrep.open(tmp_path / "a", {"metrics": 0})
 
 
-def test_the_readme_names_what_there_is(tmp_path: Path) -> None:
-    """Each metric in its table, and no other; and each alert is about one."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    table = readme[readme.index("| metric `level_replicator_…`") : readme.index("## What is guaranteed")]
+def test_what_is_documented_is_what_there_is(tmp_path: Path) -> None:
+    """Each metric in the table, and no other; and for each one an alert that fires on it, and on nothing else."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    table = page[page.index("| metric `level_replicator_…`") : page.index("## Clocks")]
     cells = [row.split("|")[1] for row in table.splitlines()[2:] if row.startswith("|")]
     named = {re.sub(r"\{.*", "", name) for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-    named = {name for name in named if not name.startswith("…")} | {
-        "peer_received_entries_total",
-        "peer_sent_entries_total",
-    }
+    (group,) = yaml.safe_load((ROOT / "packaging" / "alerts.yml").read_text("utf-8"))["groups"]
+    alerts = group["rules"]
+    assert all(alert["annotations"]["summary"] and alert["labels"]["severity"] for alert in alerts)
+    assert len({alert["alert"] for alert in alerts}) == len(alerts)
+    watched = {name for alert in alerts for name in re.findall(r"level_replicator_(\w+)", alert["expr"])}
+    assert watched == named
     with (
         lrep.open(tmp_path / "a", {"port": 0, "metrics": 0}) as a,
         lrep.open(tmp_path / "b", {"servers": {"{}:{}".format(*a.address or ()): {}}}) as b,

@@ -99,7 +99,8 @@ class Collector:
 
 
 def _name(peer: dict[str, Any]) -> str:
-    return str(peer["name"] or peer["address"])
+    """The same whenever it comes back: one that dials us has another port each time."""
+    return str(peer["name"] or (peer["address"] if peer["dialled"] else peer["origin"]))
 
 
 class _Server(ThreadingMixIn, WSGIServer):

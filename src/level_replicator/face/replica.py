@@ -114,12 +114,13 @@ class Replica(Database):
         disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `conflicts` (that have met here since it
         was opened), `clock_ahead_s` (how far its stamps are ahead of its clock, since somebody's clock is), `clients`
         (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a list with, each, `address`,
-        `name`, `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it), `read_only_there` (the
-        other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries of our log that it is not
-        known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it has), `lag_s` (the age of
-        the oldest of these, seconds; 0 when there is none), `clock_ahead_s` (of its clock, at the last live change that
-        it wrote, less the time which that took to come; None before one), `connections`, and since this replica was
-        opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`, `entries_out`."""
+        `name`, `dialled` (by us: it is one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we
+        take none of it), `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`,
+        `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has
+        never told what it has), `lag_s` (the age of the oldest of these, seconds; 0 when there is none),
+        `clock_ahead_s` (of its clock, at the last live change that it wrote, less the time which that took to come;
+        None before one), `connections`, and since this replica was opened `bytes_in`, `bytes_out` (of the session,
+        without what TLS adds), `entries_in`, `entries_out`."""
         return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:

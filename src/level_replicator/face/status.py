@@ -33,11 +33,14 @@ def status_of(node: Node) -> dict[str, Any]:
         "clock_ahead_s": max(0, (store.clock.last >> 16) - node.hub.wall_ms()) / 1000,
         "clients": len(node.clients.links),
         "failed": str(failed) if failed else None,
-        "peers": [_peer(node, peer) for peer in peers + visitors],
+        "peers": [
+            *(_peer(node, peer, dialled=True) for peer in peers),
+            *(_peer(node, peer, dialled=False) for peer in visitors),
+        ],
     }
 
 
-def _peer(node: Node, peer: Peer) -> dict[str, Any]:
+def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
     """A server and its visits to us are one peer, whoever dialled."""
     parts = [peer]
     visit = node.hub.visitors.get(peer.origin)
@@ -51,6 +54,7 @@ def _peer(node: Node, peer: Peer) -> dict[str, Any]:
     return {
         "address": peer.address,
         "name": peer.name,
+        "dialled": dialled,
         "origin": origin_name(peer.origin) if peer.origin else None,
         "fingerprint": current.fingerprint,
         "read_only": current.read_only,
