@@ -1,5 +1,6 @@
 """The site builds without a warning, and all that its pages show runs, in order, as it stands but for its ports."""
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import level_replicator as lrep
 from level_replicator.edges.demo.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +83,20 @@ def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
                 printed += done.stdout
     for words in SAYS.get(page.stem, []):
         assert words in printed, printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path) -> None:
+    for text in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        for port, free in zip(("8000", "9464"), free_ports(2), strict=True):
+            text = re.sub(rf"(^port = |:){port}\b(?=\n|\"\n)", rf"\g<1>{free}", text, flags=re.MULTILINE)
+        (tmp_path / "node.toml").write_text(text.replace("0.0.0.0", "127.0.0.1"), "utf-8")
+        pems = lrep.generate_pems()
+        (tmp_path / "pems.json").write_text(json.dumps(pems), "utf-8")
+        (tmp_path / "trusted.txt").write_text(lrep.fingerprint(pems) + "\n", "utf-8")
+        command = [sys.executable, "-m", "level_replicator.edges.cli", "serve", "node", "--config", "node.toml"]
+        with serving(command, dict(os.environ), tmp_path):
+            pass
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -1,8 +1,10 @@
 """What the README shows, run as it stands but for its ports and directories."""
 
 import re
+import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,21 @@ import plyvel
 
 import level_replicator as lrep
 from level_replicator.edges.demo.ports import free_ports
+from tests.cluster.waiting import wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-def _blocks(tmp_path: Path) -> list[str]:
+def _text(tmp_path: Path) -> str:
     text = README.read_text(encoding="utf-8")
     ports = free_ports(3)
     for port, free in zip((8000, 8001, 8002), ports, strict=True):
         text = text.replace(str(port), str(free))
-    return [block.replace("/tmp/", f"{tmp_path}/") for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    return text.replace("/tmp/", f"{tmp_path}/")
+
+
+def _blocks(tmp_path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", _text(tmp_path), re.DOTALL)
 
 
 def test_the_first_example(tmp_path: Path) -> None:
@@ -101,3 +108,47 @@ def test_from_other_processes(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         told.append(done.stdout)
     assert told == ["[(b'a', b'1')] 1\n", "True b'some-value'\n", "b'some-key' b'some-value'\n"]
+
+
+def test_its_command_lines(tmp_path: Path) -> None:
+    """All of them, in order, with the three servers running."""
+    for name in ("notes/db", "plain"):
+        (tmp_path / name).mkdir(parents=True)
+        with plyvel.DB(str(tmp_path / name), create_if_missing=True) as db:
+            db.put(b"key", b"from before")
+    text = _text(tmp_path).replace(" WHERE", f" {tmp_path}/lrep-0").replace(" COPY", " copied").replace(" DIR", " put")
+    lines = [
+        shlex.split(line, comments=True)
+        for line in re.findall(r"^    ((?:lrep|level-replicator) .*)$", text, re.MULTILINE)
+    ]
+    serve = next(line for line in lines if line[1] == "serve")
+    lines.remove(serve)
+    assert {line[1] for line in lines} == {
+        *("put", "scan", "status", "log", "doctor", "backup", "keygen", "adopt", "verify", "restore")
+    }
+    ports = [server.rpartition(":")[2] for server in serve if server.startswith("127.0.0.1:")]
+    others = [["lrep", "serve", f"{tmp_path}/lrep-{me}", "--port", port] for me, port in enumerate(ports, 1)]
+    programs = Path(sys.executable).parent
+    printed = ""
+    with ExitStack() as stack:
+        for program, *arguments in [*others, serve]:
+            server = subprocess.Popen(
+                [programs / program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            stack.enter_context(server)
+            stack.callback(server.terminate)
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("ready")
+        with lrep.connect(tmp_path / "lrep-0") as node:
+            wait_until(lambda: {peer["state"] for peer in node.status()["peers"]} == {"live"}, "all live")
+        for program, *arguments in lines:
+            done = subprocess.run(
+                [programs / program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+            printed += done.stdout
+            if arguments[0] == "put":
+                with lrep.connect(f"127.0.0.1:{ports[0]}") as other:
+                    wait_until(lambda other=other: other.get(b"some-key") is not None, "it on the second server")
+    assert "some-key\tsome-value" in printed
+    assert printed.count("1 keys adopted") == 2
