@@ -54,7 +54,8 @@ def main(directory: str, command: str, *arguments: str) -> int:
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, lambda *_: stop.set())
             print("ready", flush=True)
-            stop.wait()
+            while not stop.wait(1):  # a signal that comes just before it sleeps is seen when it wakes up
+                pass
         else:
             print(__doc__, file=sys.stderr)
             return 2
