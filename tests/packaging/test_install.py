@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source)
     (made,) = folder.glob("*.whl")
     return made
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, ROOT)
+    (made,) = folder.glob("*.tar.gz")
+    return made
+
+
+def test_what_is_in_the_sdist(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    """What is needed to test it, and a wheel that is the same as the one from the repository."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:
+        assert set(listed.stdout.split()) - names <= {".gitignore"}
+    assert {"packaging/alerts.yml", "packaging/level-replicator.service", "CONTRIBUTING.md", "docs/conf.py"} <= names
+    assert not any(".venv" in name or "__pycache__" in name for name in names)
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, sdist)
+    (made,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(made) as ours, zipfile.ZipFile(wheel) as theirs:
+        assert sorted(ours.namelist()) == sorted(theirs.namelist())
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
