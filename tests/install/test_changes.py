@@ -1,5 +1,6 @@
 """The changes feed and the callbacks, of real replicas."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,14 +245,33 @@ def test_on_change(tmp_path: Path) -> None:
         got.append(change.key)
         if change.key == b"bad":
             raise ValueError("a mistake of the program")
+        if change.key == b"worse":
+            sys.exit("it ends the thread that it is called on, where nobody looks")
 
     with lrep.open(tmp_path / "a") as replica:
         replica.put(b"before", b"")
     with lrep.open(tmp_path / "a", {"on_change": on_change}) as replica:
         replica.put(b"bad", b"")
+        replica.put(b"worse", b"")
         replica.put(b"good", b"")
         wait_until(lambda: b"good" in got, "a call")
-    assert got == [b"bad", b"good"]
+    assert got == [b"bad", b"worse", b"good"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit(1), KeyboardInterrupt()])
+def test_a_callback_that_raises_is_called_again(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    got: list[int] = []
+
+    def function(event: int) -> None:
+        got.append(event)
+        raise error
+
+    callback: Callback[int] = Callback(function)
+    callback(1)
+    callback(2)
+    callback.close(60)
+    assert got == [1, 2]
+    assert [record.message for record in caplog.records] == 2 * ["an event callback raised"]
 
 
 def test_on_conflict(tmp_path: Path) -> None:

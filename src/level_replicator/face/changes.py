@@ -139,7 +139,7 @@ class OnChange:
             for item in self._feed:
                 try:
                     self._function(item)
-                except Exception:
+                except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
                     _log.exception("on_change raised")
         except ReplicationError as error:
             _log.error("on_change has ended: %s", error)

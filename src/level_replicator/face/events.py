@@ -61,5 +61,5 @@ class Callback(Generic[_T]):
                 self._bytes -= self._size(event)
             try:
                 self._function(event)
-            except Exception:
+            except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
                 _log.exception("an event callback raised")
