@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
-from level_replicator.core.versions import Vector, covers, decode_vector, encode_vector, origin_name
+from level_replicator.core.versions import (
+    Vector,
+    changed,
+    covers,
+    decode_origins,
+    decode_vector,
+    differences,
+    encode_origins,
+    encode_vector,
+    newer,
+    origin_name,
+    raise_to,
+)
 
 U64 = st.integers(1, (1 << 64) - 1)
 VECTORS = st.dictionaries(U64, U64, max_size=5)
@@ -60,3 +72,25 @@ def test_covers_is_a_partial_order(a: Vector, b: Vector, c: Vector) -> None:
 
 def test_an_origins_name_has_16_digits() -> None:
     assert origin_name(0xAB) == "00000000000000ab"
+
+
+@pytest.mark.parametrize(
+    ("vector", "from_"),
+    [({}, {}), ({1: 2}, {}), ({}, {1: 2}), ({1: 2, 3: 4}, {1: 2, 3: 4}), ({1: 2, 3: 9, 5: 6}, {1: 2, 3: 4, 7: 8})],
+)
+def test_a_vector_comes_back_from_its_differences(vector: Vector, from_: Vector) -> None:
+    lines, missing = differences(vector, from_)
+    assert changed(from_, lines, decode_origins(encode_origins(missing))) == vector
+
+
+def test_the_maximum_of_two_vectors() -> None:
+    vector = {1: 2, 3: 4}
+    raise_to(vector, {1: 1, 3: 5, 7: 8})
+    assert vector == {1: 2, 3: 5, 7: 8}
+    assert newer({1: 2, 9: 1}, vector) == {9: 1}
+    assert newer(vector, vector) == {}
+
+
+def test_origins_that_are_cut_off_are_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_origins(bytes(9))

@@ -38,6 +38,8 @@ KEYS_LOOKED_AT_EVERY_S = 1.0
 # -- reconcile
 LEAF_LINES = 16
 """A range with no more lines than this is told line by line, not parted any more."""
+MANY_LEAF_LINES = 1_024
+"""Where half of the parts of a range, or more, are not equal, those with no more lines than this are told so, too."""
 FEW_PARTS = 8
 MANY_PARTS = 1_024
 MANY_LINES = 65_536
@@ -136,7 +138,7 @@ HANDSHAKE_TIMEOUT_MS = 10_000
 """From the first byte of a connection until both have accepted: TLS, `identify`, Hello and Welcome together."""
 MAX_TICK_S = 1.0
 """Least often that time limits are looked at, whatever the heartbeat."""
-ROUND_INTERVAL_MS = 4
+ROUND_INTERVAL_MS = 8
 """Least time between two live rounds to one peer: changes written meanwhile travel together."""
 BACKOFF_FIRST_S = 0.1
 BACKOFF_CAP_S = 30.0

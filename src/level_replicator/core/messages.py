@@ -156,7 +156,8 @@ class Reconcile(Message, frozen=True, tag=12):
 
 
 class Probe(Message, frozen=True, tag=13):
-    """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end."""
+    """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end.
+    Fingerprint b"": it is surely not equal, so Lines are wanted rather than Parts."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 

@@ -12,7 +12,7 @@ from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.messages import Entries, Level, Round
-from level_replicator.core.versions import Vector, differences, encode_origins, encode_vector
+from level_replicator.core.versions import Vector, differences, encode_origins, encode_vector, raise_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ class Push:
 
     def peer_has(self, vector: Vector) -> None:
         known = self.peer_vector
-        for origin, stamp in vector.items():
-            if stamp > known.get(origin, 0):
-                known[origin] = stamp
+        raise_to(known, vector)
         if len(known) > MAX_VECTOR_ORIGINS:
             raise RemoteProtocolError(f"the peer named more than {MAX_VECTOR_ORIGINS} origins")
 

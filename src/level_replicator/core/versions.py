@@ -23,7 +23,21 @@ def origin_name(origin: int) -> str:
 
 def covers(vector: Mapping[int, int], other: Mapping[int, int]) -> bool:
     """Whether everything that `other` knows is known to `vector`."""
-    return all(vector.get(origin, 0) >= stamp for origin, stamp in other.items())
+    return vector == other or all(vector.get(origin, 0) >= stamp for origin, stamp in other.items())
+
+
+def newer(vector: Vector, than: Vector) -> Vector:
+    """The lines of a vector that are above another one. Mostly there are none, and that is told at once."""
+    if vector == than:
+        return {}
+    if not than:
+        return dict(vector)
+    return {origin: stamp for origin, stamp in vector.items() if stamp > than.get(origin, 0)}
+
+
+def raise_to(vector: Vector, other: Vector) -> None:
+    """Makes the vector the maximum of both."""
+    vector.update(newer(other, vector))
 
 
 def encode_vector(vector: Mapping[int, int]) -> bytes:
@@ -45,8 +59,9 @@ def decode_vector(data: bytes) -> Vector:
 
 def differences(vector: Mapping[int, int], from_: Mapping[int, int]) -> tuple[Vector, list[int]]:
     """What makes a vector of another one: the lines that are not the same, and the origins that it does not have."""
-    lines = dict(vector.items() - from_.items())
-    return lines, [] if len(vector) == len(from_) and not lines else [o for o in from_ if o not in vector]
+    if vector == from_:
+        return {}, []
+    return dict(vector.items() - from_.items()), [origin for origin in from_ if origin not in vector]
 
 
 def changed(from_: Mapping[int, int], lines: Mapping[int, int], missing: Iterable[int]) -> Vector:

@@ -222,6 +222,8 @@ class Link:
 
     def told_by_round(self, target: Vector) -> None:
         """What the round tells need not be told again; it leaves out what the peer knows itself."""
+        if not self._have:
+            return
         known = self.session.push.peer_vector
         for origin, stamp in target.items():
             if self._have.get(origin, 0) <= stamp and stamp > known.get(origin, 0):

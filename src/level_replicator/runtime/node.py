@@ -97,7 +97,7 @@ class Node:
         self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
         self._started: Future[None] = Future()
         self._stopping = asyncio.Event()
-        self._kicked = False
+        self._kicked = self._pumping = False
         self._run_at: asyncio.TimerHandle | None = None
 
     # -- from other threads
@@ -165,7 +165,7 @@ class Node:
         if not self._kicked and self.hub.by_origin:
             self._kicked = True
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
-                self._loop.call_soon_threadsafe(self._local_change)
+                self._loop.call_soon_threadsafe(self._pump)
 
     # -- the loop
 
@@ -248,18 +248,18 @@ class Node:
             self.hub.tick()
             self.doorway.tick()
 
-    def _local_change(self) -> None:
-        self.hub.local_change()
-
     def _wake(self) -> None:
-        self._loop.call_soon(self._pump)
+        if not self._pumping:
+            self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         if self._run_at is not None:
             self._run_at.cancel()
             self._run_at = None
+        self._pumping = True  # what becomes ready until then is run in this turn
         if self._kicked:
             self.hub.local_change()
+        self._pumping = False
         wait = self.hub.run()
         if wait is not None:
             # until then no write needs to wake anybody

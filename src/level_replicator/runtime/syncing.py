@@ -5,7 +5,7 @@ import asyncio
 from level_replicator.core.limits import MAX_WAITING_ASKS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.session import Phase
-from level_replicator.core.versions import Vector, covers
+from level_replicator.core.versions import Vector, covers, raise_to
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 
@@ -45,8 +45,7 @@ class Syncing:
         answers = await asyncio.gather(*(self._ask(link) for link in self._open_links()))
         target: Vector = {}
         for vector in answers:
-            for origin, stamp in (vector or {}).items():
-                target[origin] = max(stamp, target.get(origin, 0))
+            raise_to(target, vector or {})
         while not covers(self._hub.store.vector_copy(), target):
             await self._next_progress()
 

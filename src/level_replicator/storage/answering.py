@@ -13,6 +13,7 @@ from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
     LEAF_LINES,
+    MANY_LEAF_LINES,
     MANY_LINES,
     MANY_PARTS,
     MAX_PARTS_BYTES,
@@ -81,6 +82,9 @@ class Answering:
         if count == 0:
             yield from self._filled(low, high)
             return
+        if not theirs and (message := self._lines(low, high)) is not None:
+            yield message
+            return
         parting = _Parting(count)
         yield from parting.read(lines_of(self._rs, low, high))
         if parting.whole.digest() == theirs:
@@ -90,6 +94,13 @@ class Answering:
             parting = _Parting(parting.whole.count)  # the peer has far fewer there than we, or far more
             yield from parting.read(lines_of(self._rs, low, high))
         yield parting.message()
+
+    def _lines(self, low: bytes, high: bytes) -> Lines | None:
+        """All of a range, if it is not too much for one message."""
+        keys, heads = take(lines_of(self._rs, low, high), MANY_LEAF_LINES + 1)
+        if len(keys) > MANY_LEAF_LINES or sum(map(len, keys)) > FRAME_TARGET_BYTES:
+            return None
+        return Lines([key[len(INDEX) :] for key in keys], b"".join(heads))
 
     def _filled(self, low: bytes, high: bytes) -> Iterator[Message | None]:
         frame = _Frame()

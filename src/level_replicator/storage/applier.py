@@ -12,7 +12,7 @@ from level_replicator.core.keys import APPLIED, INDEX, LOG, log_key, pack_log, r
 from level_replicator.core.limits import MAX_TAKEN_ORIGINS
 from level_replicator.core.merge import lost_in_conflict, overwrites, union_context, wins
 from level_replicator.core.reconcile import Verdict, judge_theirs, stale
-from level_replicator.core.versions import Vector, origin_name
+from level_replicator.core.versions import Vector, newer, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_applied, encode_intervals, encode_vector_line
@@ -267,8 +267,3 @@ def taken(state: State, moved: Vector, source: int) -> None:
         if stamp > state.newest.get(origin, 0):
             state.newest[origin] = stamp
     state.resume.pop(source, None)
-
-
-def newer(vector: Vector, than: Vector) -> Vector:
-    """The lines of a vector that are above another one."""
-    return {origin: stamp for origin, stamp in vector.items() if stamp > than.get(origin, 0)}

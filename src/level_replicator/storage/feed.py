@@ -12,7 +12,7 @@ from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import log_dot, log_range
 from level_replicator.core.limits import MANY_LINES, MAX_FEED_INTERVALS
 from level_replicator.core.push import Read
-from level_replicator.core.versions import Vector, origin_name
+from level_replicator.core.versions import Vector, newer, origin_name, raise_to
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.reading import DamagedEntry
 from level_replicator.storage.state import State
@@ -51,8 +51,7 @@ class Feed:
 
     def completed(self) -> None:
         """The round, or walk, that was opened last was sent to its end."""
-        for origin, stamp in self._target.items():
-            self._sent[origin] = max(stamp, self._sent.get(origin, 0))
+        raise_to(self._sent, self._target)
         self._target = {}
 
     def open_walk(self, state: State) -> Vector:
@@ -110,8 +109,8 @@ class Feed:
             self.began = True
             work = {
                 origin: Intervals([(peer_vector.get(origin, 0), stamp)])
-                for origin, stamp in state.newest.items()
-                if stamp > peer_vector.get(origin, 0) and origin != self.source
+                for origin, stamp in newer(state.newest, peer_vector).items()
+                if origin != self.source
             }
             for origin, low, high in self._have:
                 # what the peer knows of an earlier snapshot holds only if ours is not older than that

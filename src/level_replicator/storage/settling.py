@@ -14,8 +14,8 @@ from level_replicator.core.keys import INDEX, TOUCHED, log_key
 from level_replicator.core.limits import FILL_OWN_LINES, REPAIR_BATCH_BYTES, SETTLE_LINES
 from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
-from level_replicator.core.versions import Vector
-from level_replicator.storage.applier import Merging, doubt_of, newer, put_taken, taken
+from level_replicator.core.versions import Vector, newer
+from level_replicator.storage.applier import Merging, doubt_of, put_taken, taken
 from level_replicator.storage.filling import put_filled
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import head_of, lines_of

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from level_replicator.core.effects import Answered, Fill
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import (
+    FEW_PARTS,
     FRAME_TARGET_BYTES,
+    MANY_LEAF_LINES,
     MAX_FETCH_KEYS,
     MAX_PROBES,
     MAX_WALK_DEPTH,
@@ -146,6 +148,10 @@ class Walk:
                 if digest != theirs:
                     count = self.finds.count_told(ours.count)
                     unequal.append(Range(edges[part], edges[part + 1], digest, count, whole.depth + 1))
+        if 2 * len(unequal) >= len(prints) >= FEW_PARTS:  # as of nodes without a common history
+            for each in unequal:
+                if each.count <= MANY_LEAF_LINES:
+                    each.print = b""
         self._ranges.extend(reversed(unequal))
         self._range_bytes += sum(map(_key_bytes, unequal))
 

@@ -51,13 +51,19 @@ class LocalWriter:
 
     def put(self, key: bytes, value: Bytes, sync: bool) -> None:
         """Raises LimitError, ClockError, or StorageError, and then nothing was acknowledged."""
-        check_size(key, value)
+        if type(value) is not bytes or len(key) > MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
+            check_size(key, value)
+        state = self._state
         if sync:
             self._group.write([(key, value)])
         else:
-            with self._state.lock:
-                self._put_locked(key, value)
-        self._written()
+            with state.lock:
+                self._put_locked(state, key, value)
+        if state.signal.waiting:
+            state.signal.ring()
+        self.on_written()
+        if state.waiting:
+            sleep(0)
 
     def delete(self, key: bytes, sync: bool) -> None:
         """Deletes, also a key that is not there: another node may have it. Raises as `put`."""
@@ -98,10 +104,10 @@ class LocalWriter:
         except ENGINE_ERRORS as error:
             raise state.fail("a sync", error) from error
 
-    def _put_locked(self, key: bytes, value: Bytes) -> None:
+    @staticmethod
+    def _put_locked(state: State, key: bytes, value: Bytes) -> None:
         """`write_locked` of one put without `sync`: what most programs do most. What a call costs here is as much as
         what it does, so it is written out what HybridClock.next, KnownKeys.is_new, encode_entry and encode_index do."""
-        state = self._state
         if state.failed is not None:
             state.check()
         origin, vector = state.origin, state.vector
@@ -147,7 +153,12 @@ class LocalWriter:
             state.db.put(key, value)
             if step is not None:
                 step("after db")
-            _account(state, stamp, stamp, keys, entries, {stamp: record}, len(record), (gone,))
+            if gone or state.restored_gap[1] == 0:
+                _account(state, stamp, stamp, keys, entries, {stamp: record}, len(record), (gone,))
+            else:
+                state.keys, state.entries = keys, entries
+                state.tail.add({stamp: record}, len(record))
+                vector[origin] = state.newest[origin] = stamp
         except ENGINE_ERRORS as error:
             raise state.fail("a write", error) from error
         except BaseException as error:  # Ctrl-C, or a signal handler that raises
