@@ -19,9 +19,10 @@ from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.pulling import Pulling
 from level_replicator.storage import applier, opening, settling, store
-from level_replicator.storage.applier import Applied, RemoteApplier
+from level_replicator.storage.applier import Applied, Merging, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.feed import Feed
+from level_replicator.storage.known_keys import KnownKeys
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.state import State
@@ -286,6 +287,33 @@ def _not_alone() -> Patches:
     """A stale node goes on with its other pulls while it reconciles."""
     begins = Hub.walk_begins
     return [(Hub, "walk_begins", lambda self, link, alone: begins(self, link, alone=False))]
+
+
+@rule("keys-taken-for-new")
+def _keys_taken_for_new() -> Patches:
+    """The filter of known keys spares also lookups of keys that are there."""
+    return [(KnownKeys, "is_new", lambda _self, _key: True)]
+
+
+@rule("filled-above-the-floor")
+def _filled_above_the_floor() -> Patches:
+    """What fills a node is not logged, and its floor does not say so."""
+
+    def begin(state: State, _vector: Vector) -> None:
+        state.filling = state.half_filled = True
+
+    def merge(self: Merging, entries: Any, known: Vector, doubt: int, *, in_order: bool = True) -> bool:
+        floor, state = self._state.floor, self._state
+        if self._filling:
+            entries = list(entries)
+            state.floor = {origin: 1 << 63 for origin, _ in entries}
+        try:
+            return plain(self, entries, known, doubt, in_order=in_order)
+        finally:
+            state.floor = floor
+
+    plain = Merging.merge
+    return [(store, "begin_filling", begin), (Merging, "merge", merge)]
 
 
 @rule("log-read-below-the-floor")

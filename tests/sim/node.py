@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.effects import Apply, Fill
-from level_replicator.core.limits import FILL_MIN_ENTRIES
+from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
@@ -80,6 +80,9 @@ class SimNode:
         self.store = store
         # in half of the worlds a node that is empty is filled, not sent the log
         store.fill_min_entries = (FILL_MIN_ENTRIES, 1, FILL_MIN_ENTRIES, 4)[self.world.seed % 4]
+        if self.world.seed % 3 == 0:
+            store._state.known.lookups = FILTER_WORTH_LOOKUPS
+            store.learn_keys(lambda: True)
         store.listen_to_conflicts(lambda conflict: self.world.conflicts.append((self.name, conflict)))
         self.hub = Hub(
             store,

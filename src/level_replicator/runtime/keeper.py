@@ -1,4 +1,5 @@
-"""Space, in the background: the log is kept within its bounds, and old tombstones leave."""
+"""What is done in the background: the log is kept within its bounds, old tombstones leave, and the filter of known keys
+learns what the index holds."""
 
 import logging
 import threading
@@ -47,8 +48,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="level-replicator-keeper", daemon=True)
 
     def start(self) -> None:
-        if any(bound is not None for bound in (self._max_bytes, self._max_age_s, self._ttl_s)):
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Waits for the step under way. Idempotent."""
@@ -61,10 +61,11 @@ class Keeper:
             try:
                 self._keep()
             except ReplicationError as error:
-                _log.error("keeping the log within its bounds has ended: %s", error)
+                _log.error("the work in the background has ended: %s", error)
                 return
 
     def _keep(self) -> None:
+        self._store.learn_keys(self._pause)
         retention = self._store.retention
         if self._max_age_s is not None:
             before = self._stamp_before(self._max_age_s)

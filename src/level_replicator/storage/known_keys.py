@@ -50,6 +50,7 @@ class KnownKeys:
 
     @property
     def worth_learning(self) -> bool:
+        """Whether it could have spared enough lookups to be filled."""
         return not self.whole and self.lookups >= FILTER_WORTH_LOOKUPS
 
     def learn(self, keys: list[bytes]) -> None:

@@ -24,6 +24,7 @@ from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.history import Dot, Logged, read_history
+from level_replicator.storage.known_keys import learn_keys
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
@@ -155,6 +156,14 @@ class Store:
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
         """See storage.history; any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
+
+    def learn_keys(self, pause: Callable[[], bool]) -> None:
+        """Lets the filter of known keys learn the index, if it is worth it by now; any thread. Raises StorageError."""
+        if self._state.known.worth_learning:
+            try:
+                learn_keys(self._state, pause)
+            except ENGINE_ERRORS as error:
+                raise _as_storage_error("reading the index", error) from error
 
     def listen_to_conflicts(self, told: Callable[[Conflict], None]) -> None:
         """`told` must not block, nor raise: it is called under the lock."""
