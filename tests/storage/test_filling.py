@@ -1,17 +1,20 @@
 """Being filled: what a node that knows nothing is sent, in order of keys, and what is left of it when it breaks off."""
 
 from collections.abc import Iterator
+from random import Random
+from zlib import crc32
 
 import pytest
 
 from level_replicator.core.effects import Answered, BeginWalk, Fill
+from level_replicator.core.entry import encode_index
 from level_replicator.core.keys import FILLING
 from level_replicator.core.walking import Asks
 from level_replicator.storage import opening
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
-from tests.storage.rig import Died, Rig, assert_sound, contents
+from tests.storage.rig import Died, Rig, assert_sound, contents, pull
 
 LATEST = (1 << 64) - 1
 MANY = 3_000
@@ -178,10 +181,59 @@ def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> No
     assert b"000000" in contents(reader)
 
 
-def test_a_mark_that_the_log_of_others_made_good_leaves_at_open() -> None:
+def test_a_mark_that_the_log_of_others_made_good_leaves_with_it() -> None:
     source, rig = _killed("walk: after db")
     reader = rig.open()
     assert reader.half_filled
     reader.take(dict(source.vector), source.origin)
+    assert not reader.half_filled
     reader.close()
     assert not rig.open().half_filled
+
+
+def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
+    source, reader = _source(MANY), Rig(2).open()
+    reader.writer.put(b"mine", b"old", False)
+    assert pull(source, reader)
+    reader.writer.delete(b"mine", False)
+    assert pull(source, reader)
+    reader.retention.truncate()
+    reader.retention.drop_tombstones(reader.vector[reader.origin])
+    source._state.rs.put(b"imine", encode_index(reader.vector[reader.origin] - 1, reader.origin, 0, crc32(b"old")))
+    source._state.db.put(b"mine", b"old")  # as of a source that did not take the delete over
+    _filled(source, reader)
+    assert b"mine" not in contents(reader)
+    assert_sound(reader)
+
+
+def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
+    source, rig = _killed("walk: after db")
+    reader, third = rig.open(), Rig(3).open()
+    reader.fill_own_lines = -1
+    assert isinstance(_opened(reader, third), Reconciling)  # the source may be gone for good
+    walk = _walk(source, reader)
+    next(walk)
+    assert _opened(reader, third) is None
+    list(walk)
+    assert isinstance(_opened(reader, third), Reconciling)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(seed: int) -> None:
+    source, rig = _source(MANY), Rig(2)
+    reader = rig.open()
+    reader.writer.put(b"own", b"mine", True)
+    walk = _walk(source, reader)
+    next(walk)
+    rig.kill()
+    random = Random(seed)
+    rig.db_disk.power_loss(random)
+    rig.rs_disk.power_loss(random)
+    rig.boot = b"second"
+    reader = rig.open()
+    assert_sound(reader)
+    source.writer.write([(b"%06d" % number, None) for number in range(2_000)], False)
+    source.retention.drop_tombstones(source.vector[source.origin])
+    _filled(source, reader)
+    assert contents(reader) == {**contents(source), b"own": b"mine"}
+    assert_sound(reader)

@@ -9,7 +9,7 @@ import pytest
 from level_replicator.core.reconcile import Sides
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Store
-from tests.storage.rig import Died, Rig, assert_sound, contents, dots
+from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 
 STEPS = ["settle: between rs and db", "settle: after db", None]
 CHOICES = 30
@@ -64,3 +64,35 @@ def test_what_is_written_after_it_stays(again: bool) -> None:
         disk.power_loss(Random(1))
     rig.boot = b"second"
     assert contents(rig.open()) == {b"k": b"again"}
+
+
+class Share(Random):
+    """Of a power loss that leaves all, or nothing, of what was not synced."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(0)
+        self.share = share
+
+    def choice(self, _choices: object) -> float:  # type: ignore[override]
+        return self.share
+
+
+def test_a_value_written_after_its_tombstone_was_dropped_stays_above_it() -> None:
+    rig, other = Rig(1), Rig(2).open()
+    store = rig.open()
+    store.writer.put(b"k", b"old", True)
+    store.writer.delete(b"k", True)
+    assert pull(other, store)
+    store.retention.drop_tombstones(store.vector[store.origin])
+    store.writer.put(b"other", b"", True)
+    store.writer.put(b"k", b"new", False)
+    rig.kill()
+    rig.rs_disk.power_loss(Share(0.0))
+    rig.db_disk.power_loss(Share(1.0))
+    rig.boot = b"second"
+    store = rig.open()
+    assert contents(store) == {b"k": b"new", b"other": b""}
+    assert pull(store, other)
+    assert pull(other, store)
+    assert contents(other) == contents(store)
+    assert dots(other) == dots(store)

@@ -38,8 +38,8 @@ KEYS_LOOKED_AT_EVERY_S = 1.0
 # -- reconcile
 LEAF_LINES = 16
 """A range with no more lines than this is told line by line, not parted any more."""
-MANY_LEAF_LINES = 1_024
-"""Where half of the parts of a range, or more, are not equal, those with no more lines than this are told so, too."""
+MANY_LEAF_LINES = 128
+"""Where a range was parted into many, and nearly all are not equal, those with no more lines are told so too."""
 FEW_PARTS = 8
 MANY_PARTS = 1_024
 MANY_LINES = 65_536

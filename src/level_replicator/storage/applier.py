@@ -8,11 +8,11 @@ from level_replicator.core.effects import Apply
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.keys import APPLIED, INDEX, LOG, log_key, pack_log, resume_key, vector_key
+from level_replicator.core.keys import APPLIED, FILLING, INDEX, LOG, log_key, pack_log, resume_key, vector_key
 from level_replicator.core.limits import MAX_TAKEN_ORIGINS
 from level_replicator.core.merge import lost_in_conflict, overwrites, union_context, wins
 from level_replicator.core.reconcile import Verdict, judge_theirs, stale
-from level_replicator.core.versions import Vector, newer, origin_name
+from level_replicator.core.versions import Vector, covers, newer, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import encode_applied, encode_intervals, encode_vector_line
@@ -122,7 +122,8 @@ class Merging:
         run_origin = 0
         for origin, (stamp, flags, checksum, key, value, context, record) in entries:
             index_key = INDEX + key
-            if filling and not flags and stamp <= floor.get(origin, 0) and is_new(key):
+            plain = filling and not (flags or doubt) and origin not in known
+            if plain and stamp <= floor.get(origin, 0) and is_new(key):
                 put(index_key, _pack_line(stamp, origin, 0, checksum))
                 db_put(key, value)  # type: ignore[arg-type]
                 keys += 1
@@ -254,6 +255,8 @@ def require_room(state: State, vector: Vector) -> None:
 def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
     """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many."""
     require_room(state, moved)
+    if state.half_filled and covers({**state.vector, **moved}, state.floor):
+        batch.delete(FILLING)
     for origin, stamp in moved.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
     for origin in state.resume.get(source, ()):
@@ -262,6 +265,7 @@ def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
 
 def taken(state: State, moved: Vector, source: int) -> None:
     state.vector.update(moved)
+    state.half_filled = state.half_filled and not covers(state.vector, state.floor)
     for origin, stamp in moved.items():
         state.clock.follow(stamp)
         if stamp > state.newest.get(origin, 0):

@@ -7,8 +7,7 @@ A mark stays until it is complete; a fill that broke off goes on as a walk, whic
 """
 
 from level_replicator.core.keys import FILLING, INDEX, floor_key, log_range
-from level_replicator.core.versions import Vector, covers
-from level_replicator.storage.engine import Batch
+from level_replicator.core.versions import Vector
 from level_replicator.storage.entries import logged_entry
 from level_replicator.storage.lines import encode_stamp
 from level_replicator.storage.pairing import agrees, side_by_side
@@ -21,7 +20,8 @@ _BATCH_LINES = 1_000
 def begin_filling(state: State, vector: Vector) -> None:
     """Raises the floor to what the peer knows, before the first of it comes; under the lock. What the log holds below
     that, of the newest entries that came before the fill, leaves it: a log has nothing under its floor."""
-    batch = state.rs.batch()
+    # on the disk before the first value is: a power loss must not leave values that nothing tells of
+    batch = state.rs.batch(sync=True)
     raised = {origin: max(stamp, state.floor.get(origin, 0)) for origin, stamp in vector.items()}
     raised.pop(state.origin, None)
     left = 0
@@ -36,21 +36,12 @@ def begin_filling(state: State, vector: Vector) -> None:
     state.step("fill: after rs")
     state.floor = {**state.floor, **raised}
     state.entries -= left
-    state.filling = state.half_filled = True
-
-
-def put_filled(state: State, batch: Batch) -> None:
-    """Adds to the batch that takes a walk's vector over that the fill, if it was one, is complete."""
-    if state.half_filled:
-        batch.delete(FILLING)
+    state.half_filled = True
 
 
 def load_filling(state: State) -> None:
-    """At open, after the vector. A fill that was completed by the log of others leaves its mark until here."""
+    """At open. The mark leaves with the vector that covers the floor (applier.put_taken)."""
     state.half_filled = state.rs.get(FILLING) is not None
-    if state.half_filled and covers(state.vector, state.floor):
-        state.rs.delete(FILLING)
-        state.half_filled = False
 
 
 def mend_half_filled(state: State) -> int:

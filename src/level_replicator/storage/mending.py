@@ -261,8 +261,9 @@ def mend_database(state: State, *, torn: bool) -> int:
     """Makes the database hold what the index says, after `mend_log`. The number of repairs.
 
     What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
-    that the index does not know is taken over as the oldest write there is: it loses to everything that anybody
-    remembers of the key, and is not lost if nobody does. Not so what the last batch of a walk took away: it goes again.
+    that the index does not know is taken over as the oldest write there is, but for the tombstones that were dropped
+    here: it loses to everything else that anybody remembers of the key, and is not lost if nobody does. Not so what the
+    last batch of a walk took away, or a fill that is not complete brought: it goes.
 
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
     that of a later write whose entry was lost: it stays, right above what it replaced. If it has none, a delete's was:
@@ -297,8 +298,14 @@ def mend_database(state: State, *, torn: bool) -> int:
                 if torn:
                     beside.write_below(key, line)
                 continue
-        elif key in taken_away:
+        elif key in taken_away or (torn and state.half_filled):  # what was filled in comes again
             batches.next()[1].delete(key)
+            continue
+        elif torn and state.dropped:
+            assert value is not None
+            # a tombstone of the key may have been dropped before it was written. Who still has it would never tell us,
+            # since our vector covers it
+            beside.write_newer(key, value, state.dropped)
             continue
         else:
             assert value is not None
@@ -337,6 +344,10 @@ class _Beside:
         stamp = self._free(at, -1)
         if stamp:
             self._write(key, None, stamp, b"")
+
+    def write_newer(self, key: bytes, value: bytes, than: int) -> None:
+        """Of a key that has no line."""
+        self._write(key, value, self._free(than, 1), b"")
 
     def _free(self, stamp: int, step: int) -> int:
         """The nearest stamp that no other entry of the new origin has, or will have."""

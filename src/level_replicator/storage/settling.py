@@ -16,7 +16,6 @@ from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector, newer
 from level_replicator.storage.applier import Merging, doubt_of, put_taken, taken
-from level_replicator.storage.filling import put_filled
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import head_of, lines_of
 from level_replicator.storage.state import State
@@ -33,7 +32,7 @@ class Settling(Finds):
     """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of what was
-    written again here, under fresh stamps."""
+    written again here, under fresh stamps. `fills`: we have next to nothing, and ask for all."""
 
     def __init__(
         self,
@@ -45,8 +44,10 @@ class Settling(Finds):
         on_restamp: OnRestamp,
         *,
         sync: bool,
+        fills: bool = False,
     ) -> None:
         self.whole = True
+        self._fills = fills
         self.entries_in = 0
         self._state = state
         self._source = source
@@ -158,7 +159,7 @@ class Settling(Finds):
 
     def count_told(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""
-        return 0 if self._state.filling and count <= FILL_OWN_LINES else count
+        return 0 if self._fills and count <= FILL_OWN_LINES else count
 
     def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:
         """With our own value, where that is equal. None: ours has been overwritten since."""
@@ -186,13 +187,11 @@ class Settling(Finds):
             moved = newer(sides.theirs, state.vector)
             batch = state.rs.batch(sync=self._sync)
             put_taken(state, batch, moved, self._source)
-            put_filled(state, batch)
             raised: Vector = {}
             if sides.stale:
                 raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
             batch.write()
             taken(state, moved, self._source)
-            state.half_filled = False
             state.horizon = {**state.horizon, **raised}
             if sides.stale:
                 state.dropped = max(state.dropped, sides.their_dropped)

@@ -26,7 +26,7 @@ class State:
     floor       origin → stamp up to which the log was truncated; above the vector only where data was lost
     horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
-    filling     whether a walk is under way that fills us; half_filled: whether one was begun and is not complete
+    half_filled whether a walk that fills us was begun and is not complete; filling: whether such a walk is under way
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     tail        the newest local writes; known: a filter of the keys in the index

@@ -252,9 +252,11 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-            if state.vector.keys() <= {state.origin} and self._is_little(state.keys, peer.lines):
+            fills = state.vector.keys() <= {state.origin} and self._is_little(state.keys, peer.lines)
+            if fills:
                 begin_filling(state, peer.vector)
-        settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync)
+            state.filling = state.half_filled
+        settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills)
         return Walk(state.rs.snapshot, settling), settling
 
     def end_walk(self) -> None:

@@ -27,6 +27,7 @@ from level_replicator.core.reconcile import Fingerprint
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.index_runs import lines_of, take
 
+_NEARLY_ALL = 0.9
 Wanted = tuple[bytes, bytes]
 """A key to fetch, and the digest of our value if the peer's may be the same."""
 
@@ -148,7 +149,7 @@ class Walk:
                 if digest != theirs:
                     count = self.finds.count_told(ours.count)
                     unequal.append(Range(edges[part], edges[part + 1], digest, count, whole.depth + 1))
-        if 2 * len(unequal) >= len(prints) >= FEW_PARTS:  # as of nodes without a common history
+        if len(prints) > 8 * FEW_PARTS and len(unequal) >= _NEARLY_ALL * len(prints):  # as without a common history
             for each in unequal:
                 if each.count <= MANY_LEAF_LINES:
                     each.print = b""
