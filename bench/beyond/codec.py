@@ -1,0 +1,78 @@
+"""Puts the compiled loops in the place of the package's own, in this process: plyvel still does all that LevelDB does.
+
+What they do not know, and the package does, is the package's: `sync`, a floor, a walk, callbacks, values that are not
+bytes, and what is said of frames that are not sound.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bench.beyond import build
+from level_replicator.core import pull
+from level_replicator.core.keys import vector_key
+from level_replicator.storage import applier
+from level_replicator.storage.lines import encode_vector_line
+from level_replicator.storage.state import State
+from level_replicator.storage.writer import LocalWriter, Operation, _account
+
+_decode_entries, _merge, _write_locked = pull.decode_entries, applier.Merging.merge, LocalWriter.write_locked
+
+
+def install() -> None:
+    native = build.load("codec")
+
+    def decode_entries(records: list[bytes], low: int, high: int) -> Any:
+        return native.decode_entries(records, low, high) or _decode_entries(records, low, high)
+
+    def write_locked(state: State, operations: list[Operation], sync: bool) -> None:
+        if sync or state.floor:
+            _write_locked(state, operations, sync)
+            return
+        origin, known = state.origin, state.known
+        before = state.vector.get(origin, 0)
+        first = state.clock.next(state.now_ms(), len(operations))
+        last = first + len(operations) - 1
+        rs_batch, db_batch = state.rs.batch(), state.db.batch()
+        new, size, gone, keys, entries, lookups = native.encode_batch(
+            operations, origin, first, known.bits, known.whole, *_calls(state, rs_batch, db_batch)
+        )
+        known.lookups += lookups
+        rs_batch.put(vector_key(origin), encode_vector_line(last, before))
+        state.step("before rs")
+        rs_batch.write()
+        state.step("between rs and db")
+        db_batch.write()
+        state.step("after db")
+        _account(state, first, last, state.keys + keys, state.entries + entries, new, size, gone)
+
+    def merge(self: Any, entries: Iterable[Any], known: dict[int, int], doubt: int, *, in_order: bool = True) -> bool:
+        state: State = self._state
+        listed = list(entries)
+        origins = {origin for origin, _ in listed}
+        if known or doubt or not in_order or self._filling or state.floor or state.on_conflict or len(origins) != 1:
+            return _merge(self, listed, known, doubt, in_order=in_order)
+        (origin,) = origins
+        runs, gone, newest, keys, more, met, lookups = native.merge(
+            [entry for _, entry in listed],
+            origin,
+            state.origin,
+            state.vector.get(origin, 0),
+            state.known.bits,
+            state.known.whole,
+            *_calls(state, self.rs_batch, self.db_batch),
+        )
+        if runs:
+            self.news.setdefault(origin, []).extend(zip(runs[::2], runs[1::2], strict=True))
+        state.known.lookups += lookups
+        self._gone += gone
+        self._newest = max(self._newest, newest)
+        self.keys, self.entries, self._met = self.keys + keys, self.entries + more, self._met + met
+        return True
+
+    pull.decode_entries = decode_entries
+    LocalWriter.write_locked = staticmethod(write_locked)  # type: ignore[method-assign]
+    applier.Merging.merge = merge  # type: ignore[method-assign]
+
+
+def _calls(state: State, rs_batch: Any, db_batch: Any) -> tuple[Callable[..., Any], ...]:
+    return state.rs.get, rs_batch.put, rs_batch.delete, db_batch.put, db_batch.delete
