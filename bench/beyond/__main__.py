@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench import machine, table
-from bench.beyond import build, check, runs
+from bench import machine
+from bench.beyond import build, check, runs, tables
 from bench.beyond.subjects import APPLY, BARE, CODEC, LOCAL, NEEDS, PACKAGE, PAIR, PAIR_BARE, TWO
-from bench.figures import Collector, Series, find, ratios
+from bench.figures import Collector, Series
 from bench.processes import Worker
 
 COUNT, LARGE = 100_000, 1_000_000
@@ -35,8 +35,7 @@ def main() -> int:
         for count in arguments.counts:
             series += _measure(there, count, arguments.runs, directory)
     about = machine.describe() | _modules()
-    print(table.render(about, series, []))
-    print(_beside_package(series))
+    print(tables.render(about, series))
     results = {"machine": about, "runs": arguments.runs, "series": [asdict(one) for one in series]}
     arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     _say(f"written: {arguments.output}")
@@ -115,18 +114,6 @@ def _collect(collector: Collector, name: str, figures: dict[str, Any], count: in
         collector.add(f"{name}: growth of memory", "MiB", figures["growth_mib"])
     if name not in (BARE, TWO, PAIR_BARE):
         collector.add(f"{name}: on the disk", "MiB", figures["disk_mib"])
-
-
-def _beside_package(series: list[Series]) -> str:
-    lines = ["", "beside the package, in the same run"]
-    for one in series:
-        package = find(series, one.group, PACKAGE)
-        if one.unit == "entries/s" and package is not None and one.name != PACKAGE:
-            collected = ratios(one, package)
-            middle = sorted(collected)[len(collected) // 2]
-            spread = f"({min(collected):.2f}–{max(collected):.2f})"
-            lines.append(f"  {middle:>6.2f} {spread:>14}  {one.group}: {one.name}")
-    return "\n".join(lines)
 
 
 def _modules() -> dict[str, str]:
