@@ -156,8 +156,8 @@ class SimNode:
         hub.apply = counting  # type: ignore[method-assign]
         begin_walk = hub.store.begin_walk
 
-        def walking(*args: Any) -> tuple[Walk, Settling]:
-            walk, settling = begin_walk(*args)
+        def walking(*args: Any, **options: Any) -> tuple[Walk, Settling]:
+            walk, settling = begin_walk(*args, **options)
             fill = settling.fill
 
             def filling(answer: Fill) -> None:

@@ -9,12 +9,13 @@ import pytest
 from level_replicator.core.effects import Answered, BeginWalk, Fill
 from level_replicator.core.entry import encode_index
 from level_replicator.core.keys import FILLING
+from level_replicator.core.limits import FILL_PREVIEW_ENTRIES
 from level_replicator.core.walking import Asks
 from level_replicator.storage import opening
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
-from tests.storage.rig import Died, Rig, assert_sound, contents, pull
+from tests.storage.rig import Died, Rig, allow, assert_sound, contents, pull
 
 LATEST = (1 << 64) - 1
 MANY = 3_000
@@ -237,3 +238,17 @@ def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(
     _filled(source, reader)
     assert contents(reader) == {**contents(source), b"own": b"mine"}
     assert_sound(reader)
+
+
+def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come() -> None:
+    source, reader = _source(10_000), Rig(2).open()
+    source.fill_min_entries = 1
+    reader.writer.write([(b"own%d" % number, b"mine") for number in range(1_000)], False)
+    told = reader.keys
+    pull(reader, source, allow(1), frame_entries=FILL_PREVIEW_ENTRIES)
+    assert reader.keys == told + FILL_PREVIEW_ENTRIES
+    opened = _opened(source, reader, walk=True)
+    assert isinstance(opened, Reconciling)
+    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
+    reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None, lines_told=told)
+    assert reader.filling

@@ -37,6 +37,7 @@ class Pulling:
         self._walk: Walk | None = None
         self._finds: Settling | Comparison | None = None
         self._heard_ms = 0
+        self._lines_told = 0
         self._told: Callable[[Difference | None], None] | None = None
 
     @property
@@ -55,7 +56,8 @@ class Pulling:
         self._again_ms = None
         self._whole = True
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
-        session.want(vector, resumable, store.horizon, store.dropped, store.keys, walk=store.half_filled)
+        self._lines_told = store.keys
+        session.want(vector, resumable, store.horizon, store.dropped, self._lines_told, walk=store.half_filled)
         self._link.hub.has_output(self._link)
 
     def hold(self) -> None:
@@ -131,7 +133,9 @@ class Pulling:
             self._pull_again(soon=True)
             return
         else:
-            self._walk, self._finds = hub.store.begin_walk(peer, link.session.peer.origin, self._news, hub.restamped)
+            self._walk, self._finds = hub.store.begin_walk(
+                peer, link.session.peer.origin, self._news, hub.restamped, lines_told=self._lines_told
+            )
             hub.walk_begins(link, alone=hub.store.filling or hub.store.is_stale(peer.horizon))
             link.peer.state = PeerState.RECONCILING
             _log.info("reconciling with %s (origin %s)", link.peer.address, origin_name(link.session.peer.origin))

@@ -11,7 +11,7 @@ from level_replicator.core.effects import Fill
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index, index_contexts
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, TOUCHED, log_key
-from level_replicator.core.limits import FILL_OWN_LINES, REPAIR_BATCH_BYTES, SETTLE_LINES
+from level_replicator.core.limits import FILL_OWN_LINES, FILL_PREVIEW_ENTRIES, REPAIR_BATCH_BYTES, SETTLE_LINES
 from level_replicator.core.merge import union_context, wins
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector, newer
@@ -159,7 +159,7 @@ class Settling(Finds):
 
     def count_told(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""
-        return 0 if self._fills and count <= FILL_OWN_LINES else count
+        return 0 if self._fills and count <= FILL_OWN_LINES + FILL_PREVIEW_ENTRIES else count
 
     def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:
         """With our own value, where that is equal. None: ours has been overwritten since."""

@@ -214,9 +214,8 @@ class Store:
 
     def _may_fill(self, feed: Feed, peer_vector: Vector) -> bool:
         """Whether the peer is better filled than sent the log: it knows nothing, and has little, but what it wrote."""
-        entries = self._state.entries
-        fresh = peer_vector.keys() <= {feed.source} and self._is_little(feed.lines, entries)
-        return fresh and entries >= self.fill_min_entries
+        fresh = peer_vector.keys() <= {feed.source} and self._is_little(feed.lines, self._state.keys)
+        return fresh and self._state.entries >= self.fill_min_entries
 
     def _is_little(self, lines: int, beside: int) -> bool:
         return lines <= min(self.fill_own_lines, beside // FILL_SHARE)
@@ -237,8 +236,12 @@ class Store:
         """Whether we have missed tombstones that were dropped behind this horizon."""
         return stale(self._state.vector, horizon)
 
-    def begin_walk(self, peer: BeginWalk, source: int, on_news: OnNews, on_restamp: OnRestamp) -> tuple[Walk, Settling]:
-        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError."""
+    def begin_walk(
+        self, peer: BeginWalk, source: int, on_news: OnNews, on_restamp: OnRestamp, *, lines_told: int | None = None
+    ) -> tuple[Walk, Settling]:
+        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError.
+
+        `lines_told`: how many lines we had when we asked for the pull, if the newest entries may have come since."""
         state = self._state
         with state.applying("reconciling with a peer"):
             require_room(state, peer.vector)
@@ -252,7 +255,8 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-            fills = state.vector.keys() <= {state.origin} and self._is_little(state.keys, peer.lines)
+            lines = state.keys if lines_told is None else lines_told
+            fills = state.vector.keys() <= {state.origin} and self._is_little(lines, peer.lines)
             if fills:
                 begin_filling(state, peer.vector)
             state.filling = state.half_filled
