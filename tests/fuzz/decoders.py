@@ -278,7 +278,7 @@ def pulls(data: bytes) -> None:
             said = _said(source)
             if isinstance(said, Round):
                 number = pull.number if what & 1 else said.pull
-                if pull.begin(decode_vector(said.vector), ACCEPTABLE, number):
+                if pull.begin(decode_vector(said.vector), ACCEPTABLE, number) is not None:
                     covered = {}
             elif isinstance(said, Entries):
                 apply = pull.entries(said, ACCEPTABLE)

@@ -23,10 +23,8 @@ from level_replicator.core.messages import (
     Have,
     Level,
     Message,
-    Probe,
     Reconcile,
     Round,
-    Same,
     Tell,
     Want,
 )
@@ -75,10 +73,6 @@ def test_a_vector_that_would_make_ours_too_long(
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.say(*said())
-        if said is _takes_a_walk:
-            probe = intruder.hear(Probe)
-            assert isinstance(probe, Probe)
-            intruder.say(*(Same() for _ in probe.ranges))
         bye = intruder.farewell()
         assert bye is not None
         assert bye.code == ByeCode.PROTOCOL

@@ -75,7 +75,7 @@ FILL_OWN_LINES = 10_000
 FILL_SHARE = 8
 """And if it has no more lines than this, and that part of what it is to be filled with: what it may have already is
 sent all the same."""
-FILL_PREVIEW_ENTRIES = 1_024
+FILL_PREVIEW_ENTRIES = 256
 """The newest entries come first all the same."""
 
 # -- space

@@ -84,6 +84,8 @@ class Asks:
         if count > MAX_FRAME_ENTRIES or len(message.origins) != 8 * count:
             raise RemoteProtocolError(f"{count} entries of a walk with {len(message.origins)} bytes of origins")
         equal = set(message.equal)
+        if equal and not 0 <= min(equal) <= max(equal) < count:
+            raise RemoteProtocolError("the place of an entry that is not there")
         origins = unpack(f">{count}Q", message.origins)
         if equal:
             entries = [decode_entry(each, valueless=at in equal) for at, each in enumerate(message.records)]
