@@ -15,7 +15,7 @@ from level_replicator.storage import opening
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
-from tests.storage.rig import Died, Rig, allow, assert_sound, contents, pull
+from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
 
 LATEST = (1 << 64) - 1
 MANY = 3_000
@@ -252,3 +252,17 @@ def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come
     begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
     reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None, lines_told=told)
     assert reader.filling
+
+
+def test_a_write_over_what_a_broken_off_fill_left_gets_the_greater_stamp() -> None:
+    source, rig = Rig(1), Rig(2)
+    source.now_ms += 50_000
+    full = source.open()
+    full.writer.write([(b"%06d" % number, b"v") for number in range(MANY)], False)
+    reader = rig.open()
+    walk = _walk(full, reader)
+    next(walk)
+    rig.kill()
+    reader = rig.open()
+    reader.writer.put(b"000000", b"mine", False)
+    assert dots(reader)[b"000000"] > dots(full)[b"000000"]

@@ -41,8 +41,9 @@ def load(state: State) -> None:
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
     load_filling(state)
-    # an entry above the vector may stand in the index: a write over it must get the greater stamp
-    for stamp in (*state.newest.values(), *state.horizon.values(), state.dropped):
+    # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
+    # over it must get the greater stamp
+    for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):
         state.clock.follow(stamp)
 
 
