@@ -61,7 +61,9 @@ class Push:
             target = {o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}
             return Round(encode_vector(target), self.number)
         # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
+        # told once: the reader has forgotten its Want by then, and so may we
         lines, missing = differences(target, self._wanted or {})
+        self._wanted = None
         return Round(encode_vector(lines), self.number, encode_origins(missing))
 
     def walked(self) -> None:

@@ -244,14 +244,9 @@ class _Frame:
 
     def take(self, origin: int, record: bytes) -> bool:
         """Adds an entry, if there is room for it."""
-        records = self._records
-        size = self._bytes + len(record)
-        count = len(records) + len(self._lacking)
-        if count and (size > FRAME_TARGET_BYTES or count >= FRAME_TARGET_ENTRIES):
+        if self.full(len(record)):
             return False
-        self._bytes = size
-        records.append(record)
-        self._origins.append(origin)
+        self._append(origin, record)
         return True
 
     def lack(self, key: bytes) -> None:
@@ -261,7 +256,10 @@ class _Frame:
     def add(self, line: bytes, record: bytes, *, equal: bool = False) -> None:
         if equal:
             self._equal.append(len(self._records))
-        self._origins.append(INDEX_HEAD.unpack_from(line)[1])
+        self._append(INDEX_HEAD.unpack_from(line)[1], record)
+
+    def _append(self, origin: int, record: bytes) -> None:
+        self._origins.append(origin)
         self._records.append(record)
         self._bytes += len(record)
 

@@ -59,11 +59,7 @@ class LocalWriter:
         else:
             with state.lock:
                 self._put_locked(state, key, value)
-        if state.signal.waiting:
-            state.signal.ring()
-        self.on_written()
-        if state.waiting:
-            sleep(0)
+        self._written()
 
     def delete(self, key: bytes, sync: bool) -> None:
         """Deletes, also a key that is not there: another node may have it. Raises as `put`."""
