@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
+from level_replicator.core.entry import decode_context, decode_entry, decode_index
 from level_replicator.core.keys import INDEX, LOG, following, log_dot
 from level_replicator.core.push import Push
 from level_replicator.core.walking import Asks
@@ -15,7 +15,7 @@ from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
 from level_replicator.storage.walk import Walk
-from tests.model.reference import Node, Pull, Truth, broken_promise
+from tests.model.reference import Node, Pull, Row, Truth, Vector, broken_promise
 from tests.model.schedules import Step
 
 START_MS = 1_000
@@ -112,7 +112,7 @@ class Duet:
             raise Unlike(f"{reader} from {source}: {real.mode}, not {ref.mode}")
         if ref.mode == "wait":
             return
-        if ref.mode == "walk" and (ref.stale or ref.reader.filling) and self.off != "alone":
+        if ref.alone:
             for other in [other for other, each in self.pulls.items() if each.reader is self.stores[reader]]:
                 self._do_break(other)
             self.alone[reader] = pull
@@ -143,8 +143,8 @@ class Duet:
     def _compare(self, step: Step) -> None:
         for place, (store, node) in enumerate(zip(self.stores, self.nodes, strict=True)):
             wanted = (
-                {key: (line.dot, line.value) for key, line in node.index.items()},
-                {key for key, line in node.index.items() if node.logged(line)},
+                {key: (row.dot, row.written, row.value, _known_context(row)) for key, row in node.index.items()},
+                {key for key, row in node.index.items() if node.logged(row)},
                 node.contents(),
                 node.vector,
                 node.floor,
@@ -159,14 +159,20 @@ class Duet:
                 raise Unlike(f"node {place} after {step}: {found}, the rules say {wanted}")
 
 
+def _known_context(row: Row) -> Vector:
+    """A context as the real code keeps it: without the origin of the write, which is implied."""
+    return {origin: stamp for origin, stamp in row.context.items() if origin != row.written[1]}
+
+
 def _state(store: Store) -> tuple[object, ...]:
     state = store._state
     contents = dict(state.db.scan())
     index = {}
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
-        stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+        row = decode_index(line)
         key = index_key[len(INDEX) :]
-        index[key] = ((stamp, origin), None if flags & DELETE else contents.get(key))
+        value = None if row.deleted else contents.get(key)
+        index[key] = (row.dot, row.written_dot, value, decode_context(row.context))
     log = set()
     for key, record in state.rs.scan(LOG, following(LOG)):
         entry = decode_entry(record)
@@ -188,7 +194,7 @@ class RealPull:
         self._feed = Feed(reader.origin, reader.resumable(source.origin))
         self._opened = source.open_round(self._feed, dict(reader.vector), dict(reader.horizon))
         self._walk_closes: Callable[[], None] = lambda: None
-        self.mode = {Round: "log", Reconciling: "walk"}.get(type(self._opened), "wait")
+        self.mode = {Round: "log", Reconciling: "reconcile"}.get(type(self._opened), "wait")
 
     def begin(self, ref: Pull) -> None:
         self.ref = ref
@@ -209,7 +215,7 @@ class RealPull:
     def close(self) -> None:
         self.messages.close()  # type: ignore[attr-defined]
         self._walk_closes()
-        if self.mode == "walk":
+        if self.mode == "reconcile":
             self.reader.end_walk()
         if isinstance(self._opened, Round):
             self._opened.reader.close()
@@ -281,9 +287,9 @@ class RealPull:
             fill(frame)
             if frame.span is not None:
                 low, high = frame.span
+                ours -= {entry.key for _, entry in frame.entries}
                 self.ref.settle({key for key in ours if key >= low and (not high or key < high)})
-            for _, entry in frame.entries:
-                self.ref.fill(entry.key)
+            self.ref.fill([entry.key for _, entry in frame.entries])
 
         settling.settle = settled  # type: ignore[method-assign]
         settling.fill = filled  # type: ignore[method-assign]

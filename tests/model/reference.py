@@ -1,60 +1,118 @@
-"""The rules of replication, as small as they can be written: what the real code is compared with, step by step.
+"""The rules of replication, as small as they can be written. The real code is compared with them, step by step.
 
-A node is a dict of keys and three little vectors. There is no disk, no network, no batch. Every rule can be
-switched off by its name, to see what it is for: without it nodes diverge, lose a write, or bring a deleted key back.
+A node is an index (key -> row, tombstones included) and three small vectors. There is no disk, no network, no batch.
+The check at the end excuses nothing. Every rule can be switched off by its name, to show what it is for: without it
+nodes diverge, lose a write to one that it had seen, or bring a deleted key back.
 
-    clock      a clock does not follow the vectors that are taken over
-    stale      a node that missed dropped tombstones is taken for current
-    restamp    a stale node's unseen writes keep their old stamps
-    covered    an absent key accepts what we knew and dropped the tombstone of
-    horizon    the horizon of the peer that a stale node rejoined from is not taken over
-    tombstone  a stale node keeps its own tombstones, older than some that it missed
+    clock      a clock does not follow the vectors that are adopted
+    stale      a node that missed dropped tombstones is read as if it were current
+    restamp    a stale node's put that the peer has never seen keeps its dot
+    both       a stale node's put that wins over the peer's keeps its dot
+    redot      the winner of a merge keeps a dot that is smaller than the loser's
+    context    a tombstone is dropped although it has seen writes that the vector does not cover
+    dead       a put that a forgotten delete had superseded is taken
+    silent     what the peer deleted is removed without a trace, whatever it had seen
+    covered    in a reconciliation an absent key accepts what we knew and dropped the tombstone of
+    horizon    the horizon of the peer that a stale node reconciled with is not adopted
     midway     what was dropped here since the pull began is not looked at again
-    alone      a stale node goes on with its other pulls while it walks
+    present    doubt is only for keys that have no row here
+    prefix     a round of the log that breaks off advances the vector
+    alone      a stale node goes on with its other pulls while it reconciles
     floor      a log is read below its floor as if nothing were missing
+
+`restamps-as-new` is the fault of the rules before: an entry that is re-stamped counts as a new write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 FILL_SHARE = 8
 """A node that knows only its own writes is filled if it has no more than this part of what it is filled with."""
 
-RULES = ("clock", "stale", "restamp", "covered", "horizon", "tombstone", "midway", "alone", "floor")
+RULES = (
+    "clock",
+    "stale",
+    "restamp",
+    "both",
+    "redot",
+    "context",
+    "dead",
+    "silent",
+    "covered",
+    "horizon",
+    "midway",
+    "present",
+    "prefix",
+    "alone",
+    "floor",
+)
+OLD_FAULT = "restamps-as-new"
 
 Vector = dict[int, int]
 Key = bytes
+Dot = tuple[int, int]
 
 
-class Line(NamedTuple):
-    """What stands of a key. `op`: the operation that it is, for the truth."""
+class Row(NamedTuple):
+    """What the index has of a key. `context` is the union of what was merged, `own` the context that the entry has in
+    the log. `op` is the operation that it carries, for the check."""
 
-    stamp: int
-    origin: int
+    dot: Dot
+    written: Dot
     value: bytes | None
     op: int
+    context: Vector
+    own: Vector
 
     @property
-    def dot(self) -> tuple[int, int]:
-        return self.stamp, self.origin
+    def stamp(self) -> int:
+        return self.dot[0]
+
+    @property
+    def origin(self) -> int:
+        return self.dot[1]
+
+    @property
+    def order(self) -> tuple[Dot, bool, Dot]:
+        return self.written, self.value is None, self.dot
+
+
+@dataclass
+class Op:
+    """One operation of a user. `seen`: those on the same key that the state of the writer reflected."""
+
+    key: Key
+    value: bytes | None
+    seen: frozenset[int]
+    written: Dot
 
 
 @dataclass
 class Truth:
-    """All operations: (key, value, those on the key that it follows). `restamped`: written again by a stale node."""
-
-    ops: list[tuple[Key, bytes | None, frozenset[int]]] = field(default_factory=list)
-    restamped: set[int] = field(default_factory=set)
+    ops: list[Op] = field(default_factory=list)
 
 
 def missed(vector: Vector, horizon: Vector) -> bool:
     return any(vector.get(origin, 0) < stamp for origin, stamp in horizon.items())
 
 
+def covers(vector: Vector, dot: Dot) -> bool:
+    return dot[0] <= vector.get(dot[1], 0)
+
+
+def union(winner: Row, loser: Row) -> Vector:
+    """The context of the winner's row after the two have met."""
+    context = dict(winner.context)
+    for origin, stamp in [*loser.context.items(), (loser.written[1], loser.written[0])]:
+        context[origin] = max(stamp, context.get(origin, 0))
+    return context
+
+
 class Node:
-    """`seen`: key → operations that its state of the key reflects."""
+    """`seen`: key -> operations that its state of the key reflects."""
 
     def __init__(self, origin: int, truth: Truth, off: str | None) -> None:
         self.origin = origin
@@ -62,26 +120,32 @@ class Node:
         self.off = off
         self.now_ms = 0
         self.clock = 0
-        self.index: dict[Key, Line] = {}
+        self.index: dict[Key, Row] = {}
         self.vector: Vector = {}
         self.floor: Vector = {}
         self.horizon: Vector = {}
         self.dropped = 0
         self.seen: dict[Key, set[int]] = {}
         self.filling = False
+        self._again: list[tuple[Key, Row]] = []
 
     # -- writes
 
     def write(self, key: Key, value: bytes | None) -> None:
-        self.truth.ops.append((key, value, frozenset(self._seen(key))))
-        op = len(self.truth.ops) - 1
+        op = len(self.truth.ops)
+        dot = self._tick()
+        self.truth.ops.append(Op(key, value, frozenset(self._seen(key)), dot))
         self._seen(key).add(op)
-        self._put(key, value, op)
+        mine = self.index.get(key)
+        context = {} if mine is None else dict(mine.context)
+        if mine is not None:
+            context[mine.written[1]] = mine.written[0]
+        self.index[key] = Row(dot, dot, value, op, context, context)
 
-    def _put(self, key: Key, value: bytes | None, op: int) -> None:
+    def _tick(self) -> Dot:
         self.clock = max(self.clock + 1, self.now_ms << 16)
-        self.index[key] = Line(self.clock, self.origin, value, op)
         self.vector[self.origin] = self.clock
+        return self.clock, self.origin
 
     def _seen(self, key: Key) -> set[int]:
         return self.seen.setdefault(key, set())
@@ -89,10 +153,22 @@ class Node:
     def follow(self, stamp: int) -> None:
         self.clock = max(self.clock, stamp)
 
+    # -- re-stamping: what one message makes necessary gets its dots when all of it has been merged
+
+    def restamp(self, key: Key, row: Row) -> None:
+        self._again.append((key, row))
+
+    def end_message(self) -> None:
+        again, self._again = self._again, []
+        for key, row in again:
+            dot = self._tick()
+            written = dot if self.off == OLD_FAULT else row.written
+            self.index[key] = Row(dot, written, row.value, row.op, row.context, row.context)
+
     # -- space
 
-    def logged(self, line: Line) -> bool:
-        return line.stamp > self.floor.get(line.origin, 0)
+    def logged(self, row: Row) -> bool:
+        return row.stamp > self.floor.get(row.origin, 0)
 
     def truncate(self, before: int) -> None:
         for origin, stamp in self.vector.items():
@@ -100,45 +176,62 @@ class Node:
         self.floor = {origin: stamp for origin, stamp in self.floor.items() if stamp}
 
     def is_filled(self, vector: Vector) -> None:
-        """A node that knows nothing but its own writes is not to log what a walk brings."""
+        """A node that knows nothing but its own writes is not to log what a reconciliation brings."""
         for origin, stamp in vector.items():
             if origin != self.origin:
                 self.floor[origin] = max(self.floor.get(origin, 0), stamp)
         self.filling = True
 
+    def reflects_unknown(self, row: Row) -> bool:
+        """Whether a row has seen a write that our vector does not cover."""
+        context = any(not covers(self.vector, (stamp, origin)) for origin, stamp in row.context.items())
+        return context or not covers(self.vector, row.written)
+
     def drop_tombstones(self, before: int) -> None:
-        for key, line in list(self.index.items()):
-            if line.value is None and line.stamp <= min(before, self.vector.get(line.origin, 0)):
-                self._drop(key)
+        for key, row in list(self.index.items()):
+            if row.value is not None or row.stamp > before or not covers(self.vector, row.dot):
+                continue
+            if self.off != "context" and self.reflects_unknown(row):
+                continue
+            del self.index[key]
+            self.horizon[row.origin] = max(row.stamp, self.horizon.get(row.origin, 0))
+            self.dropped = max(self.dropped, row.stamp)
 
-    def _drop(self, key: Key) -> None:
-        self.forget(self.index.pop(key))
+    # -- merging
 
-    def forget(self, line: Line) -> None:
-        """A tombstone that we know is gone. (That one is gone above our vector tells nobody anything.)"""
-        self.horizon[line.origin] = max(line.stamp, self.horizon.get(line.origin, 0))
-        self.dropped = max(self.dropped, line.stamp)
-
-    # -- what a pull brings
-
-    def merge(self, key: Key, theirs: Line) -> None:
+    def merge(self, key: Key, theirs: Row, pull: Pull) -> None:
+        """An entry of a peer comes to the row of its key."""
         mine = self.index.get(key)
-        if mine is None or theirs.dot > mine.dot:
-            self.index[key] = theirs
-            self.follow(theirs.stamp)
-        self._seen(key).update({theirs.op}, self.truth.ops[theirs.op][2])
+        self._seen(key).update({theirs.op}, self.truth.ops[theirs.op].seen)
+        if mine is not None and mine.order > theirs.order:
+            self.lose(key, theirs, pull)
+            return
+        same_write = mine is not None and mine.written == theirs.written
+        merged = theirs if mine is None else theirs._replace(context=union(theirs, mine))
+        dead = theirs.value is not None and not same_write and covers(self.vector, theirs.written)
+        if dead and self.off != "dead":
+            self.restamp(key, merged._replace(value=None))
+        elif mine is not None and theirs.dot < mine.dot and self.off != "redot":
+            self.restamp(key, merged)
+        else:
+            self.index[key] = merged
 
-    def restamp(self, key: Key) -> None:
-        line = self.index[key]
-        self.truth.restamped.add(line.op)
-        self._put(key, line.value, line.op)
+    def lose(self, key: Key, theirs: Row, pull: Pull) -> None:
+        """The peer's row of a key loses to ours."""
+        mine = self.index[key]
+        merged = mine._replace(context=union(mine, theirs))
+        unknown = pull.may_be_unknown(mine) and mine.value is not None and self.off != "both"
+        if (mine.dot < theirs.dot and self.off != "redot") or unknown:
+            self.restamp(key, merged)
+        else:
+            self.index[key] = merged
 
     def contents(self) -> dict[Key, bytes]:
-        return {key: line.value for key, line in self.index.items() if line.value is not None}
+        return {key: row.value for key, row in self.index.items() if row.value is not None}
 
 
 class Pull:
-    """One pull of `reader` from a snapshot of `source`. `mode`: wait, log or walk."""
+    """One pull of `reader` from a snapshot of `source`. `mode`: wait, log or reconcile."""
 
     def __init__(self, reader: Node, source: Node) -> None:
         self.reader, self.off = reader, reader.off
@@ -154,88 +247,125 @@ class Pull:
         elif source.filling and (self.stale or below):
             self.mode = "wait"  # it gets all of it, or nothing
         elif self.stale or (below and self.off != "floor"):
-            self.mode = "walk"
+            self.mode = "reconcile"
             if self.off != "clock":
                 reader.follow(max(self.vector.values(), default=0))
-            if (
-                reader.vector.keys() <= {reader.origin}
-                and len(reader.contents()) <= len(source.contents()) // FILL_SHARE
-            ):
+            fresh = reader.vector.keys() <= {reader.origin}
+            if fresh and len(reader.contents()) <= len(source.contents()) // FILL_SHARE:
                 reader.is_filled(self.vector)
         else:
             self.mode = "log"
             self.entries = {
-                line.dot for line in source.index.values() if source.logged(line) and self._lacks(reader, line)
+                row.dot for row in source.index.values() if source.logged(row) and self._lacks(reader, row)
             }
+
+    @property
+    def alone(self) -> bool:
+        """Whether the reader's other pulls must stop."""
+        return self.mode == "reconcile" and (self.stale or self.reader.filling) and self.off != "alone"
 
     def _missed(self, vector: Vector, horizon: Vector) -> bool:
         return self.off != "stale" and missed(vector, horizon)
 
     @staticmethod
-    def _lacks(reader: Node, line: Line) -> bool:
-        return line.origin != reader.origin and line.stamp > reader.vector.get(line.origin, 0)
+    def _lacks(reader: Node, row: Row) -> bool:
+        return row.origin != reader.origin and not covers(reader.vector, row.dot)
 
-    def _doubtful(self, line: Line) -> bool:
-        """Whether the reader may have dropped a tombstone of the key that is newer. As of now."""
-        if self.off == "midway" or not self._missed(self.vector, self.reader.horizon):
+    def _doubtful(self, key: Key, theirs: Row) -> bool:
+        """Whether the reader may have dropped a tombstone that is greater than a put that would win. As of now."""
+        mine = self.reader.index.get(key)
+        if theirs.value is None or self.off == "midway" or (mine is not None and self.off == "present"):
             return False
-        return line.stamp <= self.reader.dropped
+        if mine is not None and mine.order >= theirs.order:
+            return False
+        return self._missed(self.vector, self.reader.horizon) and theirs.stamp <= self.reader.dropped
+
+    def may_be_unknown(self, row: Row) -> bool:
+        """Whether a row of the reader may be older than a tombstone that the source has dropped."""
+        return self.mode == "reconcile" and self.stale and row.stamp <= self.dropped
+
+    # -- by log
 
     def entry(self, key: Key) -> None:
-        """The source's entry of a key arrives by log."""
-        theirs = self.index[key]
-        if key not in self.reader.index and self._doubtful(theirs):
-            self.whole = False
-        else:
-            self.reader.merge(key, theirs)
+        """The source's entry of a key arrives in a round of the log: with its own context."""
+        self.reader.follow(self.index[key].stamp)
+        self._take(key, self.index[key])
+        self.reader.end_message()
 
-    def settle(self, keys: set[Key]) -> None:
-        """The walk comes to these keys: what is to be taken is fetched later."""
-        again = []
+    def _take(self, key: Key, theirs: Row) -> None:
+        mine = self.reader.index.get(key)
+        if mine is not None and mine.dot == theirs.dot:
+            return
+        if self._doubtful(key, theirs):
+            self.whole = False
+            return
+        ours = theirs.origin == self.reader.origin and covers(self.reader.vector, theirs.dot)
+        if mine is None and theirs.value is None and ours:
+            return  # our own delete, which we have forgotten
+        self.reader.merge(key, theirs._replace(context=theirs.own), self)
+
+    # -- by reconciliation
+
+    def settle(self, keys: set[Key]) -> list[Key]:
+        """The rows of these keys are compared. Returns the keys whose entries the reader fetches."""
+        wanted = []
         for key in sorted(keys & (self.index.keys() | self.reader.index.keys())):
             theirs, mine = self.index.get(key), self.reader.index.get(key)
-            if mine is None:
-                assert theirs is not None
-                self.whole = self.whole and (self._knew(theirs) or not self._doubtful(theirs))
-            elif theirs is not None:
-                self.reader._seen(key).update({theirs.op}, self.reader.truth.ops[theirs.op][2])
-            elif self._only_ours(key, mine):
-                again.append(key)
-        for key in again:
-            self.reader.restamp(key)
+            if theirs is None:
+                assert mine is not None
+                self._only_ours(key, mine)
+            elif mine is None:
+                if self._knew(theirs):
+                    continue
+                if self._doubtful(key, theirs):
+                    self.whole = False
+                else:
+                    wanted.append(key)
+            elif mine.dot != theirs.dot:
+                if mine.order > theirs.order:
+                    self.reader._seen(key).update({theirs.op}, self.reader.truth.ops[theirs.op].seen)
+                    self.reader.follow(theirs.stamp)
+                    self.reader.lose(key, theirs, self)
+                elif not covers(self.known, theirs.dot) and self._doubtful(key, theirs):
+                    self.whole = False
+                else:
+                    wanted.append(key)
+        self.reader.end_message()
+        return wanted
 
-    def _only_ours(self, key: Key, mine: Line) -> bool:
-        """Whether it is to be written again."""
-        unsure = self.stale and mine.stamp <= self.dropped
+    def _only_ours(self, key: Key, mine: Row) -> None:
         if mine.value is None:
-            if unsure and self.off != "tombstone":
-                line = self.reader.index.pop(key)
-                if line.stamp <= self.known.get(line.origin, 0):
-                    self.reader.forget(line)
-            return False
-        if mine.stamp <= self.vector.get(mine.origin, 0):
-            del self.reader.index[key]  # the source knew it, and dropped its tombstone
-            return False
-        return unsure and self.off != "restamp"
+            return
+        if covers(self.vector, mine.dot):  # the source knew it, and dropped its tombstone
+            if self.reader.reflects_unknown(mine) and self.off != "silent":
+                self.reader.restamp(key, mine._replace(value=None))
+            else:
+                del self.reader.index[key]
+        elif self.may_be_unknown(mine) and self.off != "restamp":
+            self.reader.restamp(key, mine)
 
-    def _knew(self, theirs: Line) -> bool:
+    def _knew(self, theirs: Row) -> bool:
         """Whether the reader had it, and dropped its tombstone."""
-        return self.off != "covered" and theirs.stamp <= self.known.get(theirs.origin, 0)
+        return self.off != "covered" and covers(self.known, theirs.dot)
 
-    def fill(self, key: Key) -> None:
-        """The source's entry of a key arrives by walk."""
-        theirs = self.index[key]
-        if key not in self.reader.index:
-            if self._knew(theirs):
-                return
-            if self._doubtful(theirs):
-                self.whole = False
-                return
-        self.reader.merge(key, theirs)
+    def fill(self, keys: list[Key]) -> None:
+        """The source's entries of these keys arrive in one message."""
+        self.reader.follow(max((self.index[key].stamp for key in keys), default=0))
+        for key in keys:
+            theirs, mine = self.index[key], self.reader.index.get(key)
+            if mine is None and self._knew(theirs):
+                continue
+            if mine is not None and covers(self.known, theirs.dot) and mine.dot != theirs.dot:
+                self.reader.merge(key, theirs._replace(context=theirs.own), self)
+            else:
+                self._take(key, theirs)
+        self.reader.end_message()
+
+    # -- its end
 
     def end(self) -> None:
         """It is over, complete or not."""
-        if self.mode == "walk":
+        if self.mode == "reconcile":
             self.reader.filling = False
 
     def finish(self) -> None:
@@ -243,16 +373,40 @@ class Pull:
         reader = self.reader
         if not self.whole:
             return
+        self.adopt_vector()
+        if self.mode == "reconcile" and self.stale and self.off != "horizon":
+            for origin, stamp in self.horizon.items():
+                reader.horizon[origin] = max(stamp, reader.horizon.get(origin, 0))
+            reader.dropped = max(reader.dropped, self.dropped)
+
+    def adopt_vector(self) -> None:
+        reader = self.reader
         for origin, stamp in self.vector.items():
             reader.vector[origin] = max(stamp, reader.vector.get(origin, 0))
             if self.off != "clock":
                 reader.follow(stamp)
         for key, ops in self.seen.items():
             reader._seen(key).update(ops)
-        if self.mode == "walk" and self.stale and self.off != "horizon":
-            for origin, stamp in self.horizon.items():
-                reader.horizon[origin] = max(stamp, reader.horizon.get(origin, 0))
-            reader.dropped = max(reader.dropped, self.dropped)
+
+    # -- without the real code
+
+    def messages(self) -> Iterator[None]:
+        """All of the pull, a message at a time, for the reference alone."""
+        if self.mode == "log":
+            entries = {dot: key for key, row in self.index.items() if (dot := row.dot) in self.entries}
+            if self.off == "prefix":
+                self.adopt_vector()
+            for dot in sorted(entries, reverse=True):
+                yield
+                self.entry(entries[dot])
+        else:
+            yield
+            wanted = self.settle(self.index.keys() | self.reader.index.keys())
+            for key in wanted:
+                yield
+                self.fill([key])
+        yield
+        self.finish()
 
 
 def broken_promise(nodes: list[Node], truth: Truth) -> str | None:
@@ -260,13 +414,19 @@ def broken_promise(nodes: list[Node], truth: Truth) -> str | None:
     states = [node.contents() for node in nodes]
     if any(state != states[0] for state in states):
         return f"diverged: {states}"
-    for key in {key for key, _, _ in truth.ops}:
-        ops = {op: past for op, (of, _, past) in enumerate(truth.ops) if of == key}
-        overwritten = frozenset().union(*ops.values())
-        standing = nodes[0].index.get(key)
-        if standing is not None and standing.value is not None:
-            if standing.op in overwritten and standing.op not in truth.restamped:
-                return f"{key!r} came back as {standing.value!r}"
-        elif all(truth.ops[op][1] is not None for op in ops if op not in overwritten):
+    for key in {op.key for op in truth.ops}:
+        ops = {number: op for number, op in enumerate(truth.ops) if op.key == key}
+        superseded = frozenset().union(*(op.seen for op in ops.values()))
+        last = {number: op for number, op in ops.items() if number not in superseded}
+        puts = {number: op.written for number, op in last.items() if op.value is not None}
+        deletes = [op.written for op in last.values() if op.value is None]
+        row = nodes[0].index.get(key)
+        if row is not None and row.value is not None:
+            if row.op in superseded:
+                return f"{key!r} came back as {row.value!r}"
+            greater = [number for number, written in puts.items() if written > truth.ops[row.op].written]
+            if any(all(delete < puts[number] for delete in deletes) for number in greater):
+                return f"{key!r}: {greater} lost to a smaller put"
+        elif not deletes or (puts and max(puts.values()) > max(deletes)):
             return f"{key!r} is lost"
     return None

@@ -140,7 +140,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The answer to the oldest open probe: the same; parts; or lines, as (key, head)."""
+    """The answer to the oldest open probe: the same; parts; or lines, as (key, index row)."""
 
     same: bool = False
     bounds: list[bytes] | None = None

@@ -1,13 +1,18 @@
-"""The bytes of an entry, in the log and on the wire the same, and of a key's line in the index.
+"""The bytes of an entry, which are the same in the log and on the wire, and of an index row.
 
-    entry   stamp u64 · flags u8 · checksum u32 · key length u32 · key · [context] · value
-    index   stamp u64 · origin u64 · flags u8 · checksum u32 · [[count u16 · own pairs] · union pairs]
+    entry   stamp u64 · flags u8 · checksum u32 · key length u32 · key · [written] · [context] · value
+    row     stamp u64 · origin u64 · flags u8 · checksum u32 · [written] · [[count u16 · own pairs] · union pairs]
+    written stamp u64 · origin u64
     context count u16 · (origin u64 · stamp u64) × count
 
-The origin of an entry is told by its log key, and once a frame on the wire. The checksum is the
-CRC-32 of the value. A context says, for every other origin, the newest stamp of this key that the
-writer's state reflected; a key with one writer has none. The index holds the union of all that was merged, for the
-next write here, and, where that is not the same, the entry's own context, for the day that it leaves the log.
+The log key, and once a frame the message, names the origin of an entry. Stamp and origin together are its *dot*: its
+identity, which version vectors cover. *written* is the dot of the user's write that the entry carries, and its place
+in the order of writes. The two are the same, and *written* is left out, unless the entry was re-stamped.
+
+The checksum is the CRC-32 of the value. A context contains, for every origin but that of *written*, the newest
+*written* stamp of this key that the state of the writer reflected; a key with one writer has none. No stamp in it is
+above the one of *written*. An index row has the union of all contexts that were merged, for the next write here, and,
+where that is not the same, the entry's own context, to make the entry again after it has left the log.
 """
 
 import struct
@@ -19,13 +24,19 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS, MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 Context = dict[int, int]
+Dot = tuple[int, int]
+"""(stamp, origin)."""
 Bytes = bytes | bytearray | memoryview
 
 DELETE = 1
 CONTEXT = 2
 OWN_CONTEXT = 4
-"""In the index only: the entry's own context stands before the union."""
-_KNOWN_FLAGS = DELETE | CONTEXT
+"""In an index row only: the entry's own context comes before the union."""
+RESTAMPED = 8
+"""The entry has another dot than the write that it carries, which follows as 16 bytes."""
+ROW_FLAGS = DELETE | RESTAMPED
+"""The flags of an index row that are the same on every node."""
+_KNOWN_FLAGS = DELETE | CONTEXT | RESTAMPED
 
 ENTRY_HEAD = struct.Struct(">QBII")
 INDEX_HEAD = struct.Struct(">QQBI")
@@ -33,6 +44,12 @@ _unpack_head, _HEAD_BYTES = ENTRY_HEAD.unpack_from, ENTRY_HEAD.size
 _FLAGS_AT = 16
 _COUNT = struct.Struct(">H")
 _PAIR = struct.Struct(">QQ")
+DOT_BYTES = _PAIR.size
+
+
+def encode_dot(stamp: int, origin: int) -> bytes:
+    """The 16 bytes of *written*. Byte strings compare as the dots do."""
+    return _PAIR.pack(stamp, origin)
 
 
 def encode_context(context: Mapping[int, int]) -> bytes:
@@ -44,21 +61,31 @@ def encode_context(context: Mapping[int, int]) -> bytes:
     return b"".join(_PAIR.pack(origin, stamp) for origin, stamp in pairs)
 
 
-def encode_entry(stamp: int, key: bytes, value: Bytes | None, context: bytes = b"") -> tuple[bytes, int, int]:
-    """An entry's bytes, its flags and its checksum. `value` None is a delete; `context` is of `encode_context`."""
+def encode_entry(
+    stamp: int, key: bytes, value: Bytes | None, context: bytes = b"", written: bytes = b""
+) -> tuple[bytes, int, int]:
+    """Return an entry's bytes, its flags and its checksum.
+
+    `value` is None for a delete. `context` comes from `encode_context`, `written` from `encode_dot`; it is empty
+    unless the entry is re-stamped."""
     flags = DELETE if value is None else 0
     checksum = 0 if value is None else crc32(value)
     body: Bytes = b"" if value is None else value
-    if context:
-        flags |= CONTEXT
+    if context or written:
+        count = b""
+        if context:
+            flags |= CONTEXT
+            count = _COUNT.pack(len(context) // _PAIR.size)
+        if written:
+            flags |= RESTAMPED
         head = ENTRY_HEAD.pack(stamp, flags, checksum, len(key))
-        count = _COUNT.pack(len(context) // _PAIR.size)
-        return b"".join((head, key, count, context, body)), flags, checksum
+        return b"".join((head, key, written, count, context, body)), flags, checksum
     return b"".join((ENTRY_HEAD.pack(stamp, flags, checksum, len(key)), key, body)), flags, checksum
 
 
 class Entry(NamedTuple):
-    """One entry, taken apart. `value` is None for a delete; `context` its pairs as bytes, mostly none."""
+    """One decoded entry. `value` is None for a delete. `context` are its pairs as bytes, mostly none. `written` are
+    the 16 bytes of the write that it carries, and empty unless it was re-stamped."""
 
     stamp: int
     flags: int
@@ -67,6 +94,11 @@ class Entry(NamedTuple):
     value: bytes | None
     context: bytes
     record: bytes
+    written: bytes = b""
+
+    def written_dot(self, origin: int) -> Dot:
+        """The write that this entry of `origin` carries."""
+        return decode_dot(self.written) if self.written else (self.stamp, origin)
 
 
 _new = tuple.__new__  # a third of what Entry(...) costs
@@ -99,17 +131,22 @@ def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
             value = record[start:]
             whole = start + len(value) == len(record) and key_length <= MAX_KEY_BYTES and len(value) <= MAX_VALUE_BYTES
             if whole and crc32(value) == checksum:
-                return _new(Entry, (stamp, 0, checksum, record[_HEAD_BYTES:start], value, b"", record))
+                return _new(Entry, (stamp, 0, checksum, record[_HEAD_BYTES:start], value, b"", record, b""))
         if key_length > MAX_KEY_BYTES:
             raise RemoteProtocolError(f"an entry's key of {key_length} bytes is above the limit")
         start = ENTRY_HEAD.size + key_length
         if start > len(record):
             raise RemoteProtocolError("an entry ends within its key")
         key = record[ENTRY_HEAD.size : start]
-        context = b""
+        context = written = b""
         if flags:
             if flags & ~_KNOWN_FLAGS:
                 raise RemoteProtocolError(f"an entry has unknown flags {flags:#x}")
+            newest = stamp
+            if flags & RESTAMPED:
+                written = record[start : start + DOT_BYTES]
+                start += DOT_BYTES
+                newest, _ = require_written(written, stamp)
             if flags & CONTEXT:
                 (count,) = _COUNT.unpack_from(record, start)
                 start += _COUNT.size
@@ -117,48 +154,88 @@ def decode_entry(record: bytes, *, valueless: bool = False) -> Entry:
                 start += count * _PAIR.size
                 if not count or count > MAX_CONTEXT_ORIGINS or start > len(record):
                     raise RemoteProtocolError("an entry's context is empty, too long or cut off")
+                require_context(context, newest)
             if flags & DELETE:
                 if start != len(record) or checksum or valueless:
                     raise RemoteProtocolError("a delete carries a value, or is said to have one")
-                return Entry(stamp, flags, checksum, key, None, context, record)
+                return Entry(stamp, flags, checksum, key, None, context, record, written)
     except struct.error as error:
         raise RemoteProtocolError(f"an entry of {len(record)} bytes is cut off") from error
     value = record[start:]
     if valueless:
         if value:
             raise RemoteProtocolError("an entry has the value that was to be left out")
-        return Entry(stamp, flags, checksum, key, value, context, record)
+        return Entry(stamp, flags, checksum, key, value, context, record, written)
     if len(value) > MAX_VALUE_BYTES:
         raise RemoteProtocolError(f"an entry's value of {len(value)} bytes is above the limit")
     if crc32(value) != checksum:
         raise RemoteProtocolError("an entry's value does not match its checksum")
-    return Entry(stamp, flags, checksum, key, value, context, record)
+    return Entry(stamp, flags, checksum, key, value, context, record, written)
+
+
+def require_written(written: bytes, stamp: int) -> Dot:
+    """Check the *written* of an entry or row with this stamp, and return it as a dot.
+
+    Raises RemoteProtocolError if it is cut off, or above the dot: re-stamping only ever makes a dot newer."""
+    if len(written) != DOT_BYTES:
+        raise RemoteProtocolError("an entry ends within the dot of its write")
+    dot = decode_dot(written)
+    if not 0 < dot[0] <= stamp or not dot[1]:
+        raise RemoteProtocolError(f"an entry of stamp {stamp} carries a write of stamp {dot[0]}, origin {dot[1]}")
+    return dot
+
+
+def require_context(pairs: bytes, newest: int) -> None:
+    """Check the stamps of a context against that of the write it belongs to. Raises RemoteProtocolError.
+
+    A write cannot have seen a newer one. A stamp that no vector will reach would keep a tombstone for ever."""
+    for origin, stamp in _PAIR.iter_unpack(pairs):
+        if not origin or not 0 < stamp <= newest:
+            raise RemoteProtocolError(f"a write of stamp {newest} claims to have seen stamp {stamp} of origin {origin}")
 
 
 def encode_index(
-    stamp: int, origin: int, flags: int, checksum: int, union: bytes = b"", own: bytes | None = None
+    stamp: int,
+    origin: int,
+    flags: int,
+    checksum: int,
+    union: bytes = b"",
+    own: bytes | None = None,
+    written: bytes = b"",
 ) -> bytes:
-    """A line of the index. `own`: the entry's own context, if it is not the union."""
+    """Return the bytes of an index row. `own` is the entry's own context, if that is not the union."""
+    flags &= DELETE
+    if written:
+        flags |= RESTAMPED
     if own is None or own == union:
-        return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum) + union
-    head = INDEX_HEAD.pack(stamp, origin, flags & DELETE | OWN_CONTEXT, checksum)
-    return b"".join((head, _COUNT.pack(len(own) // _PAIR.size), own, union))
+        return INDEX_HEAD.pack(stamp, origin, flags, checksum) + written + union
+    head = INDEX_HEAD.pack(stamp, origin, flags | OWN_CONTEXT, checksum)
+    return b"".join((head, written, _COUNT.pack(len(own) // _PAIR.size), own, union))
 
 
 def index_contexts(line: bytes) -> tuple[bytes, bytes]:
-    """(own, union) of a line of the index. Raises struct.error for pairs that are not whole."""
-    rest = line[INDEX_HEAD.size :]
+    """Return the (own, union) contexts of an index row. Raises struct.error for pairs that are not whole."""
+    flags = line[_FLAGS_AT]
+    rest = line[INDEX_HEAD.size + DOT_BYTES if flags & RESTAMPED else INDEX_HEAD.size :]
     start = end = 0
-    if line[_FLAGS_AT] & OWN_CONTEXT:
+    if flags & OWN_CONTEXT:
         (count,) = _COUNT.unpack_from(rest)
         start, end = _COUNT.size, _COUNT.size + count * _PAIR.size
     if end > len(rest) or (len(rest) - start) % _PAIR.size:
-        raise struct.error("the contexts of a line of the index are not whole")
+        raise struct.error("the contexts of an index row are not whole")
     return (rest[start:end], rest[end:]) if end else (rest, rest)
 
 
+def index_written(line: bytes) -> bytes:
+    """Return the *written* of an index row as 16 bytes; empty unless its entry was re-stamped."""
+    if not line[_FLAGS_AT] & RESTAMPED:
+        return b""
+    return line[INDEX_HEAD.size : INDEX_HEAD.size + DOT_BYTES]
+
+
 class IndexLine(NamedTuple):
-    """What the index holds of a key. `context` is the union of what was merged, `own` the entry's."""
+    """What the index contains of a key. `context` is the union of all that was merged, `own` the entry's context, and
+    `written` empty unless the entry was re-stamped."""
 
     stamp: int
     origin: int
@@ -166,17 +243,32 @@ class IndexLine(NamedTuple):
     checksum: int
     context: bytes
     own: bytes
+    written: bytes = b""
 
     @property
     def deleted(self) -> bool:
         return bool(self.flags & DELETE)
 
+    @property
+    def dot(self) -> Dot:
+        return self.stamp, self.origin
+
+    @property
+    def written_dot(self) -> Dot:
+        """The write that the row carries."""
+        return decode_dot(self.written) if self.written else (self.stamp, self.origin)
+
 
 def decode_index(line: bytes) -> IndexLine:
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
     own, union = index_contexts(line)
-    return IndexLine(stamp, origin, flags & DELETE, checksum, union, own)
+    return IndexLine(stamp, origin, flags & DELETE, checksum, union, own, index_written(line))
 
 
 def decode_context(pairs: bytes) -> Context:
     return dict(_PAIR.iter_unpack(pairs))
+
+
+def decode_dot(written: bytes) -> Dot:
+    stamp, origin = _PAIR.unpack(written)
+    return stamp, origin

@@ -1,50 +1,77 @@
-"""What happens when two entries of one key meet: the greatest dot wins, everywhere the same.
+"""Which of two entries of one key wins, on every node the same, and what the winner's context is afterwards.
 
-A dot is (stamp, origin). Stamps alone do not decide: two nodes may issue the same one, and then
-the origin does, so that the order of arrival never matters.
+Entries of a key are ordered by the write that they carry (`written`), then a delete before a put of the same write,
+then by their dot. The greatest wins. Two nodes may issue the same stamp; then the origin decides, so that the order of
+arrival never matters. A re-stamped entry has a new dot and keeps its place in this order.
 """
 
-from level_replicator.core.entry import decode_context, encode_context
+from collections.abc import Mapping
+
+from level_replicator.core.entry import DELETE, Dot, IndexLine, decode_context, encode_context
+from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
+
+Order = tuple[Dot, bool, Dot]
+
+
+def order_of(written: Dot, flags: int, dot: Dot) -> Order:
+    """The place of an entry among all entries of its key: the greater one wins."""
+    return written, bool(flags & DELETE), dot
+
+
+def order_of_row(row: IndexLine) -> Order:
+    return order_of(row.written_dot, row.flags, row.dot)
 
 
 def wins(stamp: int, origin: int, over_stamp: int, over_origin: int) -> bool:
-    """Whether the dot (stamp, origin) is greater than the other one."""
+    """Whether the dot (stamp, origin) is greater than the other one. Of two entries that were never re-stamped it
+    decides which one wins."""
     return stamp > over_stamp or (stamp == over_stamp and origin > over_origin)
 
 
-def next_context(old_stamp: int, old_origin: int, old_context: bytes, origin: int) -> bytes:
-    """The context of what `origin` writes over a line of the index: all that the line reflects, but its own."""
-    if not old_context:
-        return b"" if old_origin == origin else encode_context({old_origin: old_stamp})
-    context = decode_context(old_context)
-    context[old_origin] = old_stamp
+def next_context(written: Dot, union: bytes, origin: int) -> bytes:
+    """The context of a new write by `origin` over an index row: all that the row reflects, but the writer's own."""
+    stamp, of = written
+    if not union:
+        return b"" if of == origin else encode_context({of: stamp})
+    context = decode_context(union)
+    context[of] = max(stamp, context.get(of, 0))
     context.pop(origin, None)
     return encode_context(context)
 
 
-def union_context(
-    winner_origin: int, winner_context: bytes, loser_stamp: int, loser_origin: int, loser_context: bytes
-) -> bytes:
-    """What a line of the index reflects after the winner has met the loser."""
-    if winner_origin == loser_origin and not winner_context and not loser_context:
+def union_context(winner_written: Dot, winner_context: bytes, loser_written: Dot, loser_context: bytes) -> bytes:
+    """The context of an index row after its winner has met the loser."""
+    if winner_written[1] == loser_written[1] and not winner_context and not loser_context:
         return b""
     union = decode_context(winner_context)
-    for origin, stamp in [*decode_context(loser_context).items(), (loser_origin, loser_stamp)]:
+    for origin, stamp in [*decode_context(loser_context).items(), (loser_written[1], loser_written[0])]:
         if stamp > union.get(origin, 0):
             union[origin] = stamp
-    union.pop(winner_origin, None)
+    union.pop(winner_written[1], None)
     return encode_context(union)
 
 
-def overwrites(origin: int, context: bytes, over_stamp: int, over_origin: int) -> bool:
-    """Whether a write of `origin` with this context, which wins over the dot, had seen it. If not, the two were
+def overwrites(written: Dot, context: bytes, over: Dot) -> bool:
+    """Whether a write with this context, which wins over the write `over`, had seen it. If not, the two were
     concurrent: a conflict."""
-    if origin == over_origin:
+    if written[1] == over[1]:
         return True
-    return bool(context) and decode_context(context).get(over_origin, 0) >= over_stamp
+    return bool(context) and decode_context(context).get(over[1], 0) >= over[0]
 
 
-def lost_in_conflict(stamp: int, origin: int, winner_origin: int, winner_union: bytes) -> bool:
-    """Whether an entry that loses is news to the line that it loses to: not overwritten by that, nor merged with it
-    before, since then it was told already."""
-    return not overwrites(winner_origin, winner_union, stamp, origin)
+def lost_in_conflict(lost: Dot, winner: Dot, winner_union: bytes) -> bool:
+    """Whether a write that comes in, and loses to an index row, was concurrent to what the row reflects. What the row
+    reflects already was reported when it was merged."""
+    return lost != winner and not overwrites(winner, winner_union, lost)
+
+
+def reflects_unknown(written: Dot, context: bytes, vector: Mapping[int, int]) -> bool:
+    """Whether an index row has seen a write that this vector does not cover, so that its tombstone must stay.
+
+    A context that is full may have lost its oldest pairs: nobody can tell any more."""
+    if vector.get(written[1], 0) < written[0]:
+        return True
+    if not context:
+        return False
+    pairs = decode_context(context)
+    return len(pairs) >= MAX_CONTEXT_ORIGINS or any(stamp > vector.get(origin, 0) for origin, stamp in pairs.items())

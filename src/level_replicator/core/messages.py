@@ -27,7 +27,7 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, MANY_LINES
 
 MAGIC = "level-replicator"
-VERSION = 2
+VERSION = 3
 """Of the protocol. Peers of different versions part with a Bye that names both."""
 
 
@@ -36,7 +36,7 @@ class ByeCode(IntEnum):
 
     STOPPING = 0
     PROTOCOL = 1
-    VERSION = 2
+    VERSION = 3
     CLOCK = 3
     TWIN = 4
     SELF = 5
@@ -174,10 +174,10 @@ class Parts(Message, frozen=True, tag=15):
 
 
 class Lines(Message, frozen=True, tag=16):
-    """The range is not the same; this is all there is in it: keys, and the heads of their lines in the index."""
+    """The range is not the same; this is all there is in it: keys, and their index rows with only the union context."""
 
     keys: list[bytes]
-    heads: bytes
+    rows: list[bytes]
 
 
 class Items(Message, frozen=True, tag=17):

@@ -1,9 +1,10 @@
-"""Reconcile: what becomes of a key when a reader walks through its own index and that of a peer.
+"""Reconciliation: what becomes of a key when a reader compares its own index with that of a peer.
 
 The log cannot bridge every gap: it may have been truncated, and tombstones may have left the index. Then
-the two indexes are compared, and this table decides. `P` is the reader, `S` the peer, as of one snapshot of it.
+the two indexes are compared, and this table decides. The reader is one side, one snapshot of the peer the other.
 
-*stale*(X for Y): X's vector is below Y's horizon for some origin, so X missed tombstones that Y has dropped.
+A node is *stale* for another one if its vector is below the other's horizon for some origin: it missed tombstones that
+the other has dropped.
 """
 
 from collections.abc import Mapping
@@ -12,16 +13,17 @@ from enum import Enum
 from hashlib import blake2b
 from struct import pack
 
-from level_replicator.core.merge import wins
+from level_replicator.core.entry import Dot, IndexLine
+from level_replicator.core.merge import order_of_row, reflects_unknown
 from level_replicator.core.versions import Vector
 
 PRINT_BYTES = 16
 HEAD_BYTES = 21
-"""Of a line of the index: dot, flags and checksum, without contexts, which may differ from node to node."""
+"""Of an index row: dot, flags and checksum, without contexts, which may differ from node to node."""
 
 
 def stale(vector: Mapping[int, int], horizon: Mapping[int, int]) -> bool:
-    """Whether who knows this vector missed tombstones that were dropped behind this horizon."""
+    """Whether a node with this vector missed tombstones that were dropped behind this horizon."""
     return any(vector.get(origin, 0) < stamp for origin, stamp in horizon.items())
 
 
@@ -33,22 +35,22 @@ class Verdict(Enum):
     TAKE = "take"
     """The peer's entry is merged."""
     DOUBTFUL = "doubtful"
-    """Left out, and the peer's vector is not taken over this time: the reader may have dropped a newer tombstone.
-    The peer, which is stale, writes it again when it reads the reader."""
-    DELETE = "delete"
-    """The peer knew it and deleted it: it goes from index, log and database."""
-    DROP = "drop"
-    """A tombstone of a stale reader, older than some that the peer dropped: it goes, and raises the horizon
-    if the reader's vector covers it."""
+    """The peer's put is skipped, and its vector is not adopted this time: the reader may have dropped a greater
+    tombstone. The peer, which is stale, re-stamps it when it pulls from the reader."""
+    REMOVE = "remove"
+    """The peer knew it and deleted it: it leaves index, log and database without a trace."""
+    BURY = "bury"
+    """The same, but the row has seen a write that the reader does not cover: it becomes a tombstone."""
     RESTAMP = "restamp"
-    """Nobody can tell any more whether it was deleted: the reader writes it again, under a fresh stamp."""
+    """A peer that dropped tombstones may have dropped one of this key: the row travels again under a new dot, and
+    keeps its place in the order of writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What the two sides of a walk know.
+    """What the two sides of a reconciliation know.
 
-    known          the reader's vector when the walk began
+    known          the reader's vector when it began
     theirs         the peer's vector, as of its snapshot
     stale          whether the reader is stale for the peer
     their_dropped  the newest stamp of a tombstone that the peer has dropped
@@ -60,29 +62,75 @@ class Sides:
     their_dropped: int
 
 
-def judge_theirs(stamp: int, origin: int, known: Mapping[int, int], doubt: int) -> Verdict:
-    """Of a key that only the peer has. `doubt`: the newest stamp among tombstones dropped here if the peer is stale
-    for us at this moment, else 0."""
+def is_doubtful(stamp: int, deleted: bool, doubt: int) -> bool:
+    """Whether an entry that would win may be older than a tombstone of its key that was dropped here.
+
+    `doubt`: the newest stamp among the tombstones dropped here if the peer is stale for us at this moment, else 0."""
+    return not deleted and stamp <= doubt
+
+
+def is_dead(written: Dot, vector: Mapping[int, int]) -> bool:
+    """Whether a put that would win was superseded by a delete that everybody here has forgotten.
+
+    Our vector covers its write: the state of the key reflects that, or something greater, or something greater that has
+    been forgotten. Since it would win, it is the last of these."""
+    return written[0] <= vector.get(written[1], 0)
+
+
+def judge_theirs(stamp: int, origin: int, deleted: bool, known: Mapping[int, int], doubt: int) -> Verdict:
+    """Judge a key that only the peer has."""
     if stamp <= known.get(origin, 0):
         return Verdict.KEEP  # we had it, and dropped its tombstone
-    if stamp <= doubt:
-        return Verdict.DOUBTFUL
-    return Verdict.TAKE
+    return Verdict.DOUBTFUL if is_doubtful(stamp, deleted, doubt) else Verdict.TAKE
 
 
-def judge_ours(stamp: int, origin: int, deleted: bool, sides: Sides) -> Verdict:
-    """Of a key that only the reader has."""
-    unsure = sides.stale and stamp <= sides.their_dropped
-    if deleted:
-        return Verdict.DROP if unsure else Verdict.KEEP
-    if stamp <= sides.theirs.get(origin, 0):
-        return Verdict.DELETE
-    return Verdict.RESTAMP if unsure else Verdict.KEEP
+def judge_ours(row: IndexLine, sides: Sides, vector: Mapping[int, int]) -> Verdict:
+    """Judge a key that only the reader has. `vector` is the reader's, as it is now."""
+    if row.deleted:
+        return Verdict.KEEP  # retention drops it, and nothing else
+    if row.stamp <= sides.theirs.get(row.origin, 0):
+        return Verdict.BURY if reflects_unknown(row.written_dot, row.context, vector) else Verdict.REMOVE
+    return Verdict.RESTAMP if _may_be_unknown(row, sides) else Verdict.KEEP
 
 
-def judge_both(stamp: int, origin: int, their_stamp: int, their_origin: int) -> Verdict:
-    """Of a key that both have: the greatest dot wins, tombstones are entries like any other."""
-    return Verdict.TAKE if wins(their_stamp, their_origin, stamp, origin) else Verdict.KEEP
+def judge_both(ours: IndexLine, theirs: IndexLine, sides: Sides, doubt: int) -> Verdict:
+    """Judge a key of which the two sides have different rows.
+
+    KEEP: our row wins. RESTAMP: it wins, and travels again under a new dot."""
+    if ours.dot == theirs.dot:
+        return Verdict.KEEP
+    if order_of_row(theirs) > order_of_row(ours):
+        unknown = theirs.stamp > sides.known.get(theirs.origin, 0)
+        return Verdict.DOUBTFUL if unknown and is_doubtful(theirs.stamp, theirs.deleted, doubt) else Verdict.TAKE
+    return Verdict.RESTAMP if must_restamp(ours, theirs.dot, sides) else Verdict.KEEP
+
+
+def may_be_dropped(tombstone: IndexLine, vector: Mapping[int, int]) -> bool:
+    """Whether a tombstone may leave the index of a node with this vector, once it is old enough.
+
+    The vector must cover it and all that it has seen. Then a write that the vector does not cover was not seen by any
+    tombstone that was dropped here, and may be taken."""
+    covered = tombstone.stamp <= vector.get(tombstone.origin, 0)
+    return covered and not reflects_unknown(tombstone.written_dot, tombstone.context, vector)
+
+
+def must_restamp(winner: IndexLine, loser: Dot, sides: Sides | None) -> bool:
+    """Whether our row, which won over an entry with the dot `loser`, must travel again under a new dot.
+
+    Either its dot disagrees with the order of writes; or, in a reconciliation, it is a put of a stale reader that may be
+    older than a tombstone that the peer has dropped."""
+    unknown = sides is not None and not winner.deleted and _may_be_unknown(winner, sides)
+    return unknown or dot_disagrees(winner.dot, loser)
+
+
+def dot_disagrees(winner: Dot, loser: Dot) -> bool:
+    """Whether the winner of a merge has a smaller dot than the loser, which was re-stamped. Then it needs a new one: a
+    node that has forgotten the winner may know only the new dot of the loser."""
+    return winner < loser
+
+
+def _may_be_unknown(row: IndexLine, sides: Sides) -> bool:
+    return sides.stale and row.stamp <= sides.their_dropped
 
 
 class Fingerprint:

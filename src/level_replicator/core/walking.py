@@ -11,9 +11,25 @@ from operator import lt
 from struct import unpack
 
 from level_replicator.core.effects import Answered, Fill
-from level_replicator.core.entry import INDEX_HEAD, decode_entry
+from level_replicator.core.entry import (
+    DOT_BYTES,
+    INDEX_HEAD,
+    RESTAMPED,
+    ROW_FLAGS,
+    decode_entry,
+    index_contexts,
+    index_written,
+    require_context,
+    require_written,
+)
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
+from level_replicator.core.limits import (
+    MANY_PARTS,
+    MAX_CONTEXT_ORIGINS,
+    MAX_FRAME_ENTRIES,
+    MAX_KEY_BYTES,
+    MAX_PARTS_BYTES,
+)
 from level_replicator.core.messages import Items, Lines, Parts, Same, WalkReply
 from level_replicator.core.pull import refuse_future
 from level_replicator.core.reconcile import HEAD_BYTES, PRINT_BYTES
@@ -143,15 +159,29 @@ def _parts(ask: _Ask, message: Parts) -> Answered:
 
 def _lines(ask: _Ask, message: Lines, latest: int) -> Answered:
     count = len(message.keys)
-    if count > MAX_FRAME_ENTRIES or len(message.heads) != count * HEAD_BYTES:
-        raise RemoteProtocolError(f"{count} lines of the index with {len(message.heads)} bytes")
+    if count > MAX_FRAME_ENTRIES or len(message.rows) != count:
+        raise RemoteProtocolError(f"{count} keys of an index with {len(message.rows)} rows")
     _require_order(message.keys, ask.low, ask.high)
-    lines = []
-    for place, key in enumerate(message.keys):
-        head = message.heads[place * HEAD_BYTES : (place + 1) * HEAD_BYTES]
-        stamp, origin, _, _ = INDEX_HEAD.unpack(head)
-        if not stamp or not origin:
-            raise RemoteProtocolError("a line of the index with origin or stamp 0")
-        refuse_future(stamp, latest)
-        lines.append((key, head))
-    return Answered(lines=lines)
+    for row in message.rows:
+        _require_row(row, latest)
+    return Answered(lines=list(zip(message.keys, message.rows, strict=True)))
+
+
+def _require_row(row: bytes, latest: int) -> None:
+    if len(row) < HEAD_BYTES:
+        raise RemoteProtocolError(f"an index row of {len(row)} bytes, at least {HEAD_BYTES} are needed")
+    stamp, origin, flags, _ = INDEX_HEAD.unpack_from(row)
+    if not stamp or not origin:
+        raise RemoteProtocolError("an index row with origin or stamp 0")
+    refuse_future(stamp, latest)
+    if flags & ~ROW_FLAGS:
+        raise RemoteProtocolError(f"an index row has unknown flags {flags:#x}")
+    newest = stamp
+    if flags & RESTAMPED:
+        newest, _ = require_written(index_written(row), stamp)
+    if len(row) == HEAD_BYTES:
+        return
+    pairs, rest = divmod(len(row) - HEAD_BYTES - (DOT_BYTES if flags & RESTAMPED else 0), DOT_BYTES)
+    if rest or pairs > MAX_CONTEXT_ORIGINS:
+        raise RemoteProtocolError(f"an index row has a context of {pairs} pairs and {rest} bytes")
+    require_context(index_contexts(row)[1], newest)

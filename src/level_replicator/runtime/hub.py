@@ -24,7 +24,6 @@ from level_replicator.runtime.notices import Notices
 from level_replicator.runtime.peers import Peer, PeerEvent, PeerState
 from level_replicator.storage.settling import News
 from level_replicator.storage.store import Store
-from level_replicator.storage.writer import Operation
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -265,6 +264,8 @@ class Hub:
             link.feed.came_from_peer(frame)
         if applied.news:
             self.news(link, applied.news)
+        if applied.restamped:
+            self.restamped(applied.restamped)
         if frame.take is not None and applied.whole:
             self.moved(link, applied.moved)
         return applied.whole
@@ -281,9 +282,9 @@ class Hub:
         assert link.session.peer is not None
         self.moved(link, self.store.take(effect.vector, link.session.peer.origin))
 
-    def restamped(self, operations: list[Operation]) -> None:
-        """A walk made us write these again."""
-        _log.info("%d keys were written again: nobody could tell whether they had been deleted", len(operations))
+    def restamped(self, entries: int) -> None:
+        """Merging with a peer made it necessary that these travel again, under new dots of ours."""
+        _log.info("%d entries were re-stamped: a peer may know of them, or of what they replaced, too little", entries)
         self.local_change()
 
     # -- one walk at a time

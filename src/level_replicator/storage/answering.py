@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from struct import pack
 from zlib import crc32
 
-from level_replicator.core.entry import DELETE, ENTRY_HEAD, INDEX_HEAD, encode_entry, index_contexts
+from level_replicator.core.entry import DELETE, ENTRY_HEAD, INDEX_HEAD, encode_entry, index_contexts, index_written
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import INDEX
 from level_replicator.core.limits import (
@@ -24,7 +25,7 @@ from level_replicator.core.messages import Items, Lines, Message, Parts, Same
 from level_replicator.core.reconcile import Fingerprint, separator, value_digest
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.entries import restore_entry
-from level_replicator.storage.index_runs import Line, lines_of, take
+from level_replicator.storage.index_runs import Line, heads_of, lines_of, row_of
 
 _pack_head, _unpack_line = ENTRY_HEAD.pack, INDEX_HEAD.unpack
 
@@ -97,10 +98,10 @@ class Answering:
 
     def _lines(self, low: bytes, high: bytes) -> Lines | None:
         """All of a range, if it is not too much for one message."""
-        keys, heads = take(lines_of(self._rs, low, high), MANY_LEAF_LINES + 1)
-        if len(keys) > MANY_LEAF_LINES or sum(map(len, keys)) > FRAME_TARGET_BYTES:
+        pairs = list(islice(lines_of(self._rs, low, high), MANY_LEAF_LINES + 1))
+        if len(pairs) > MANY_LEAF_LINES or sum(len(key) + len(line) for key, line in pairs) > FRAME_TARGET_BYTES:
             return None
-        return Lines([key[len(INDEX) :] for key in keys], b"".join(heads))
+        return _lines_message(pairs)
 
     def _filled(self, low: bytes, high: bytes) -> Iterator[Message | None]:
         frame = _Frame()
@@ -137,7 +138,7 @@ class Answering:
         stamp, _, flags, checksum = INDEX_HEAD.unpack_from(line)
         if value is not None or flags & DELETE:
             own = index_contexts(line)[0] if len(line) > INDEX_HEAD.size else b""
-            record, _, found = encode_entry(stamp, key, None if flags & DELETE else value, own)
+            record, _, found = encode_entry(stamp, key, None if flags & DELETE else value, own, index_written(line))
             if found == checksum:
                 return bytes(record)
         return restore_entry(self._rs, self._db, key, line)
@@ -168,6 +169,10 @@ class Answering:
         yield frame.message(last=True)
 
 
+def _lines_message(pairs: list[Line]) -> Lines:
+    return Lines([key[len(INDEX) :] for key, _ in pairs], [row_of(line) for _, line in pairs])
+
+
 class _Parting:
     """A range of the index in a few parts. `count`: about how many lines it has."""
 
@@ -178,7 +183,7 @@ class _Parting:
         self._parts: list[Fingerprint] = []
         self._bounds: list[bytes] = []
         self._bound_bytes = 0
-        self._few: tuple[list[bytes], list[bytes]] = ([], [])
+        self._few: list[Line] = []
 
     def read(self, lines: Iterator[Line]) -> Iterator[None]:
         """All of them, a slice at each step."""
@@ -186,9 +191,10 @@ class _Parting:
         last_key = b""
         since = 0
         while True:
-            keys, heads = take(lines, slice_lines)
-            if not keys:
+            pairs = list(islice(lines, slice_lines))
+            if not pairs:
                 return
+            keys, heads = heads_of(pairs)
             if not self._parts or self._part_is_full():
                 if self._parts:
                     self._part(separator(last_key, keys[0])[len(INDEX) :])
@@ -196,8 +202,7 @@ class _Parting:
             self._parts[-1].add(keys, heads)
             self.whole.add(keys, heads)
             if self.whole.count <= LEAF_LINES:
-                self._few[0].extend(keys)
-                self._few[1].extend(heads)
+                self._few.extend(pairs)
             last_key = keys[-1]
             since += len(keys)
             if since >= WALK_SLICE_LINES:
@@ -223,8 +228,7 @@ class _Parting:
 
     def message(self) -> Message:
         if self.whole.count <= LEAF_LINES:
-            keys, heads = self._few
-            return Lines([key[len(INDEX) :] for key in keys], b"".join(heads))
+            return _lines_message(self._few)
         return Parts(self._bounds, b"".join(part.digest() for part in self._parts))
 
 

@@ -1,6 +1,6 @@
 """The entry of a line of the index, whether or not the log still holds it."""
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, index_contexts
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, encode_entry, index_contexts, index_written
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import log_key
 from level_replicator.storage.engine import Reader
@@ -17,7 +17,7 @@ def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | No
     value = None if flags & DELETE else db.get(key)
     if value is None and not flags & DELETE:
         return None
-    record, _, found = encode_entry(stamp, key, value, index_contexts(line)[0])
+    record, _, found = encode_entry(stamp, key, value, index_contexts(line)[0], index_written(line))
     return record if found == checksum else None
 
 
@@ -31,5 +31,5 @@ def logged_entry(rs: Reader, key: bytes, line: bytes) -> bytes | None:
         entry = decode_entry(record)
     except RemoteProtocolError:
         return None
-    says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum)
-    return record if says == (key, stamp, flags & DELETE, checksum) else None
+    says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum, entry.written)
+    return record if says == (key, stamp, flags & DELETE, checksum, index_written(line)) else None

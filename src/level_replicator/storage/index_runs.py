@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.entry import INDEX_HEAD, ROW_FLAGS, decode_index, encode_index
 from level_replicator.core.keys import INDEX, following
 from level_replicator.core.reconcile import HEAD_BYTES
 from level_replicator.storage.engine import Reader
@@ -23,11 +23,23 @@ def lines_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
 
 def take(lines: Iterator[Line], most: int) -> tuple[list[bytes], list[bytes]]:
     """The next keys, with their prefix, and heads."""
-    pairs = list(islice(lines, most))
+    return heads_of(list(islice(lines, most)))
+
+
+def heads_of(pairs: list[Line]) -> tuple[list[bytes], list[bytes]]:
+    """Keys, with their prefix, and heads."""
     return [key for key, _ in pairs], [line if len(line) == HEAD_BYTES else head_of(line) for _, line in pairs]
 
 
 def head_of(line: bytes) -> bytes:
-    """What of a line must be equal on two nodes: not its contexts."""
+    """The part of an index row that is equal on two nodes: not its contexts. The dot stands for *written* too."""
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
-    return INDEX_HEAD.pack(stamp, origin, flags & DELETE, checksum)
+    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS, checksum)
+
+
+def row_of(line: bytes) -> bytes:
+    """An index row as a peer is sent it: with the union of all contexts, and without the entry's own."""
+    if len(line) == HEAD_BYTES:
+        return line
+    row = decode_index(line)
+    return encode_index(row.stamp, row.origin, row.flags, row.checksum, row.context, written=row.written)

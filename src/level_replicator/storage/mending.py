@@ -14,9 +14,9 @@ from level_replicator.core.entry import (
     DELETE,
     INDEX_HEAD,
     decode_entry,
+    decode_index,
     encode_entry,
     encode_index,
-    index_contexts,
 )
 from level_replicator.core.errors import RemoteProtocolError, StorageError
 from level_replicator.core.keys import (
@@ -34,7 +34,7 @@ from level_replicator.core.keys import (
     vector_key,
 )
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
-from level_replicator.core.merge import next_context, wins
+from level_replicator.core.merge import next_context, order_of, order_of_row
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
@@ -203,15 +203,17 @@ def mend_log(state: State) -> int:
         entry = read_entry(record)
         line = mended.get(entry.key) or state.rs.get(INDEX + entry.key)
         if line is not None:
-            standing_stamp, standing_origin, _, _ = INDEX_HEAD.unpack_from(line)
-            if (standing_stamp, standing_origin) == (stamp, origin):
+            row = decode_index(line)
+            if row.dot == (stamp, origin):
                 continue
-            if wins(standing_stamp, standing_origin, stamp, origin):
+            if order_of_row(row) > order_of(entry.written_dot(origin), entry.flags, (stamp, origin)):
                 batches.next()[0].delete(log_at)
                 repairs += 1
                 continue
-            batches.next()[0].delete(log_key(standing_origin, standing_stamp))
-        mended[entry.key] = encode_index(stamp, origin, entry.flags, entry.checksum, entry.context)
+            batches.next()[0].delete(log_key(row.origin, row.stamp))
+        mended[entry.key] = encode_index(
+            stamp, origin, entry.flags, entry.checksum, entry.context, written=entry.written
+        )
         batches.next()[0].put(INDEX + entry.key, mended[entry.key])
         repairs += 1
     batches.flush()
@@ -334,13 +336,14 @@ class _Beside:
         self._taken: set[int] | None = None
 
     def write_above(self, key: bytes, line: bytes, value: bytes) -> None:
-        at, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        own = next_context(at, origin, index_contexts(line)[1], self._state.origin)
+        at, _, _, _ = INDEX_HEAD.unpack_from(line)
+        row = decode_index(line)
+        own = next_context(row.written_dot, row.context, self._state.origin)
         self._write(key, value, self._free(at, 1), own)
 
     def write_below(self, key: bytes, line: bytes) -> None:
         """A tombstone."""
-        at, _, _, _ = INDEX_HEAD.unpack_from(line)
+        at, _ = decode_index(line).written_dot
         stamp = self._free(at, -1)
         if stamp:
             self._write(key, None, stamp, b"")

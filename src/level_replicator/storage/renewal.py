@@ -1,16 +1,17 @@
 """A new origin for a node whose old one has been, or may have been, used for more than it remembers.
 
-What the node wrote under the old origin after the last stamp that is beyond doubt is taken over by the new
-one, with its old stamps, so that nothing newer is overwritten by it; the vector line of the old origin goes back to
-that stamp, so that what was forgotten comes back from the peers that have it.
+What the node wrote under the old origin after the last stamp that is beyond doubt is taken over by the new one. Stamps
+stay, and so does the write that each entry carries (`written`): it is still the write of the old origin, so nothing
+newer is overwritten by it, and a copy of it that a peer has is the same write. The vector of the old origin goes back
+to that stamp, so that what was forgotten comes back from the peers that have it.
 """
 
 from collections.abc import Callable
 
 from level_replicator.core.entry import (
     INDEX_HEAD,
-    decode_context,
-    encode_context,
+    decode_index,
+    encode_dot,
     encode_entry,
     encode_index,
     index_contexts,
@@ -98,8 +99,9 @@ def _take_over_lines(state: State, old: int, beyond_doubt: int) -> None:
         stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
         if origin != old or not beyond_doubt < stamp <= floor:
             continue
-        own, union = (encode_context({**decode_context(pairs), old: stamp}) for pairs in index_contexts(line))
-        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, union, own)))
+        row = decode_index(line)
+        written = encode_dot(*row.written_dot)
+        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, row.context, row.own, written)))
         if len(taken) == _BATCH_ENTRIES:
             _take_lines(state, floor, taken)
             taken = []
@@ -138,14 +140,13 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     for key, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
         entry = read_entry(record)
         stamp = entry.stamp
-        context = {**decode_context(entry.context), old: stamp}
-        own = encode_context(context)
-        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own)
+        written = encode_dot(*entry.written_dot(old))
+        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, entry.context, written)
         line = state.rs.get(INDEX + entry.key)
         batch.delete(key)
         if line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, old):
-            union = encode_context({**decode_context(index_contexts(line)[1]), old: stamp})
-            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own))
+            union = index_contexts(line)[1]
+            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, entry.context, written))
             batch.put(log_key(new, stamp), taken)
         done += 1
         size += len(record)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from threading import Lock
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_index
 from level_replicator.core.keys import (
     INDEX,
     LOG,
@@ -21,8 +21,10 @@ from level_replicator.core.keys import (
     log_range,
 )
 from level_replicator.core.limits import RETENTION_BATCH
+from level_replicator.core.reconcile import may_be_dropped
 from level_replicator.core.versions import Vector, encode_vector
 from level_replicator.storage.horizon import put_horizon
+from level_replicator.storage.index_runs import Line
 from level_replicator.storage.lines import encode_stamp
 from level_replicator.storage.loading import ends_of_log
 from level_replicator.storage.meta import store_meta
@@ -61,7 +63,9 @@ class Retention:
             return self._truncate(before, most_bytes, pause)
 
     def drop_tombstones(self, before: int, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """Takes tombstones with stamps up to `before` out of the index. How many. Raises StorageError."""
+        """Drop tombstones with stamps up to `before` from the index. Returns how many. Raises StorageError.
+
+        One that has seen a write that our vector does not cover stays: that write could come back."""
         with self._guarded("dropping tombstones"):
             return self._drop_tombstones(before, pause)
 
@@ -167,13 +171,13 @@ class Retention:
     def _drop_tombstones(self, before: int, pause: Callable[[], bool]) -> int:
         state = self._state
         vector = self._bring_to_disk()
-        found: list[tuple[bytes, int, int]] = []
+        found: list[Line] = []
         dropped = 0
         with state.rs.snapshot() as snapshot:
             for seen, (index_key, line) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
-                stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
-                if flags & DELETE and stamp <= before and stamp <= vector.get(origin, 0):
-                    found.append((index_key, stamp, origin))
+                stamp, _, flags, _ = INDEX_HEAD.unpack_from(line)
+                if flags & DELETE and stamp <= before and may_be_dropped(decode_index(line), vector):
+                    found.append((index_key, line))
                 if len(found) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
                     dropped += self._drop(found)
                     found = []
@@ -184,8 +188,8 @@ class Retention:
             state.rs.compact(INDEX, following(INDEX))
         return dropped
 
-    def _drop(self, tombstones: list[tuple[bytes, int, int]]) -> int:
-        """One batch, of those that still stand."""
+    def _drop(self, tombstones: list[Line]) -> int:
+        """Drop, in one batch, those that have not changed since."""
         if not tombstones:
             return 0
         state = self._state
@@ -194,10 +198,10 @@ class Retention:
             batch = state.rs.batch()
             horizon: Vector = {}
             count = entries = 0
-            for index_key, stamp, origin in tombstones:
-                line = state.rs.get(index_key)
-                if line is None or INDEX_HEAD.unpack_from(line)[:2] != (stamp, origin):
+            for index_key, line in tombstones:
+                if state.rs.get(index_key) != line:
                     continue
+                stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
                 batch.delete(index_key)
                 if state.logged(origin, stamp):
                     batch.delete(log_key(origin, stamp))

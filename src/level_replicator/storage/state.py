@@ -35,6 +35,7 @@ class State:
                 ours in between, unless this directory is older than what they have seen
     signal      rung when the vector has moved; on_conflict: told of each conflict, under the lock, if anybody listens
     conflicts   how many have met here since it was opened
+    restamped_puts, restamped_tombstones  entries that travel again under a new dot of ours, since it was opened
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class State:
         self.waiting = False
         self.signal = Signal()
         self.conflicts = 0
+        self.restamped_puts = 0
+        self.restamped_tombstones = 0
         self.on_conflict: Callable[[Conflict], None] | None = None
 
     def step(self, name: str) -> None:

@@ -10,9 +10,9 @@ from level_replicator.core.entry import (
     ENTRY_HEAD,
     INDEX_HEAD,
     Bytes,
+    decode_index,
     encode_entry,
     encode_index,
-    index_contexts,
 )
 from level_replicator.core.errors import LimitError
 from level_replicator.core.keys import INDEX, LOG, log_key, pack_log, vector_key
@@ -223,7 +223,8 @@ def _overwrite(state: State, line: bytes, drop: Callable[[bytes], None]) -> tupl
     stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
     context = b""
     if origin != state.origin or len(line) > INDEX_HEAD.size:
-        context = next_context(stamp, origin, index_contexts(line)[1], state.origin)
+        row = decode_index(line)
+        context = next_context(row.written_dot, row.context, state.origin)
     logged = not state.floor or state.logged(origin, stamp)
     if logged:
         drop(log_key(origin, stamp))
