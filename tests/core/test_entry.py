@@ -10,9 +10,11 @@ from level_replicator.core.entry import (
     ENTRY_HEAD,
     Entry,
     decode_context,
+    decode_dot,
     decode_entry,
     decode_index,
     encode_context,
+    encode_dot,
     encode_entry,
     encode_index,
 )
@@ -21,29 +23,70 @@ from level_replicator.core.limits import MAX_CONTEXT_ORIGINS, MAX_KEY_BYTES
 
 U64 = st.integers(1, (1 << 64) - 1)
 CONTEXTS = st.dictionaries(U64, U64, max_size=3)
-ENTRIES = st.tuples(U64, st.binary(max_size=20), st.none() | st.binary(max_size=20), CONTEXTS)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> tuple[int, bytes, bytes | None, dict[int, int], bytes]:
+    """Stamp, key, value, context and written: no stamp is above the one before it."""
+    stamp = draw(U64)
+    written = b""
+    newest = stamp
+    if draw(st.booleans()):
+        newest = draw(st.integers(1, stamp))
+        written = encode_dot(newest, draw(U64))
+    context = draw(st.dictionaries(U64, st.integers(1, newest), max_size=3))
+    return stamp, draw(st.binary(max_size=20)), draw(st.none() | st.binary(max_size=20)), context, written
+
+
 SAMPLES = [
     encode_entry(7, b"key", b"value")[0],
     encode_entry(7, b"key", None)[0],
     encode_entry(7, b"", b"")[0],
     encode_entry(7, b"key", b"value", encode_context({1: 2, 3: 4}))[0],
     encode_entry(7, b"key", None, encode_context({1: 2}))[0],
+    encode_entry(7, b"key", b"value", b"", encode_dot(6, 5))[0],
+    encode_entry(7, b"key", None, encode_context({1: 2}), encode_dot(7, 5))[0],
 ]
 
 
 def encode_again(entry: Entry) -> bytes:
-    return encode_entry(entry.stamp, entry.key, entry.value, entry.context)[0]
+    return encode_entry(entry.stamp, entry.key, entry.value, entry.context, entry.written)[0]
 
 
-@given(ENTRIES)
-def test_round_trip(what: tuple[int, bytes, bytes | None, dict[int, int]]) -> None:
-    stamp, key, value, context = what
-    record, flags, checksum = encode_entry(stamp, key, value, encode_context(context))
+@given(entries())
+def test_round_trip(what: tuple[int, bytes, bytes | None, dict[int, int], bytes]) -> None:
+    stamp, key, value, context, written = what
+    record, flags, checksum = encode_entry(stamp, key, value, encode_context(context), written)
     entry = decode_entry(record)
     assert (entry.stamp, entry.key, entry.value, entry.record) == (stamp, key, value, record)
     assert (entry.flags, entry.checksum) == (flags, checksum)
     assert decode_context(entry.context) == context
+    assert entry.written == written
+    assert entry.written_dot(3) == (decode_dot(written) if written else (stamp, 3))
     assert encode_again(entry) == record
+
+
+@pytest.mark.parametrize("written", [(8, 5), (0, 5), (6, 0)])
+def test_a_write_above_its_dot_or_of_nobody_is_refused(written: tuple[int, int]) -> None:
+    for value in (b"value", None):
+        with pytest.raises(RemoteProtocolError, match="carries a write"):
+            decode_entry(encode_entry(7, b"key", value, b"", encode_dot(*written))[0])
+
+
+@pytest.mark.parametrize(
+    ("context", "written"), [({1: 8}, b""), ({1: 7}, encode_dot(6, 5)), ({0: 1}, b""), ({1: 0}, b"")]
+)
+def test_a_write_that_has_seen_a_newer_one_is_refused(context: dict[int, int], written: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="claims to have seen"):
+        decode_entry(encode_entry(7, b"key", b"value", encode_context(context), written)[0])
+
+
+def test_an_entry_that_was_not_restamped_has_the_bytes_of_before() -> None:
+    record, _, checksum = encode_entry(7, b"key", b"value")
+    assert record == bytes.fromhex("000000000000000700") + checksum.to_bytes(4, "big") + b"\0\0\0\3keyvalue"
+    assert encode_index(7, 5, 0, checksum) == bytes.fromhex("0000000000000007000000000000000500") + (
+        checksum.to_bytes(4, "big")
+    )
 
 
 @pytest.mark.parametrize("record", SAMPLES)
@@ -104,9 +147,28 @@ def test_a_context_above_the_limit_leaves_out_the_oldest() -> None:
     assert 2 not in kept
 
 
-@given(U64, U64, st.booleans(), st.integers(0, (1 << 32) - 1), CONTEXTS)
-def test_index_round_trip(stamp: int, origin: int, deleted: bool, checksum: int, context: dict[int, int]) -> None:
+@given(
+    U64,
+    U64,
+    st.booleans(),
+    st.integers(0, (1 << 32) - 1),
+    CONTEXTS,
+    st.none() | CONTEXTS,
+    st.just(b"") | st.builds(encode_dot, U64, U64),
+)
+def test_index_round_trip(
+    stamp: int,
+    origin: int,
+    deleted: bool,
+    checksum: int,
+    context: dict[int, int],
+    own: dict[int, int] | None,
+    written: bytes,
+) -> None:
     flags = (DELETE if deleted else 0) | CONTEXT
-    line = decode_index(encode_index(stamp, origin, flags, checksum, encode_context(context)))
+    own_pairs = None if own is None else encode_context(own)
+    line = decode_index(encode_index(stamp, origin, flags, checksum, encode_context(context), own_pairs, written))
+    assert line.written == written
+    assert decode_context(line.own) == (context if own is None else own)
     assert (line.stamp, line.origin, line.deleted, line.checksum) == (stamp, origin, deleted, checksum)
     assert decode_context(line.context) == context

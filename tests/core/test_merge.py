@@ -6,72 +6,135 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core.entry import decode_context, encode_context
-from level_replicator.core.merge import next_context, union_context, wins
-
-Line = tuple[int, int, bytes]
-"""stamp, origin, context"""
+from level_replicator.core.entry import (
+    DELETE,
+    Dot,
+    IndexLine,
+    decode_context,
+    decode_index,
+    encode_context,
+    encode_dot,
+    encode_index,
+)
+from level_replicator.core.merge import (
+    lost_in_conflict,
+    next_context,
+    order_of_row,
+    overwrites,
+    reflects_unknown,
+    union_context,
+    wins,
+)
 
 SMALL = st.integers(1, 4)
 DOTS = st.tuples(SMALL, SMALL)
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> Line:
-    """Contexts as a writer makes them: of other origins only, of what was there before."""
-    stamp, origin = draw(DOTS)
-    older = {other: draw(st.integers(0, stamp - 1)) for other in range(1, 5) if other != origin}
-    return stamp, origin, encode_context({other: at for other, at in older.items() if at})
+def rows(draw: st.DrawFn) -> IndexLine:
+    """Contexts as a writer makes them: of other origins only, of what was there before. Some rows are re-stamped."""
+    written = draw(DOTS)
+    older = {other: draw(st.integers(0, written[0] - 1)) for other in range(1, 5) if other != written[1]}
+    context = encode_context({other: at for other, at in older.items() if at})
+    flags = draw(st.sampled_from((0, DELETE)))
+    dot = written
+    if draw(st.booleans()):
+        dot = draw(st.integers(written[0] + 1, 6)), draw(SMALL)
+    return decode_index(encode_index(*dot, flags, 0, context, None, b"" if dot == written else encode_dot(*written)))
 
 
-def merge(line: Line, entry: Line) -> Line:
-    """What an index line becomes when an entry arrives; the line's own entry, once more, changes nothing."""
-    if line[:2] == entry[:2]:
-        return line
-    winner, loser = (line, entry) if wins(*line[:2], *entry[:2]) else (entry, line)
-    return *winner[:2], union_context(winner[1], winner[2], *loser)
+def merge(row: IndexLine, entry: IndexLine) -> IndexLine:
+    """What an index row becomes when an entry arrives; the row's own entry, once more, changes nothing."""
+    if row.dot == entry.dot:
+        return row
+    winner, loser = (row, entry) if order_of_row(row) > order_of_row(entry) else (entry, row)
+    union = union_context(winner.written_dot, winner.context, loser.written_dot, loser.context)
+    return winner._replace(context=union, own=union)
 
 
-def distinct(*merged: Line) -> bool:
-    """One dot is one write, with one context."""
-    dots: dict[tuple[int, int], bytes] = {}
-    return all(dots.setdefault(line[:2], line[2]) == line[2] for line in merged)
+def distinct(*merged: IndexLine) -> bool:
+    """One dot is one entry, and one write has one context."""
+    dots: dict[Dot, IndexLine] = {}
+    writes: dict[Dot, bytes] = {}
+    return all(
+        dots.setdefault(row.dot, row) == row and writes.setdefault(row.written_dot, row.context) == row.context
+        for row in merged
+    )
 
 
 @given(DOTS, DOTS, DOTS)
-def test_dots_are_totally_ordered(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> None:
+def test_dots_are_totally_ordered(a: Dot, b: Dot, c: Dot) -> None:
     assert wins(*a, *b) + wins(*b, *a) + (a == b) == 1
     if wins(*a, *b) and wins(*b, *c):
         assert wins(*a, *c)
 
 
-@given(lines(), lines())
-def test_commutative(a: Line, b: Line) -> None:
+@given(DOTS, DOTS)
+def test_the_bytes_of_a_write_compare_as_its_dot_does(a: Dot, b: Dot) -> None:
+    assert (encode_dot(*a) < encode_dot(*b)) == (a < b)
+
+
+@given(rows(), rows())
+def test_of_two_entries_that_were_not_restamped_the_dot_decides(a: IndexLine, b: IndexLine) -> None:
+    if not a.written and not b.written and distinct(a, b):
+        assert (order_of_row(a) > order_of_row(b)) == wins(*a.dot, *b.dot)
+
+
+@given(rows(), rows())
+def test_commutative(a: IndexLine, b: IndexLine) -> None:
     if distinct(a, b):
         assert merge(a, b) == merge(b, a)
 
 
-@given(lines())
-def test_idempotent(a: Line) -> None:
+@given(rows())
+def test_idempotent(a: IndexLine) -> None:
     assert merge(a, a) == a
 
 
-@given(lines(), lines(), lines(), st.lists(st.integers(0, 2), max_size=4))
-def test_neither_order_nor_repetition_matters(a: Line, b: Line, c: Line, again: list[int]) -> None:
+@given(rows(), rows(), rows(), st.lists(st.integers(0, 2), max_size=4))
+def test_neither_order_nor_repetition_matters(a: IndexLine, b: IndexLine, c: IndexLine, again: list[int]) -> None:
     if distinct(a, b, c):
         results = set()
         for order in permutations((a, b, c)):
             arriving = [*order, *(order[at] for at in again)]
             results.add(reduce(merge, arriving))
         assert len(results) == 1
-        assert results.pop()[:2] == max(a[:2], b[:2], c[:2])
+        assert order_of_row(results.pop()) == max(map(order_of_row, (a, b, c)))
+
+
+@given(rows(), rows())
+def test_restamping_changes_nothing_between_different_writes(a: IndexLine, b: IndexLine) -> None:
+    if a.written_dot != b.written_dot:
+        assert (order_of_row(a) > order_of_row(b)) == (a.written_dot > b.written_dot)
+
+
+def test_a_delete_comes_before_a_put_of_the_same_write() -> None:
+    put = decode_index(encode_index(9, 2, 0, 0, written=encode_dot(5, 1)))
+    tombstone = decode_index(encode_index(8, 3, DELETE, 0, written=encode_dot(5, 1)))
+    assert order_of_row(tombstone) > order_of_row(put)
+    assert order_of_row(decode_index(encode_index(9, 2, 0, 0, written=encode_dot(5, 2)))) > order_of_row(tombstone)
 
 
 def test_a_key_with_one_writer_has_no_context() -> None:
-    assert next_context(5, 1, b"", 1) == b""
-    assert union_context(1, b"", 5, 1, b"") == b""
+    assert next_context((5, 1), b"", 1) == b""
+    assert union_context((6, 1), b"", (5, 1), b"") == b""
 
 
-def test_who_overwrites_another_names_it_and_what_it_reflected() -> None:
-    assert decode_context(next_context(5, 1, b"", 2)) == {1: 5}
-    assert decode_context(next_context(5, 1, encode_context({2: 3, 7: 4}), 2)) == {1: 5, 7: 4}
+def test_a_write_over_another_ones_names_it_and_what_it_reflected() -> None:
+    assert decode_context(next_context((5, 1), b"", 2)) == {1: 5}
+    assert decode_context(next_context((5, 1), encode_context({2: 3, 7: 4}), 2)) == {1: 5, 7: 4}
+
+
+def test_a_conflict_is_judged_by_the_writes_not_by_their_dots() -> None:
+    assert overwrites((9, 2), encode_context({1: 5}), (5, 1))
+    assert not overwrites((9, 2), encode_context({1: 4}), (5, 1))
+    assert overwrites((9, 1), b"", (5, 1))
+    assert lost_in_conflict((5, 1), (9, 2), b"")
+    assert not lost_in_conflict((5, 1), (9, 2), encode_context({1: 5}))
+    assert not lost_in_conflict((5, 1), (5, 1), b"")
+
+
+def test_what_a_row_reflects_beside_a_vector() -> None:
+    assert not reflects_unknown((5, 1), encode_context({2: 3}), {1: 5, 2: 3})
+    assert reflects_unknown((5, 1), encode_context({2: 3}), {1: 5, 2: 2})
+    assert reflects_unknown((5, 1), b"", {1: 4})

@@ -6,13 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from level_replicator.core.entry import DELETE, IndexLine, decode_index, encode_context, encode_dot, encode_index
+from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
 from level_replicator.core.reconcile import (
     Fingerprint,
     Sides,
     Verdict,
+    is_dead,
     judge_both,
     judge_ours,
     judge_theirs,
+    may_be_dropped,
     separator,
     stale,
     value_digest,
@@ -29,44 +33,116 @@ def test_stale_is_who_is_below_a_horizon_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "known", "doubt", "verdict"),
+    ("stamp", "deleted", "known", "doubt", "verdict"),
     [
-        (5, {}, 0, Verdict.TAKE),
-        (5, {1: 4}, 4, Verdict.TAKE),
-        (5, {1: 5}, 9, Verdict.KEEP),
-        (5, {1: 4}, 5, Verdict.DOUBTFUL),
-        (5, {2: 9}, 0, Verdict.TAKE),
+        (5, False, {}, 0, Verdict.TAKE),
+        (5, False, {1: 4}, 4, Verdict.TAKE),
+        (5, False, {1: 5}, 9, Verdict.KEEP),
+        (5, False, {1: 4}, 5, Verdict.DOUBTFUL),
+        (5, True, {1: 4}, 5, Verdict.TAKE),  # a tombstone is never doubtful
+        (5, False, {2: 9}, 0, Verdict.TAKE),
     ],
 )
-def test_a_key_that_only_the_peer_has(stamp: int, known: dict[int, int], doubt: int, verdict: Verdict) -> None:
-    assert judge_theirs(stamp, 1, known, doubt) is verdict
+def test_a_key_that_only_the_peer_has(
+    stamp: int, deleted: bool, known: dict[int, int], doubt: int, verdict: Verdict
+) -> None:
+    assert judge_theirs(stamp, 1, deleted, known, doubt) is verdict
+
+
+def row(
+    stamp: int,
+    origin: int = 1,
+    *,
+    deleted: bool = False,
+    context: dict[int, int] | None = None,
+    written: tuple[int, int] | None = None,
+) -> IndexLine:
+    dot = b"" if written is None else encode_dot(*written)
+    return decode_index(
+        encode_index(stamp, origin, DELETE if deleted else 0, 0, encode_context(context or {}), None, dot)
+    )
 
 
 @pytest.mark.parametrize("is_stale", [False, True])
 @pytest.mark.parametrize(
-    ("stamp", "deleted", "verdict", "verdict_if_stale"),
+    ("ours", "verdict", "verdict_if_stale"),
     [
-        (5, False, Verdict.DELETE, Verdict.DELETE),  # the peer's vector covers it
-        (6, False, Verdict.KEEP, Verdict.RESTAMP),
-        (8, False, Verdict.KEEP, Verdict.RESTAMP),  # as old as the newest that the peer dropped
-        (9, False, Verdict.KEEP, Verdict.KEEP),
-        (5, True, Verdict.KEEP, Verdict.DROP),
-        (8, True, Verdict.KEEP, Verdict.DROP),
-        (9, True, Verdict.KEEP, Verdict.KEEP),
+        (row(5), Verdict.BURY, Verdict.BURY),  # the peer's vector covers it
+        (row(5, written=(4, 2)), Verdict.BURY, Verdict.BURY),
+        (row(6), Verdict.KEEP, Verdict.RESTAMP),
+        (row(8), Verdict.KEEP, Verdict.RESTAMP),  # as old as the newest that the peer dropped
+        (row(9, written=(1, 1)), Verdict.KEEP, Verdict.KEEP),  # it is the dot that counts
+        (row(9), Verdict.KEEP, Verdict.KEEP),
+        (row(5, deleted=True), Verdict.KEEP, Verdict.KEEP),  # only retention drops a tombstone
+        (row(8, deleted=True), Verdict.KEEP, Verdict.KEEP),
     ],
 )
-def test_a_key_that_only_we_have(
-    stamp: int, deleted: bool, verdict: Verdict, verdict_if_stale: Verdict, is_stale: bool
-) -> None:
+def test_a_key_that_only_we_have(ours: IndexLine, verdict: Verdict, verdict_if_stale: Verdict, is_stale: bool) -> None:
     sides = Sides(known={}, theirs={1: 5}, stale=is_stale, their_dropped=8)
-    assert judge_ours(stamp, 1, deleted, sides) is (verdict_if_stale if is_stale else verdict)
+    assert judge_ours(ours, sides) is (verdict_if_stale if is_stale else verdict)
 
 
-def test_of_a_key_that_both_have_the_greatest_dot_wins() -> None:
-    assert judge_both(5, 1, 6, 1) is Verdict.TAKE
-    assert judge_both(5, 1, 5, 2) is Verdict.TAKE
-    assert judge_both(5, 2, 5, 2) is Verdict.KEEP
-    assert judge_both(6, 1, 5, 2) is Verdict.KEEP
+NOBODY_STALE = Sides({}, {}, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        (row(5), row(6), Verdict.TAKE),
+        (row(5), row(5, 2), Verdict.TAKE),
+        (row(5, 2), row(5, 2), Verdict.KEEP),
+        (row(6), row(5, 2), Verdict.KEEP),
+        (row(5), row(9, 2, written=(4, 3)), Verdict.RESTAMP),  # ours is the later write, under the smaller dot
+        (row(9, 2, written=(4, 3)), row(5), Verdict.TAKE),
+        (row(9, 2, written=(5, 1)), row(5), Verdict.KEEP),  # of one write the greatest dot
+        (row(9, 2, written=(5, 1), deleted=True), row(10, 3, written=(5, 1)), Verdict.RESTAMP),  # and a delete first
+    ],
+)
+def test_of_a_key_that_both_have_the_later_write_wins(ours: IndexLine, theirs: IndexLine, verdict: Verdict) -> None:
+    assert judge_both(ours, theirs, NOBODY_STALE, 0) is verdict
+
+
+def test_a_doubtful_winner_is_not_taken_over_a_row_either() -> None:
+    assert judge_both(row(5), row(6), NOBODY_STALE, 6) is Verdict.DOUBTFUL
+    assert judge_both(row(5), row(6, deleted=True), NOBODY_STALE, 6) is Verdict.TAKE
+    assert judge_both(row(5), row(6), Sides({1: 6}, {}, False, 0), 6) is Verdict.TAKE
+
+
+def test_what_wins_on_a_stale_reader_travels_again() -> None:
+    sides = Sides(known={}, theirs={}, stale=True, their_dropped=8)
+    assert judge_both(row(8), row(5), sides, 0) is Verdict.RESTAMP
+    assert judge_both(row(8, deleted=True), row(5), sides, 0) is Verdict.KEEP
+    assert judge_both(row(9), row(5), sides, 0) is Verdict.KEEP
+
+
+def test_a_put_whose_write_is_covered_is_dead() -> None:
+    assert is_dead((5, 1), {1: 5})
+    assert not is_dead((5, 1), {1: 4})
+    assert not is_dead((5, 1), {2: 9})
+
+
+@pytest.mark.parametrize(
+    ("tombstone", "may"),
+    [
+        (row(5, deleted=True), True),
+        (row(6, deleted=True), False),
+        (row(5, context={2: 7}, deleted=True), True),
+        (row(5, context={2: 8}, deleted=True), False),
+        (row(5, context={3: 1}, deleted=True), False),
+        (row(5, written=(5, 2), deleted=True), True),
+        (row(5, written=(4, 3), deleted=True), False),
+    ],
+)
+def test_a_tombstone_is_dropped_when_the_vector_covers_all_that_it_has_seen(tombstone: IndexLine, may: bool) -> None:
+    assert may_be_dropped(tombstone, {1: 5, 2: 7}) is may
+
+
+def test_a_full_context_may_have_lost_pairs_so_its_tombstone_stays() -> None:
+    context = dict.fromkeys(range(2, MAX_CONTEXT_ORIGINS + 2), 1)
+    vector = {**context, 1: 5}
+    assert not may_be_dropped(row(5, context=context, deleted=True), vector)
+    del context[2]
+    assert may_be_dropped(row(5, context=context, deleted=True), vector)
 
 
 def _print(keys: list[bytes], pieces: int = 1) -> bytes:

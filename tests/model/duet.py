@@ -37,6 +37,7 @@ class Duet:
         self.stores = [self._store(place) for place in range(nodes)]
         self.nodes = [Node(place + 1, self.truth, off) for place in range(nodes)]
         self.pulls: dict[int, RealPull] = {}
+        self.gone: set[int] = set()
         self.alone: dict[int, int] = {}  # node → its pull that must be alone
 
     def _store(self, place: int) -> Store:
@@ -60,9 +61,10 @@ class Duet:
             self._do_break(pull)
         self.now_ms += 1
         for _ in range(60):
+            left = [place for place in range(len(self.stores)) if place not in self.gone]
             before = [_state(store) for store in self.stores]
-            for reader in range(len(self.stores)):
-                for source in range(len(self.stores)):
+            for reader in left:
+                for source in left:
                     if reader != source:
                         self._do_pull(-1, reader, source)
                         self._do_step(-1, 1_000_000)
@@ -72,9 +74,12 @@ class Duet:
         raise Unlike("no end of it")
 
     def broken_promise(self) -> str | None:
-        return broken_promise(self.nodes, self.truth)
+        return broken_promise([each for place, each in enumerate(self.nodes) if place not in self.gone], self.truth)
 
     # -- steps
+
+    def _do_gone(self, place: int) -> None:
+        self.gone.add(place)
 
     def _do_time(self, ms: int) -> None:
         self.now_ms += ms

@@ -11,7 +11,7 @@ nodes diverge, lose a write to one that it had seen, or bring a deleted key back
     redot      the winner of a merge keeps a dot that is smaller than the loser's
     context    a tombstone is dropped although it has seen writes that the vector does not cover
     dead       a put that a forgotten delete had superseded is taken
-    silent     what the peer deleted is removed without a trace, whatever it had seen
+    silent     what the peer deleted, and forgot that it did, is removed without a trace, instead of buried
     covered    in a reconciliation an absent key accepts what we knew and dropped the tombstone of
     horizon    the horizon of the peer that a stale node reconciled with is not adopted
     midway     what was dropped here since the pull began is not looked at again
@@ -109,6 +109,13 @@ def union(winner: Row, loser: Row) -> Vector:
     for origin, stamp in [*loser.context.items(), (loser.written[1], loser.written[0])]:
         context[origin] = max(stamp, context.get(origin, 0))
     return context
+
+
+def concurrent(winner: Row, loser: Row) -> bool:
+    """Whether the winner's row has not seen the loser's write."""
+    if winner.written == loser.written or winner.written[1] == loser.written[1]:
+        return False
+    return winner.context.get(loser.written[1], 0) < loser.written[0]
 
 
 class Node:
@@ -220,8 +227,7 @@ class Node:
         """The peer's row of a key loses to ours."""
         mine = self.index[key]
         merged = mine._replace(context=union(mine, theirs))
-        unknown = pull.may_be_unknown(mine) and mine.value is not None and self.off != "both"
-        if (mine.dot < theirs.dot and self.off != "redot") or unknown:
+        if pull.must_restamp(mine, theirs):
             self.restamp(key, merged)
         else:
             self.index[key] = merged
@@ -255,9 +261,7 @@ class Pull:
                 reader.is_filled(self.vector)
         else:
             self.mode = "log"
-            self.entries = {
-                row.dot for row in source.index.values() if source.logged(row) and self._lacks(reader, row)
-            }
+            self.entries = {row.dot for row in source.index.values() if source.logged(row) and self._lacks(reader, row)}
 
     @property
     def alone(self) -> bool:
@@ -283,6 +287,11 @@ class Pull:
     def may_be_unknown(self, row: Row) -> bool:
         """Whether a row of the reader may be older than a tombstone that the source has dropped."""
         return self.mode == "reconcile" and self.stale and row.stamp <= self.dropped
+
+    def must_restamp(self, mine: Row, theirs: Row) -> bool:
+        """Whether a row of the reader that won must travel again."""
+        unknown = self.may_be_unknown(mine) and mine.value is not None and self.off != "both"
+        return unknown or (mine.dot < theirs.dot and self.off != "redot")
 
     # -- by log
 
@@ -323,9 +332,10 @@ class Pull:
                     wanted.append(key)
             elif mine.dot != theirs.dot:
                 if mine.order > theirs.order:
-                    self.reader._seen(key).update({theirs.op}, self.reader.truth.ops[theirs.op].seen)
-                    self.reader.follow(theirs.stamp)
-                    self.reader.lose(key, theirs, self)
+                    if concurrent(mine, theirs):
+                        wanted.append(key)  # it is reported with its value, and merged with its context
+                    elif self.must_restamp(mine, theirs):
+                        self.reader.restamp(key, mine)
                 elif not covers(self.known, theirs.dot) and self._doubtful(key, theirs):
                     self.whole = False
                 else:
@@ -337,7 +347,7 @@ class Pull:
         if mine.value is None:
             return
         if covers(self.vector, mine.dot):  # the source knew it, and dropped its tombstone
-            if self.reader.reflects_unknown(mine) and self.off != "silent":
+            if self.off != "silent":
                 self.reader.restamp(key, mine._replace(value=None))
             else:
                 del self.reader.index[key]
@@ -414,11 +424,13 @@ def broken_promise(nodes: list[Node], truth: Truth) -> str | None:
     states = [node.contents() for node in nodes]
     if any(state != states[0] for state in states):
         return f"diverged: {states}"
-    for key in {op.key for op in truth.ops}:
+    for key in sorted({op.key for op in truth.ops}):
         ops = {number: op for number, op in enumerate(truth.ops) if op.key == key}
-        superseded = frozenset().union(*(op.seen for op in ops.values()))
+        # what only a node knew that is gone for good cannot be asked for
+        known = set().union(*(node.seen.get(key, ()) for node in nodes))
+        superseded = frozenset().union(*(ops[number].seen for number in known))
         last = {number: op for number, op in ops.items() if number not in superseded}
-        puts = {number: op.written for number, op in last.items() if op.value is not None}
+        puts = {number: op.written for number, op in last.items() if op.value is not None and number in known}
         deletes = [op.written for op in last.values() if op.value is None]
         row = nodes[0].index.get(key)
         if row is not None and row.value is not None:
@@ -427,6 +439,6 @@ def broken_promise(nodes: list[Node], truth: Truth) -> str | None:
             greater = [number for number, written in puts.items() if written > truth.ops[row.op].written]
             if any(all(delete < puts[number] for delete in deletes) for number in greater):
                 return f"{key!r}: {greater} lost to a smaller put"
-        elif not deletes or (puts and max(puts.values()) > max(deletes)):
+        elif puts and max(puts.values()) > max(deletes, default=(0, 0)):
             return f"{key!r} is lost"
     return None

@@ -8,6 +8,7 @@
 ("pull", id, p, s)      p begins to pull from s
 ("step", id, count)     it goes on by so many messages
 ("break", id)           it breaks off
+("gone", n)             node n never comes back: what only it knew is not asked for in the end
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def random_schedule(seed: int) -> tuple[int, list[Step]]:
                     steps.append(("step", pull, count))
                 if count == 100:
                     open_pulls.remove(pull)
+    if nodes > 2 and rng.random() < 0.3:
+        steps.append(("gone", rng.randrange(nodes)))
     return nodes, steps
 
 

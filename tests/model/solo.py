@@ -23,6 +23,11 @@ class Solo:
         self.nodes = [Node(place + 1, self.truth, off) for place in range(nodes)]
         self.pulls: dict[int, tuple[int, Pull, Iterator[None]]] = {}
         self.alone: dict[int, int] = {}
+        self.gone: set[int] = set()
+
+    @property
+    def left(self) -> list[int]:
+        return [place for place in range(len(self.nodes)) if place not in self.gone]
 
     def play(self, steps: list[Step]) -> None:
         for step in steps:
@@ -33,15 +38,15 @@ class Solo:
         for pull in list(self.pulls):
             self._do_break(pull)
         self.now_ms += 1
-        pairs = [(a, b) for a in range(len(self.nodes)) for b in range(len(self.nodes)) if a != b]
+        pairs = [(a, b) for a in self.left for b in self.left if a != b]
         rng = Random(len(self.truth.ops))
         for _ in range(MOST_ROUNDS):
-            before = [self._state(node) for node in self.nodes]
+            before = [self._state(self.nodes[place]) for place in self.left]
             rng.shuffle(pairs)
             for reader, source in pairs:
                 self._do_pull(-1, reader, source)
                 self._do_step(-1, 1_000_000)
-            if before == [self._state(node) for node in self.nodes]:
+            if before == [self._state(self.nodes[place]) for place in self.left]:
                 return True
         return False
 
@@ -56,6 +61,9 @@ class Solo:
         return node
 
     # -- steps
+
+    def _do_gone(self, place: int) -> None:
+        self.gone.add(place)
 
     def _do_time(self, ms: int) -> None:
         self.now_ms += ms
@@ -109,4 +117,4 @@ def play_solo(nodes: int, steps: list[Step], off: str | None = None) -> str | No
     solo.play(steps)
     if not solo.settle():
         return "no end: the nodes go on changing"
-    return broken_promise(solo.nodes, solo.truth)
+    return broken_promise([solo.nodes[place] for place in solo.left], solo.truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, decode_index
 from level_replicator.core.keys import INDEX, LOG, following, log_dot
 
 if TYPE_CHECKING:
@@ -60,16 +60,12 @@ def check_vector(world: World, node: SimNode) -> None:
         return
     state = node.store._state
     for op in world.truth.ops:
-        stamp, origin = op.dot
+        stamp, origin = op.written
         if not op.certain or origin in world.truth.renewed or stamp > state.vector.get(origin, 0):
             continue
         line = state.rs.get(INDEX + op.key)
-        if (
-            line is None
-            or INDEX_HEAD.unpack_from(line)[0] < stamp
-            or (INDEX_HEAD.unpack_from(line)[:2] < op.dot and not world.truth.renewed)
-        ):
-            raise Broken(f"{node.name}: the vector covers {op.dot} of {op.key!r}, the index does not")
+        if line is None or decode_index(line).written_dot < op.written:
+            raise Broken(f"{node.name}: the vector covers {op.written} of {op.key!r}, the index does not")
 
 
 def check_converged(world: World) -> None:
@@ -87,9 +83,11 @@ def check_converged(world: World) -> None:
         raise Broken(f"diverged: {contents}")
     if any(vector != next(iter(vectors.values())) for vector in vectors.values()):
         raise Broken(f"vectors differ: {vectors}")
+    state = next(iter(world.nodes.values())).store._state  # type: ignore[union-attr]
     for key in world.truth.by_key:
-        judge = world.truth.follows if world.plan.drops else world.truth.fits
-        wrong = judge(key, first.get(key))
+        line = state.rs.get(INDEX + key)
+        written = (0, 0) if line is None else decode_index(line).written_dot
+        wrong = world.truth.broken(key, first.get(key), written, drops=world.plan.drops)
         if wrong:
             raise Broken(wrong)
 
@@ -97,7 +95,7 @@ def check_converged(world: World) -> None:
 def check_conflicts(world: World) -> None:
     """What was told as a conflict was one (of a forgotten tombstone no context can tell); and without faults every
     write that lost to one that had not seen it was told."""
-    ops = {(op.key, op.dot): op for op in world.truth.ops}
+    ops = {(op.key, op.written): op for op in world.truth.ops}
     told = set()
     for name, conflict in world.conflicts:
         told.add((conflict.key, (conflict.loser.stamp, int(conflict.loser.origin, 16))))
@@ -105,20 +103,21 @@ def check_conflicts(world: World) -> None:
         for version in (conflict.winner, conflict.loser):
             dot = (version.stamp, int(version.origin, 16))
             op = ops.get((conflict.key, dot))
-            if op is None or op.restamped or not op.certain or op.dot[1] in world.truth.renewed:
+            if op is None or not op.certain or op.written[1] in world.truth.renewed:
                 break
-            if op.value != version.value and version is conflict.loser:
+            # a write that was buried under a tombstone is reported as a delete
+            if version.value not in (op.value, None) and version is conflict.loser:
                 raise Broken(f"{name}: a conflict with {version.value!r} in place of {op.value!r}")
             pair.append(op)
         else:
             winner, loser = pair
             if not world.plan.drops and (loser in winner.seen or winner in loser.seen):
-                raise Broken(f"{name}: {loser.dot} of {conflict.key!r} was overwritten, and told as a conflict")
+                raise Broken(f"{name}: {loser.written} of {conflict.key!r} was overwritten, and told as a conflict")
     if not world.plan.faultless:
         return
     for key, of_key in world.truth.by_key.items():
         seen = frozenset().union(*(op.seen for op in of_key))
-        last = max(op.dot for op in of_key)
+        last = max(op.written for op in of_key)
         for op in of_key:
-            if op not in seen and op.dot != last and (key, op.dot) not in told:
-                raise Broken(f"{op.dot} of {key!r} lost a conflict that nobody was told of")
+            if op not in seen and op.written != last and (key, op.written) not in told:
+                raise Broken(f"{op.written} of {key!r} lost a conflict that nobody was told of")

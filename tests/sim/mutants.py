@@ -10,19 +10,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from level_replicator.core import reconcile
 from level_replicator.core.effects import Apply, Effect, PeerHas
+from level_replicator.core.entry import Entry, IndexLine
 from level_replicator.core.intervals import Intervals
+from level_replicator.core.keys import INDEX
 from level_replicator.core.push import Push
-from level_replicator.core.reconcile import Sides, Verdict, judge_ours, judge_theirs
+from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.pulling import Pulling
-from level_replicator.storage import applier, opening, settling, store
-from level_replicator.storage.applier import Applied, Merging, RemoteApplier
+from level_replicator.storage import applier, merger, opening, retention, settling, store
+from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.known_keys import KnownKeys
+from level_replicator.storage.merger import Merger
+from level_replicator.storage.restamps import Restamps
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.state import State
@@ -85,10 +90,10 @@ def _vector_moved_during_scan() -> Patches:
     """Each frame moves the vector up to what it holds, though it came newest first."""
     apply = RemoteApplier._apply
 
-    def eager(self: RemoteApplier, state: State, frame: Apply, source: int, source_vector: Vector) -> Applied:
+    def eager(self: RemoteApplier, state: State, frame: Apply, *args: Any) -> Applied:
         if frame.take is None:
             frame = dataclasses.replace(frame, take={frame.origin: frame.high})
-        return apply(self, state, frame, source, source_vector)
+        return apply(self, state, frame, *args)
 
     return [(RemoteApplier, "_apply", eager)]
 
@@ -152,7 +157,7 @@ def _clock_ignores_vectors() -> Patches:
 @rule("ties-by-arrival")
 def _ties_by_arrival() -> Patches:
     """Of two entries with one stamp the one that comes later wins."""
-    return [(applier, "wins", lambda stamp, origin, old, _: stamp >= old)]
+    return [(merger, "wins", lambda stamp, origin, old, _: stamp >= old)]
 
 
 @rule("no-redo-after-kill")
@@ -208,46 +213,104 @@ def _stale_read_as_current() -> Patches:
     return [
         (store, "stale", lambda _vector, _horizon: False),
         (store, "_missed_tombstones", lambda _state, _feed, _vector: False),
-        (applier, "stale", lambda _vector, _horizon: False),
+        (merger, "stale", lambda _vector, _horizon: False),
     ]
 
 
-def _judge_ours_differently(verdict: Verdict) -> Patches:
-    """What would be this verdict on a key that only the reader has is KEEP."""
+def _judge_ours_differently(verdict: Verdict, other: Verdict = Verdict.KEEP) -> Patches:
+    """What would be this verdict on a key that only the reader has is the other one."""
 
-    def judge(stamp: int, origin: int, deleted: bool, sides: Sides) -> Verdict:
-        found = judge_ours(stamp, origin, deleted, sides)
-        return Verdict.KEEP if found is verdict else found
+    def judge(row: IndexLine, sides: Sides) -> Verdict:
+        found = judge_ours(row, sides)
+        return other if found is verdict else found
 
     return [(settling, "judge_ours", judge)]
 
 
-@rule("unseen-writes-keep-their-stamps")
-def _unseen_writes_keep_their_stamps() -> Patches:
-    """A stale node does not write again what nobody can tell of."""
+@rule("unseen-writes-keep-their-dots")
+def _unseen_writes_keep_their_dots() -> Patches:
+    """A stale node does not re-stamp a put that the peer has never seen."""
     return _judge_ours_differently(Verdict.RESTAMP)
 
 
-@rule("tombstones-of-the-stale-stay")
-def _tombstones_of_the_stale_stay() -> Patches:
-    """A rejoining node keeps its own tombstones that are older than some that it missed."""
-    return _judge_ours_differently(Verdict.DROP)
+@rule("winners-of-the-stale-keep-their-dots")
+def _winners_of_the_stale_keep_their_dots() -> Patches:
+    """A stale node does not re-stamp its row that wins over the peer's."""
+    return [(merger, "must_restamp", lambda winner, loser, _sides: reconcile.dot_disagrees(winner.dot, loser))]
+
+
+@rule("dots-against-the-order")
+def _dots_against_the_order() -> Patches:
+    """The winner of a merge keeps a dot that is smaller than the loser's."""
+    return [
+        (reconcile, "dot_disagrees", lambda _winner, _loser: False),
+        (merger, "dot_disagrees", lambda _winner, _loser: False),
+    ]
+
+
+@rule("restamped-as-new-writes")
+def _restamped_as_new_writes() -> Patches:
+    """An entry that is re-stamped counts as a new write, as it was before `written`."""
+
+    def add(self: Restamps, key: bytes, value: bytes | None, context: bytes, _written: bytes) -> None:
+        plain(self, key, value, context, b"")
+
+    plain = Restamps.add
+    return [(Restamps, "add", add)]
+
+
+@rule("tombstones-dropped-too-early")
+def _tombstones_dropped_too_early() -> Patches:
+    """A tombstone is dropped although it has seen writes that the vector does not cover."""
+
+    def may(tombstone: IndexLine, vector: Vector) -> bool:
+        return tombstone.stamp <= vector.get(tombstone.origin, 0)
+
+    return [(retention, "may_be_dropped", may)]
+
+
+@rule("dead-writes-taken")
+def _dead_writes_taken() -> Patches:
+    """A put that a forgotten delete had superseded is taken."""
+    return [(merger, "is_dead", lambda _written, _vector: False)]
 
 
 @rule("deleted-keys-stay")
 def _deleted_keys_stay() -> Patches:
     """A rejoining node keeps what the peer knew and deleted."""
-    return _judge_ours_differently(Verdict.DELETE)
+    return _judge_ours_differently(Verdict.BURY)
+
+
+@rule("removed-without-a-trace")
+def _removed_without_a_trace() -> Patches:
+    """What the peer knew and deleted leaves no tombstone."""
+
+    def remove(self: Merger, key: bytes, row: IndexLine) -> None:
+        self.rs_batch.delete(INDEX + key)
+        self.db_batch.delete(key)
+        self._replace(key, row.stamp, row.origin)
+        self._keys -= 1
+        self._db_changes = True
+
+    return [(Merger, "bury_ours", remove)]
 
 
 @rule("absent-keys-accept-anything")
 def _absent_keys_accept_anything() -> Patches:
     """In a walk, a key that we had and whose tombstone we dropped is taken again."""
 
-    def judge(stamp: int, origin: int, _known: Vector, doubt: int) -> Verdict:
-        return judge_theirs(stamp, origin, {}, doubt)
+    def judge(stamp: int, origin: int, deleted: bool, _known: Vector, doubt: int) -> Verdict:
+        return judge_theirs(stamp, origin, deleted, {}, doubt)
 
-    return [(settling, "judge_theirs", judge), (applier, "judge_theirs", judge)]
+    def takes(self: Merger, origin: int, entry: Entry, doubt: int) -> bool:
+        known, self._known = self._known, {}
+        try:
+            return plain(self, origin, entry, doubt)
+        finally:
+            self._known = known
+
+    plain = Merger._takes_absent
+    return [(settling, "judge_theirs", judge), (Merger, "_takes_absent", takes)]
 
 
 @rule("horizon-not-taken-over")
@@ -266,6 +329,20 @@ def _horizon_not_taken_over() -> Patches:
 def _doubt_not_looked_at_again() -> Patches:
     """What was dropped here since a pull began plays no part in it."""
     return [(applier, "doubt_of", lambda _state, _vector: 0), (settling, "doubt_of", lambda _state, _vector: 0)]
+
+
+@rule("doubt-only-for-absent-keys")
+def _doubt_only_for_absent_keys() -> Patches:
+    """A doubtful put is taken over a row that is here."""
+
+    def meet(self: Merger, origin: int, entry: Entry, line: bytes, _doubt: int) -> Any:
+        return plain(self, origin, entry, line, 0)
+
+    def judge(ours: IndexLine, theirs: IndexLine, sides: Sides, _doubt: int) -> Verdict:
+        return judge_both(ours, theirs, sides, 0)
+
+    plain = Merger._meet
+    return [(Merger, "_meet", meet), (settling, "judge_both", judge)]
 
 
 @rule("doubtful-and-yet-taken")
@@ -302,18 +379,18 @@ def _filled_above_the_floor() -> Patches:
     def begin(state: State, _vector: Vector) -> None:
         state.filling = state.half_filled = True
 
-    def merge(self: Merging, entries: Any, known: Vector, doubt: int, *, in_order: bool = True) -> bool:
+    def merge(self: Merger, entries: Any, doubt: int, *, in_order: bool = True) -> bool:
         floor, state = self._state.floor, self._state
         if self._filling:
             entries = list(entries)
             state.floor = {origin: 1 << 63 for origin, _ in entries}
         try:
-            return plain(self, entries, known, doubt, in_order=in_order)
+            return plain(self, iter(entries), doubt, in_order=in_order)
         finally:
             state.floor = floor
 
-    plain = Merging.merge
-    return [(store, "begin_filling", begin), (Merging, "merge", merge)]
+    plain = Merger.merge
+    return [(store, "begin_filling", begin), (Merger, "merge", merge)]
 
 
 @rule("log-read-below-the-floor")
@@ -334,12 +411,12 @@ def _truncated_before_it_was_on_disk() -> Patches:
 
 @rule("conflicts-not-told")
 def _conflicts_not_told() -> Patches:
-    return [(applier, "overwrites", lambda *_: True), (applier, "lost_in_conflict", lambda *_: False)]
+    return [(merger, "overwrites", lambda *_: True), (merger, "lost_in_conflict", lambda *_: False)]
 
 
 @rule("overwrites-told-as-conflicts")
 def _overwrites_told_as_conflicts() -> Patches:
-    return [(applier, "overwrites", lambda *_: False)]
+    return [(merger, "overwrites", lambda *_: False)]
 
 
 @rule("feed-goes-on-behind-its-cursor")

@@ -150,7 +150,7 @@ class SimNode:
                 self.world.echoes += 1
             whole = apply(link, frame)
             for entry in frame.entries:
-                self.world.truth.arrived(self.name, entry.key, (entry.stamp, frame.origin))
+                self.world.truth.arrived(self.name, entry.key, entry.written_dot(frame.origin))
             return whole
 
         hub.apply = counting  # type: ignore[method-assign]
@@ -163,20 +163,12 @@ class SimNode:
             def filling(answer: Fill) -> None:
                 fill(answer)
                 for origin, entry in answer.entries:
-                    self.world.truth.arrived(self.name, entry.key, (entry.stamp, origin))
+                    self.world.truth.arrived(self.name, entry.key, entry.written_dot(origin))
 
             settling.fill = filling  # type: ignore[method-assign]
             return walk, settling
 
         hub.store.begin_walk = walking  # type: ignore[method-assign]
-        restamped = hub.restamped
-
-        def noting(operations: list[tuple[bytes, bytes | None]]) -> None:
-            last = (hub.store.vector[hub.store.origin], hub.store.origin)
-            self.world.truth.restamped(operations, last)
-            restamped(operations)
-
-        hub.restamped = noting  # type: ignore[method-assign]
 
     # -- its event loop
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from level_replicator.core.entry import INDEX_HEAD
+from level_replicator.core.entry import decode_index
 from level_replicator.core.keys import INDEX
 
 if TYPE_CHECKING:
@@ -16,20 +16,18 @@ Dot = tuple[int, int]
 
 @dataclass(eq=False)
 class Op:
-    """One write of one key. `certain`: acknowledged, and not among what a power loss or a restore may take.
+    """One write of one key. `written`: its dot when it was made, which it keeps however often it is re-stamped.
+    `certain`: acknowledged, and not among what a power loss or a restore may take.
 
-    `past`: the operations on the key that the writer's state reflected, and theirs. `restamped`: a node that had missed
-    dropped tombstones wrote it again."""
+    `past`: the operations on the key that the writer's state reflected, and theirs."""
 
     key: bytes
     value: bytes | None
-    dot: Dot
+    written: Dot
     node: str
     certain: bool = True
     synced: bool = False
     past: frozenset[Op] = frozenset()
-    restamped: bool = False
-    dots: set[Dot] = field(default_factory=set)
     seen: frozenset[Op] = frozenset()
     """The operations on the key that had come to the writer, and those that these had seen: less than `past`, since a
     vector covers also what was superseded on the way."""
@@ -46,6 +44,7 @@ class Truth:
         self.by_key: dict[bytes, list[Op]] = {}
         self.serial = 0
         self.renewed: set[int] = set()
+        """Origins that may have been changed since: what was written under them may have lost its vector line."""
         self._seen: dict[tuple[str, bytes], frozenset[Op]] = {}
 
     def value(self, size: int) -> bytes:
@@ -59,14 +58,11 @@ class Truth:
         assert node.store is not None
         state = node.store._state
         line = state.rs.get(INDEX + key)
-        standing = None if line is None else INDEX_HEAD.unpack_from(line)[:2]
-        value = state.db.get(key)
+        standing = None if line is None else decode_index(line).written_dot
         reflected: set[Op] = set()
         for op in self.by_key.get(key, []):
-            covered = any(stamp <= state.vector.get(origin, 0) for stamp, origin in op.dots)
-            # a value that was written again by a process that died before it could tell
-            again = standing is not None and standing >= op.dot and op.value is not None and op.value == value
-            if covered or standing in op.dots or again:
+            stamp, origin = op.written
+            if op.written == standing or stamp <= state.vector.get(origin, 0):
                 reflected |= op.past | {op}
         return frozenset(reflected)
 
@@ -78,7 +74,7 @@ class Truth:
         first = stamp - len(operations) + 1
         for i, (key, value) in enumerate(operations):
             dot = (first + i, origin)
-            op = Op(key, value, dot, node, synced=synced, past=past[key], dots={dot})
+            op = Op(key, value, dot, node, synced=synced, past=past[key])
             op.seen = self._seen.get((node, key), frozenset())
             self._seen[(node, key)] = op.seen | {op}
             self.ops.append(op)
@@ -87,21 +83,11 @@ class Truth:
             for op in self.ops:
                 op.synced = op.synced or op.node == node
 
-    def arrived(self, node: str, key: bytes, dot: Dot) -> None:
+    def arrived(self, node: str, key: bytes, written: Dot) -> None:
         """A node merged a write of somebody else."""
         for op in self.by_key.get(key, []):
-            if dot in op.dots:
+            if op.written == written:
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
-
-    def restamped(self, operations: list[tuple[bytes, bytes | None]], last: Dot) -> None:
-        """A node wrote values again, under consecutive stamps that end with `last`."""
-        stamp, origin = last
-        for i, (key, value) in enumerate(operations):
-            for op in self.by_key.get(key, []):
-                if op.value == value:
-                    op.restamped = True
-                    op.dot = (stamp - len(operations) + 1 + i, origin)
-                    op.dots.add(op.dot)
 
     def forget_unsynced(self, node: str) -> None:
         for op in self.ops:
@@ -114,37 +100,32 @@ class Truth:
             if op.node == node:
                 op.certain = False
 
-    def fits(self, key: bytes, value: bytes | None) -> str | None:
-        """None when this may be the last word on a key by the order of stamps, else why not."""
+    def broken(self, key: bytes, value: bytes | None, written: Dot, *, drops: bool) -> str | None:
+        """Say which promise this last word on a key breaks; None when it breaks none.
+
+        `written`: of the row that stands. `drops`: whether tombstones leave in this world. Then a write that is
+        concurrent with a delete may reappear when every node has forgotten the delete; otherwise the greatest write
+        stands."""
         ops = self.by_key.get(key, [])
         certain = [op for op in ops if op.certain]
-        newest = max((op.dot[0] for op in certain), default=0)
         candidates = [op for op in ops if op.value == value]
-        if value is None and not certain:
-            return None
-        if not candidates:
-            return f"{key!r} is {value!r}, which nobody wrote"
-        if value is not None and not certain:
-            return None
-        best = max(op.dot for op in candidates)
-        winner = max(op.dot for op in certain)
-        if best >= winner or (best[0] == newest and (best[1] in self.renewed or winner[1] in self.renewed)):
-            return None
-        return f"{key!r} is {value!r} of {best}, but {winner} was acknowledged"
-
-    def follows(self, key: bytes, value: bytes | None) -> str | None:
-        """None when this may be the last word on a key by what followed what, else why not: for worlds where tombstones
-        leave, so that which of two concurrent writes wins is not always a matter of their stamps."""
-        ops = self.by_key.get(key, [])
-        overwritten = frozenset().union(*(op.past for op in ops if op.certain))
         if value is not None:
-            candidates = [op for op in ops if op.value == value]
             if not candidates:
                 return f"{key!r} is {value!r}, which nobody wrote"
-            if all(op in overwritten and not op.restamped for op in candidates):
-                return f"{key!r} is {value!r} of {candidates[0].dot}, which was overwritten"
-            return None
-        maximal = [op for op in ops if op not in overwritten]
-        if maximal and all(op.value is not None and op.certain for op in maximal):
-            return f"{key!r} is gone, though nobody who knew {[op.value for op in maximal]} deleted it"
+            overwritten = frozenset().union(*(op.past for op in certain))
+            if all(op in overwritten for op in candidates):
+                return f"{key!r} is {value!r} of {candidates[0].written}, which was overwritten or deleted"
+            written = max(written, *(op.written for op in candidates))
+        superseded = frozenset().union(*(op.past for op in ops))
+        lost = [op for op in certain if op not in superseded and op.written > written]
+        if drops:
+            newest_delete = max((op.written for op in ops if op.value is None), default=(0, 0))
+            lost = [op for op in lost if op.value is not None and op.written > newest_delete]
+        if value is None and not drops:
+            # a tombstone may have been issued for a write of this stamp
+            written = max([written, *(op.written for op in candidates)])
+            lost = [op for op in lost if op.written > written]
+        if lost:
+            best = max(lost, key=lambda op: op.written)
+            return f"{key!r} is {value!r} of {written}, but {best.value!r} of {best.written} was acknowledged"
         return None

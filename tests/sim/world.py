@@ -78,7 +78,7 @@ class World:
 
     def note_renewal(self) -> None:
         """Operations may now stand under the origin that took them over."""
-        self.truth.renewed.update(op.dot[1] for op in self.truth.ops)
+        self.truth.renewed.update(op.written[1] for op in self.truth.ops)
 
     # -- the run
 

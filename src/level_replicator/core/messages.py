@@ -174,7 +174,7 @@ class Parts(Message, frozen=True, tag=15):
 
 
 class Lines(Message, frozen=True, tag=16):
-    """The range is not the same; this is all there is in it: keys, and their index rows with only the union context."""
+    """The range is not the same; this is all there is in it: keys, and their index rows without contexts."""
 
     keys: list[bytes]
     rows: list[bytes]

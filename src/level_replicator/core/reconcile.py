@@ -37,10 +37,10 @@ class Verdict(Enum):
     DOUBTFUL = "doubtful"
     """The peer's put is skipped, and its vector is not adopted this time: the reader may have dropped a greater
     tombstone. The peer, which is stale, re-stamps it when it pulls from the reader."""
-    REMOVE = "remove"
-    """The peer knew it and deleted it: it leaves index, log and database without a trace."""
     BURY = "bury"
-    """The same, but the row has seen a write that the reader does not cover: it becomes a tombstone."""
+    """The peer knew it, deleted it, and dropped the tombstone: it becomes a tombstone again, under a new dot. Removed
+    without a trace, it would stay on a third node that has it, if this reconciliation does not come to its end and the
+    peer never comes back."""
     RESTAMP = "restamp"
     """A peer that dropped tombstones may have dropped one of this key: the row travels again under a new dot, and
     keeps its place in the order of writes."""
@@ -84,12 +84,12 @@ def judge_theirs(stamp: int, origin: int, deleted: bool, known: Mapping[int, int
     return Verdict.DOUBTFUL if is_doubtful(stamp, deleted, doubt) else Verdict.TAKE
 
 
-def judge_ours(row: IndexLine, sides: Sides, vector: Mapping[int, int]) -> Verdict:
-    """Judge a key that only the reader has. `vector` is the reader's, as it is now."""
+def judge_ours(row: IndexLine, sides: Sides) -> Verdict:
+    """Judge a key that only the reader has."""
     if row.deleted:
         return Verdict.KEEP  # retention drops it, and nothing else
     if row.stamp <= sides.theirs.get(row.origin, 0):
-        return Verdict.BURY if reflects_unknown(row.written_dot, row.context, vector) else Verdict.REMOVE
+        return Verdict.BURY
     return Verdict.RESTAMP if _may_be_unknown(row, sides) else Verdict.KEEP
 
 
@@ -117,8 +117,8 @@ def may_be_dropped(tombstone: IndexLine, vector: Mapping[int, int]) -> bool:
 def must_restamp(winner: IndexLine, loser: Dot, sides: Sides | None) -> bool:
     """Whether our row, which won over an entry with the dot `loser`, must travel again under a new dot.
 
-    Either its dot disagrees with the order of writes; or, in a reconciliation, it is a put of a stale reader that may be
-    older than a tombstone that the peer has dropped."""
+    Either its dot disagrees with the order of writes; or, in a reconciliation, it is a put of a stale reader that may
+    be older than a tombstone that the peer has dropped."""
     unknown = sides is not None and not winner.deleted and _may_be_unknown(winner, sides)
     return unknown or dot_disagrees(winner.dot, loser)
 

@@ -17,19 +17,11 @@ from level_replicator.core.entry import (
     RESTAMPED,
     ROW_FLAGS,
     decode_entry,
-    index_contexts,
     index_written,
-    require_context,
     require_written,
 )
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import (
-    MANY_PARTS,
-    MAX_CONTEXT_ORIGINS,
-    MAX_FRAME_ENTRIES,
-    MAX_KEY_BYTES,
-    MAX_PARTS_BYTES,
-)
+from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
 from level_replicator.core.messages import Items, Lines, Parts, Same, WalkReply
 from level_replicator.core.pull import refuse_future
 from level_replicator.core.reconcile import HEAD_BYTES, PRINT_BYTES
@@ -176,12 +168,7 @@ def _require_row(row: bytes, latest: int) -> None:
     refuse_future(stamp, latest)
     if flags & ~ROW_FLAGS:
         raise RemoteProtocolError(f"an index row has unknown flags {flags:#x}")
-    newest = stamp
+    if len(row) != HEAD_BYTES + (DOT_BYTES if flags & RESTAMPED else 0):
+        raise RemoteProtocolError(f"an index row with flags {flags:#x} has {len(row)} bytes")
     if flags & RESTAMPED:
-        newest, _ = require_written(index_written(row), stamp)
-    if len(row) == HEAD_BYTES:
-        return
-    pairs, rest = divmod(len(row) - HEAD_BYTES - (DOT_BYTES if flags & RESTAMPED else 0), DOT_BYTES)
-    if rest or pairs > MAX_CONTEXT_ORIGINS:
-        raise RemoteProtocolError(f"an index row has a context of {pairs} pairs and {rest} bytes")
-    require_context(index_contexts(row)[1], newest)
+        require_written(index_written(row), stamp)

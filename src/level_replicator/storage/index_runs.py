@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from level_replicator.core.entry import INDEX_HEAD, ROW_FLAGS, decode_index, encode_index
+from level_replicator.core.entry import INDEX_HEAD, ROW_FLAGS, index_written
 from level_replicator.core.keys import INDEX, following
 from level_replicator.core.reconcile import HEAD_BYTES
 from level_replicator.storage.engine import Reader
@@ -38,8 +38,7 @@ def head_of(line: bytes) -> bytes:
 
 
 def row_of(line: bytes) -> bytes:
-    """An index row as a peer is sent it: with the union of all contexts, and without the entry's own."""
+    """An index row as a peer is sent it: without contexts."""
     if len(line) == HEAD_BYTES:
         return line
-    row = decode_index(line)
-    return encode_index(row.stamp, row.origin, row.flags, row.checksum, row.context, written=row.written)
+    return head_of(line) + index_written(line)

@@ -57,7 +57,6 @@ class Merger:
         self._met = 0  # conflicts
         self._gone: list[int] = []  # our own entries that leave the log
         self._touched: list[bytes] = []
-        self._removed: list[bytes] = []
         self._db_changes = False
         self._newest = 0
         self._late = False
@@ -216,9 +215,7 @@ class Merger:
         if conflict and self._state.on_conflict is not None:
             winner = _version(self._state.db.get(key), row.written_dot)
             self._conflicts.append(Conflict(key, winner, _version(value, written)))
-        self._lost(key, row, dot, union_context(row.written_dot, row.context, written, context))
-
-    def _lost(self, key: bytes, row: IndexLine, dot: Dot, union: bytes) -> None:
+        union = union_context(row.written_dot, row.context, written, context)
         if must_restamp(row, dot, self._sides):
             self.restamp_ours(key, row, union)
         elif union != row.context:
@@ -226,13 +223,6 @@ class Merger:
             self.rs_batch.put(INDEX + key, merged)
 
     # -- rows of ours, in a reconciliation
-
-    def lose_row(self, key: bytes, ours: IndexLine, theirs: IndexLine) -> None:
-        """The peer's row of a key loses to ours."""
-        if theirs.stamp > self._newest:
-            self._newest = theirs.stamp
-        union = union_context(ours.written_dot, ours.context, theirs.written_dot, theirs.context)
-        self._lost(key, ours, theirs.dot, union)
 
     def restamp_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
         """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
@@ -248,16 +238,9 @@ class Merger:
         self.restamps.add(key, value, row.context if context is None else context, written)
 
     def bury_ours(self, key: bytes, row: IndexLine) -> None:
-        """The peer deleted our put, which has seen a write that we do not cover: it becomes a tombstone."""
+        """The peer deleted our put and dropped the tombstone: it becomes one again."""
         self._replace(key, row.stamp, row.origin)
         self._restamp(key, None, row.context, row.written_dot, live=True)
-
-    def remove_ours(self, key: bytes, row: IndexLine) -> None:
-        """The peer deleted our put: it leaves index, log and database."""
-        self.rs_batch.delete(INDEX + key)
-        self._replace(key, row.stamp, row.origin)
-        self._keys -= 1
-        self._removed.append(key)
 
     # -- both
 
@@ -290,19 +273,13 @@ class Merger:
         state = self._state
         state.clock.follow(self._newest)
         self.restamps.put_into(self.rs_batch)
-        if touched := self._touched + self._removed:
-            self.rs_batch.put(TOUCHED, msgspec.msgpack.encode(touched))
+        if self._touched:
+            self.rs_batch.put(TOUCHED, msgspec.msgpack.encode(self._touched))
         state.step(f"{step}: before rs")
         self.rs_batch.write()
         state.step(f"{step}: between rs and db")
         if self._db_changes:
             self.db_batch.write()
-        if self._removed:
-            # on the disk: nobody will remember what is removed, so its value must not come back with a power loss
-            batch = state.db.batch(sync=True)
-            for key in self._removed:
-                batch.delete(key)
-            batch.write()
         state.step(f"{step}: after db")
         state.keys, state.entries = self._keys, self._entries
         for stamp in self._gone:

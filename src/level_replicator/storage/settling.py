@@ -11,7 +11,7 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, IndexLine, de
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX
 from level_replicator.core.limits import FILL_OWN_LINES, FILL_PREVIEW_ENTRIES, SETTLE_LINES
-from level_replicator.core.merge import order_of, order_of_row
+from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row
 from level_replicator.core.reconcile import (
     HEAD_BYTES,
     Sides,
@@ -105,24 +105,27 @@ class Settling(Finds):
 
     def _settle_ours(self, merger: Merger, key: bytes, row: IndexLine) -> None:
         """A key that only we have."""
-        match judge_ours(row, self._sides, self._state.vector):
-            case Verdict.REMOVE:
-                merger.remove_ours(key, row)
+        match judge_ours(row, self._sides):
             case Verdict.BURY:
                 merger.bury_ours(key, row)
             case Verdict.RESTAMP:
                 merger.restamp_ours(key, row)
 
     def _compare(self, merger: Merger, key: bytes, mine: bytes, row: bytes, doubt: int) -> bool:
-        """Whether the peer's entry is to be fetched. Ours is dealt with if it wins."""
+        """Whether the peer's entry is to be fetched: it wins, or it loses to a write that had not seen it, which is to
+        be reported with its value, and merged with its context. Else our row has seen it, and only may have to travel
+        again."""
         ours, theirs = decode_index(mine), decode_index(row)
         match judge_both(ours, theirs, self._sides, doubt):
             case Verdict.TAKE:
                 return True
             case Verdict.DOUBTFUL:
                 self.whole = False
-            case _ if ours.dot != theirs.dot:
-                merger.lose_row(key, ours, theirs)
+            case verdict:
+                if lost_in_conflict(theirs.written_dot, ours.written_dot, ours.context):
+                    return True
+                if verdict is Verdict.RESTAMP:
+                    merger.restamp_ours(key, ours)
         return False
 
     def _digest(self, key: bytes, mine: bytes, row: bytes) -> bytes:
@@ -197,9 +200,11 @@ class Settling(Finds):
         if value is not None and crc32(value) == entry.checksum:
             return origin, entry._replace(value=value, record=entry.record + value)
         line = self._state.rs.get(INDEX + entry.key)
-        order = order_of(entry.written_dot(origin), entry.flags, (entry.stamp, origin))
-        if line is None or order > order_of_row(decode_index(line)):
-            self.whole = False  # by something that is older than the peer's: it has to be fetched once more
+        written = entry.written_dot(origin)
+        order = order_of(written, entry.flags, (entry.stamp, origin))
+        row = None if line is None else decode_index(line)
+        if row is None or order > order_of_row(row) or lost_in_conflict(written, row.written_dot, row.context):
+            self.whole = False  # it has to be fetched once more, with its value
         return None
 
     # -- the end
