@@ -377,6 +377,8 @@ class Pull:
         """It is over, complete or not."""
         if self.mode == "reconcile":
             self.reader.filling = False
+        elif self.off == "prefix":
+            self.adopt_vector()
 
     def finish(self) -> None:
         """All has arrived."""
@@ -403,19 +405,17 @@ class Pull:
     def messages(self) -> Iterator[None]:
         """All of the pull, a message at a time, for the reference alone."""
         if self.mode == "log":
-            entries = {dot: key for key, row in self.index.items() if (dot := row.dot) in self.entries}
-            if self.off == "prefix":
-                self.adopt_vector()
-            for dot in sorted(entries, reverse=True):
-                yield
+            entries = {row.dot: key for key, row in self.index.items() if row.dot in self.entries}
+            for left, dot in zip(range(len(entries) - 1, -1, -1), sorted(entries, reverse=True), strict=True):
                 self.entry(entries[dot])
+                if left:
+                    yield
         else:
             yield
             wanted = self.settle(self.index.keys() | self.reader.index.keys())
-            for key in wanted:
+            if wanted:
                 yield
-                self.fill([key])
-        yield
+                self.fill(wanted)
         self.finish()
 
 

@@ -33,7 +33,7 @@ class Solo:
         for step in steps:
             getattr(self, f"_do_{step[0]}")(*step[1:])
 
-    def settle(self) -> bool:
+    def settle(self, *, shuffled: bool = True) -> bool:
         """Everybody pulls from everybody until nothing changes. Returns False if there is no end to it."""
         for pull in list(self.pulls):
             self._do_break(pull)
@@ -42,7 +42,8 @@ class Solo:
         rng = Random(len(self.truth.ops))
         for _ in range(MOST_ROUNDS):
             before = [self._state(self.nodes[place]) for place in self.left]
-            rng.shuffle(pairs)
+            if shuffled:
+                rng.shuffle(pairs)
             for reader, source in pairs:
                 self._do_pull(-1, reader, source)
                 self._do_step(-1, 1_000_000)
@@ -111,10 +112,10 @@ class Solo:
             self.alone = {place: alone for place, alone in self.alone.items() if alone != pull}
 
 
-def play_solo(nodes: int, steps: list[Step], off: str | None = None) -> str | None:
+def play_solo(nodes: int, steps: list[Step], off: str | None = None, *, shuffled: bool = True) -> str | None:
     """Return the promise that is broken in the end, if any."""
     solo = Solo(nodes, off)
     solo.play(steps)
-    if not solo.settle():
+    if not solo.settle(shuffled=shuffled):
         return "no end: the nodes go on changing"
     return broken_promise([solo.nodes[place] for place in solo.left], solo.truth)
