@@ -13,8 +13,8 @@ ALL = -1_000
 END = 100
 
 AIMED: dict[str, list[Step]] = {
-    # 1's clock is ahead. 2 hears of its delete by 1's vector only, since 1 drops the tombstone: what 2 re-stamps must get
-    # a greater dot than that.
+    # 1's clock is ahead. 2 hears of its delete by 1's vector only, since 1 drops the tombstone: what 2 re-stamps must
+    # have a greater dot than that.
     "clock": [
         ("skew", 1, 50),
         ("del", 1, b"a"),
