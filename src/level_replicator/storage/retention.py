@@ -22,6 +22,7 @@ from level_replicator.core.keys import (
 )
 from level_replicator.core.limits import RETENTION_BATCH
 from level_replicator.core.versions import Vector, encode_vector
+from level_replicator.storage.floors import lower_floors
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.lines import encode_stamp
 from level_replicator.storage.loading import ends_of_log
@@ -64,6 +65,11 @@ class Retention:
         """Takes tombstones with stamps up to `before` out of the index. How many. Raises StorageError."""
         with self._guarded("dropping tombstones"):
             return self._drop_tombstones(before, pause)
+
+    def lower_floors(self, *, pause: Callable[[], bool] = lambda: True) -> int:
+        """See storage.floors. Raises StorageError."""
+        with self._guarded("lowering floors to the vector"):
+            return lower_floors(self._state, pause)
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:

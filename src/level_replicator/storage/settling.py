@@ -30,6 +30,7 @@ OnRestamp = Callable[[list[Operation]], None]
 
 class Settling(Finds):
     """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
+    `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of what was
     written again here, under fresh stamps. `fills`: we have next to nothing, and ask for all."""
@@ -47,6 +48,7 @@ class Settling(Finds):
         fills: bool = False,
     ) -> None:
         self.whole = True
+        self.changed = False
         self._fills = fills
         self.entries_in = 0
         self._state = state
@@ -78,6 +80,7 @@ class Settling(Finds):
                 elif head_of(mine) != head and self._compare(batch, key, mine, head):
                     wanted.append((key, self._digest(key, mine, head)))
             self.whole = batch.write() and self.whole
+            self.changed = self.changed or batch.changed
         if batch.restamped:
             self._on_restamp(batch.restamped)
         return following, wanted
@@ -128,6 +131,8 @@ class Settling(Finds):
             merging = Merging(state, self._sync, filling=state.filling and fill.span is not None)
             whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs), in_order=False)
             self.whole = self.whole and whole
+            counts = (merging.keys, merging.entries)
+            self.changed = self.changed or bool(merging.news) or counts != (state.keys, state.entries)
             if not state.half_filled:  # else all is looked at after a kill
                 merging.rs_batch.put(TOUCHED, msgspec.msgpack.encode([entry.key for _, entry in present]))
             merging.write("walk")
@@ -154,6 +159,7 @@ class Settling(Finds):
                         batch.judge(key, line, self._sides)
                     low = key + b"\0"
                 self.whole = batch.write() and self.whole
+                self.changed = self.changed or batch.changed
             if batch.restamped:
                 self._on_restamp(batch.restamped)
 
@@ -186,12 +192,13 @@ class Settling(Finds):
         with state.applying("taking over a vector"):
             moved = newer(sides.theirs, state.vector)
             batch = state.rs.batch(sync=self._sync)
-            put_taken(state, batch, moved, self._source)
+            put_taken(state, batch, moved, self._source, reconciled=True)
             raised: Vector = {}
             if sides.stale:
                 raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
             batch.write()
-            taken(state, moved, self._source)
+            self.changed = self.changed or bool(moved or raised or state.half_filled)
+            taken(state, moved, self._source, reconciled=True)
             state.horizon = {**state.horizon, **raised}
             if sides.stale:
                 state.dropped = max(state.dropped, sides.their_dropped)
@@ -236,6 +243,10 @@ class _Batch:
                 else:
                     self.restamped.append((key, value))
                     self.bytes += len(value)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self._touched or self.restamped)
 
     def _remove(self, key: bytes, stamp: int, origin: int) -> None:
         self._touched.append(key)
