@@ -135,14 +135,14 @@ def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
     taken, begin_walk = applier.taken, Store.begin_walk
 
-    def unmoved(state: State, moved: Vector, source: int) -> None:
+    def unmoved(state: State, moved: Vector, source: int, **options: Any) -> None:
         last = state.clock.last
-        taken(state, moved, source)
+        taken(state, moved, source, **options)
         state.clock.last = last
 
-    def begin(self: Store, *args: Any) -> Any:
+    def begin(self: Store, *args: Any, **options: Any) -> Any:
         last = self.clock.last
-        begun = begin_walk(self, *args)
+        begun = begin_walk(self, *args, **options)
         self.clock.last = last
         return begun
 

@@ -28,7 +28,6 @@ from level_replicator.storage.loading import ends_of_log
 from level_replicator.storage.state import State
 
 _log = logging.getLogger("level_replicator.storage")
-_Row = tuple[bytes, bytes]
 
 
 def floors_above(state: State) -> bool:
@@ -77,16 +76,16 @@ def lower_floors(state: State, pause: Callable[[], bool]) -> int:
     # without the mark nobody looks at all rows after a power loss: what they name must be on the disk
     state.rs.batch(sync=True).write()
     state.db.batch(sync=True).write()
-    logging_again = _LoggingAgain(state, spans, begun)
+    logging_again = _LoggingAgain(state, spans)
     with snapshot:
         for batch in _batches(snapshot, spans):
-            rows = batch
+            index_keys = batch
             while True:
-                if rows:
-                    rows = logging_again.log(rows)
-                if logging_again.obsolete or not pause():
+                if index_keys:
+                    index_keys = logging_again.log(index_keys)
+                if state.bulk_loads != begun or not pause():
                     return logging_again.count
-                if not rows:
+                if not index_keys:
                     break
     with state.lock:
         state.check()
@@ -95,54 +94,54 @@ def lower_floors(state: State, pause: Callable[[], bool]) -> int:
     return logging_again.count
 
 
-def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[_Row]]:
-    """The index rows within the spans, some at a time; fewer, perhaps none, after a long way without any."""
+def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
+    stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+    low, high = spans.get(origin, (0, 0))
+    return low < stamp <= high
+
+
+def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[bytes]]:
+    """The index keys of rows within the spans, some at a time; fewer, perhaps none, after a long way without any."""
     if not spans:
         return
-    rows: list[_Row] = []
-    for seen, row in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
-        stamp, origin, _, _ = INDEX_HEAD.unpack_from(row[1])
-        low, high = spans.get(origin, (0, 0))
-        if low < stamp <= high:
-            rows.append(row)
-        if len(rows) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
-            yield rows
-            rows = []
-    yield rows
+    found: list[bytes] = []
+    for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
+        if _is_within(row, spans):
+            found.append(index_key)
+        if len(found) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
+            yield found
+            found = []
+    yield found
 
 
 class _LoggingAgain:
     """Writes index rows to the log again, a batch at a time.
 
-    count     how many; damaged: origin → newest stamp of a row that neither log nor database can give any more
-    obsolete  whether a bulk load has begun since
+    count    how many
+    damaged  origin → newest stamp of a row that neither log nor database can give any more
     """
 
-    def __init__(self, state: State, spans: dict[int, Interval], begun: int) -> None:
+    def __init__(self, state: State, spans: dict[int, Interval]) -> None:
         self.count = 0
         self.damaged: Vector = {}
-        self.obsolete = False
         self._state = state
-        self._begun = begun
+        self._spans = spans
 
-    def log(self, rows: list[_Row]) -> list[_Row]:
-        """One batch, under the lock. Returns the rows that did not fit into it."""
+    def log(self, index_keys: list[bytes]) -> list[bytes]:
+        """One batch, under the lock. Returns the keys that it had no room for."""
         state = self._state
         with state.lock:
             state.check()
-            self.obsolete = state.bulk_loads != self._begun
-            if self.obsolete:
-                return rows
             batch = state.rs.batch()
             size = added = written = 0
             newest: Vector = {}
-            rest: list[_Row] = []
-            for place, (index_key, seen) in enumerate(rows):
+            rest: list[bytes] = []
+            for place, index_key in enumerate(index_keys):
                 if size >= REPAIR_BATCH_BYTES:
-                    rest = rows[place:]
+                    rest = index_keys[place:]
                     break
                 row = state.rs.get(index_key)
-                if row is None or row[: INDEX_HEAD.size] != seen[: INDEX_HEAD.size]:
+                if row is None or not _is_within(row, self._spans):
                     continue  # it has been written or deleted since
                 stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
                 logged = state.rs.get(log_key(origin, stamp))
