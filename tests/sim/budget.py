@@ -37,24 +37,22 @@ AFTER_FAULTS = Allowance(frames=2_000, frames_per_s=100, events=250_000, events_
 
 
 class Budget:
-    """Of one world, since its start or since its faults ended."""
+    """Of one world, since its start, since its faults ended, or since a schedule began it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._begin(UNDER_FAULTS)
+        self.begin(UNDER_FAULTS)
 
-    def faults_end(self) -> None:
-        self._begin(AFTER_FAULTS)
-
-    def _begin(self, allowance: Allowance) -> None:
+    def begin(self, allowance: Allowance) -> None:
+        """Counts from here on."""
         self._allowance = allowance
         self._began_ms = self._world.now_ms
         self._events = self._frames = 0
-        self._said: Counter[tuple[str, str, str]] = Counter()
+        self.said: Counter[tuple[str, str, str]] = Counter()
 
     def frame(self, sender: str, receiver: str, kind: str) -> None:
         self._frames += 1
-        self._said[(sender, receiver, kind)] += 1
+        self.said[(sender, receiver, kind)] += 1
 
     def event(self) -> None:
         """Counts something that the agenda has for now. Raises Broken when that was too much."""
@@ -69,9 +67,9 @@ class Budget:
     def reason(self, what: str) -> str:
         """Tells which links exchange what, and what each node waits for."""
         elapsed_ms = self._world.now_ms - self._began_ms
-        phase = "the start" if self._allowance is UNDER_FAULTS else "the end of the faults"
+        phase = "the end of the faults" if self._allowance is AFTER_FAULTS else "the start"
         links: dict[tuple[str, str], list[str]] = {}
-        for (sender, receiver, kind), count in self._said.most_common():
+        for (sender, receiver, kind), count in self.said.most_common():
             links.setdefault((sender, receiver), []).append(f"{count} {kind}")
         told = [f"{a} → {b}: {', '.join(said)}" for (a, b), said in list(links.items())[:_MOST_LINKS_TOLD]]
         since = f"in {elapsed_ms / 1000:.3f} virtual seconds since {phase}"

@@ -9,11 +9,11 @@ from random import Random
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import INDEX
-from level_replicator.core.messages import Ping, decode
+from level_replicator.core.messages import Message, Ping, decode
 from level_replicator.runtime.link import Link
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.floors import floors_above
-from tests.sim.budget import Budget
+from tests.sim.budget import AFTER_FAULTS, Budget
 from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
@@ -86,6 +86,10 @@ class World:
             if not isinstance(message, Ping):
                 self.chatter += 1
                 self.budget.frame(sender, receiver, type(message).__name__)
+
+    def said(self, sender: str, receiver: str, kind: type[Message]) -> int:
+        """How many messages of a kind, since the budget began."""
+        return self.budget.said[(sender, receiver, kind.__name__)]
 
     def name_of(self, link: Link) -> str:
         """Of the node at the other end."""
@@ -313,7 +317,7 @@ class World:
     # -- after the faults
 
     def _heal(self) -> None:
-        self.budget.faults_end()
+        self.budget.begin(AFTER_FAULTS)
         self.cuts.clear()
         self.plan.delays_ms = [0, 1, 2]
         for connection in self.connections:

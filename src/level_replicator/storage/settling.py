@@ -197,8 +197,9 @@ class Settling(Finds):
             if sides.stale:
                 raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
             batch.write()
-            self.changed = self.changed or bool(moved or raised or state.half_filled)
+            was_half_filled = state.half_filled
             taken(state, moved, self._source, reconciled=True)
+            self.changed = self.changed or bool(moved or raised) or state.half_filled != was_half_filled
             state.horizon = {**state.horizon, **raised}
             if sides.stale:
                 state.dropped = max(state.dropped, sides.their_dropped)
