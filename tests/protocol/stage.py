@@ -4,6 +4,7 @@ The nodes are the product's own: hub, links, sessions and store; only time, disk
 """
 
 from collections import deque
+from random import Random
 
 from level_replicator.core.messages import Message, decode, encode
 from level_replicator.core.versions import Vector
@@ -43,6 +44,7 @@ class Actor:
             wake=lambda: None,
             max_drift_ms=MAX_DRIFT_MS,
             heartbeat_ms=HEARTBEAT_MS,
+            random=Random(name),
             on_event=self._event,
         )
         self.hub.on_told = self._told

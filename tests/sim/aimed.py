@@ -7,14 +7,20 @@ from random import Random
 from typing import Any
 
 from level_replicator.core.entry import INDEX_HEAD
-from level_replicator.core.keys import INDEX, log_key
-from level_replicator.core.limits import FRAME_TARGET_ENTRIES, SEND_BUFFER_BYTES
+from level_replicator.core.keys import INDEX, LOG, following, log_key
+from level_replicator.core.limits import FLOOR_PATIENCE_MS, FRAME_TARGET_ENTRIES, PULL_AGAIN_CAP_MS, SEND_BUFFER_BYTES
+from level_replicator.core.messages import Probe, Reconcile
+from level_replicator.storage.floors import floors_above
 from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.meta import load_meta, store_meta
+from tests.sim.budget import AFTER_FAULTS, Allowance
 from tests.sim.checks import Broken, check_node
 from tests.sim.node import SimNode
 from tests.sim.plan import Plan
 from tests.sim.world import World
+
+SELDOM = Allowance(frames=200, frames_per_s=1, events=10_000, events_per_s=1_000)
+"""For a world that has nearly nothing to say."""
 
 
 def _plan(nodes: list[str], dials: list[tuple[str, str]], clock: str = "exact") -> Plan:
@@ -333,6 +339,111 @@ def doubtful_until_written_again() -> None:
             raise Broken(f"{node.name} has {dict(node.store._state.db.scan())}")
 
 
+def _nothing_to_wait_for(world: World) -> None:
+    for node in world.nodes.values():
+        if node.hub is None:
+            continue
+        assert node.store is not None
+        if floors_above(node.store._state):
+            raise Broken(f"{node.name}: its bulk load is incomplete, or a floor is above the vector")
+        for link in node.hub.by_origin.values():
+            if link.pulling.waits_for is not None:
+                raise Broken(f"{node.name} waits for {link.pulling.waits_for} of {world.name_of(link)}")
+
+
+def bulk_load_from_a_peer_that_is_gone() -> None:
+    """a has loaded a part of what b has when b is gone for good; c and d have never heard of b."""
+    world = World(12, _plan(list("abcd"), [("a", "b"), ("a", "c"), ("a", "d")]))
+    world.plan.pieces = [5_000]
+    a, b, c, d = (world.nodes[name] for name in "abcd")
+    for node in (b, c, d):
+        node.start()
+        assert node.store is not None
+        node.store.fill_min_entries = 1
+    assert b.store is not None
+    b.store.writer.write([(b"%06d" % number, b"v") for number in range(4 * FRAME_TARGET_ENTRIES)], False)
+    world.cuts = {frozenset("ac"), frozenset("ad")}
+    a.start()
+    assert a.store is not None
+    for _ in range(5_000):
+        world.run_for(1)
+        if a.store.filling and a.store.keys >= FRAME_TARGET_ENTRIES:
+            break
+    if not a.store.filling:
+        raise Broken("a did not begin a bulk load")
+    world.cuts = {frozenset("ab")}
+    _cut(world)
+    b.kill()
+    world.run_for(1_000)
+    world.budget.begin(AFTER_FAULTS)
+    world.run_for(FLOOR_PATIENCE_MS + 10_000)
+    _nothing_to_wait_for(world)
+    check_node(a)
+    reconciled = world.said("a", "c", Reconcile)
+    for node in (a, c):
+        for number in range(5):
+            assert node.store is not None
+            assert node.hub is not None
+            node.store.writer.put(b"%d of " % number + node.name.encode(), b"later", False)
+            node.hub.local_change()
+            world.run_for(1_000)
+    if world.said("a", "c", Reconcile) > reconciled:
+        raise Broken("c reconciled with a for a change that is in the log")
+    for node in (c, d):
+        assert node.store is not None
+        if dict(node.store._state.db.scan()) != dict(a.store._state.db.scan()):
+            raise Broken(f"{node.name} differs from a")
+
+
+def never_whole() -> None:
+    """a can never give one entry, which is damaged on its disk: b begins again ever more seldom."""
+    world = World(11, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    assert a.store is not None
+    for key in (b"1", b"2", b"3"):
+        a.store.writer.put(key, b"value", False)
+    state = a.store._state
+    state.db.put(b"2", b"damaged")
+    for at in list(state.rs.scan_keys(LOG, following(LOG)))[1:2]:
+        state.rs.put(at, b"damaged")
+    b.start()
+    world.budget.begin(SELDOM)
+    world.run_for(60_000)
+    assert b.store is not None
+    if dict(b.store._state.db.scan()) != {b"1": b"value", b"3": b"value"}:
+        raise Broken("b does not have what a can give")
+    if b.store.vector:
+        raise Broken("b claims to know what a could not give")
+
+
+def ends_with_its_connection() -> None:
+    """Whenever b asks something in a reconciliation the connection breaks: b tries it ever more seldom all the same."""
+    world = World(11, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"k", b"v", False)
+    a.store.retention.truncate()
+    b.start()
+    world.budget.begin(SELDOM)
+    asked = 0
+    for _ in range(60_000):
+        world.run_for(1)
+        if world.said("b", "a", Probe) > asked:
+            asked = world.said("b", "a", Probe)
+            for connection in list(world.connections):
+                connection.break_now()
+    if not asked:
+        raise Broken("b did not try")
+    _cut(world)
+    world.run_for(PULL_AGAIN_CAP_MS)
+    _nothing_to_wait_for(world)
+    assert b.store is not None
+    if dict(b.store._state.db.scan()) != {b"k": b"v"}:
+        raise Broken("b differs from a, though the connection stands")
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -344,4 +455,7 @@ AIMED: dict[str, Callable[[], None]] = {
     "truncated-then-power-is-lost": truncated_then_power_is_lost,
     "deleted-while-away": deleted_while_away,
     "doubtful-until-written-again": doubtful_until_written_again,
+    "bulk-load-from-a-peer-that-is-gone": bulk_load_from_a_peer_that_is_gone,
+    "never-whole": never_whole,
+    "ends-with-its-connection": ends_with_its_connection,
 }

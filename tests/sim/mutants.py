@@ -20,11 +20,13 @@ from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ou
 from level_replicator.core.versions import Vector
 from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
+from level_replicator.runtime.pull_backoff import PullBackoff
 from level_replicator.runtime.pulling import Pulling
-from level_replicator.storage import applier, merger, opening, retention, settling, store
+from level_replicator.storage import applier, floors, merger, opening, retention, settling, store
 from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.feed import Feed
+from level_replicator.storage.floors import FloorWatch
 from level_replicator.storage.known_keys import KnownKeys
 from level_replicator.storage.merger import Merger
 from level_replicator.storage.restamps import Restamps
@@ -140,14 +142,14 @@ def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
     taken, begin_walk = applier.taken, Store.begin_walk
 
-    def unmoved(state: State, moved: Vector, source: int) -> None:
+    def unmoved(state: State, moved: Vector, source: int, **options: Any) -> None:
         last = state.clock.last
-        taken(state, moved, source)
+        taken(state, moved, source, **options)
         state.clock.last = last
 
-    def begin(self: Store, *args: Any) -> Any:
+    def begin(self: Store, *args: Any, **options: Any) -> Any:
         last = self.clock.last
-        begun = begin_walk(self, *args)
+        begun = begin_walk(self, *args, **options)
         self.clock.last = last
         return begun
 
@@ -391,6 +393,47 @@ def _filled_above_the_floor() -> Patches:
 
     plain = Merger.merge
     return [(store, "begin_filling", begin), (Merger, "merge", merge)]
+
+
+@rule("bulk-loads-end-with-their-floor-only")
+def _bulk_loads_end_with_their_floor_only() -> Patches:
+    """A whole reconciliation with another peer does not complete a bulk load."""
+    put, took = applier.put_taken, applier.taken
+
+    def put_taken(state: State, batch: Any, moved: Vector, source: int, **_: Any) -> None:
+        put(state, batch, moved, source)
+
+    def taken(state: State, moved: Vector, source: int, **_: Any) -> None:
+        took(state, moved, source)
+
+    due = FloorWatch.due
+
+    def never_given_up(self: FloorWatch, now_ms: int) -> bool:
+        return due(self, now_ms) and not self._state.half_filled
+
+    return [(settling, "put_taken", put_taken), (settling, "taken", taken), (FloorWatch, "due", never_given_up)]
+
+
+@rule("floors-stay-above-the-vector")
+def _floors_stay_above_the_vector() -> Patches:
+    return [(FloorWatch, "due", lambda _self, _now_ms: False)]
+
+
+@rule("floors-lowered-without-a-log")
+def _floors_lowered_without_a_log() -> Patches:
+    """Floors are lowered, and what lies between is not logged again."""
+    return [(floors, "_batches", lambda _snapshot, _spans: [])]
+
+
+@rule("pulls-begin-again-at-once")
+def _pulls_begin_again_at_once() -> Patches:
+    return [(PullBackoff, "next_ms", lambda _self: 0)]
+
+
+@rule("repetitions-begin-at-once")
+def _repetitions_begin_at_once() -> Patches:
+    """A reconciliation that would repeat one that changed nothing does not wait."""
+    return [(PullBackoff, "is_repetition", lambda _self, _situation: False)]
 
 
 @rule("log-read-below-the-floor")

@@ -21,6 +21,12 @@ class End:
         self.closing = False
         self.sent_frames: list[bytes] = []
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the node on this side, and of the one on the other side."""
+        here, there = self.connection.names
+        return (here, there) if self is self.connection.left else (there, here)
+
     def send(self, frames: list[bytes]) -> None:
         if self.connection.broken or self.closing:
             return
@@ -86,7 +92,7 @@ class Connection:
         """Both ends notice."""
         if self.broken:
             return
-        self.broken = True
+        self._break()
         for end in (self.left, self.right):
             if end.link is not None:
                 end.link.lost("the connection was lost")
@@ -94,8 +100,13 @@ class Connection:
 
     def vanish(self, dead: End | None = None) -> None:
         """The side of a killed process is gone without a word; the other notices when the system tells it."""
-        self.broken = True
+        self._break()
         self.world.connections.pop(self, None)
         for end in (self.left, self.right):
             if end is not dead and end.link is not None:
                 end.link.lost("the connection was reset")
+
+    def _break(self) -> None:
+        self.broken = True
+        if not (self.left.closing or self.right.closing):
+            self.world.faults["connection_broken"] += 1

@@ -92,6 +92,7 @@ class SimNode:
             wake=self._wake,
             max_drift_ms=MAX_DRIFT_MS,
             heartbeat_ms=HEARTBEAT_MS,
+            random=Random(f"{self.world.seed} {self.name} {self.life}"),
             on_event=self._event,
         )
         self._count_received(self.hub)
@@ -188,6 +189,9 @@ class SimNode:
     def _tick(self, life: int) -> None:
         if life == self.life and self.hub is not None:
             self.hub.tick()
+            assert self.store is not None
+            if self.store.floor_watch.due(self.world.now_ms):
+                self.store.retention.lower_floors()
             self.world.after(HEARTBEAT_MS // 4, lambda: self._tick(life))
 
     # -- dialling

@@ -24,6 +24,9 @@ class Plan:
     adopted: dict[str, list[bytes]] = field(default_factory=dict)
     """Keys that are in the database of a node before it becomes a master; equal data where `equal_data`."""
     equal_data: bool = False
+    retention_ms: tuple[int, int] | None = None
+    """(age of tombstones, age of the log) at which each node drops them by itself: short, so that stale nodes are
+    frequent."""
     sync_rate: float = 0.0
     most_value_bytes: int = 20
     pieces: list[int] = field(default_factory=lambda: [7, 100, 5_000, 100_000, 100_000])
@@ -32,7 +35,7 @@ class Plan:
     @property
     def drops(self) -> bool:
         """Whether tombstones leave: then which of two concurrent writes wins is not a matter of stamps alone."""
-        return self.faults.get("drop_tombstones", 0) > 0
+        return self.faults.get("drop_tombstones", 0) > 0 or self.retention_ms is not None
 
     @property
     def faultless(self) -> bool:
@@ -97,6 +100,11 @@ def make_plan(seed: int) -> Plan:
         for name in nodes:
             if rng.random() < 0.6:
                 plan.adopted[name] = rng.sample(keys, rng.randint(1, len(keys)))
+    if seed % 3 == 1:
+        own = Random(seed * 5 + 3)  # so that all else stays as it was
+        plan.retention_ms = (own.choice([0, 50, 300, 2_000]), own.choice([0, 100, 1_000, 1 << 40]))
+        plan.faults["cut"] = plan.faults.get("cut", 0) or own.choice([0.02, 0.06, 0.12])
+        plan.faults["kill"] = plan.faults.get("kill", 0) or own.choice([0, 0.02, 0.05])
     return plan
 
 

@@ -9,9 +9,11 @@ from random import Random
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import INDEX
-from level_replicator.core.messages import Ping, decode
+from level_replicator.core.messages import Message, Ping, decode
 from level_replicator.runtime.link import Link
 from level_replicator.storage.conflicts import Conflict
+from level_replicator.storage.floors import floors_above
+from tests.sim.budget import AFTER_FAULTS, Budget
 from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
@@ -37,8 +39,10 @@ class World:
         self.received: Counter[tuple[str, str, int, int]] = Counter()
         self.echoes = 0
         self.chatter = 0
+        self.faults: Counter[str] = Counter()
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
+        self.budget = Budget(self)
         self.conflicts: list[tuple[str, Conflict]] = []
         self.reader = Reader(Random(seed * 3 + 1))
         self.nodes = {
@@ -63,6 +67,7 @@ class World:
         while self._agenda and self._agenda[0][0] <= end:
             at, _, do = heapq.heappop(self._agenda)
             self.now_ms = max(self.now_ms, at)
+            self.budget.event()
             self.guarded(do)
         self.now_ms = max(self.now_ms, end)
 
@@ -71,10 +76,25 @@ class World:
         try:
             do()
         except Killed as death:
+            self.faults["kill_in_step"] += 1
             death.node.kill()
 
-    def frame_sent(self, _end: End, frames: list[bytes]) -> None:
-        self.chatter += sum(not isinstance(decode(frame[4:]), Ping) for frame in frames)
+    def frame_sent(self, end: End, frames: list[bytes]) -> None:
+        sender, receiver = end.names
+        for frame in frames:
+            message = decode(frame[4:])
+            if not isinstance(message, Ping):
+                self.chatter += 1
+                self.budget.frame(sender, receiver, type(message).__name__)
+
+    def said(self, sender: str, receiver: str, kind: type[Message]) -> int:
+        """How many messages of a kind, since the budget began."""
+        return self.budget.said[(sender, receiver, kind.__name__)]
+
+    def name_of(self, link: Link) -> str:
+        """Of the node at the other end."""
+        assert isinstance(link.transport, End)
+        return link.transport.names[1]
 
     def note_renewal(self) -> None:
         """Operations may now stand under the origin that took them over."""
@@ -90,6 +110,7 @@ class World:
             self.run_for(self.rng.choice([0, 0, 0, 1, 10, 300]))
             self.guarded(self._write_something)
             self._maybe_fault()
+            self._retain()
             self._read_changes()
             if self.rng.random() < 0.1:
                 self._check_safety()
@@ -116,6 +137,7 @@ class World:
             try:
                 node.start(adopt=True, kill_at=self.rng.randint(0, 3) if self.rng.random() < 0.6 else None)
             except Killed:
+                self.faults["kill_in_step"] += 1
                 node.lose_power() if self.rng.random() < 0.3 else node.kill()
         node.kill_at_step = None
         assert node.store is not None
@@ -202,13 +224,16 @@ class World:
                 self.guarded(node.start)
             if self.plan.clock == "jumping" and self.rng.random() < 0.05:
                 node.skew_ms = self.rng.randint(-20_000, 20_000)
+                self.faults["clock_jump"] += 1
 
     def _fault_cut(self) -> None:
         a, b = self.rng.sample(list(self.nodes), 2)
         self.cuts ^= {frozenset((a, b))}
+        self.faults["cut"] += self.is_cut(a, b)
 
     def _fault_drop(self) -> None:
         if self.connections:
+            self.faults["drop"] += 1
             self.rng.choice(list(self.connections)).break_now()
 
     def _running(self) -> list[SimNode]:
@@ -216,6 +241,7 @@ class World:
 
     def _fault_kill(self) -> None:
         if self._running():
+            self.faults["kill"] += 1
             self.rng.choice(self._running()).kill()
 
     def _fault_stop(self) -> None:
@@ -223,6 +249,7 @@ class World:
         if self._running():
             node = self.rng.choice(self._running())
             node.stop()
+            self.faults["stop"] += 1
             if self.rng.random() < 0.3:
                 node.lose_power()
 
@@ -233,6 +260,7 @@ class World:
     def _fault_power_loss(self) -> None:
         if self._running():
             node = self.rng.choice(self._running())
+            self.faults["power_loss"] += 1
             self.truth.forget_unsynced(node.name)
             self.note_renewal()
             node.lose_power()
@@ -247,6 +275,7 @@ class World:
         if node.backup is None or self.rng.random() < 0.5:
             node.backup = (node.db_disk.copy(), node.rs_disk.copy(), len(self.truth.ops))
             return
+        self.faults["restore"] += 1
         node.db_disk, node.rs_disk, count = node.backup
         node.backup = None
         self.truth.forget_since(node.name, count)
@@ -258,6 +287,7 @@ class World:
         for each in (node, source):
             if each.hub is not None:
                 each.stop()
+        self.faults["copy"] += 1
         node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
         self.truth.forget_since(node.name, 0)
         self.note_renewal()
@@ -268,6 +298,7 @@ class World:
             assert node.store is not None
             newest = node.store.clock.last
             before = self.rng.choice([newest, newest - (self.rng.randint(0, 5_000) << 16)])
+            self.faults["truncate"] += 1
             node.store.retention.truncate(before=before, most_bytes=self.rng.choice([1 << 64, 1 << 64, 200]))
 
     def _fault_drop_tombstones(self) -> None:
@@ -275,7 +306,20 @@ class World:
             node = self.rng.choice(self._running())
             assert node.store is not None
             age_ms = self.rng.choice([0, 0, 100, 3_000])
+            self.faults["drop_tombstones"] += 1
             node.store.retention.drop_tombstones(node.store.clock.last - (age_ms << 16))
+
+    def _retain(self) -> None:
+        """What each node does by itself with what is old enough."""
+        if self.plan.retention_ms is None:
+            return
+        tombstones_ms, log_ms = self.plan.retention_ms
+        for node in self._running():
+            if node.kill_at_step is None and node.rng.random() < 0.3:
+                assert node.store is not None
+                now = node.store.clock.last
+                node.store.retention.drop_tombstones(max(0, now - (tombstones_ms << 16)))
+                node.store.retention.truncate(before=max(0, now - (log_ms << 16)))
 
     def _check_safety(self) -> None:
         for node in self._running():
@@ -286,6 +330,7 @@ class World:
     # -- after the faults
 
     def _heal(self) -> None:
+        self.budget.begin(AFTER_FAULTS)
         self.cuts.clear()
         self.plan.delays_ms = [0, 1, 2]
         for connection in self.connections:
@@ -306,7 +351,7 @@ class World:
             if self._level() and self.chatter == said and not self._busy():
                 return
         check_converged(self)
-        raise Broken("contents and vectors are equal, but it does not come to rest")
+        raise Broken(self.budget.reason("contents and vectors are equal, but it goes on:"))
 
     def _busy(self) -> bool:
         """Whether more than a few heartbeats are under way."""
@@ -324,6 +369,7 @@ class World:
             all(vector == vectors[0] for vector in vectors)
             and len(links) == 2 * len(pairs)
             and all(_live(link) for link in links)
+            and not any(floors_above(store._state) for store in stores if store is not None)
         )
 
     def _check_quiet(self) -> None:
@@ -331,8 +377,8 @@ class World:
         before = self.chatter
         self.run_for(5 * HEARTBEAT_MS)
         if self.chatter != before:
-            raise Broken(f"{self.chatter - before} messages, not heartbeats, though all is level")
+            raise Broken(self.budget.reason(f"all is level, and yet {self.chatter - before} messages, not heartbeats,"))
 
 
 def _live(link: Link) -> bool:
-    return link.session.pull.completed > 0
+    return link.session.pull.completed > 0 and link.pulling.waits_for is None

@@ -1,23 +1,20 @@
 """Being filled: what a node that knows nothing is sent, in order of keys, and what is left of it when it breaks off."""
 
-from collections.abc import Iterator
 from random import Random
 from zlib import crc32
 
 import pytest
 
-from level_replicator.core.effects import Answered, BeginWalk, Fill
+from level_replicator.core.effects import BeginWalk
 from level_replicator.core.entry import encode_index
 from level_replicator.core.keys import FILLING
 from level_replicator.core.limits import FILL_PREVIEW_ENTRIES
-from level_replicator.core.walking import Asks
 from level_replicator.storage import opening
-from level_replicator.storage.feed import Feed
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
+from tests.storage.walking import reconcile, reconciling, round_for
 
-LATEST = (1 << 64) - 1
 MANY = 3_000
 STEPS = ["fill: before rs", "fill: after rs", "walk: before rs", "walk: between rs and db", "walk: after db"]
 
@@ -28,52 +25,10 @@ def _source(count: int) -> Store:
     return store
 
 
-def _opened(source: Store, reader: Store, *, walk: bool = False) -> Round | Reconciling | None:
-    feed = Feed(reader.origin, (), lines=reader.keys, walk=walk)
-    return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
-
-
-def _walk(source: Store, reader: Store) -> Iterator[Fill]:
-    """A walk of the reader, which stops at each frame of entries after it has arrived."""
-    opened = _opened(source, reader, walk=True)
-    assert isinstance(opened, Reconciling)
-    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
-    walk, settling = reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None)
-    asks = Asks()
-    asks.begin()
-    while not walk.done:
-        while walk.has_work:
-            requests = walk.step()
-            for each in requests.probes:
-                asks.probed(each.low, each.high, each.count)
-            if requests.probes:
-                opened.answering.probe([(r.low, r.high, r.print, r.count) for r in requests.probes])
-            if requests.fetch:
-                asks.fetched([key for key, _ in requests.fetch])
-                opened.answering.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
-        message = opened.answering.step()
-        if message is None:
-            continue
-        answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
-        if isinstance(answer, Answered):
-            walk.answered(answer)
-        elif isinstance(answer, Fill):
-            walk.filled(answer)
-            yield answer
-    settling.take()
-    reader.end_walk()
-    walk.close()
-    opened.answering.close()
-
-
-def _filled(source: Store, reader: Store) -> list[Fill]:
-    return list(_walk(source, reader))
-
-
 def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
     source, reader = _source(MANY), Rig(2).open()
     source.fill_min_entries = MANY
-    opened = _opened(source, reader)
+    opened = round_for(source, reader)
     assert isinstance(opened, Round)
     assert opened.preview
 
@@ -86,7 +41,7 @@ def test_others_are_sent_the_log(why: str) -> None:
         reader.take({77: 1}, 77)
     if why == "reader has many":
         reader.writer.write([(b"own%d" % number, b"") for number in range(MANY // 8 + 1)], False)
-    opened = _opened(source, reader)
+    opened = round_for(source, reader)
     assert isinstance(opened, Round)
     assert not opened.preview
 
@@ -95,7 +50,7 @@ def test_what_fills_is_not_logged_and_lies_under_the_floor() -> None:
     source, rig = _source(MANY), Rig(2)
     reader = rig.open()
     reader.writer.put(b"own", b"mine", False)
-    frames = _filled(source, reader)
+    frames = reconcile(source, reader)
     assert sum(len(frame.entries) for frame in frames) == MANY
     assert contents(reader) == {**contents(source), b"own": b"mine"}
     assert reader.entries == 1
@@ -108,19 +63,19 @@ def test_what_fills_is_not_logged_and_lies_under_the_floor() -> None:
 
 def test_nobody_below_the_floor_is_served_before_the_fill_is_complete() -> None:
     source, reader, third = _source(MANY), Rig(2).open(), Rig(3).open()
-    walk = _walk(source, reader)
+    walk = reconciling(source, reader)
     next(walk)
-    assert _opened(reader, third) is None
-    assert isinstance(_opened(reader, source), Round)
+    assert round_for(reader, third) is None
+    assert isinstance(round_for(reader, source), Round)
     list(walk)
-    assert isinstance(_opened(reader, third), Reconciling)
+    assert isinstance(round_for(reader, third), Reconciling)
 
 
 def _killed(step: str) -> tuple[Store, Rig]:
     """A source, and a reader that was killed at this step of its fill's second batch."""
     source, rig = _source(MANY), Rig(2)
     reader = rig.open()
-    walk = _walk(source, reader)
+    walk = reconciling(source, reader)
     if step.startswith("walk"):
         next(walk)
     rig.die_at = step
@@ -141,7 +96,7 @@ def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_diff
     had = reader.keys
     assert had == {"walk: before rs": 1_024, "walk: between rs and db": 1_024, "walk: after db": 2_048}.get(step, 0)
     reader.fill_own_lines = -1  # as of a reader with more lines
-    frames = _filled(source, reader)
+    frames = reconcile(source, reader)
     assert sum(len(frame.entries) for frame in frames) == MANY - had
     assert contents(reader) == contents(source)
     assert not reader.half_filled
@@ -158,7 +113,7 @@ def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pyte
 def _deleted_meanwhile() -> tuple[Store, Store]:
     """A fill that broke off, and a source that deleted a key of it since and forgot that it did."""
     source, reader = _source(4 * MANY), Rig(2).open()
-    walk = _walk(source, reader)
+    walk = reconciling(source, reader)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
     reader.end_walk()
@@ -170,7 +125,7 @@ def _deleted_meanwhile() -> tuple[Store, Store]:
 
 def test_what_only_the_reader_has_in_a_filled_range_is_judged() -> None:
     source, reader = _deleted_meanwhile()
-    assert any(frame.span is not None for frame in _filled(source, reader))
+    assert any(frame.span is not None for frame in reconcile(source, reader))
     assert contents(reader) == {**contents(source), b"000001": b"mine"}
     assert_sound(reader)
 
@@ -178,7 +133,7 @@ def test_what_only_the_reader_has_in_a_filled_range_is_judged() -> None:
 def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     source, reader = _deleted_meanwhile()
     monkeypatch.setattr(Settling, "_settle_own", lambda *_: None)
-    _filled(source, reader)
+    reconcile(source, reader)
     assert b"000000" in contents(reader)
 
 
@@ -202,7 +157,7 @@ def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
     reader.retention.drop_tombstones(reader.vector[reader.origin])
     source._state.rs.put(b"imine", encode_index(reader.vector[reader.origin] - 1, reader.origin, 0, crc32(b"old")))
     source._state.db.put(b"mine", b"old")  # as of a source that did not take the delete over
-    _filled(source, reader)
+    reconcile(source, reader)
     assert b"mine" not in contents(reader)
     assert_sound(reader)
 
@@ -211,12 +166,12 @@ def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
     source, rig = _killed("walk: after db")
     reader, third = rig.open(), Rig(3).open()
     reader.fill_own_lines = -1
-    assert isinstance(_opened(reader, third), Reconciling)  # the source may be gone for good
-    walk = _walk(source, reader)
+    assert isinstance(round_for(reader, third), Reconciling)  # the source may be gone for good
+    walk = reconciling(source, reader)
     next(walk)
-    assert _opened(reader, third) is None
+    assert round_for(reader, third) is None
     list(walk)
-    assert isinstance(_opened(reader, third), Reconciling)
+    assert isinstance(round_for(reader, third), Reconciling)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -224,7 +179,7 @@ def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(
     source, rig = _source(MANY), Rig(2)
     reader = rig.open()
     reader.writer.put(b"own", b"mine", True)
-    walk = _walk(source, reader)
+    walk = reconciling(source, reader)
     next(walk)
     rig.kill()
     random = Random(seed)
@@ -235,7 +190,7 @@ def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(
     assert_sound(reader)
     source.writer.write([(b"%06d" % number, None) for number in range(2_000)], False)
     source.retention.drop_tombstones(source.vector[source.origin])
-    _filled(source, reader)
+    reconcile(source, reader)
     assert contents(reader) == {**contents(source), b"own": b"mine"}
     assert_sound(reader)
 
@@ -247,7 +202,7 @@ def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come
     told = reader.keys
     pull(reader, source, allow(1), frame_entries=FILL_PREVIEW_ENTRIES)
     assert reader.keys == told + FILL_PREVIEW_ENTRIES
-    opened = _opened(source, reader, walk=True)
+    opened = round_for(source, reader, walk=True)
     assert isinstance(opened, Reconciling)
     begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
     reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None, lines_told=told)
@@ -260,7 +215,7 @@ def test_a_write_over_what_a_broken_off_fill_left_gets_the_greater_stamp() -> No
     full = source.open()
     full.writer.write([(b"%06d" % number, b"v") for number in range(MANY)], False)
     reader = rig.open()
-    walk = _walk(full, reader)
+    walk = reconciling(full, reader)
     next(walk)
     rig.kill()
     reader = rig.open()

@@ -63,7 +63,10 @@ REPAIR_BATCH_BYTES = 4 * 1024 * 1024
 much: there may be a thousand of the largest. One of any size has room."""
 PULL_AGAIN_FIRST_MS = 250
 PULL_AGAIN_CAP_MS = 60_000
-"""A pull that had to leave something out is begun again after the first, and after ever longer times up to the last."""
+"""A pull that had to leave something out, or would repeat one that changed nothing, is begun again after the first, and
+after ever longer times up to the last."""
+STALL_MS = 60_000
+"""A warning says so when nothing of a peer was taken over for so long, though this node waits for it."""
 WALK_STALL_MS = 600_000
 """A peer that says nothing more of a walk for so long is cut off: it keeps others waiting, or a snapshot open."""
 
@@ -77,6 +80,10 @@ FILL_SHARE = 8
 sent all the same."""
 FILL_PREVIEW_ENTRIES = 256
 """The newest entries come first all the same."""
+FLOOR_PATIENCE_MS = 60_000
+FLOOR_PATIENCE_CAP_MS = 3_600_000
+"""A bulk load that nobody continues is given up after the first, and floors above the vector are lowered to it. Where
+that fails, since rows are damaged, it is tried again after ever longer times up to the last."""
 
 # -- space
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024

@@ -6,6 +6,7 @@ and `tick` now and then.
 
 import logging
 from collections.abc import Callable
+from random import Random
 
 from level_replicator.core.effects import Apply, Judge, Take
 from level_replicator.core.limits import (
@@ -35,7 +36,8 @@ _TWIN = (
 
 
 class Hub:
-    """`now_ms`: a clock that does not jump; `wall_ms`: since 1970; `wake`: asks for `run` soon, on the same thread."""
+    """`now_ms`: a clock that does not jump; `wall_ms`: since 1970; `wake`: asks for `run` soon, on the same thread;
+    `random`: the jitter of pulls that are begun again."""
 
     def __init__(
         self,
@@ -47,10 +49,12 @@ class Hub:
         wake: Callable[[], None],
         max_drift_ms: int,
         heartbeat_ms: int,
+        random: Random,
         on_event: Callable[[PeerEvent], None] = lambda event: None,
     ) -> None:
         self.store = store
         self.instance = instance
+        self.random = random
         self.now_ms = now_ms
         self.wall_ms = wall_ms
         self.links: dict[Link, None] = {}
@@ -304,15 +308,14 @@ class Hub:
     def walk_ends(self, link: Link) -> None:
         if self._walker is not link:
             return
-        self._walker, was_alone, self._alone = None, self._alone, False
+        self._walker, self._alone = None, False
         if self.store.filling:
             self.store.end_walk()
             for other in self.by_origin.values():
                 self.has_output(other)  # which had to wait for it
-        if was_alone:
-            for other in self.by_origin.values():
-                if other is not link and other.session.phase is Phase.OPEN:
-                    other.pulling.release()
+        for other in self.by_origin.values():
+            if other is not link and other.session.phase is Phase.OPEN:
+                other.pulling.release()
 
     def moved(self, link: Link, moved: Vector) -> None:
         if link.peer.state in (PeerState.SCANNING, PeerState.RECONCILING):

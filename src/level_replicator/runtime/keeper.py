@@ -1,5 +1,5 @@
-"""What is done in the background: the log is kept within its bounds, old tombstones leave, and the filter of known keys
-learns what the index holds."""
+"""What is done in the background: the log is kept within its bounds, old tombstones leave, floors that stay above the
+vector are lowered, and the filter of known keys learns what the index holds."""
 
 import logging
 import threading
@@ -67,6 +67,9 @@ class Keeper:
     def _keep(self) -> None:
         self._store.learn_keys(self._pause)
         retention = self._store.retention
+        if self._store.floor_watch.due(time.monotonic_ns() // 1_000_000):
+            logged = retention.lower_floors(pause=self._pause)
+            _log.info("floors were lowered to the vector: %d index rows are in the log again", logged)
         if self._max_age_s is not None:
             before = self._stamp_before(self._max_age_s)
             if retention.oldest() <= before:

@@ -81,6 +81,7 @@ class Node:
             wake=self._wake,
             max_drift_ms=max_drift_ms,
             heartbeat_ms=heartbeat_ms,
+            random=random,
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from level_replicator.core.versions import Vector, origin_name
+from level_replicator.runtime.pull_backoff import PullBackoff
 
 
 class PeerState(StrEnum):
@@ -49,6 +50,9 @@ class Peer:
     """Of its clock against ours, at the last live change that it wrote; the way that took is not counted."""
     vector: Vector | None = None
     """What it covered when its last connection ended; None: never told."""
+    stalled: bool = False
+    """It is connected, this node waits for something of it, and nothing was taken over for STALL_MS."""
+    pull_backoff: PullBackoff | None = None
 
     def is_called(self, name: str) -> bool:
         """Whether this is its address, name, origin or fingerprint."""

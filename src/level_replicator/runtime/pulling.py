@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill, Take
 from level_replicator.core.errors import RemoteProtocolError, ReplicationError
-from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, WALK_STALL_MS
+from level_replicator.core.limits import STALL_MS, WALK_STALL_MS
 from level_replicator.core.messages import ByeCode
 from level_replicator.core.reconcile import stale
-from level_replicator.core.versions import origin_name
+from level_replicator.core.versions import Vector, covers, newer, origin_name
 from level_replicator.runtime.peers import PeerState
+from level_replicator.runtime.pull_backoff import PullBackoff, situation_of
 from level_replicator.storage.comparison import Comparison, Difference
 from level_replicator.storage.settling import News, Settling
 from level_replicator.storage.walk import Walk
@@ -20,20 +22,50 @@ if TYPE_CHECKING:
     from level_replicator.runtime.link import Link
 
 _log = logging.getLogger("level_replicator.runtime")
+_LOOKS = 20
+"""How often it is looked whether a pull stands still, in STALL_MS."""
+
+
+class Waits(Enum):
+    """What a pull waits for."""
+
+    ANOTHER = "another reconciliation of this node to end"
+    OWN = "this node's reconciliation with the peer to end"
+    PEER = "the peer's reconciliation with this node to end (the peer missed deletions)"
+    ROUND = "the first round of the peer's log to end"
+    CHANGES = "changes that the peer has"
+    AGAIN = "a retry"
+
+
+class _Why(Enum):
+    """Why a pull is begun again."""
+
+    DOUBT = "a pull that left out values, which may be older than deletions that this node has forgotten"
+    LACKING = "a reconciliation in which the peer could not give damaged entries (it should run verify with repair)"
+    REPETITION = "a reconciliation that changed nothing"
 
 
 class Pulling:
     """Of one link. `walking`: a walk of ours is under way on it.
 
     A pull that had to leave something doubtful out begins anew after a while: by then the peer, which missed tombstones
-    that we have dropped, may have pulled from us. So does one that another walk has put off."""
+    that we have dropped, may have pulled from us. A walk begins later if the last one changed nothing and nothing has
+    changed since (see PullBackoff), or when the one that is under way with another peer has ended."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
         self._held = True
+        self._queued = False
         self._whole = True
         self._again_ms: int | None = None
-        self._again_delay_ms = PULL_AGAIN_FIRST_MS
+        self._why = _Why.DOUBT
+        self._has_waited = False
+        self._situation = 0
+        self._lacking = False
+        self._waiting_since_ms: int | None = None
+        self._waited_for: Waits | None = None
+        self._lacks: Vector = {}
+        self._look_at_ms = 0
         self._walk: Walk | None = None
         self._finds: Settling | Comparison | None = None
         self._heard_ms = 0
@@ -52,7 +84,7 @@ class Pulling:
         if session.read_only:
             return
         assert session.peer is not None
-        self._held = False
+        self._held = self._queued = False
         self._again_ms = None
         self._whole = True
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
@@ -63,27 +95,31 @@ class Pulling:
     def hold(self) -> None:
         """Takes nothing more until `want`: a walk that must be alone is under way on another link."""
         if not self._held:
-            self._held = True
+            self._held, self._queued = True, False
             self._again_ms = None
             self._link.session.hold()
             self._link.hub.has_output(self._link)
 
     def release(self) -> None:
-        """That walk is over."""
-        if self._held:
+        """That walk is over, or another one for whose end this pull waits."""
+        if self._held or self._queued:
             self.want()
 
-    def _pull_again(self, *, soon: bool = False) -> None:
+    @property
+    def _backoff(self) -> PullBackoff:
+        peer = self._link.peer
+        if peer.pull_backoff is None:
+            peer.pull_backoff = PullBackoff(self._link.hub.random)
+        return peer.pull_backoff
+
+    def _pull_again(self, why: _Why) -> None:
         """What comes of this pull until then is not looked at."""
         self._link.session.hold()
-        delay_ms = PULL_AGAIN_FIRST_MS if soon else self._again_delay_ms
-        self._again_ms = self._link.hub.now_ms() + delay_ms
-        if not soon:
-            self._again_delay_ms = min(2 * self._again_delay_ms, PULL_AGAIN_CAP_MS)
+        self._again_ms, self._why = self._link.hub.now_ms() + self._backoff.next_ms(), why
 
     def peer_moved(self) -> None:
         """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
-        if self._again_ms is None or self._held:
+        if self._again_ms is None or self._held or self._why is not _Why.DOUBT:
             return
         if not stale(self._link.session.push.peer_vector, self._link.hub.store.horizon):
             self._again_ms = self._link.hub.now_ms()
@@ -92,9 +128,93 @@ class Pulling:
         """Raises RemoteProtocolError for a peer that does not go on with a walk."""
         now_ms = self._link.hub.now_ms()
         if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
+            self._has_waited = True
             self.want()
+        self._look_for_stall(now_ms)
         if self._walk is not None and now_ms - self._heard_ms > WALK_STALL_MS:
             raise RemoteProtocolError("the peer does not go on with the walk", ByeCode.SILENT)
+
+    # -- what it waits for
+
+    def _waits_for(self) -> Waits | None:
+        link = self._link
+        session, store = link.session, link.hub.store
+        if not link.is_open or session.read_only:
+            return None
+        if self._held or self._queued:
+            return Waits.ANOTHER
+        if self._again_ms is not None:
+            return Waits.AGAIN
+        if self._walk is not None and isinstance(self._finds, Settling):
+            return Waits.OWN
+        theirs = session.push.peer_vector
+        if covers(store.vector, theirs) and session.pull.completed:
+            return None
+        their_horizon = link.serving.peer_horizon
+        if stale(theirs, store.horizon) and not stale(store.vector, their_horizon):
+            return Waits.PEER
+        return Waits.CHANGES if session.pull.completed else Waits.ROUND
+
+    @property
+    def waits_for(self) -> str | None:
+        """What this node waits for before it has what the peer has; None: nothing."""
+        waits = self._waits_for()
+        if waits is not Waits.AGAIN:
+            return None if waits is None else waits.value
+        left_ms = max(0, (self._again_ms or 0) - self._link.hub.now_ms())
+        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._why.value}"
+
+    @property
+    def waiting_ms(self) -> int | None:
+        """For how long it has waited, since something of the peer was taken over last."""
+        if self._waits_for() is None:
+            return None
+        now_ms, since_ms = self._link.hub.now_ms(), self._waiting_since_ms
+        return 0 if since_ms is None else max(0, now_ms - since_ms)
+
+    def _progressed(self) -> None:
+        """Something of the peer was taken over."""
+        self._waiting_since_ms = None
+        if self._link.peer.stalled:
+            self._link.peer.stalled = False
+            _log.info("the wait for %s is over: something of it was taken over, or it has nothing more", self._name())
+
+    def _heard(self) -> None:
+        """The peer has answered in a walk of ours. That is progress, but not if the walk is a repetition of others."""
+        self._heard_ms = self._link.hub.now_ms()
+        if not self._backoff.is_repetition(self._situation):
+            self._progressed()
+
+    def peer_goes_on(self) -> None:
+        """The peer goes on with its own walk, for whose end this pull may have to wait."""
+        if self._waits_for() is Waits.PEER:
+            self._progressed()
+
+    def _look_for_stall(self, now_ms: int) -> None:
+        if now_ms < self._look_at_ms:
+            return
+        self._look_at_ms = now_ms + STALL_MS // _LOOKS
+        before, waits = self._waited_for, self._waits_for()
+        self._waited_for = waits
+        vector = self._link.hub.store.vector
+        if waits is None or (waits is Waits.CHANGES and covers(vector, self._lacks)):
+            # with steady changes something is always on its way, and what there was then may have come from elsewhere
+            self._progressed()
+        if waits is None:
+            return
+        if self._waiting_since_ms is None or (before is Waits.ANOTHER and waits is not before):
+            self._waiting_since_ms = now_ms
+            self._lacks = newer(self._link.session.push.peer_vector, vector)
+        # a reconciliation of ours that does not end is told of with its own peer
+        stalled = now_ms - self._waiting_since_ms >= STALL_MS and waits is not Waits.ANOTHER
+        if stalled and not self._link.peer.stalled:
+            self._link.peer.stalled = True
+            text = "nothing of %s was taken over for %d s: this node waits for %s"
+            _log.warning(text, self._name(), STALL_MS // 1000, self.waits_for)
+
+    def _name(self) -> str:
+        peer = self._link.peer
+        return f"{peer.address} (origin {origin_name(peer.origin)})"
 
     # -- rounds
 
@@ -106,6 +226,8 @@ class Pulling:
         if not self._whole:
             frame = replace(frame, take=None)
         self._whole = self._link.hub.apply(self._link, frame) and self._whole
+        if self._whole:
+            self._progressed()
         if last and not self._link.ended:
             self._round_ends()
 
@@ -115,10 +237,12 @@ class Pulling:
         self._round_ends()
 
     def _round_ends(self) -> None:
+        self._has_waited = False
         if self._whole:
-            self._again_delay_ms = PULL_AGAIN_FIRST_MS
+            self._backoff.reset()
+            self._progressed()
         else:
-            self._pull_again()
+            self._pull_again(_Why.DOUBT)
 
     # -- walks
 
@@ -130,9 +254,16 @@ class Pulling:
         if peer.looking:
             self._walk, self._finds = hub.store.begin_comparison()
         elif not hub.may_walk(link):
-            self._pull_again(soon=True)
+            link.session.hold()
+            self._queued = True
             return
         else:
+            store = hub.store
+            self._situation = situation_of(store.vector, store.horizon, peer.vector, peer.horizon)
+            if self._backoff.is_repetition(self._situation) and not self._has_waited:
+                self._pull_again(_Why.REPETITION)
+                return
+            self._has_waited = self._lacking = False
             self._walk, self._finds = hub.store.begin_walk(
                 peer, link.session.peer.origin, self._news, hub.restamped, lines_told=self._lines_told
             )
@@ -154,12 +285,13 @@ class Pulling:
 
     def answered(self, answer: Answered) -> None:
         if self._walk is not None:
-            self._heard_ms = self._link.hub.now_ms()
+            self._heard()
             self._walk.answered(answer)
 
     def filled(self, fill: Fill) -> None:
         if self._walk is not None:
-            self._heard_ms = self._link.hub.now_ms()
+            self._heard()
+            self._lacking = self._lacking or bool(fill.lacking)
             self._link.peer.entries_in += len(fill.entries)
             self._walk.filled(fill)
 
@@ -194,10 +326,17 @@ class Pulling:
             link.hub.moved(link, finds.take())
             link.session.walked()
             link.session.pull.completed += 1
-            self._again_delay_ms = PULL_AGAIN_FIRST_MS
+            if finds.changed:
+                self._backoff.reset()
+            self._progressed()
         else:
-            self._pull_again()
+            self._pull_again(_Why.LACKING if self._lacking else _Why.DOUBT)
+        self._note_effect(finds)
         link.hub.walk_ends(link)
+
+    def _note_effect(self, finds: Settling) -> None:
+        if not finds.changed:
+            self._backoff.changed_nothing(self._situation)
 
     def _tell(self, difference: Difference | None) -> None:
         told, self._told = self._told, None
@@ -211,6 +350,9 @@ class Pulling:
             walk.close()
         if isinstance(self._finds, Comparison):
             self._finds.close()
+        elif walk is not None and self._finds is not None:
+            self._note_effect(self._finds)
+        self._link.peer.stalled = False
         self._link.hub.walk_ends(self._link)
         self._finds = None
         self._tell(None)

@@ -75,6 +75,7 @@ class Serving:
         if self._answering is None:
             raise RemoteProtocolError("a question outside a walk")
         self._asked_ms = self._link.hub.now_ms()
+        self._link.pulling.peer_goes_on()
         return self._answering
 
     def tick(self) -> None:

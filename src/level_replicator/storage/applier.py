@@ -112,10 +112,12 @@ def require_room(state: State, vector: Vector) -> None:
             raise RemoteProtocolError(f"with the peer's our vector would have {origins} origins")
 
 
-def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
-    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many."""
+def put_taken(state: State, batch: Batch, moved: Vector, source: int, *, reconciled: bool = False) -> None:
+    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many.
+
+    `reconciled`: it is the end of a whole reconciliation, and with that of any bulk load."""
     require_room(state, moved)
-    if state.half_filled and covers({**state.vector, **moved}, state.floor):
+    if state.half_filled and (reconciled or covers({**state.vector, **moved}, state.floor)):
         batch.delete(FILLING)
     for origin, stamp in moved.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
@@ -123,9 +125,9 @@ def put_taken(state: State, batch: Batch, moved: Vector, source: int) -> None:
         batch.delete(resume_key(source, origin))
 
 
-def taken(state: State, moved: Vector, source: int) -> None:
+def taken(state: State, moved: Vector, source: int, *, reconciled: bool = False) -> None:
     state.vector.update(moved)
-    state.half_filled = state.half_filled and not covers(state.vector, state.floor)
+    state.half_filled = state.half_filled and not (reconciled or covers(state.vector, state.floor))
     for origin, stamp in moved.items():
         state.clock.follow(stamp)
         if stamp > state.newest.get(origin, 0):

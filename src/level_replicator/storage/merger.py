@@ -41,10 +41,11 @@ class Merger:
 
     `sides`: of the reconciliation that it is part of, None in a round of the log. `filling`: entries under the floor of
     keys that are new here are not logged (see storage.filling). `whole`: False when something was left out, so that the
-    peer's vector must not be adopted."""
+    peer's vector must not be adopted. `changed`: whether the batch that was written took or re-stamped an entry."""
 
     def __init__(self, state: State, *, sync: bool, sides: Sides | None = None, filling: bool = False) -> None:
         self.whole = True
+        self.changed = False
         self.news: dict[int, list[Interval]] = {}
         self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
         self.restamps = Restamps(state)
@@ -281,6 +282,7 @@ class Merger:
         if self._db_changes:
             self.db_batch.write()
         state.step(f"{step}: after db")
+        self.changed = bool(self.news or self.restamps) or self._keys != state.keys
         state.keys, state.entries = self._keys, self._entries
         for stamp in self._gone:
             state.tail.drop(stamp)

@@ -23,6 +23,7 @@ from level_replicator.core.keys import (
 from level_replicator.core.limits import RETENTION_BATCH
 from level_replicator.core.reconcile import may_be_dropped
 from level_replicator.core.versions import Vector, encode_vector
+from level_replicator.storage.floors import lower_floors
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import Line
 from level_replicator.storage.lines import encode_stamp
@@ -68,6 +69,11 @@ class Retention:
         One that has seen a write that our vector does not cover stays: that write could come back."""
         with self._guarded("dropping tombstones"):
             return self._drop_tombstones(before, pause)
+
+    def lower_floors(self, *, pause: Callable[[], bool] = lambda: True) -> int:
+        """See storage.floors. Raises StorageError."""
+        with self._guarded("lowering floors to the vector"):
+            return lower_floors(self._state, pause)
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:

@@ -37,6 +37,7 @@ OnRestamp = Callable[[int], None]
 
 class Settling(Finds):
     """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
+    `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of how many entries
     of ours, under new dots, were necessary. `fills`: we have next to nothing, and ask for all."""
@@ -54,6 +55,7 @@ class Settling(Finds):
         fills: bool = False,
     ) -> None:
         self.whole = True
+        self.changed = False
         self._fills = fills
         self.entries_in = 0
         self._state = state
@@ -94,6 +96,7 @@ class Settling(Finds):
     def _written(self, merger: Merger) -> None:
         """To be called without the lock."""
         self.whole = self.whole and merger.whole
+        self.changed = self.changed or merger.changed
         if merger.restamps:
             self._on_restamp(len(merger.restamps))
 
@@ -219,12 +222,14 @@ class Settling(Finds):
         with state.applying("taking over a vector"):
             moved = newer(sides.theirs, state.vector)
             batch = state.rs.batch(sync=self._sync)
-            put_taken(state, batch, moved, self._source)
+            put_taken(state, batch, moved, self._source, reconciled=True)
             raised: Vector = {}
             if sides.stale:
                 raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
             batch.write()
-            taken(state, moved, self._source)
+            was_half_filled = state.half_filled
+            taken(state, moved, self._source, reconciled=True)
+            self.changed = self.changed or bool(moved or raised) or state.half_filled != was_half_filled
             state.horizon = {**state.horizon, **raised}
             if sides.stale:
                 state.dropped = max(state.dropped, sides.their_dropped)

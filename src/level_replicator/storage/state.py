@@ -23,10 +23,12 @@ class State:
 
     vector      as on disk
     newest      origin → newest stamp of its that the log holds or held, also above the vector
-    floor       origin → stamp up to which the log was truncated; above the vector only where data was lost
+    floor       origin → stamp up to which the log was truncated; above the vector only during a bulk load, or where
+                data was lost (see storage.floors)
     horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
     half_filled whether a walk that fills us was begun and is not complete; filling: whether such a walk is under way
+    bulk_loads  how many such walks were begun since it was opened
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     tail        the newest local writes; known: a filter of the keys in the index
@@ -61,6 +63,7 @@ class State:
         self.dropped = 0
         self.filling = False
         self.half_filled = False
+        self.bulk_loads = 0
         self.late = False
         self.resume: dict[int, dict[int, Intervals]] = {}
         self.tail = Tail()

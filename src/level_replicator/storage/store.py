@@ -23,6 +23,7 @@ from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.filling import begin_filling
+from level_replicator.storage.floors import FloorWatch
 from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.known_keys import learn_keys
 from level_replicator.storage.opening import close_state, open_state
@@ -95,6 +96,7 @@ class Store:
         self.apply = self._applier.apply
         self.take = self._applier.take
         self.retention = Retention(self._state)
+        self.floor_watch = FloorWatch(self._state)
         self.fill_min_entries = FILL_MIN_ENTRIES
         self.fill_own_lines = FILL_OWN_LINES
         self._sync = sync
@@ -260,6 +262,7 @@ class Store:
             if fills:
                 begin_filling(state, peer.vector)
             state.filling = state.half_filled
+            state.bulk_loads += state.filling
         settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills)
         return Walk(state.rs.snapshot, settling), settling
 
