@@ -201,7 +201,7 @@ class SimNode:
         self.world.after(delay_ms, lambda: self._dial(server, backoff, life))
 
     def _dial(self, server: str, backoff: Backoff, life: int) -> None:
-        if life != self.life or self.hub is None:
+        if life != self.life or self.hub is None or server not in self.world.nodes:
             return
         peer, other = self.servers[server], self.world.nodes[server]
         busy = peer.origin in self.hub.by_origin or any(link.peer is peer for link in self.hub.links)

@@ -27,6 +27,8 @@ class Plan:
     retention_ms: tuple[int, int] | None = None
     """(age of tombstones, age of the log) at which each node drops them by itself: short, so that stale nodes are
     frequent."""
+    gone: str | None = None
+    """A node that is not there any more when the faults end; the others still reach each other."""
     sync_rate: float = 0.0
     most_value_bytes: int = 20
     pieces: list[int] = field(default_factory=lambda: [7, 100, 5_000, 100_000, 100_000])
@@ -40,7 +42,7 @@ class Plan:
     @property
     def faultless(self) -> bool:
         """A clock that is far off breaks connections too."""
-        return self.clock != "far" and not any(self.faults.values())
+        return self.clock != "far" and self.gone is None and not any(self.faults.values())
 
     @property
     def tree(self) -> bool:
@@ -105,7 +107,20 @@ def make_plan(seed: int) -> Plan:
         plan.retention_ms = (own.choice([0, 50, 300, 2_000]), own.choice([0, 100, 1_000, 1 << 40]))
         plan.faults["cut"] = plan.faults.get("cut", 0) or own.choice([0.02, 0.06, 0.12])
         plan.faults["kill"] = plan.faults.get("kill", 0) or own.choice([0, 0.02, 0.05])
+    if seed % 5 == 2:
+        plan.gone = Random(seed * 5 + 4).choice([None, *(each for each in nodes if _connected_without(plan, each))])
     return plan
+
+
+def _connected_without(plan: Plan, gone: str) -> bool:
+    left = [name for name in plan.nodes if name != gone]
+    reached, new = set(), left[:1]
+    while new:
+        at = new.pop()
+        reached.add(at)
+        ends = [pair for pair in plan.dials if at in pair and gone not in pair]
+        new.extend(other for pair in ends for other in pair if other not in reached)
+    return len(left) > 1 and len(reached) == len(left)
 
 
 def _links(topology: str, nodes: list[str]) -> list[tuple[str, str]]:

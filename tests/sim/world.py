@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_index
 from level_replicator.core.keys import INDEX
 from level_replicator.core.messages import Message, Ping, decode
 from level_replicator.runtime.link import Link
@@ -331,6 +331,9 @@ class World:
 
     def _heal(self) -> None:
         self.budget.begin(AFTER_FAULTS)
+        if self.plan.gone is not None:
+            self.nodes.pop(self.plan.gone).kill()
+            self.plan.dials = [pair for pair in self.plan.dials if self.plan.gone not in pair]
         self.cuts.clear()
         self.plan.delays_ms = [0, 1, 2]
         for connection in self.connections:
@@ -342,6 +345,17 @@ class World:
             if node.hub is None:
                 node.start()
             node.kill_at_step = None
+        if self.plan.gone is not None:
+            self._forget_what_is_gone(self.plan.gone)
+
+    def _forget_what_is_gone(self, name: str) -> None:
+        """What only a node knew that is gone cannot be asked for."""
+        states = [node.store._state for node in self.nodes.values() if node.store is not None]
+        for op in self.truth.ops:
+            stamp, origin = op.written
+            if op.node == name and not any(stamp <= state.vector.get(origin, 0) for state in states):
+                lines = [state.rs.get(INDEX + op.key) for state in states]
+                op.certain = any(line is not None and decode_index(line).written_dot == op.written for line in lines)
 
     def _settle(self) -> None:
         end = self.now_ms + _HEAL_LIMIT_MS
