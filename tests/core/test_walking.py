@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from level_replicator.core.effects import Answered, Fill
-from level_replicator.core.entry import encode_entry, encode_index
+from level_replicator.core.entry import encode_dot, encode_entry, encode_index
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.messages import ByeCode, Items, Lines, Parts, Same, WalkReply
 from level_replicator.core.walking import Asks
@@ -37,7 +37,7 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
     asks = asking()
     asks.probed(b"m", b"", 1)
     assert asks.answer(Parts([b"c"], bytes(32)), LATEST) == Answered(bounds=[b"c"], prints=[bytes(16), bytes(16)])
-    assert asks.answer(Lines([b"x"], HEAD), LATEST) == Answered(lines=[(b"x", HEAD)])
+    assert asks.answer(Lines([b"x"], [HEAD]), LATEST) == Answered(lines=[(b"x", HEAD)])
     with pytest.raises(RemoteProtocolError, match="not asked"):
         asks.answer(Same(), LATEST)
 
@@ -76,14 +76,19 @@ REFUSED_OF_A_PROBE: dict[str, WalkReply] = {
     "a bound at the high end": Parts([b"m"], bytes(32)),
     "too many parts": Parts([b"c%05d" % number for number in range(1_024)], bytes(16 * 1_025)),
     "bounds that are too long": Parts([b"c" + bytes(700_000), b"d" + bytes(700_000)], bytes(48)),
-    "lines without heads": Lines([b"c"], b""),
-    "half a head": Lines([b"c"], HEAD[:-1]),
-    "lines that go back": Lines([b"d", b"c"], HEAD * 2),
-    "a line twice": Lines([b"c", b"c"], HEAD * 2),
-    "a line below the range": Lines([b"a"], HEAD),
-    "a line above the range": Lines([b"m"], HEAD),
-    "a line of stamp 0": Lines([b"c"], encode_index(0, 1, 0, 0)),
-    "a line of origin 0": Lines([b"c"], encode_index(5, 0, 0, 0)),
+    "lines without rows": Lines([b"c"], []),
+    "half a row": Lines([b"c"], [HEAD[:-1]]),
+    "a row with a context": Lines([b"c"], [encode_index(5, 1, 0, 0, bytes(16))]),
+    "a row with an unknown flag": Lines([b"c"], [HEAD[:16] + b"\4" + HEAD[17:]]),
+    "a row without its write": Lines([b"c"], [HEAD[:16] + b"\x08" + HEAD[17:]]),
+    "a row whose write is above its dot": Lines([b"c"], [encode_index(5, 1, 0, 0, written=encode_dot(6, 1))]),
+    "a row whose write is of nobody": Lines([b"c"], [encode_index(5, 1, 0, 0, written=encode_dot(5, 0))]),
+    "lines that go back": Lines([b"d", b"c"], [HEAD] * 2),
+    "a line twice": Lines([b"c", b"c"], [HEAD] * 2),
+    "a line below the range": Lines([b"a"], [HEAD]),
+    "a line above the range": Lines([b"m"], [HEAD]),
+    "a row of stamp 0": Lines([b"c"], [encode_index(0, 1, 0, 0)]),
+    "a row of origin 0": Lines([b"c"], [encode_index(5, 0, 0, 0)]),
     "entries for a range that is not empty": Items(ONE, [record(b"c")], [], [], True),
 }
 
@@ -118,7 +123,7 @@ def test_a_fill_may_not_go_back_between_frames() -> None:
         asks.answer(Items(ONE, [record(b"c")], [], [], True), LATEST)
 
 
-@pytest.mark.parametrize("reply", [Same(), Parts([b"c"], bytes(32)), Lines([], b"")])
+@pytest.mark.parametrize("reply", [Same(), Parts([b"c"], bytes(32)), Lines([], [])])
 def test_an_empty_range_is_filled_and_nothing_else(reply: WalkReply) -> None:
     with pytest.raises(RemoteProtocolError):
         asking(count=0).answer(reply, LATEST)
@@ -150,7 +155,7 @@ def test_refused_for_a_fetch(name: str) -> None:
 @pytest.mark.parametrize(
     ("count", "reply"),
     [
-        (1, Lines([b"c"], encode_index(LATEST + 1, 1, 0, 0))),
+        (1, Lines([b"c"], [encode_index(LATEST + 1, 1, 0, 0)])),
         (0, Items(ONE, [record(b"c", LATEST + 1)], [], [], True)),
     ],
 )

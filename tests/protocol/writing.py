@@ -1,6 +1,6 @@
 """Messages as people read them: origins as letters, stamps as milliseconds and counter."""
 
-from level_replicator.core.entry import decode_context, decode_entry, decode_index
+from level_replicator.core.entry import Dot, decode_context, decode_dot, decode_entry, decode_index
 from level_replicator.core.messages import (
     Ask,
     Bye,
@@ -19,7 +19,6 @@ from level_replicator.core.messages import (
     Tell,
     Want,
 )
-from level_replicator.core.reconcile import HEAD_BYTES
 from level_replicator.core.versions import decode_vector
 
 
@@ -46,7 +45,7 @@ def _record(record: bytes) -> str:
     entry = decode_entry(record)
     what = f"{entry.key.decode()}=" + ("(deleted)" if entry.value is None else entry.value.decode())
     context = "".join(f" over {_letter(o)} {clock_time(s)}" for o, s in decode_context(entry.context).items())
-    return f"{what} at {clock_time(entry.stamp)}{context}"
+    return f"{what} at {clock_time(entry.stamp)}{context}{_written(entry.written)}"
 
 
 def _span(low: bytes, high: bytes) -> str:
@@ -55,7 +54,16 @@ def _span(low: bytes, high: bytes) -> str:
 
 def _head(key: bytes, head: bytes) -> str:
     line = decode_index(head)
-    return f"{key.decode()}{' (deleted)' if line.deleted else ''} at {_letter(line.origin)} {clock_time(line.stamp)}"
+    deleted = " (deleted)" if line.deleted else ""
+    return f"{key.decode()}{deleted} at {_letter(line.origin)} {clock_time(line.stamp)}{_written(line.written)}"
+
+
+def _written(written: bytes) -> str:
+    """The write that a re-stamped entry carries."""
+    if not written:
+        return ""
+    dot: Dot = decode_dot(written)
+    return f" (the write of {_letter(dot[1])} {clock_time(dot[0])})"
 
 
 def _fetched(message: Fetch) -> list[tuple[bytes, bytes]]:
@@ -88,8 +96,7 @@ def describe(message: Message) -> str:
         case Parts():
             return "Parts(" + ", ".join(bound.decode() for bound in message.bounds) + ")"
         case Lines():
-            heads = [message.heads[at : at + HEAD_BYTES] for at in range(0, len(message.heads), HEAD_BYTES)]
-            return "Lines(" + "; ".join(map(_head, message.keys, heads)) + ")"
+            return "Lines(" + "; ".join(map(_head, message.keys, message.rows)) + ")"
         case Fetch():
             asked = [key.decode() + (" (if not equal)" if digest else "") for key, digest in _fetched(message)]
             return "Fetch(" + ", ".join(asked) + ")"

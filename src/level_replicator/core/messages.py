@@ -36,7 +36,7 @@ class ByeCode(IntEnum):
 
     STOPPING = 0
     PROTOCOL = 1
-    VERSION = 3
+    VERSION = 2
     CLOCK = 3
     TWIN = 4
     SELF = 5
