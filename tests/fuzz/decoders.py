@@ -20,7 +20,7 @@ from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
 from level_replicator.core.messages import ByeCode, Entries, Items, Level, Lines, Parts, Round, Same, decode, encode
 from level_replicator.core.pull import Pull
-from level_replicator.core.reconcile import HEAD_BYTES, PRINT_BYTES
+from level_replicator.core.reconcile import PRINT_BYTES
 from level_replicator.core.versions import decode_vector, encode_vector
 from level_replicator.core.walking import Asks
 from level_replicator.storage.lines import (
@@ -133,13 +133,13 @@ def entries(data: bytes) -> None:
     taken = _entry(data, valueless=False)
     assert is_sound(data) == (taken is not None)
     if taken is not None:
-        assert encode_entry(taken.stamp, taken.key, taken.value, taken.context) == (data, taken.flags, taken.checksum)
+        again = encode_entry(taken.stamp, taken.key, taken.value, taken.context, taken.written)
+        assert again == (data, taken.flags, taken.checksum)
     bare = _entry(data, valueless=True)
     if bare is not None:
         assert not bare.value
-        assert data.endswith(
-            bare.key + (len(bare.context) // 16).to_bytes(2, "big") * bool(bare.context) + bare.context
-        )
+        count = (len(bare.context) // 16).to_bytes(2, "big") * bool(bare.context)
+        assert data.endswith(bare.key + bare.written + count + bare.context)
 
 
 def _entry(data: bytes, *, valueless: bool) -> Entry | None:
@@ -148,7 +148,11 @@ def _entry(data: bytes, *, valueless: bool) -> Entry | None:
     except RemoteProtocolError as error:
         refused(error)
         return None
-    assert decode_context(encode_context(decode_context(taken.context))) == decode_context(taken.context)
+    context = decode_context(taken.context)
+    assert decode_context(encode_context(context)) == context
+    newest, _ = taken.written_dot(1)
+    assert 0 <= newest <= taken.stamp
+    assert all(0 < stamp <= newest for stamp in context.values())
     return taken
 
 
@@ -186,7 +190,9 @@ def _intervals(taken: Intervals) -> None:
 def _index(line: bytes) -> None:
     taken = decode_index(line)
     own, union = decode_context(taken.own), decode_context(taken.context)
-    again = encode_index(taken.stamp, taken.origin, taken.flags, taken.checksum, taken.context, taken.own)
+    again = encode_index(
+        taken.stamp, taken.origin, taken.flags, taken.checksum, taken.context, taken.own, taken.written
+    )
     assert decode_index(again) == taken
     assert (decode_context(taken.own), decode_context(taken.context)) == (own, union)
 
@@ -247,7 +253,9 @@ def _answer_is_right(found: Answered | Fill, low: bytes, high: bytes, fetched: l
         assert all(found.entries[at][1].value == b"" for at in found.equal)
     elif found.lines is not None:
         told = [each for each, _ in found.lines]
-        assert all(len(head) == HEAD_BYTES for _, head in found.lines)
+        rows = [decode_index(row) for _, row in found.lines]
+        assert all(row.origin and 0 < row.written_dot[0] <= row.stamp <= ACCEPTABLE for row in rows)
+        assert not any(row.context for row in rows)
     elif found.bounds is not None:
         told = found.bounds
         assert found.prints is not None

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from struct import pack
 
-from level_replicator.core.entry import CONTEXT, DELETE, ENTRY_HEAD, encode_context, encode_entry
+from level_replicator.core.entry import CONTEXT, DELETE, ENTRY_HEAD, RESTAMPED, encode_context, encode_dot, encode_entry
 from level_replicator.core.messages import (
     MAGIC,
     VERSION,
@@ -90,16 +90,20 @@ def record(source: Source, at: int | None = None, of: bytes | None = None) -> by
     of = key(source) if of is None else of
     value = None if how & 1 else source.pick(VALUES)
     context = encode_context({origin(source): stamp(source) for _ in range(how >> 1 & 3)})
-    whole, flags, checksum = encode_entry(at, of, value, context)
+    written = encode_dot(stamp(source), origin(source)) if how & 0x08 else b""
+    whole, flags, checksum = encode_entry(at, of, value, context, written)
     if how & 0x78 == 0x78:
         body = context if value is None else context + value
-        return ENTRY_HEAD.pack(at, flags ^ source.pick([0, DELETE, CONTEXT]), checksum, len(of)) + of + body
+        changed = flags ^ source.pick([0, DELETE, CONTEXT, RESTAMPED])
+        return ENTRY_HEAD.pack(at, changed, checksum, len(of)) + of + written + body
     return whole[: len(whole) - len(value or b"")] if how & 0x80 else whole
 
 
-def head(source: Source) -> bytes:
-    """Of a line of the index."""
-    return pack(">QQBI", stamp(source), origin(source), source.below(3), source.pick([0, 0x83DCEFB7, LAST >> 32]))
+def row(source: Source) -> bytes:
+    """A row of the index."""
+    flags = source.pick([0, DELETE, RESTAMPED, RESTAMPED | DELETE, 4])
+    head = pack(">QQBI", stamp(source), origin(source), flags, source.pick([0, 0x83DCEFB7, LAST >> 32]))
+    return head + (encode_dot(stamp(source), origin(source)) if flags & RESTAMPED else b"")
 
 
 def _interval(source: Source) -> tuple[int, int]:
@@ -135,7 +139,7 @@ def _parts(source: Source) -> Message:
 
 def _lines(source: Source) -> Message:
     told = keys(source)
-    return Lines(told, b"".join(head(source) for _ in told) + (source.piece() if source.byte() == 0xFF else b""))
+    return Lines(told, [row(source) for _ in told] + ([source.piece()] if source.byte() == 0xFF else []))
 
 
 def _items(source: Source) -> Message:

@@ -232,7 +232,9 @@ def test_a_key_that_was_written_again_is_not_dropped() -> None:
     store = rig.store
     assert store is not None
     store.writer.delete(b"01", False)
-    found = [(b"i01", store.vector[store.origin], store.origin)]
+    tombstone = store._state.rs.get(b"i01")
+    assert tombstone is not None
+    found = [(b"i01", tombstone)]
     store.writer.put(b"01", b"again", False)
     assert store.retention._drop(found) == 0
     assert contents(store)[b"01"] == b"again"

@@ -216,7 +216,10 @@ def encode_index(
 def index_contexts(line: bytes) -> tuple[bytes, bytes]:
     """Return the (own, union) contexts of an index row. Raises struct.error for pairs that are not whole."""
     flags = line[_FLAGS_AT]
-    rest = line[INDEX_HEAD.size + DOT_BYTES if flags & RESTAMPED else INDEX_HEAD.size :]
+    head = INDEX_HEAD.size + DOT_BYTES if flags & RESTAMPED else INDEX_HEAD.size
+    if len(line) < head:
+        raise struct.error("an index row is cut off")
+    rest = line[head:]
     start = end = 0
     if flags & OWN_CONTEXT:
         (count,) = _COUNT.unpack_from(rest)

@@ -26,6 +26,7 @@ class Meta(msgspec.Struct, array_like=True):
                  `origin` (storage.renewal)
     adopting     while the data of a LevelDB that had some is being taken over (storage.adoption)
     mending      until log, index and database agree again (storage.mending)
+    forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
     """
 
     format: int
@@ -40,6 +41,7 @@ class Meta(msgspec.Struct, array_like=True):
     mending: bool = False
     db_identity: bytes = b""
     adopting: bool = False
+    forked: bool = False
 
 
 def load_meta(rs: Reader) -> Meta | None:

@@ -75,7 +75,9 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         )
         roll_back_vector(state, durable)
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(meta, durable), mending=True)
+        forked = meta.identity == TO_BE_RENEWED
+        beyond_doubt = _beyond_doubt(meta, durable)
+        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -83,7 +85,9 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
             origin_name(meta.origin),
         )
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(meta, state.vector), mending=True)
+        forked = meta.identity == TO_BE_RENEWED
+        beyond_doubt = _beyond_doubt(meta, state.vector)
+        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
         out_of_step = True
     elif not meta.clean:
         load(state)

@@ -2,15 +2,19 @@
 
 What the node wrote under the old origin after the last stamp that is beyond doubt is taken over by the new one. Stamps
 stay, and so does the write that each entry carries (`written`): it is still the write of the old origin, so nothing
-newer is overwritten by it, and a copy of it that a peer has is the same write. The vector of the old origin goes back
-to that stamp, so that what was forgotten comes back from the peers that have it.
+newer is overwritten by it, and a copy of it that a peer has is the same write. (Not so where the old origin was forked,
+see `_taken_over`.) The vector of the old origin goes back to that stamp, so that what was forgotten comes back from the
+peers that have it.
 """
 
 from collections.abc import Callable
 
 from level_replicator.core.entry import (
     INDEX_HEAD,
+    Dot,
+    decode_context,
     decode_index,
+    encode_context,
     encode_dot,
     encode_entry,
     encode_index,
@@ -28,14 +32,17 @@ _BATCH_ENTRIES = 1_000
 _MAX = (1 << 64) - 1
 
 
-def announce_renewal(state: State, new_origin: int, beyond_doubt: int, *, mending: bool = False) -> None:
+def announce_renewal(
+    state: State, new_origin: int, beyond_doubt: int, *, mending: bool = False, forked: bool = False
+) -> None:
     """From here on this node is `new_origin`. `beyond_doubt`: up to which stamp the log of the old one is whole.
+    `forked`: another node may have used the old one since, for other writes.
 
     To be followed by `finish_renewal`, in this run or at the next open; under the lock."""
     meta = state.meta
     assert meta is not None
     meta.renewing = (state.origin, beyond_doubt)
-    meta.mending = mending
+    meta.mending, meta.forked = mending, forked
     meta.origin = state.origin = new_origin
     state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
@@ -57,7 +64,7 @@ def finish_renewal(state: State) -> None:
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    meta.renewing = None
+    meta.renewing, meta.forked = None, False
     store_meta(state.rs, meta)
 
 
@@ -100,8 +107,9 @@ def _take_over_lines(state: State, old: int, beyond_doubt: int) -> None:
         if origin != old or not beyond_doubt < stamp <= floor:
             continue
         row = decode_index(line)
-        written = encode_dot(*row.written_dot)
-        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, row.context, row.own, written)))
+        written, own = _taken_over(state, old, row.written_dot, row.own)
+        _, union = _taken_over(state, old, row.written_dot, row.context)
+        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, union, own, written)))
         if len(taken) == _BATCH_ENTRIES:
             _take_lines(state, floor, taken)
             taken = []
@@ -131,6 +139,18 @@ def _lower_floor(state: State, old: int, beyond_doubt: int) -> None:
         state.floor = {**state.floor, old: beyond_doubt}
 
 
+def _taken_over(state: State, old: int, written: Dot, context: bytes) -> tuple[bytes, bytes]:
+    """(written, context) of an entry of the old origin under the new one.
+
+    It stays the same write. But where the old origin was forked, another node may have made another write with that
+    stamp, and vectors that cover it do not mean ours: then it is a write of the new origin, which has seen the old."""
+    meta = state.meta
+    assert meta is not None
+    if not meta.forked or written[1] != old:
+        return encode_dot(*written), context
+    return b"", encode_context({**decode_context(context), old: written[0]})
+
+
 def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     """One batch, oldest first, so that the new log only grows at its end. False: nothing was left."""
     new = state.origin
@@ -140,13 +160,13 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     for key, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
         entry = read_entry(record)
         stamp = entry.stamp
-        written = encode_dot(*entry.written_dot(old))
-        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, entry.context, written)
+        written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
+        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own, written)
         line = state.rs.get(INDEX + entry.key)
         batch.delete(key)
         if line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, old):
-            union = index_contexts(line)[1]
-            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, entry.context, written))
+            _, union = _taken_over(state, old, entry.written_dot(old), index_contexts(line)[1])
+            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own, written))
             batch.put(log_key(new, stamp), taken)
         done += 1
         size += len(record)

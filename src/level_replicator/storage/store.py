@@ -347,7 +347,7 @@ class Store:
         with state.lock:
             state.check()
             try:
-                announce_renewal(state, mint_origin(self._random_bytes), state.restored_gap[0])
+                announce_renewal(state, mint_origin(self._random_bytes), state.restored_gap[0], forked=True)
                 finish_renewal(state)
             except ENGINE_ERRORS as error:
                 raise state.fail("going over to a new origin", error) from error
