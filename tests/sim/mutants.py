@@ -28,6 +28,7 @@ from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.floors import FloorWatch
 from level_replicator.storage.known_keys import KnownKeys
+from level_replicator.storage.leftovers import LeftoverWatch
 from level_replicator.storage.merger import Merger
 from level_replicator.storage.restamps import Restamps
 from level_replicator.storage.retention import Retention
@@ -423,6 +424,12 @@ def _floors_stay_above_the_vector() -> Patches:
 def _floors_lowered_without_a_log() -> Patches:
     """Floors are lowered, and what lies between is not logged again."""
     return [(floors, "_batches", lambda _snapshot, _spans: [])]
+
+
+@rule("leftovers-stay-above-the-vector")
+def _leftovers_stay_above_the_vector() -> Patches:
+    """Entries that no pull will complete are never re-stamped."""
+    return [(LeftoverWatch, "due", lambda _self, _now_ms: [])]
 
 
 @rule("pulls-begin-again-at-once")

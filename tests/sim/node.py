@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT_MS = 1_000
 MAX_DRIFT_MS = 60_000
+LEFTOVER_PATIENCE_MS = 30_000
+"""Shorter than the ten minutes of real nodes."""
 
 
 class Killed(BaseException):
@@ -78,6 +80,7 @@ class SimNode:
             adopt=(lambda keys: None) if adopt else None,
         )
         self.store = store
+        store.leftover_watch.patience_ms = store.leftover_watch.long_patience_ms = LEFTOVER_PATIENCE_MS
         # in half of the worlds a node that is empty is filled, not sent the log
         store.fill_min_entries = (FILL_MIN_ENTRIES, 1, FILL_MIN_ENTRIES, 4)[self.world.seed % 4]
         if self.world.seed % 3 == 0:
@@ -192,6 +195,9 @@ class SimNode:
             assert self.store is not None
             if self.store.floor_watch.due(self.world.now_ms):
                 self.store.retention.lower_floors()
+            for origin in self.store.leftover_watch.due(self.world.now_ms):
+                if self.store.retention.restamp_leftovers(origin):
+                    self.hub.local_change()
             self.world.after(HEARTBEAT_MS // 4, lambda: self._tick(life))
 
     # -- dialling

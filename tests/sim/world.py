@@ -10,6 +10,7 @@ from random import Random
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_index
 from level_replicator.core.keys import INDEX
 from level_replicator.core.messages import Message, Ping, decode
+from level_replicator.core.versions import newer
 from level_replicator.runtime.link import Link
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.floors import floors_above
@@ -384,6 +385,7 @@ class World:
             and len(links) == 2 * len(pairs)
             and all(_live(link) for link in links)
             and not any(floors_above(store._state) for store in stores if store is not None)
+            and not any(newer(store._state.newest, store.vector) for store in stores if store is not None)
         )
 
     def _check_quiet(self) -> None:

@@ -84,6 +84,11 @@ FLOOR_PATIENCE_MS = 60_000
 FLOOR_PATIENCE_CAP_MS = 3_600_000
 """A bulk load that nobody continues is given up after the first, and floors above the vector are lowered to it. Where
 that fails, since rows are damaged, it is tried again after ever longer times up to the last."""
+LEFTOVER_PATIENCE_MS = 600_000
+LEFTOVER_LONG_PATIENCE_MS = 24 * 3_600_000
+FEW_LEFTOVERS = 1_000
+"""Entries above the vector, of a scan that broke off, are re-stamped when nothing has changed about them for the first;
+if they are more than the last, for the second."""
 
 # -- space
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024

@@ -16,6 +16,7 @@ from level_replicator.core.limits import (
     RETENTION_PAUSE_S,
     TRUNCATE_TO,
 )
+from level_replicator.core.versions import origin_name
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.runtime")
@@ -70,6 +71,12 @@ class Keeper:
         if self._store.floor_watch.due(time.monotonic_ns() // 1_000_000):
             logged = retention.lower_floors(pause=self._pause)
             _log.info("floors were lowered to the vector: %d index rows are in the log again", logged)
+        for origin in self._store.leftover_watch.due(time.monotonic_ns() // 1_000_000):
+            count = retention.restamp_leftovers(origin, pause=self._pause)
+            self._store.writer.announce()
+            _log.info(
+                "%d entries of origin %s, which no peer will complete, were re-stamped", count, origin_name(origin)
+            )
         if self._max_age_s is not None:
             before = self._stamp_before(self._max_age_s)
             if retention.oldest() <= before:

@@ -26,6 +26,7 @@ from level_replicator.core.versions import Vector, encode_vector
 from level_replicator.storage.floors import lower_floors
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import Line
+from level_replicator.storage.leftovers import restamp_leftovers
 from level_replicator.storage.lines import encode_stamp
 from level_replicator.storage.loading import ends_of_log
 from level_replicator.storage.meta import store_meta
@@ -74,6 +75,11 @@ class Retention:
         """See storage.floors. Raises StorageError."""
         with self._guarded("lowering floors to the vector"):
             return lower_floors(self._state, pause)
+
+    def restamp_leftovers(self, origin: int, *, pause: Callable[[], bool] = lambda: True) -> int:
+        """See storage.leftovers. Raises StorageError."""
+        with self._guarded("re-stamping entries above the vector"):
+            return restamp_leftovers(self._state, origin, pause)
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:

@@ -26,6 +26,7 @@ from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.floors import FloorWatch
 from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.known_keys import learn_keys
+from level_replicator.storage.leftovers import LeftoverWatch
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
@@ -97,6 +98,7 @@ class Store:
         self.take = self._applier.take
         self.retention = Retention(self._state)
         self.floor_watch = FloorWatch(self._state)
+        self.leftover_watch = LeftoverWatch(self._state)
         self.fill_min_entries = FILL_MIN_ENTRIES
         self.fill_own_lines = FILL_OWN_LINES
         self._sync = sync

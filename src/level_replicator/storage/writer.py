@@ -59,7 +59,7 @@ class LocalWriter:
         else:
             with state.lock:
                 self._put_locked(state, key, value)
-        self._written()
+        self.announce()
 
     def delete(self, key: bytes, sync: bool) -> None:
         """Deletes, also a key that is not there: another node may have it. Raises as `put`."""
@@ -81,9 +81,10 @@ class LocalWriter:
                     self.write_locked(state, operations, False)
                 elif sync:
                     self._flush(state)
-        self._written()
+        self.announce()
 
-    def _written(self) -> None:
+    def announce(self) -> None:
+        """Say that something was written here: to those who wait for it, and to the peers."""
         state = self._state
         if state.signal.waiting:
             state.signal.ring()
