@@ -264,7 +264,11 @@ class Hub:
         if frame.entries and frame.origin == link.session.peer.origin and link.peer.state is PeerState.LIVE:
             # what it has just written: its clock, but for the time that this took to come
             link.peer.clock_ahead_ms = (frame.entries[-1].stamp >> 16) - self.wall_ms()
-        applied = self.store.apply(frame, link.session.peer.origin, link.session.push.peer_vector)
+        known = link.session.push.peer_vector
+        if link.session.peer_takes_nothing:
+            # it will never pull from us, and write again what we leave out: nothing of it is doubtful
+            known = {**known, **self.store.horizon}
+        applied = self.store.apply(frame, link.session.peer.origin, known)
         if link.feed is not None:
             link.feed.came_from_peer(frame)
         if applied.news:

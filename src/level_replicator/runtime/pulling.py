@@ -57,6 +57,7 @@ class Pulling:
         self._held = True
         self._queued = False
         self._whole = True
+        self._brought = False
         self._again_ms: int | None = None
         self._why = _Why.DOUBT
         self._has_waited = False
@@ -151,7 +152,8 @@ class Pulling:
         if covers(store.vector, theirs) and session.pull.completed:
             return None
         their_horizon = link.serving.peer_horizon
-        if stale(theirs, store.horizon) and not stale(store.vector, their_horizon):
+        must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, their_horizon)
+        if must_pull_first and not session.peer_takes_nothing:
             return Waits.PEER
         return Waits.CHANGES if session.pull.completed else Waits.ROUND
 
@@ -220,9 +222,11 @@ class Pulling:
 
     def round_begins(self) -> None:
         self._whole = True
+        self._brought = False
 
     def apply(self, frame: Apply) -> None:
         last = frame.take is not None
+        self._brought = self._brought or bool(frame.entries)
         if not self._whole:
             frame = replace(frame, take=None)
         self._whole = self._link.hub.apply(self._link, frame) and self._whole
@@ -233,13 +237,15 @@ class Pulling:
 
     def take(self, effect: Take) -> None:
         if self._whole:
+            self._brought = self._brought or not covers(self._link.hub.store.vector, effect.vector)
             self._link.hub.take(self._link, effect)
         self._round_ends()
 
     def _round_ends(self) -> None:
         self._has_waited = False
         if self._whole:
-            self._backoff.reset()
+            if self._brought:
+                self._backoff.reset()
             self._progressed()
         else:
             self._pull_again(_Why.DOUBT)
@@ -265,7 +271,12 @@ class Pulling:
                 return
             self._has_waited = self._lacking = False
             self._walk, self._finds = hub.store.begin_walk(
-                peer, link.session.peer.origin, self._news, hub.restamped, lines_told=self._lines_told
+                peer,
+                link.session.peer.origin,
+                self._news,
+                hub.restamped,
+                lines_told=self._lines_told,
+                doubts=not link.session.peer_takes_nothing,
             )
             hub.walk_begins(link, alone=hub.store.filling or hub.store.is_stale(peer.horizon))
             link.peer.state = PeerState.RECONCILING

@@ -33,7 +33,8 @@ class Settling(Finds):
     `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of what was
-    written again here, under fresh stamps. `fills`: we have next to nothing, and ask for all."""
+    written again here, under fresh stamps. `fills`: we have next to nothing, and ask for all. `doubts`: False for a
+    peer that takes nothing from us, and will never write again what we leave out as doubtful."""
 
     def __init__(
         self,
@@ -46,10 +47,12 @@ class Settling(Finds):
         *,
         sync: bool,
         fills: bool = False,
+        doubts: bool = True,
     ) -> None:
         self.whole = True
         self.changed = False
         self._fills = fills
+        self._doubts = doubts
         self.entries_in = 0
         self._state = state
         self._source = source
@@ -67,7 +70,7 @@ class Settling(Finds):
             following = ours.pop()[0] if len(ours) > SETTLE_LINES else None
             batch = _Batch(state, self._sync)
             wanted = []
-            doubt = doubt_of(state, self._sides.theirs)
+            doubt = self._doubt()
             for key, mine, head in _side_by_side(ours, _from_to(theirs, low, following)):
                 if batch.bytes >= REPAIR_BATCH_BYTES:
                     following = key
@@ -84,6 +87,9 @@ class Settling(Finds):
         if batch.restamped:
             self._on_restamp(batch.restamped)
         return following, wanted
+
+    def _doubt(self) -> int:
+        return doubt_of(self._state, self._sides.theirs) if self._doubts else 0
 
     def _takes(self, head: bytes, doubt: int) -> bool:
         stamp, origin, _, _ = INDEX_HEAD.unpack(head)
@@ -129,7 +135,7 @@ class Settling(Finds):
                 completed = [self._completed(each, at in fill.equal) for at, each in enumerate(fill.entries)]
                 present = [each for each in completed if each is not None]
             merging = Merging(state, self._sync, filling=state.filling and fill.span is not None)
-            whole = merging.merge(present, self._sides.known, doubt_of(state, self._sides.theirs), in_order=False)
+            whole = merging.merge(present, self._sides.known, self._doubt(), in_order=False)
             self.whole = self.whole and whole
             counts = (merging.keys, merging.entries)
             self.changed = self.changed or bool(merging.news) or counts != (state.keys, state.entries)
