@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
-from level_replicator.core.messages import MAGIC, Have, Hello, Level, Ping, Round, Want, Welcome
+from level_replicator.core.messages import MAGIC, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
 from level_replicator.core.versions import encode_vector
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer
@@ -60,30 +60,42 @@ def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> 
     assert at_a.pulling.waits_for is None
 
 
-def test_the_wait_doubles_until_something_changes() -> None:
-    stage, _, b, at_a, at_b = _pair()
-    waits = []
-    _reconcile_again(stage, at_b)
-    for _ in range(5):
-        _reconcile_again(stage, at_b)
-        began_ms = stage.now_ms
-        while at_a.pulling.waits_for is not None:
-            stage.pass_time(10)
-            _reconcile_again(stage, at_b)  # the Want, once the time has come, is answered with one
-        waits.append(stage.now_ms - began_ms)
-    for number, wait_ms in enumerate(waits):
-        assert PULL_AGAIN_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_AGAIN_FIRST_MS * 2**number + 20
-    b.write(key0="changed")
-    stage.lines.clear()
-    _reconcile_again(stage, at_b)
-    assert _said(stage, "Walked") == 1
-    _reconcile_again(stage, at_b)
-    assert _said(stage, "Walked") == 2, "the last one changed something"
-    _reconcile_again(stage, at_b)
+def _wait_ms(stage: Stage, link: Link) -> int:
+    """How long it takes until the pull that was put off has begun again, and what comes of it is over."""
     began_ms = stage.now_ms
-    while at_a.pulling.waits_for is not None:
+    while link.pulling.waits_for is not None:
         stage.pass_time(10)
-    assert stage.now_ms - began_ms <= PULL_AGAIN_FIRST_MS + 20, "it begins with the first wait again"
+        stage.settle()
+        assert stage.now_ms - began_ms <= PULL_AGAIN_CAP_MS + 20
+    return stage.now_ms - began_ms
+
+
+def test_the_wait_doubles_until_something_changes() -> None:
+    """B's floor names an origin that nobody has: whenever A pulls it is to reconcile."""
+    stage, _, b, at_a, _ = _pair()
+    b.store._state.floor = {99: 5}
+
+    def pull() -> None:
+        stage.lines.clear()
+        at_a.pulling.want()
+        stage.settle()
+
+    pull()
+    assert _said(stage, "Walked") == 1
+    for number in range(6):
+        pull()
+        assert (_said(stage, "Walked"), _said(stage, "Hold")) == (0, 1)
+        wait_ms = _wait_ms(stage, at_a)
+        assert _said(stage, "Walked") == 1
+        assert PULL_AGAIN_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_AGAIN_FIRST_MS * 2**number + 10
+    stage.lines.clear()
+    b.write(key0="changed")
+    stage.settle()
+    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
+    pull()
+    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0), "the last one changed something"
+    pull()
+    assert _wait_ms(stage, at_a) <= PULL_AGAIN_FIRST_MS + 10, "it begins with the first wait again"
 
 
 @pytest.mark.parametrize("who", ["A", "B"])
@@ -134,15 +146,22 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     assert _said(stage, "C → A  Reconcile") == 1
     assert at_c.pulling.waits_for == "another reconciliation of this node to end"
     wants = _said(stage, "A → C  Want")
-    for _ in range(20):
-        stage.now_ms += 100
-        a.hub.tick()
+    for _ in range(STALL_MS // 1_000 + 10):
+        stage.pass_time(1_000)
         stage.settle()
     assert _said(stage, "A → C  Want") == wants
+    assert not at_c.peer.stalled, "it is the fault of B"
+    assert a.hub.by_origin[b.store.origin].peer.stalled
     b_to_a.full = False
     assert b_to_a.link is not None
     b_to_a.link.drained()
+    while at_c.pulling.waits_for == "another reconciliation of this node to end":
+        stage.settle(1)
+    stage.now_ms += STALL_MS // 20
+    a.hub.tick()
+    assert not at_c.peer.stalled, "C has just begun"
     stage.settle()
+    assert not a.hub.by_origin[b.store.origin].peer.stalled
     assert _said(stage, "A → C  Want") == wants + 1
     assert a.contents() == {**b.contents(), **c.contents(), "own": "1"}
     assert all(link.pulling.waits_for is None for link in a.hub.links)
@@ -295,17 +314,19 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
     assert len(a.contents()) == 499
     began_ms = stage.now_ms
     while not link.peer.stalled:
+        assert stage.now_ms - began_ms <= 2 * STALL_MS
         waits = link.pulling.waits_for
         assert waits is not None
         assert waits.endswith("the peer could not give damaged entries (it should run verify with repair)")
         stage.pass_time(1_000)
         stage.settle()
     assert _said(stage, "Reconcile") > 5, "each is answered, and nothing comes of it"
-    assert STALL_MS <= stage.now_ms - began_ms <= 2 * STALL_MS
+    assert stage.now_ms - began_ms >= STALL_MS
     b.store._state.db.put(b"key3", b"of B")
-    while link.peer.stalled:
+    for _ in range(PULL_AGAIN_CAP_MS // 1_000):
         stage.pass_time(1_000)
         stage.settle()
+    assert not link.peer.stalled
     assert a.contents() == b.contents()
     assert link.pulling.waits_for is None
 
@@ -322,4 +343,13 @@ def test_who_waits_for_a_peer_that_reconciles_with_us_says_so() -> None:
     stage.settle()
     a.drop_tombstones()
     (link,) = a.hub.links
-    assert link.pulling.waits_for == ("the peer's reconciliation with this node to end (the peer missed deletions)")
+    assert link.pulling.waits_for == "the peer's reconciliation with this node to end (the peer missed deletions)"
+    puppet.say(Want(encode_vector({77: 5}), []))
+    for _ in range(10):
+        puppet.say(Probe([(b"", b"", b"", 1)]))
+        _wait(stage, puppet, 10)
+        assert not link.peer.stalled
+    _wait(stage, puppet, STALL_MS // 1_000)
+    assert link.peer.stalled, "it does not continue"
+    link.lost("the connection was lost")
+    assert not link.peer.stalled
