@@ -155,8 +155,11 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     b_to_a.full = False
     assert b_to_a.link is not None
     b_to_a.link.drained()
+    messages = 0
     while at_c.pulling.waits_for == "another reconciliation of this node to end":
         stage.settle(1)
+        messages += 1
+        assert messages < 100
     stage.now_ms += STALL_MS // 20
     a.hub.tick()
     assert not at_c.peer.stalled, "C has just begun"
