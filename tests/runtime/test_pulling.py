@@ -191,8 +191,10 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
     def connect() -> tuple[End, End]:
         ends = stage._ends("A", "B")
         ends[0].link = a.hub.connect(ends[0], Peer("B", dialled=True, read_only=True))
-        ends[1].link = b.hub.connect(ends[1], Peer("A", dialled=False))
-        stage.settle()
+        ends[1].link = link = b.hub.connect(ends[1], Peer("A", dialled=False))
+        for _ in range(50):
+            stage.settle(1)
+            assert "missed deletions" not in (link.pulling.waits_for or "")
         return ends
 
     a.write(first="1")
@@ -210,7 +212,7 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
     assert right.link is not None
     assert right.link.pulling.waits_for is None
     stage.cut((ends[0], right))
-    a.write(old="4")
+    a.write(another="4")
     a.truncate()
     b.write(own="5")
     b.write(own=None)

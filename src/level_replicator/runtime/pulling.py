@@ -242,7 +242,6 @@ class Pulling:
         self._round_ends()
 
     def _round_ends(self) -> None:
-        self._has_waited = False
         if self._whole:
             if self._brought:
                 self._backoff.reset()
