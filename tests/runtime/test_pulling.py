@@ -12,7 +12,7 @@ from level_replicator.core.messages import MAGIC, Have, Hello, Level, Ping, Prob
 from level_replicator.core.versions import encode_vector
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer
-from level_replicator.runtime.pull_backoff import PullBackoff
+from level_replicator.runtime.pull_backoff import PullBackoff, Why
 from tests.protocol.stage import HEARTBEAT_MS, Actor, End, Stage
 
 
@@ -109,23 +109,24 @@ def test_it_does_not_wait_when_either_side_has_changed_since(who: str) -> None:
     assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
 
 
-def test_the_wait_is_remembered_over_connections() -> None:
-    stage, _, b, at_a, at_b = _pair()
+def test_the_wait_is_remembered_over_connections_and_not_prolonged_by_them() -> None:
+    stage, a, b, at_a, at_b = _pair()
+    b.store._state.floor = {99: 5}  # which nobody has: whenever A pulls it is to reconcile
     _reconcile_again(stage, at_b)
-    _reconcile_again(stage, at_b)
-    b.truncate()
-    for number in range(2, 5):
+    began_ms = stage.now_ms
+    for _ in range(3):
         at_a.lost("the connection was lost")
         at_b.lost("the connection was lost")
         left, right = stage._ends("A", "B")
-        left.link = at_a.hub.connect(left, at_a.peer)
-        right.link = b.hub.connect(right, Peer("A", dialled=False))
+        left.link = at_a = a.hub.connect(left, at_a.peer)
+        right.link = at_b = b.hub.connect(right, Peer("A", dialled=False))
         stage.lines.clear()
         stage.settle()
-        at_a, at_b = left.link, right.link
-        _reconcile_again(stage, at_b)
-        assert _said(stage, "Walked") == 0
-        assert _said(stage, "Hold") == 1, number
+        assert (_said(stage, "Walked"), _said(stage, "Hold")) == (0, 1)
+        stage.pass_time(10)
+    _wait_ms(stage, at_a)
+    assert _said(stage, "Walked") == 1
+    assert stage.now_ms - began_ms <= PULL_AGAIN_FIRST_MS + 10
 
 
 def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_not_before() -> None:
@@ -223,13 +224,13 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
 
 def test_waits_double_up_to_a_cap_and_differ() -> None:
     backoff, other = PullBackoff(Random(1)), PullBackoff(Random(2))
-    waits = [(backoff.next_ms(), other.next_ms()) for _ in range(12)]
+    waits = [(backoff.put_off(Why.DOUBT, 0), other.put_off(Why.DOUBT, 0)) for _ in range(12)]
     for number, both in enumerate(waits):
         step_ms = min(PULL_AGAIN_FIRST_MS * 2**number, PULL_AGAIN_CAP_MS)
         assert all(step_ms // 2 <= wait_ms <= step_ms for wait_ms in both)
         assert both[0] != both[1]
     backoff.reset()
-    assert backoff.next_ms() <= PULL_AGAIN_FIRST_MS
+    assert backoff.put_off(Why.DOUBT, 0) <= PULL_AGAIN_FIRST_MS
 
 
 # -- stalls
@@ -263,9 +264,7 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
     assert not caplog.records
     _wait(stage, puppet, 20)
     assert link.peer.stalled
-    waited_ms = link.pulling.waiting_ms
-    assert waited_ms is not None
-    assert STALL_MS <= waited_ms <= STALL_MS + 15_000
+    assert STALL_MS <= link.pulling.waiting_ms <= STALL_MS + 15_000
     _wait(stage, puppet, 120)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -279,7 +278,7 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
         puppet.say(Level())
         stage.settle()
     assert not link.peer.stalled
-    assert (link.pulling.waits_for, link.pulling.waiting_ms) == (None, None)
+    assert (link.pulling.waits_for, link.pulling.waiting_ms) == (None, 0)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "is over" in record.getMessage()

@@ -350,7 +350,7 @@ def _floors_lowered_without_a_log() -> Patches:
 
 @rule("pulls-begin-again-at-once")
 def _pulls_begin_again_at_once() -> Patches:
-    return [(PullBackoff, "next_ms", lambda _self: 0)]
+    return [(PullBackoff, "put_off", lambda _self, _why, now_ms: now_ms)]
 
 
 @rule("repetitions-begin-at-once")

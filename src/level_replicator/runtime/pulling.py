@@ -13,7 +13,7 @@ from level_replicator.core.messages import ByeCode
 from level_replicator.core.reconcile import stale
 from level_replicator.core.versions import Vector, covers, newer, origin_name
 from level_replicator.runtime.peers import PeerState
-from level_replicator.runtime.pull_backoff import PullBackoff, situation_of
+from level_replicator.runtime.pull_backoff import PullBackoff, Why, situation_of
 from level_replicator.storage.comparison import Comparison, Difference
 from level_replicator.storage.settling import News, Settling
 from level_replicator.storage.walk import Walk
@@ -37,14 +37,6 @@ class Waits(Enum):
     AGAIN = "a retry"
 
 
-class _Why(Enum):
-    """Why a pull is begun again."""
-
-    DOUBT = "a pull that left out values, which may be older than deletions that this node has forgotten"
-    LACKING = "a reconciliation in which the peer could not give damaged entries (it should run verify with repair)"
-    REPETITION = "a reconciliation that changed nothing"
-
-
 class Pulling:
     """Of one link. `walking`: a walk of ours is under way on it.
 
@@ -59,8 +51,6 @@ class Pulling:
         self._whole = True
         self._brought = False
         self._again_ms: int | None = None
-        self._why = _Why.DOUBT
-        self._has_waited = False
         self._situation = 0
         self._lacking = False
         self._waiting_since_ms: int | None = None
@@ -113,14 +103,14 @@ class Pulling:
             peer.pull_backoff = PullBackoff(self._link.hub.random)
         return peer.pull_backoff
 
-    def _pull_again(self, why: _Why) -> None:
+    def _pull_again(self, at_ms: int) -> None:
         """What comes of this pull until then is not looked at."""
         self._link.session.hold()
-        self._again_ms, self._why = self._link.hub.now_ms() + self._backoff.next_ms(), why
+        self._again_ms = at_ms
 
     def peer_moved(self) -> None:
         """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
-        if self._again_ms is None or self._held or self._why is not _Why.DOUBT:
+        if self._again_ms is None or self._held or self._backoff.why is not Why.DOUBT:
             return
         if not stale(self._link.session.push.peer_vector, self._link.hub.store.horizon):
             self._again_ms = self._link.hub.now_ms()
@@ -129,7 +119,6 @@ class Pulling:
         """Raises RemoteProtocolError for a peer that does not go on with a walk."""
         now_ms = self._link.hub.now_ms()
         if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
-            self._has_waited = True
             self.want()
         self._look_for_stall(now_ms)
         if self._walk is not None and now_ms - self._heard_ms > WALK_STALL_MS:
@@ -148,7 +137,7 @@ class Pulling:
             return Waits.AGAIN
         if self._walk is not None and isinstance(self._finds, Settling):
             return Waits.OWN
-        theirs = session.push.peer_vector
+        theirs = dict(session.push.peer_vector)  # `status` asks from another thread
         if covers(store.vector, theirs) and session.pull.completed:
             return None
         their_horizon = link.serving.peer_horizon
@@ -164,13 +153,13 @@ class Pulling:
         if waits is not Waits.AGAIN:
             return None if waits is None else waits.value
         left_ms = max(0, (self._again_ms or 0) - self._link.hub.now_ms())
-        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._why.value}"
+        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._backoff.why.value}"
 
     @property
-    def waiting_ms(self) -> int | None:
-        """For how long it has waited, since something of the peer was taken over last."""
+    def waiting_ms(self) -> int:
+        """For how long it has waited, since something of the peer was taken over last; 0: it does not."""
         if self._waits_for() is None:
-            return None
+            return 0
         now_ms, since_ms = self._link.hub.now_ms(), self._waiting_since_ms
         return 0 if since_ms is None else max(0, now_ms - since_ms)
 
@@ -247,7 +236,7 @@ class Pulling:
                 self._backoff.reset()
             self._progressed()
         else:
-            self._pull_again(_Why.DOUBT)
+            self._pull_again(self._backoff.put_off(Why.DOUBT, self._link.hub.now_ms()))
 
     # -- walks
 
@@ -265,10 +254,11 @@ class Pulling:
         else:
             store = hub.store
             self._situation = situation_of(store.vector, store.horizon, peer.vector, peer.horizon)
-            if self._backoff.is_repetition(self._situation) and not self._has_waited:
-                self._pull_again(_Why.REPETITION)
+            not_before_ms = self._backoff.not_before(self._situation)
+            if hub.now_ms() < not_before_ms:
+                self._pull_again(not_before_ms)
                 return
-            self._has_waited = self._lacking = False
+            self._lacking = False
             self._walk, self._finds = hub.store.begin_walk(
                 peer,
                 link.session.peer.origin,
@@ -338,15 +328,18 @@ class Pulling:
             link.session.pull.completed += 1
             if finds.changed:
                 self._backoff.reset()
+            else:
+                self._was_fruitless(Why.FRUITLESS)
             self._progressed()
         else:
-            self._pull_again(_Why.LACKING if self._lacking else _Why.DOUBT)
-        self._note_effect(finds)
+            self._pull_again(self._backoff.put_off(Why.LACKING if self._lacking else Why.DOUBT, link.hub.now_ms()))
+            if not finds.changed:
+                self._backoff.changed_nothing(self._situation)
         link.hub.walk_ends(link)
 
-    def _note_effect(self, finds: Settling) -> None:
-        if not finds.changed:
-            self._backoff.changed_nothing(self._situation)
+    def _was_fruitless(self, why: Why) -> None:
+        self._backoff.put_off(why, self._link.hub.now_ms())
+        self._backoff.changed_nothing(self._situation)
 
     def _tell(self, difference: Difference | None) -> None:
         told, self._told = self._told, None
@@ -360,8 +353,8 @@ class Pulling:
             walk.close()
         if isinstance(self._finds, Comparison):
             self._finds.close()
-        elif walk is not None and self._finds is not None:
-            self._note_effect(self._finds)
+        elif walk is not None and self._finds is not None and not self._finds.changed:
+            self._was_fruitless(Why.BROKEN_OFF)
         self._link.peer.stalled = False
         self._link.hub.walk_ends(self._link)
         self._finds = None

@@ -95,6 +95,7 @@ def lower_floors(state: State, pause: Callable[[], bool]) -> int:
 
 
 def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
+    stamp: int
     stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
     low, high = spans.get(origin, (0, 0))
     return low < stamp <= high
