@@ -4,13 +4,17 @@ import base64
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import plyvel
 import pytest
 
 import level_replicator as lrep
@@ -312,6 +316,45 @@ def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert "3600" in out or "3599" in out
             assert "set the clocks" in out
             assert "compare the clocks" in out
+
+
+def test_a_peer_of_which_nothing_comes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot give a value, which is damaged on its disk; then it can."""
+    monkeypatch.setattr("level_replicator.runtime.pulling.STALL_MS", 200)
+    with lrep.open(tmp_path / "a", {}) as a:
+        a.put(b"key", b"value")
+        a.put(b"other", b"value")
+        a.truncate()
+    with closing(plyvel.DB(str(tmp_path / "a" / "db"))) as database:
+        database.put(b"key", b"damaged")
+    with lrep.open(tmp_path / "a", {"port": 0, "heartbeat": 1}) as a:
+        config: dict[str, Any] = {"servers": {"{}:{}".format(*a.address or ()): {}}, "heartbeat": 1, "metrics": 0}
+        with lrep.open(tmp_path / "b", config) as b:
+            # the second attempt still counts as progress, later ones change nothing
+            wait_until(lambda: b.status()["peers"][0]["stalled"] and b.status()["peers"][0]["waiting_s"] > 2, "a stall")
+            assert b.status()["bulk_load_incomplete"]
+            reason = "the peer could not give damaged entries (it should run verify with repair)"
+            # between two retries; it says something else while one is under way
+            wait_until(lambda: reason in run("status", tmp_path / "b")[1], "the reason")
+            out = run("status", tmp_path / "b")[1]
+            assert "bulk load   incomplete" in out
+            assert "  waits, for " in out
+            code, out = doctor(run, tmp_path / "b")
+            assert code == 1
+            assert "nothing of it was taken over for" in out
+            assert "a bulk load of" in out
+            assert b.metrics_address is not None
+            with urllib.request.urlopen("http://{}:{}/metrics".format(*b.metrics_address), timeout=30) as answer:
+                metrics = answer.read().decode()
+            assert 'level_replicator_peer_stalled{peer="127.0.0.1' in metrics
+            assert re.search(r"^level_replicator_peer_stalled\{.*\} 1\.0$", metrics, re.MULTILINE)
+            assert "level_replicator_bulk_load_incomplete 1.0" in metrics
+            a.verify(repair=True)
+            wait_until(lambda: b.get(b"key") is not None and not b.status()["peers"][0]["stalled"], "the end of it")
+            wait_until(lambda: b.status()["peers"][0]["waiting_for"] is None, "an end of waiting")
+            assert b.status()["peers"][0]["waiting_s"] == 0
+            assert not b.status()["bulk_load_incomplete"]
+            assert "waits" not in run("status", tmp_path / "b")[1]
 
 
 def test_findings_for_machines(run: Run, tmp_path: Path) -> None:

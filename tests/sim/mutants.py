@@ -91,14 +91,19 @@ def _scan_finished_with_another_peer() -> Patches:
 @rule("vector-moved-during-scan")
 def _vector_moved_during_scan() -> Patches:
     """Each frame moves the vector up to what it holds, though it came newest first."""
-    apply = RemoteApplier._apply
+    apply = RemoteApplier.apply
 
-    def eager(self: RemoteApplier, state: State, frame: Apply, *args: Any) -> Applied:
+    def eager(self: RemoteApplier, frame: Apply, *args: Any, **options: Any) -> Applied:
         if frame.take is None:
             frame = dataclasses.replace(frame, take={frame.origin: frame.high})
-        return apply(self, state, frame, *args)
+        return apply(self, frame, *args, **options)
 
-    return [(RemoteApplier, "_apply", eager)]
+    def open_store(self: Store, *args: Any, **options: Any) -> None:
+        plain(self, *args, **options)
+        self.apply = self._applier.apply
+
+    plain = Store.__init__
+    return [(RemoteApplier, "apply", eager), (Store, "__init__", open_store)]
 
 
 def _open_differently(change: Callable[[Feed, State, Vector, Work], None]) -> Patches:
@@ -434,7 +439,7 @@ def _leftovers_stay_above_the_vector() -> Patches:
 
 @rule("pulls-begin-again-at-once")
 def _pulls_begin_again_at_once() -> Patches:
-    return [(PullBackoff, "next_ms", lambda _self: 0)]
+    return [(PullBackoff, "put_off", lambda _self, _why, now_ms: now_ms)]
 
 
 @rule("repetitions-begin-at-once")

@@ -73,7 +73,7 @@ from level_replicator.core.messages import (
 )
 from level_replicator.core.pull import Pull, refuse_future
 from level_replicator.core.push import Push
-from level_replicator.core.versions import Vector, covers, decode_origins, decode_vector, encode_vector
+from level_replicator.core.versions import Vector, covers, decode_origins, decode_vector, encode_vector, newer
 from level_replicator.core.walking import Asks
 
 
@@ -125,6 +125,7 @@ class Session:
         self._heard_ms = now_ms
         self._sent_ms = now_ms
         self._comparing = False
+        self._round_vector: Vector | None = None
         self._asked: set[int] = set()
         self._frames = FrameReader()
         self._output: list[bytes] = []
@@ -222,6 +223,11 @@ class Session:
 
     # -- what comes in
 
+    @property
+    def round_vector(self) -> Vector:
+        """What the peer is known to have covered when the round under way began: its snapshot is not newer."""
+        return self.push.peer_vector if self._round_vector is None else self._round_vector
+
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Effect]:
         """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
         if self._over():
@@ -300,7 +306,7 @@ class Session:
         if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
             raise RemoteProtocolError("an interval of an earlier scan that is none")
         self.push = Push(self.push.peer_vector, message.pull, vector)
-        self.push.peer_has(vector)
+        self._peer_covers(vector)
         if message.lines < 0:
             raise RemoteProtocolError("fewer than no lines of an index")
         return PeerWants(vector, message.have, horizon, message.lines, message.walk)
@@ -310,8 +316,15 @@ class Session:
 
     def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Effect:
         refuse_future(max(vector.values(), default=0), latest)
-        self.push.peer_has(vector)
+        self._peer_covers(vector)
+        if feeding:
+            self._round_vector = None
         return PeerHas(vector, feeding)
+
+    def _peer_covers(self, vector: Vector) -> None:
+        if self.pull.target is not None and self._round_vector is None and newer(vector, self.push.peer_vector):
+            self._round_vector = dict(self.push.peer_vector)  # which it was when the round under way began
+        self.push.peer_has(vector)
 
     def _refuse_changes(self) -> None:
         """Of a peer that was never asked for any."""

@@ -102,6 +102,8 @@ def _alone(node: Node) -> Iterator[Finding]:
     yield Finding(OK, f"{node.where} runs: origin {node.origin}, {status['keys']:,} keys, {listens}")
     if status["failed"]:
         yield Finding(WRONG, f"{node.where} takes no writes: {status['failed']}", "mend the disk, then start it again")
+    if status["bulk_load_incomplete"]:
+        yield Finding(NOTE, f"a bulk load of {node.where} is incomplete", "it continues when a peer connects")
     if abs(node.skew_s) > 1:
         grade = WRONG if abs(node.skew_s) > DEFAULT_MAX_CLOCK_DRIFT_S else NOTE
         yield Finding(
@@ -121,6 +123,9 @@ def _peer(node: Node, peer: dict[str, Any]) -> Finding:
     error = peer["last_error"] or "nothing has happened yet"
     state = peer["state"]
     if state in ("live", "scanning", "reconciling"):
+        if peer["stalled"]:
+            text = f"{who}: {state}, but nothing of it was taken over for {peer['waiting_s'] or 0:.0f} s"
+            return Finding(WRONG, f"{text}: waits for {peer['waiting_for']}", "read the logs of both nodes")
         behind = "" if peer["behind"] in (None, 0) else f", {peer['behind']:,} entries behind"
         return Finding(OK, f"{who}: {state}{behind}")
     if state == "gone":

@@ -60,6 +60,8 @@ def lines_of(status: dict[str, Any]) -> Iterator[str]:
     yield f"keys        {status['keys']:,}"
     yield f"log         {status['entries']:,} entries, about {bytes_text(status['log_bytes'])}"
     yield f"clients     {status['clients']}"
+    if status["bulk_load_incomplete"]:
+        yield "bulk load   incomplete"
     if status["failed"]:
         yield f"FAILED      {status['failed']}"
     if not status["peers"]:
@@ -71,6 +73,8 @@ def lines_of(status: dict[str, Any]) -> Iterator[str]:
         flow = f"{bytes_text(peer['bytes_in']):11} {bytes_text(peer['bytes_out']):11}"
         line = f"{_name(peer):{width}}  {peer['state']:12} {behind_text(peer):11} {flow} {peer['last_error'] or ''}"
         yield line.rstrip()
+        if peer["waiting_for"] is not None:
+            yield f"{'':{width}}  waits, for {peer['waiting_s']:.0f} s, for {peer['waiting_for']}"
 
 
 def _name(peer: dict[str, Any]) -> str:

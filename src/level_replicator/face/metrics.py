@@ -41,6 +41,8 @@ _OF_PEER = {
     "peer_behind_entries": ("Entries of our log that the peer lacks, counted up to a cap.", "behind"),
     "peer_lag_seconds": ("Age of the oldest entry that the peer lacks; 0 when it lacks none.", "lag_s"),
     "peer_clock_ahead_seconds": ("How far the peer's clock is ahead, at its last live change.", "clock_ahead_s"),
+    "peer_waiting_seconds": ("How long this node has waited for something of the peer; 0: it does not.", "waiting_s"),
+    "peer_stalled": ("1 when nothing of it was taken over for a minute, though this node waits for it.", "stalled"),
 }
 _OF_PEER_TOTAL = {
     "peer_connections": ("Connections that stood.", "connections"),
@@ -71,6 +73,8 @@ class Collector:
             {"origin": status["origin"], "protocol": str(status["protocol"])},
         )
         yield GaugeMetricFamily(_PREFIX + "failed", "1 when no writes are taken any more.", bool(status["failed"]))
+        text = "1 while a bulk load that was begun is not complete."
+        yield GaugeMetricFamily(_PREFIX + "bulk_load_incomplete", text, status["bulk_load_incomplete"])
         for name, (text, key) in _OF_NODE.items():
             yield GaugeMetricFamily(_PREFIX + name, text, status[key])
         floor = max(status["floor"].values(), default=0)

@@ -111,16 +111,20 @@ class Replica(Database):
 
         `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
         None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
-        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `conflicts` (that have met here since it
-        was opened), `clock_ahead_s` (how far its stamps are ahead of its clock, since somebody's clock is), `clients`
-        (how many are connected), `failed` (why no writes are taken, or None) and `peers`: a list with, each, `address`,
-        `name`, `dialled` (by us: it is one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we
-        take none of it), `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`,
-        `behind` (entries of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has
-        never told what it has), `lag_s` (the age of the oldest of these, seconds; 0 when there is none),
-        `clock_ahead_s` (of its clock, at the last live change that it wrote, less the time which that took to come;
-        None before one), `connections`, and since this replica was opened `bytes_in`, `bytes_out` (of the session,
-        without what TLS adds), `entries_in`, `entries_out`."""
+        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `bulk_load_incomplete` (whether a bulk load
+        was begun and is not complete), `conflicts` (that have met here since it was opened), `clock_ahead_s` (how far
+        its stamps are ahead of its clock, since somebody's clock is), `clients` (how many are connected), `failed`
+        (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`, `dialled` (by us: it is
+        one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it),
+        `read_only_there` (the other way round), `state` (runtime.peers.PeerState), `last_error`, `behind` (entries of
+        our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it
+        has), `lag_s` (the age of the oldest of these, seconds; 0 when there is none), `clock_ahead_s` (of its clock,
+        at the last live change that it wrote, less the time which that took to come; None before one), `waiting_for`
+        (what this node waits for before it has what the peer has, in words; None: nothing, or it is not connected),
+        `waiting_s` (for how long, since something of the peer was taken over last, in seconds; None when it is not
+        connected), `stalled` (whether that is more than STALL_MS, and the peer's fault), `connections`, and since this
+        replica was opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`,
+        `entries_out`."""
         return self._gate.call(status_of, self._node)
 
     def wait_synced(self, timeout: float | None = None) -> bool:

@@ -29,6 +29,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "log_bytes": store.retention.log_bytes(),
         "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
+        "bulk_load_incomplete": store.half_filled,
         "conflicts": store.conflicts,
         "clock_ahead_s": max(0, (store.clock.last >> 16) - node.hub.wall_ms()) / 1000,
         "clients": len(node.clients.links),
@@ -47,7 +48,8 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
     if visit is not None and visit is not peer:
         parts.append(visit)
     link = node.hub.by_origin.get(peer.origin)
-    current = link.peer if link is not None and link.peer in parts else peer
+    pulling = link.pulling if link is not None and link.peer in parts else None
+    current = link.peer if link is not None and pulling is not None else peer
     vector = dict(link.session.push.peer_vector) if link is not None and link.feed is not None else current.vector
     oldest = None if vector is None else node.store.oldest_behind(vector)
     now_ms = node.hub.wall_ms()
@@ -61,6 +63,9 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
         "read_only_there": link is not None and link.session.peer_takes_nothing,
         "state": current.state.value,
         "last_error": current.last_error,
+        "waiting_for": None if pulling is None else pulling.waits_for,
+        "waiting_s": None if pulling is None else pulling.waiting_ms / 1000,
+        "stalled": current.stalled,
         "behind": None if vector is None else node.store.count_behind(vector, BEHIND_COUNT_CAP),
         "lag_s": None if vector is None else 0.0 if oldest is None else max(0, now_ms - (oldest >> 16)) / 1000,
         "clock_ahead_s": None if current.clock_ahead_ms is None else current.clock_ahead_ms / 1000,

@@ -263,7 +263,8 @@ class Hub:
         if frame.entries and frame.origin == link.session.peer.origin and link.peer.state is PeerState.LIVE:
             # what it has just written: its clock, but for the time that this took to come
             link.peer.clock_ahead_ms = (frame.entries[-1].stamp >> 16) - self.wall_ms()
-        applied = self.store.apply(frame, link.session.peer.origin, link.session.push.peer_vector)
+        session, source = link.session, link.session.peer.origin
+        applied = self.store.apply(frame, source, session.round_vector, peer_pulls=not session.peer_takes_nothing)
         if link.feed is not None:
             link.feed.came_from_peer(frame)
         if applied.news:

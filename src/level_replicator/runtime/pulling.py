@@ -13,7 +13,7 @@ from level_replicator.core.messages import ByeCode
 from level_replicator.core.reconcile import stale
 from level_replicator.core.versions import Vector, covers, newer, origin_name
 from level_replicator.runtime.peers import PeerState
-from level_replicator.runtime.pull_backoff import PullBackoff, situation_of
+from level_replicator.runtime.pull_backoff import PullBackoff, Why, situation_of
 from level_replicator.storage.comparison import Comparison, Difference
 from level_replicator.storage.settling import News, Settling
 from level_replicator.storage.walk import Walk
@@ -37,14 +37,6 @@ class Waits(Enum):
     AGAIN = "a retry"
 
 
-class _Why(Enum):
-    """Why a pull is begun again."""
-
-    DOUBT = "a pull that left out values, which may be older than deletions that this node has forgotten"
-    LACKING = "a reconciliation in which the peer could not give damaged entries (it should run verify with repair)"
-    REPETITION = "a reconciliation that changed nothing"
-
-
 class Pulling:
     """Of one link. `walking`: a walk of ours is under way on it.
 
@@ -57,9 +49,8 @@ class Pulling:
         self._held = True
         self._queued = False
         self._whole = True
+        self._brought = False
         self._again_ms: int | None = None
-        self._why = _Why.DOUBT
-        self._has_waited = False
         self._situation = 0
         self._lacking = False
         self._waiting_since_ms: int | None = None
@@ -112,14 +103,14 @@ class Pulling:
             peer.pull_backoff = PullBackoff(self._link.hub.random)
         return peer.pull_backoff
 
-    def _pull_again(self, why: _Why) -> None:
+    def _pull_again(self, at_ms: int) -> None:
         """What comes of this pull until then is not looked at."""
         self._link.session.hold()
-        self._again_ms, self._why = self._link.hub.now_ms() + self._backoff.next_ms(), why
+        self._again_ms = at_ms
 
     def peer_moved(self) -> None:
         """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
-        if self._again_ms is None or self._held or self._why is not _Why.DOUBT:
+        if self._again_ms is None or self._held or self._backoff.why is not Why.DOUBT:
             return
         if not stale(self._link.session.push.peer_vector, self._link.hub.store.horizon):
             self._again_ms = self._link.hub.now_ms()
@@ -128,7 +119,6 @@ class Pulling:
         """Raises RemoteProtocolError for a peer that does not go on with a walk."""
         now_ms = self._link.hub.now_ms()
         if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
-            self._has_waited = True
             self.want()
         self._look_for_stall(now_ms)
         if self._walk is not None and now_ms - self._heard_ms > WALK_STALL_MS:
@@ -147,11 +137,12 @@ class Pulling:
             return Waits.AGAIN
         if self._walk is not None and isinstance(self._finds, Settling):
             return Waits.OWN
-        theirs = session.push.peer_vector
+        theirs = dict(session.push.peer_vector)  # `status` asks from another thread
         if covers(store.vector, theirs) and session.pull.completed:
             return None
         their_horizon = link.serving.peer_horizon
-        if stale(theirs, store.horizon) and not stale(store.vector, their_horizon):
+        must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, their_horizon)
+        if must_pull_first and not session.peer_takes_nothing:
             return Waits.PEER
         return Waits.CHANGES if session.pull.completed else Waits.ROUND
 
@@ -162,13 +153,13 @@ class Pulling:
         if waits is not Waits.AGAIN:
             return None if waits is None else waits.value
         left_ms = max(0, (self._again_ms or 0) - self._link.hub.now_ms())
-        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._why.value}"
+        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._backoff.why.value}"
 
     @property
-    def waiting_ms(self) -> int | None:
-        """For how long it has waited, since something of the peer was taken over last."""
+    def waiting_ms(self) -> int:
+        """For how long it has waited, since something of the peer was taken over last; 0: it does not."""
         if self._waits_for() is None:
-            return None
+            return 0
         now_ms, since_ms = self._link.hub.now_ms(), self._waiting_since_ms
         return 0 if since_ms is None else max(0, now_ms - since_ms)
 
@@ -220,9 +211,11 @@ class Pulling:
 
     def round_begins(self) -> None:
         self._whole = True
+        self._brought = False
 
     def apply(self, frame: Apply) -> None:
         last = frame.take is not None
+        self._brought = self._brought or bool(frame.entries)
         if not self._whole:
             frame = replace(frame, take=None)
         self._whole = self._link.hub.apply(self._link, frame) and self._whole
@@ -233,16 +226,17 @@ class Pulling:
 
     def take(self, effect: Take) -> None:
         if self._whole:
+            self._brought = self._brought or not covers(self._link.hub.store.vector, effect.vector)
             self._link.hub.take(self._link, effect)
         self._round_ends()
 
     def _round_ends(self) -> None:
-        self._has_waited = False
         if self._whole:
-            self._backoff.reset()
+            if self._brought:
+                self._backoff.reset()
             self._progressed()
         else:
-            self._pull_again(_Why.DOUBT)
+            self._pull_again(self._backoff.put_off(Why.DOUBT, self._link.hub.now_ms()))
 
     # -- walks
 
@@ -260,12 +254,18 @@ class Pulling:
         else:
             store = hub.store
             self._situation = situation_of(store.vector, store.horizon, peer.vector, peer.horizon)
-            if self._backoff.is_repetition(self._situation) and not self._has_waited:
-                self._pull_again(_Why.REPETITION)
+            not_before_ms = self._backoff.not_before(self._situation)
+            if hub.now_ms() < not_before_ms:
+                self._pull_again(not_before_ms)
                 return
-            self._has_waited = self._lacking = False
+            self._lacking = False
             self._walk, self._finds = hub.store.begin_walk(
-                peer, link.session.peer.origin, self._news, hub.restamped, lines_told=self._lines_told
+                peer,
+                link.session.peer.origin,
+                self._news,
+                hub.restamped,
+                lines_told=self._lines_told,
+                peer_pulls=not link.session.peer_takes_nothing,
             )
             hub.walk_begins(link, alone=hub.store.filling or hub.store.is_stale(peer.horizon))
             link.peer.state = PeerState.RECONCILING
@@ -328,15 +328,18 @@ class Pulling:
             link.session.pull.completed += 1
             if finds.changed:
                 self._backoff.reset()
+            else:
+                self._was_fruitless(Why.FRUITLESS)
             self._progressed()
         else:
-            self._pull_again(_Why.LACKING if self._lacking else _Why.DOUBT)
-        self._note_effect(finds)
+            self._pull_again(self._backoff.put_off(Why.LACKING if self._lacking else Why.DOUBT, link.hub.now_ms()))
+            if not finds.changed:
+                self._backoff.changed_nothing(self._situation)
         link.hub.walk_ends(link)
 
-    def _note_effect(self, finds: Settling) -> None:
-        if not finds.changed:
-            self._backoff.changed_nothing(self._situation)
+    def _was_fruitless(self, why: Why) -> None:
+        self._backoff.put_off(why, self._link.hub.now_ms())
+        self._backoff.changed_nothing(self._situation)
 
     def _tell(self, difference: Difference | None) -> None:
         told, self._told = self._told, None
@@ -350,8 +353,8 @@ class Pulling:
             walk.close()
         if isinstance(self._finds, Comparison):
             self._finds.close()
-        elif walk is not None and self._finds is not None:
-            self._note_effect(self._finds)
+        elif walk is not None and self._finds is not None and not self._finds.changed:
+            self._was_fruitless(Why.BROKEN_OFF)
         self._link.peer.stalled = False
         self._link.hub.walk_ends(self._link)
         self._finds = None

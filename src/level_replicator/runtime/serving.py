@@ -155,7 +155,9 @@ class Serving:
     def _begin_round(self) -> bool:
         feed, push = self.feed, self._link.session.push
         assert feed is not None
-        opened = self._link.hub.store.open_round(feed, push.peer_vector, self.peer_horizon)
+        # of a read-only peer we never pull, so there is no pull to wait for
+        horizon = {} if self._link.session.read_only else self.peer_horizon
+        opened = self._link.hub.store.open_round(feed, push.peer_vector, horizon)
         if opened is None:
             return False
         self._forward_at_ms = None

@@ -1,11 +1,9 @@
 """A remote change: merged, logged under its origin's stamp and put into the database, a frame a batch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 
 from level_replicator.core.effects import Apply
-from level_replicator.core.entry import Entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.keys import APPLIED, FILLING, resume_key, vector_key
@@ -25,14 +23,12 @@ class Applied:
     news   origin → intervals in which the log got something new, and only new things: these are for other peers
     whole  False: something doubtful was left out, so the vector of this round must not be adopted
     restamped  how many entries of our own, under new dots, it made necessary
-    complete   whether all of the frame is applied
     """
 
     moved: Vector
     news: dict[int, list[Interval]]
     whole: bool
     restamped: int = 0
-    complete: bool = True
 
 
 class RemoteApplier:
@@ -42,25 +38,25 @@ class RemoteApplier:
         self._state = state
         self._sync = sync
 
-    def apply(self, frame: Apply, source: int, source_vector: Vector) -> Applied:
+    def apply(self, frame: Apply, source: int, source_vector: Vector, *, peer_pulls: bool = True) -> Applied:
         """Merges a frame; takes the round's vector in the same batch if the frame is its last, and whole.
 
-        `source_vector`: what the peer is known to cover. Raises StorageError."""
+        `source_vector`: what the peer covered when the round began. `peer_pulls`: see Merger. Raises StorageError."""
         state = self._state
         entries = zip(repeat(frame.origin), frame.entries)
         news: dict[int, list[Interval]] = {}
         whole, restamped = True, 0
         while True:
             with state.applying("applying a peer's changes"):
-                part = self._apply(state, frame if whole else replace(frame, take=None), source, source_vector, entries)
-            whole, restamped = whole and part.whole, restamped + part.restamped
-            if part.complete and not news:
-                news = part.news
-            else:
-                for origin, intervals in part.news.items():
-                    news.setdefault(origin, []).extend(intervals)
-            if part.complete:
-                return Applied(part.moved, news, whole, restamped)
+                merger = Merger(state, sync=self._sync, peer_pulls=peer_pulls)
+                complete = merger.merge(entries, doubt_of(state, source_vector))
+                whole = whole and merger.whole
+                moved = self._write(merger, frame, source, whole=whole and complete)
+            restamped += len(merger.restamps)
+            for origin, intervals in merger.news.items():
+                news.setdefault(origin, []).extend(intervals)
+            if complete:
+                return Applied(moved, news, whole, restamped)
 
     def take(self, vector: Vector, source: int) -> Vector:
         """Takes over the vector of a complete round. Gives the lines that moved. Raises StorageError."""
@@ -75,18 +71,13 @@ class RemoteApplier:
             taken(state, moved, source)
             return moved
 
-    def _apply(
-        self, state: State, frame: Apply, source: int, source_vector: Vector, entries: Iterator[tuple[int, Entry]]
-    ) -> Applied:
-        """One batch of the frame: all that is left of it, unless re-stamped values fill the batch before."""
-        origin = frame.origin
-        merger = Merger(state, sync=self._sync)
-        complete = merger.merge(entries, doubt_of(state, source_vector))
-        rs_batch = merger.rs_batch
+    def _write(self, merger: Merger, frame: Apply, source: int, *, whole: bool) -> Vector:
+        """Write one batch of a frame. Returns the vector lines that moved. `whole`: all of the frame is applied now."""
+        state, origin, rs_batch = self._state, frame.origin, merger.rs_batch
         rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
         moved: Vector = {}
         resumed: Intervals | None = None
-        whole = merger.whole and complete
+        takes = frame.take is not None and whole
         if frame.take is not None and whole:
             moved = newer(frame.take, state.vector)
             put_taken(state, rs_batch, moved, source)
@@ -99,9 +90,9 @@ class RemoteApplier:
             state.newest[origin] = frame.high
         if resumed is not None:
             state.resume.setdefault(source, {})[origin] = resumed
-        if frame.take is not None and whole:
+        if takes:
             taken(state, moved, source)
-        return Applied(moved, merger.news, merger.whole, len(merger.restamps), complete)
+        return moved
 
 
 def require_room(state: State, vector: Vector) -> None:

@@ -17,7 +17,6 @@ from level_replicator.core.entry import (
     Dot,
     Entry,
     IndexLine,
-    decode_dot,
     decode_index,
     encode_dot,
     encode_index,
@@ -39,11 +38,23 @@ _NOTHING_KNOWN: Vector = {}
 class Merger:
     """One batch, under the lock of the state from its making to `write`.
 
-    `sides`: of the reconciliation that it is part of, None in a round of the log. `filling`: entries under the floor of
-    keys that are new here are not logged (see storage.filling). `whole`: False when something was left out, so that the
-    peer's vector must not be adopted. `changed`: whether the batch that was written took or re-stamped an entry."""
+    sides       of the reconciliation that it is part of, None in a round of the log
+    filling     entries under the floor of keys that are new here are not logged (see storage.filling)
+    peer_pulls  whether the peer pulls from us, and so re-stamps what we leave out as doubtful; if not, we take it and
+                re-stamp it ourselves
+    whole       False when something was left out, so that the peer's vector must not be adopted
+    changed     whether the batch, when it is written, took or re-stamped an entry
+    """
 
-    def __init__(self, state: State, *, sync: bool, sides: Sides | None = None, filling: bool = False) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        sync: bool,
+        sides: Sides | None = None,
+        filling: bool = False,
+        peer_pulls: bool = True,
+    ) -> None:
         self.whole = True
         self.changed = False
         self.news: dict[int, list[Interval]] = {}
@@ -53,6 +64,7 @@ class Merger:
         self._sides = sides
         self._known = _NOTHING_KNOWN if sides is None else sides.known
         self._filling = filling
+        self._peer_pulls = peer_pulls
         self._keys, self._entries = state.keys, state.entries
         self._conflicts: list[Conflict] = []
         self._met = 0  # conflicts
@@ -157,14 +169,17 @@ class Merger:
         if entry.value is None:
             # of our own deletes we forget only those that need no tombstone any more
             return origin != self._state.origin or stamp > vector.get(origin, 0)
-        if doubt and is_doubtful(stamp, False, doubt):
+        doubtful = bool(doubt) and is_doubtful(stamp, False, doubt)
+        if doubtful and self._peer_pulls:
             self.whole = False
             return False
-        written = decode_dot(entry.written) if entry.written else (stamp, origin)
-        if not is_dead(written, vector):
+        written = entry.written_dot(origin)
+        if is_dead(written, vector):
+            self._restamp(entry.key, None, entry.context, written, live=False)
+        elif doubtful:
+            self._restamp(entry.key, entry.value, entry.context, written, live=False)
+        else:
             return True
-        self.restamps.add(entry.key, None, entry.context, encode_dot(*written))
-        self._entries += 1
         return False
 
     def _meet(self, origin: int, entry: Entry, line: bytes, doubt: int) -> tuple[bytes, bool] | None:
@@ -185,7 +200,8 @@ class Merger:
             if order_of(written, entry.flags, (stamp, origin)) < order_of_row(old):
                 self._lose(key, old, (stamp, origin), written, entry.context, value)
                 return None
-        if doubt and is_doubtful(stamp, value is None, doubt) and stamp > self._known.get(origin, 0):
+        doubtful = bool(doubt) and is_doubtful(stamp, value is None, doubt) and stamp > self._known.get(origin, 0)
+        if doubtful and self._peer_pulls:
             self.whole = False
             return None
         live = not old_flags & DELETE
@@ -201,7 +217,7 @@ class Merger:
         if conflict and state.on_conflict is not None:
             loser = _version(state.db.get(key) if live else None, old_written)
             self._conflicts.append(Conflict(key, _version(value, written), loser))
-        if restamped and dot_disagrees((stamp, origin), (old_stamp, old_origin)):
+        if doubtful or (restamped and dot_disagrees((stamp, origin), (old_stamp, old_origin))):
             self._replace(key, old_stamp, old_origin)
             self._restamp(key, value, union, written, live=live)
             return None

@@ -40,7 +40,8 @@ class Settling(Finds):
     `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of how many entries
-    of ours, under new dots, were necessary. `fills`: we have next to nothing, and ask for all."""
+    of ours, under new dots, were necessary. `fills`: we have next to nothing, and ask for all. `peer_pulls`: see
+    Merger."""
 
     def __init__(
         self,
@@ -53,10 +54,12 @@ class Settling(Finds):
         *,
         sync: bool,
         fills: bool = False,
+        peer_pulls: bool = True,
     ) -> None:
         self.whole = True
         self.changed = False
         self._fills = fills
+        self._peer_pulls = peer_pulls
         self.entries_in = 0
         self._state = state
         self._source = source
@@ -91,7 +94,7 @@ class Settling(Finds):
         return following, wanted
 
     def _merger(self, *, filling: bool = False) -> Merger:
-        return Merger(self._state, sync=self._sync, sides=self._sides, filling=filling)
+        return Merger(self._state, sync=self._sync, sides=self._sides, filling=filling, peer_pulls=self._peer_pulls)
 
     def _written(self, merger: Merger) -> None:
         """To be called without the lock."""
@@ -102,9 +105,10 @@ class Settling(Finds):
 
     def _takes(self, row: IndexLine, doubt: int) -> bool:
         verdict = judge_theirs(row.stamp, row.origin, row.deleted, self._sides.known, doubt)
-        if verdict is Verdict.DOUBTFUL:
+        if verdict is Verdict.DOUBTFUL and self._peer_pulls:
             self.whole = False
-        return verdict is Verdict.TAKE
+            return False
+        return verdict is not Verdict.KEEP
 
     def _settle_ours(self, merger: Merger, key: bytes, row: IndexLine) -> None:
         """A key that only we have."""
@@ -123,7 +127,8 @@ class Settling(Finds):
             case Verdict.TAKE:
                 return True
             case Verdict.DOUBTFUL:
-                self.whole = False
+                self.whole = self.whole and not self._peer_pulls
+                return not self._peer_pulls
             case verdict:
                 if lost_in_conflict(theirs.written_dot, ours.written_dot, ours.context):
                     return True

@@ -241,7 +241,14 @@ class Store:
         return stale(self._state.vector, horizon)
 
     def begin_walk(
-        self, peer: BeginWalk, source: int, on_news: OnNews, on_restamp: OnRestamp, *, lines_told: int | None = None
+        self,
+        peer: BeginWalk,
+        source: int,
+        on_news: OnNews,
+        on_restamp: OnRestamp,
+        *,
+        lines_told: int | None = None,
+        peer_pulls: bool = True,
     ) -> tuple[Walk, Settling]:
         """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError.
 
@@ -265,7 +272,9 @@ class Store:
                 begin_filling(state, peer.vector)
             state.filling = state.half_filled
             state.bulk_loads += state.filling
-        settling = Settling(state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills)
+        settling = Settling(
+            state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills, peer_pulls=peer_pulls
+        )
         return Walk(state.rs.snapshot, settling), settling
 
     def end_walk(self) -> None:
