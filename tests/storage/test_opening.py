@@ -1,5 +1,6 @@
 """How a directory was left, and what is made of it."""
 
+import msgspec
 import pytest
 
 from level_replicator.core.entry import DELETE, encode_entry, encode_index
@@ -7,7 +8,7 @@ from level_replicator.core.errors import ConfigError, FormatError, StorageError
 from level_replicator.core.keys import INDEX, LOG, META, following, log_key
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.meta import TO_BE_RENEWED, encode_meta, load_meta, store_meta
 from tests.storage.rig import Rig, allow, assert_sound, contents, dots, pull
 
 
@@ -315,3 +316,39 @@ def _hide_copy(rig: Rig) -> None:
     store_meta(engine, meta)
     engine.close()
     database.close()
+
+
+def test_a_set_of_format_1_opens_as_it_is_and_is_marked() -> None:
+    """It has no re-stamped entries; a version that reads only format 1 would misread those that come."""
+    rig = Rig()
+    store = rig.open()
+    store.writer.put(b"k", b"v", False)
+    origin, vector = store.origin, dict(store.vector)
+    store.close()
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    meta.format = 1
+    # as format 1 was written: nine items, without those that came later
+    engine.put(META, msgspec.msgpack.encode(msgspec.structs.astuple(meta)[:9]), sync=True)
+    engine.close()
+    store = rig.open()
+    assert (store.origin, store.vector) == (origin, vector)
+    assert contents(store) == {b"k": b"v"}
+    data = store._state.rs.get(META)
+    assert data is not None
+    assert msgspec.msgpack.decode(data)[0] == 2
+
+
+@pytest.mark.parametrize("version", [0, 3, 99])
+def test_a_set_of_another_format_is_refused(version: int) -> None:
+    rig = Rig()
+    rig.open().close()
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    meta.format = version
+    engine.put(META, encode_meta(meta), sync=True)
+    engine.close()
+    with pytest.raises(FormatError, match=f"format {version}, this version reads up to 2"):
+        rig.open()

@@ -83,6 +83,11 @@ class Collector:
         yield CounterMetricFamily(
             _PREFIX + "conflicts", "Conflicts that met here since the node was opened.", status["conflicts"]
         )
+        text = "Entries that had to travel again under a new dot, since a peer may have forgotten what they replaced."
+        restamped = CounterMetricFamily(_PREFIX + "restamped", text + " Since the node was opened.", labels=["kind"])
+        restamped.add_metric(["value"], status["restamped_values"])
+        restamped.add_metric(["tombstone"], status["restamped_tombstones"])
+        yield restamped
         text = "1 for the state that a peer is in."
         state = GaugeMetricFamily(_PREFIX + "peer_state", text, labels=["peer", "state"])
         for peer in status["peers"]:

@@ -31,6 +31,8 @@ def status_of(node: Node) -> dict[str, Any]:
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
         "bulk_load_incomplete": store.half_filled,
         "conflicts": store.conflicts,
+        "restamped_values": store.restamped[0],
+        "restamped_tombstones": store.restamped[1],
         "clock_ahead_s": max(0, (store.clock.last >> 16) - node.hub.wall_ms()) / 1000,
         "clients": len(node.clients.links),
         "failed": str(failed) if failed else None,

@@ -7,8 +7,11 @@ from level_replicator.core.keys import META
 from level_replicator.core.versions import decode_vector
 from level_replicator.storage.engine import Engine, Reader
 
-FORMAT = 1
+FORMAT = 2
 """Of everything in the replication set. A set of another format is refused, never guessed at."""
+READABLE_FORMATS = (1, FORMAT)
+"""Format 1 has no re-stamped entries (core.entry.RESTAMPED). A set that has it is marked with 2 when it is opened, since
+a version that reads only 1 would misread them."""
 
 
 TO_BE_RENEWED = b"to be renewed"
@@ -51,14 +54,16 @@ def load_meta(rs: Reader) -> Meta | None:
         return None
     try:
         version = msgspec.msgpack.decode(data)[0]
-        if version == FORMAT:
-            return _checked(msgspec.msgpack.decode(data, type=Meta))
+        if version in READABLE_FORMATS:
+            meta = _checked(msgspec.msgpack.decode(data, type=Meta))
+            meta.format = FORMAT
+            return meta
     except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError, RemoteProtocolError) as error:
         raise StorageError(
             "the meta record of the replication set cannot be read: restore it from a backup, or begin a new one"
         ) from error
     raise FormatError(
-        f"the replication set has format {version}, this version reads {FORMAT}: use the version that wrote it"
+        f"the replication set has format {version}, this version reads up to {FORMAT}: use the version that wrote it"
     )
 
 

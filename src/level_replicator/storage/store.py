@@ -302,6 +302,11 @@ class Store:
         """How many have met here since it was opened."""
         return self._state.conflicts
 
+    @property
+    def restamped(self) -> tuple[int, int]:
+        """How many values, and how many tombstones, were re-stamped here since it was opened."""
+        return self._state.restamped_puts, self._state.restamped_tombstones
+
     def oldest_behind(self, vector: Vector) -> int | None:
         """The stamp of the oldest entry of the log that somebody with this vector lacks; None: there is none."""
         with self._state.lock:
