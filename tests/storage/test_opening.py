@@ -329,8 +329,8 @@ def test_a_set_of_format_1_opens_as_it_is_and_is_marked() -> None:
     meta = load_meta(engine)
     assert meta is not None
     meta.format = 1
-    # as format 1 was written: nine items, without those that came later
-    engine.put(META, msgspec.msgpack.encode(msgspec.structs.astuple(meta)[:9]), sync=True)
+    # as format 1 was written: twelve items, without those that came later
+    engine.put(META, msgspec.msgpack.encode(msgspec.structs.astuple(meta)[:12]), sync=True)
     engine.close()
     store = rig.open()
     assert (store.origin, store.vector) == (origin, vector)

@@ -10,8 +10,8 @@ from level_replicator.storage.engine import Engine, Reader
 FORMAT = 2
 """Of everything in the replication set. A set of another format is refused, never guessed at."""
 READABLE_FORMATS = (1, FORMAT)
-"""Format 1 has no re-stamped entries (core.entry.RESTAMPED). A set that has it is marked with 2 when it is opened, since
-a version that reads only 1 would misread them."""
+"""Format 1 has no re-stamped entries (core.entry.RESTAMPED). A set of it is marked with 2 when it is opened, since a
+version that reads only 1 would misread them."""
 
 
 TO_BE_RENEWED = b"to be renewed"
