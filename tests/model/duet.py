@@ -15,7 +15,7 @@ from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Reconciling, Round, Store
 from level_replicator.storage.walk import Walk
-from tests.model.reference import Node, Pull, Row, Truth, Vector, broken_promise
+from tests.model.reference import Node, Pull, Truth, broken_promise, known_context
 from tests.model.schedules import Step
 
 START_MS = 1_000
@@ -148,7 +148,7 @@ class Duet:
     def _compare(self, step: Step) -> None:
         for place, (store, node) in enumerate(zip(self.stores, self.nodes, strict=True)):
             wanted = (
-                {key: (row.dot, row.written, row.value, _known_context(row)) for key, row in node.index.items()},
+                {key: (row.dot, row.written, row.value, known_context(row)) for key, row in node.index.items()},
                 {key for key, row in node.index.items() if node.logged(row)},
                 node.contents(),
                 node.vector,
@@ -162,11 +162,6 @@ class Duet:
                 found, wanted = (found[0], *found[2:]), (wanted[0], *wanted[2:])
             if found != wanted:
                 raise Unlike(f"node {place} after {step}: {found}, the rules say {wanted}")
-
-
-def _known_context(row: Row) -> Vector:
-    """A context as the real code keeps it: without the origin of the write, which is implied."""
-    return {origin: stamp for origin, stamp in row.context.items() if origin != row.written[1]}
 
 
 def _state(store: Store) -> tuple[object, ...]:

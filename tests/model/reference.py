@@ -111,6 +111,11 @@ def union(winner: Row, loser: Row) -> Vector:
     return context
 
 
+def known_context(row: Row) -> Vector:
+    """A context as the real code keeps it: without the origin of the write, which is implied."""
+    return {origin: stamp for origin, stamp in row.context.items() if origin != row.written[1]}
+
+
 def concurrent(winner: Row, loser: Row) -> bool:
     """Whether the winner's row has not seen the loser's write."""
     if winner.written == loser.written or winner.written[1] == loser.written[1]:
@@ -332,10 +337,12 @@ class Pull:
                     wanted.append(key)
             elif mine.dot != theirs.dot:
                 if mine.order > theirs.order:
-                    if concurrent(mine, theirs):
+                    unseen = concurrent(mine, theirs)
+                    if unseen and (known_context(theirs) or mine.value != theirs.value):
                         wanted.append(key)  # it is reported with its value, and merged with its context
-                    elif self.must_restamp(mine, theirs):
-                        self.reader.restamp(key, mine)
+                    elif unseen or self.must_restamp(mine, theirs):
+                        self.reader.follow(theirs.stamp)
+                        self.reader.lose(key, theirs._replace(context={}), self)
                 elif not covers(self.known, theirs.dot) and self._doubtful(key, theirs):
                     self.whole = False
                 else:

@@ -26,6 +26,7 @@ BY_THE_MODEL = {
     "tombstones-dropped-too-early",
     "removed-without-a-trace",
     "absent-keys-accept-anything",
+    "horizon-not-taken-over",
     "doubt-not-looked-at-again",
     "doubt-only-for-absent-keys",
     "log-read-below-the-floor",

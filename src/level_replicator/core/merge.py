@@ -7,7 +7,7 @@ arrival never matters. A re-stamped entry has a new dot and keeps its place in t
 
 from collections.abc import Mapping
 
-from level_replicator.core.entry import DELETE, Dot, IndexLine, decode_context, encode_context
+from level_replicator.core.entry import DELETE, Dot, Entry, IndexLine, decode_context, encode_context
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
 
 Order = tuple[Dot, bool, Dot]
@@ -63,6 +63,12 @@ def lost_in_conflict(lost: Dot, winner: Dot, winner_union: bytes) -> bool:
     """Whether a write that comes in, and loses to an index row, was concurrent to what the row reflects. What the row
     reflects already was reported when it was merged."""
     return lost != winner and not overwrites(winner, winner_union, lost)
+
+
+def same_value(one: IndexLine | Entry, other: IndexLine | Entry) -> bool:
+    """Whether two entries put the same value, or both delete: then nothing is lost, and it is no conflict. By their
+    checksums, so in one of 2^32 cases it errs."""
+    return (one.flags & DELETE, one.checksum) == (other.flags & DELETE, other.checksum)
 
 
 def reflects_unknown(written: Dot, context: bytes, vector: Mapping[int, int]) -> bool:

@@ -12,6 +12,7 @@ from struct import unpack
 
 from level_replicator.core.effects import Answered, Fill
 from level_replicator.core.entry import (
+    CONTEXT,
     DOT_BYTES,
     INDEX_HEAD,
     RESTAMPED,
@@ -166,7 +167,7 @@ def _require_row(row: bytes, latest: int) -> None:
     if not stamp or not origin:
         raise RemoteProtocolError("an index row with origin or stamp 0")
     refuse_future(stamp, latest)
-    if flags & ~ROW_FLAGS:
+    if flags & ~(ROW_FLAGS | CONTEXT):
         raise RemoteProtocolError(f"an index row has unknown flags {flags:#x}")
     if len(row) != HEAD_BYTES + (DOT_BYTES if flags & RESTAMPED else 0):
         raise RemoteProtocolError(f"an index row with flags {flags:#x} has {len(row)} bytes")

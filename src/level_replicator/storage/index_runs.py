@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from level_replicator.core.entry import INDEX_HEAD, ROW_FLAGS, index_written
+from level_replicator.core.entry import CONTEXT, INDEX_HEAD, ROW_FLAGS, index_contexts, index_written
 from level_replicator.core.keys import INDEX, following
 from level_replicator.core.reconcile import HEAD_BYTES
 from level_replicator.storage.engine import Reader
@@ -38,7 +38,9 @@ def head_of(line: bytes) -> bytes:
 
 
 def row_of(line: bytes) -> bytes:
-    """An index row as a peer is sent it: without contexts."""
+    """An index row as a peer is sent it: without contexts, but for a flag that says whether it has one."""
     if len(line) == HEAD_BYTES:
         return line
-    return head_of(line) + index_written(line)
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    has_context = CONTEXT if index_contexts(line)[1] else 0
+    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS | has_context, checksum) + index_written(line)

@@ -24,7 +24,15 @@ from level_replicator.core.entry import (
 )
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, LOG, TOUCHED, log_key, pack_log
-from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row, overwrites, union_context, wins
+from level_replicator.core.merge import (
+    lost_in_conflict,
+    order_of,
+    order_of_row,
+    overwrites,
+    same_value,
+    union_context,
+    wins,
+)
 from level_replicator.core.reconcile import Sides, dot_disagrees, is_dead, is_doubtful, must_restamp, stale
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
@@ -198,7 +206,7 @@ class Merger:
             old = decode_index(line)
             written, old_written, old_union = entry.written_dot(origin), old.written_dot, old.context
             if order_of(written, entry.flags, (stamp, origin)) < order_of_row(old):
-                self._lose(key, old, (stamp, origin), written, entry.context, value)
+                self._lose(key, old, (stamp, origin), written, entry)
                 return None
         doubtful = bool(doubt) and is_doubtful(stamp, value is None, doubt) and stamp > self._known.get(origin, 0)
         if doubtful and self._peer_pulls:
@@ -213,6 +221,7 @@ class Merger:
             self._restamp(key, None, union, written, live=live)
             return None
         conflict = not same_write and not overwrites(written, entry.context, old_written)
+        conflict = conflict and not same_value(entry, decode_index(line))
         self._met += conflict
         if conflict and state.on_conflict is not None:
             loser = _version(state.db.get(key) if live else None, old_written)
@@ -225,14 +234,17 @@ class Merger:
         self._replace(key, old_stamp, old_origin)
         return union, live
 
-    def _lose(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, context: bytes, value: bytes | None) -> None:
-        """An entry loses to our row, which may have to travel again for it."""
-        conflict = lost_in_conflict(written, row.written_dot, row.context)
+    def _lose(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, entry: Entry) -> None:
+        """An entry loses to our row."""
+        conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
         self._met += conflict
         if conflict and self._state.on_conflict is not None:
             winner = _version(self._state.db.get(key), row.written_dot)
-            self._conflicts.append(Conflict(key, winner, _version(value, written)))
-        union = union_context(row.written_dot, row.context, written, context)
+            self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
+        self._lost(key, row, dot, union_context(row.written_dot, row.context, written, entry.context))
+
+    def _lost(self, key: bytes, row: IndexLine, dot: Dot, union: bytes) -> None:
+        """Our row reflects this union now, and may have to travel again for the entry with this dot."""
         if must_restamp(row, dot, self._sides):
             self.restamp_ours(key, row, union)
         elif union != row.context:
@@ -240,6 +252,12 @@ class Merger:
             self.rs_batch.put(INDEX + key, merged)
 
     # -- rows of ours, in a reconciliation
+
+    def lose_row(self, key: bytes, ours: IndexLine, theirs: IndexLine) -> None:
+        """The peer's row of a key, which has no context that ours has not seen, loses to ours."""
+        if theirs.stamp > self._newest:
+            self._newest = theirs.stamp
+        self._lost(key, ours, theirs.dot, union_context(ours.written_dot, ours.context, theirs.written_dot, b""))
 
     def restamp_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
         """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""

@@ -7,13 +7,12 @@ from itertools import islice
 from zlib import crc32
 
 from level_replicator.core.effects import Fill
-from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, IndexLine, decode_index
+from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, Entry, IndexLine, decode_index
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX
 from level_replicator.core.limits import FILL_OWN_LINES, FILL_PREVIEW_ENTRIES, SETTLE_LINES
-from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row
+from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row, same_value
 from level_replicator.core.reconcile import (
-    HEAD_BYTES,
     Sides,
     Verdict,
     judge_both,
@@ -87,7 +86,7 @@ class Settling(Finds):
                         wanted.append((key, b""))
                 elif not row:
                     self._settle_ours(merger, key, decode_index(mine))
-                elif head_of(mine) != row[:HEAD_BYTES] and self._compare(merger, key, mine, row, doubt):
+                elif head_of(mine) != head_of(row) and self._compare(merger, key, mine, row, doubt):
                     wanted.append((key, self._digest(key, mine, row)))
             merger.write("settle")
         self._written(merger)
@@ -119,9 +118,9 @@ class Settling(Finds):
                 merger.restamp_ours(key, row)
 
     def _compare(self, merger: Merger, key: bytes, mine: bytes, row: bytes, doubt: int) -> bool:
-        """Whether the peer's entry is to be fetched: it wins, or it loses to a write that had not seen it, which is to
-        be reported with its value, and merged with its context. Else our row has seen it, and only may have to travel
-        again."""
+        """Whether the peer's entry is to be fetched: it wins, or it loses to a write that had not seen it. Such a pair
+        is reported with its value, and merged with its context. Where there is nothing to report, since the values are
+        equal, nor to merge, or our row has seen it, ours only may have to travel again."""
         ours, theirs = decode_index(mine), decode_index(row)
         match judge_both(ours, theirs, self._sides, doubt):
             case Verdict.TAKE:
@@ -130,10 +129,12 @@ class Settling(Finds):
                 self.whole = self.whole and not self._peer_pulls
                 return not self._peer_pulls
             case verdict:
-                if lost_in_conflict(theirs.written_dot, ours.written_dot, ours.context):
+                unseen = lost_in_conflict(theirs.written_dot, ours.written_dot, ours.context)
+                has_context = INDEX_HEAD.unpack_from(row)[2] & CONTEXT
+                if unseen and (has_context or not same_value(ours, theirs)):
                     return True
-                if verdict is Verdict.RESTAMP:
-                    merger.restamp_ours(key, ours)
+                if unseen or verdict is Verdict.RESTAMP:
+                    merger.lose_row(key, ours, theirs)
         return False
 
     def _digest(self, key: bytes, mine: bytes, row: bytes) -> bytes:
