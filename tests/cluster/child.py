@@ -1,8 +1,8 @@
 """A replica in a process of its own: `python -m tests.cluster.child FOLDER CONFIG`, JSON lines on stdin and stdout.
 
 CONFIG is JSON: the replica's, and `kill_at`: [name of a step, how many of it to let pass] at which the process kills
-itself. In: {"do": status | write | run | pause | truncate | close, ...}. Out: an answer each, and {"acked": serial}
-while it runs.
+itself. In: {"do": status | contents | write | run | pause | truncate | close, ...}. Out: an answer each, and
+{"acked": serial} while it runs.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import plyvel
 import level_replicator as lrep
 from level_replicator.face.install import _wall_ms
 from tests.cluster import patience
+from tests.cluster.authors import author_steps
 from tests.cluster.workload import Operation, steps
 
 PACE_S = 0.002
 """Between two writes: five writers without a pause would leave two cores no time for anything else."""
+WORKLOADS = {"steps": steps, "authors": author_steps}
 
 
 class Child:
@@ -30,6 +33,7 @@ class Child:
         self._say_lock = threading.Lock()
         self._pausing = threading.Event()
         self._writer: threading.Thread | None = None
+        self._error: str | None = None  # what ended the writer
         db = plyvel.DB(str(folder / "db"), create_if_missing=True)
         rs = plyvel.DB(str(folder / "rs"), create_if_missing=True)
         self._replica = lrep.install(db, rs, config, _wall_ms=_wall_ms, _on_step=self._step)
@@ -44,6 +48,8 @@ class Child:
         match order["do"]:
             case "status":
                 self.say(self._replica.status())
+            case "contents":
+                self.say({"contents": {key.hex(): value.hex() for key, value in self._replica}})
             case "write":
                 self._write(
                     [(bytes.fromhex(k), None if v is None else bytes.fromhex(v)) for k, v in order["operations"]]
@@ -51,12 +57,13 @@ class Child:
                 self.say({"written": True})
             case "run":
                 self._pausing.clear()
-                self._writer = threading.Thread(target=self._run, args=(order["seed"], order["node"], order["first"]))
+                work = WORKLOADS[order.get("workload", "steps")](order["seed"], order["node"], order["first"])
+                self._writer = threading.Thread(target=self._run, args=(work, order.get("pace_s", PACE_S)))
                 self._writer.start()
                 self.say({"runs": True})
             case "pause":
                 self._pause()
-                self.say({"paused": True})
+                self.say({"paused": True, "error": self._error})
             case "truncate":
                 self.say({"removed": self._replica.truncate()})
             case "close":
@@ -69,13 +76,17 @@ class Child:
         if self._writer is not None:
             self._writer.join()
 
-    def _run(self, seed: int, node: int, first: int) -> None:
-        for serial, operations in steps(seed, node, first):
+    def _run(self, work: Iterator[tuple[int, list[Operation]]], pace_s: float) -> None:
+        for serial, operations in work:
             if self._pausing.is_set():
                 return
-            self._write(operations)
+            try:
+                self._write(operations)
+            except lrep.ReplicationError as error:
+                self._error = repr(error)
+                return
             self.say({"acked": serial})
-            self._pausing.wait(PACE_S)
+            self._pausing.wait(pace_s)
 
     def _write(self, operations: list[Operation]) -> None:
         if len(operations) > 1:
