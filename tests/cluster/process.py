@@ -50,7 +50,7 @@ class Process:
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout, self._answers), daemon=True)
         self._reader.start()
-        self.port = self._answer()["address"][1]
+        self.port = self._answer("its start")["address"][1]
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:
         """Raises Dead."""
@@ -60,7 +60,7 @@ class Process:
             self._process.stdin.flush()
         except OSError as error:
             raise Dead from error
-        return self._answer()
+        return self._answer(repr(do))
 
     def write(self, *operations: tuple[bytes, bytes | None]) -> None:
         """One is a put or a delete, several are a batch. Raises Dead."""
@@ -96,8 +96,11 @@ class Process:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _answer(self) -> dict[str, Any]:
-        answer = self._answers.get(timeout=DEADLINE_S)
+    def _answer(self, to: str) -> dict[str, Any]:
+        try:
+            answer = self._answers.get(timeout=DEADLINE_S)
+        except queue.Empty:
+            raise AssertionError(f"node {self.folder.name} gave no answer to {to} in {DEADLINE_S} s") from None
         if answer is None:
             raise Dead
         return answer

@@ -3,7 +3,7 @@
 `python -m tests.cluster.stale_nodes --topology ring --runs 20` runs many in a row and prints the outcome of each.
 
 Tombstones are dropped after TOMBSTONE_TTL_S and log entries after LOG_MAX_AGE_S, while nodes are killed or cut off for
-up to LONGEST_ABSENCE_S: stale nodes are frequent. All nodes write all the time, each also to keys that only it writes.
+several times as long: stale nodes are frequent. All nodes write all the time, each also to keys that only it writes.
 When everything is healed and in sync, every node must hold for each single-author key what its author did last.
 """
 
@@ -16,14 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.cluster.authors import Author
 from tests.cluster.compare import Contents, check_equal
-from tests.cluster.process import Process
+from tests.cluster.process import Dead, Process
 from tests.cluster.relay import Relay
 from tests.cluster.topology import CHAIN, MESH_OF_FOUR, RING, Link, nodes_of
 from tests.cluster.waiting import wait_until
@@ -32,8 +32,12 @@ TOPOLOGIES = {"chain": CHAIN, "ring": RING, "mesh": MESH_OF_FOUR}
 TOMBSTONE_TTL_S = 2.0
 LOG_MAX_AGE_S = 1.5
 SECONDS = 25.0
-LONGEST_ABSENCE_S = 6.0
-BETWEEN_FAULTS_S = (0.1, 0.7)
+DOWN_S = (0.3, 6.0)
+"""How long a node is away, or a link is cut: from well below TOMBSTONE_TTL_S to well above it."""
+LINK_UP_S = (0.2, 2.0)
+"""How long a link is up between two cuts: shorter than it is down, so that news travels by detours, and late."""
+NODE_UP_S = (3.0, 12.0)
+BETWEEN_TRUNCATIONS_S = 4.0
 PACE_S = 0.01
 """Between two writes of one node."""
 SHOWN_KEYS = 10
@@ -42,7 +46,7 @@ SHOWN_KEYS = 10
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """What happens `at_s` after the start to a node or to a link, which `number` names."""
+    """What happens `at_s` seconds after the start to a node or to a link, which `number` names."""
 
     at_s: float
     kind: str  # kill, start, cut, heal, truncate
@@ -52,19 +56,25 @@ class Event:
 def plan(random: Random, nodes: int, links: int, seconds: float) -> list[Event]:
     """Draw the faults of one run, in order of time. What is down at the end stays down until the run heals all."""
     events: list[Event] = []
-    back_at = {("kill", number): 0.0 for number in range(nodes)} | {("cut", number): 0.0 for number in range(links)}
-    at = random.uniform(*BETWEEN_FAULTS_S)
-    while at < seconds:
-        kind = random.choice(("kill", "cut", "cut", "cut", "truncate"))
-        number = random.randrange(links if kind == "cut" else nodes)
-        if at >= back_at["cut" if kind == "cut" else "kill", number]:
-            events.append(Event(at, kind, number))
-            if kind != "truncate":
-                back = at + random.uniform(0.2, LONGEST_ABSENCE_S)
-                back_at[kind, number] = back
-                events.append(Event(back, "start" if kind == "kill" else "heal", number))
-        at += random.uniform(*BETWEEN_FAULTS_S)
-    return sorted(event for event in events if event.at_s < seconds)
+    for link in range(links):
+        events += _alternate(random, ("cut", "heal"), link, LINK_UP_S, seconds)
+    for node in range(nodes):
+        events += _alternate(random, ("kill", "start"), node, NODE_UP_S, seconds)
+    for _ in range(int(seconds / BETWEEN_TRUNCATIONS_S)):
+        events.append(Event(random.uniform(0, seconds), "truncate", random.randrange(nodes)))
+    return sorted(events)
+
+
+def _alternate(
+    random: Random, kinds: tuple[str, str], number: int, up_s: tuple[float, float], seconds: float
+) -> Iterator[Event]:
+    """Draw when node or link `number` goes down (the first of `kinds`) and comes back (the second)."""
+    at = 0.0
+    for kind in cycle(kinds):
+        at += random.uniform(*(up_s if kind == kinds[0] else DOWN_S))
+        if at >= seconds:
+            return
+        yield Event(at, kind, number)
 
 
 @dataclass
@@ -160,7 +170,8 @@ class StaleNodes:
             case "heal":
                 self._relays[event.number].heal()
             case "truncate":
-                self._nodes[event.number].ask("truncate")
+                if event.number in self._running:
+                    self._nodes[event.number].ask("truncate")
 
     def _write(self, node: int) -> None:
         author = self._authors[node]
@@ -210,7 +221,8 @@ class StaleNodes:
             outcome.acknowledged += author.first - len(author.in_flight)
             for key, allowed in author.allowed().items():
                 if any(each.get(key) not in allowed for each in contents):
-                    outcome.wrong.append(f"{key!r} must be {allowed}: {_by_node(contents, key)}")
+                    wanted = " or ".join(map(repr, allowed))
+                    outcome.wrong.append(f"{key!r} must be {wanted}: {_by_node(contents, key)}")
         try:
             check_equal(folders)
         except AssertionError as error:
@@ -223,7 +235,10 @@ def _unhex(contents: dict[str, str]) -> dict[bytes, bytes]:
 
 
 def _by_node(contents: list[dict[bytes, bytes]], key: bytes) -> str:
-    return ", ".join(f"node {node} holds {each.get(key)!r}" for node, each in enumerate(contents))
+    held = [each.get(key) for each in contents]
+    if len(set(held)) == 1:
+        return f"all nodes hold {held[0]!r}"
+    return ", ".join(f"node {node} holds {value!r}" for node, value in enumerate(held))
 
 
 @contextlib.contextmanager
@@ -250,8 +265,8 @@ def main() -> int:
             try:
                 outcome: object = run.run()
                 holds = isinstance(outcome, Outcome) and outcome.holds
-            except AssertionError as error:
-                outcome, holds = error, False
+            except (AssertionError, Dead) as error:
+                outcome, holds = repr(error), False
         failed += not holds
         print(f"{topology}, seed {seed}: {'holds' if holds else 'FAILS'}: {outcome}", flush=True)
     print(f"{options.runs - failed} of {options.runs} runs hold, {failed} fail")
