@@ -21,7 +21,9 @@ class Dead(Exception):
 
 
 class Process:
-    """`acked`: the last serial of its workload that was acknowledged."""
+    """`acked`: the last serial of its workload that was acknowledged. `module`: what the process runs."""
+
+    module = "tests.cluster.child"
 
     def __init__(self, folder: Path, servers: list[str], **config: Any) -> None:
         folder.mkdir(exist_ok=True)
@@ -41,8 +43,8 @@ class Process:
             **self._config,
             **extra,
         }
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-        command = [sys.executable, "-m", "tests.cluster.child", str(self.folder), json.dumps(config)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])} | self._environment()
+        command = [*self._prefix(), sys.executable, "-m", self.module, str(self.folder), json.dumps(config)]
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT
@@ -70,6 +72,10 @@ class Process:
     def vector(self) -> dict[str, int]:
         return dict(self.ask("status")["vector"])
 
+    def contents(self) -> dict[bytes, bytes]:
+        contents = self.ask("contents")["contents"]
+        return {bytes.fromhex(key): bytes.fromhex(value) for key, value in contents.items()}
+
     def kill(self) -> None:
         """SIGKILL, now. Idempotent."""
         self._process.kill()
@@ -87,6 +93,14 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self.died() == 0
+
+    def _prefix(self) -> list[str]:
+        """What the command of the process starts with."""
+        return []
+
+    def _environment(self) -> dict[str, str]:
+        """What is added to the environment of the process."""
+        return {}
 
     def _end(self) -> None:
         self._process.wait()
