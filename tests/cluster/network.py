@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from level_replicator.runtime.peers import PeerState
 from tests.cluster.process import Process
 from tests.cluster.relay import Relay
 from tests.cluster.topology import Link, nodes_of
@@ -13,6 +14,7 @@ from tests.cluster.waiting import wait_until
 
 SHOWN_KEYS = 10
 """Keys that a message shows."""
+PULLING = (PeerState.SCANNING, PeerState.RECONCILING)
 P = TypeVar("P", bound=Process)
 
 
@@ -54,12 +56,15 @@ class Network(Generic[P]):
                 self.start(node)
 
     def wait_in_sync(self, nodes: Iterable[int] | None = None) -> None:
-        """Wait until the vectors of `nodes` (default: of all) are equal; then so are the contents."""
+        """Wait until the vectors of `nodes` (default: of all) are equal, and no pull between any nodes is under way.
+
+        Then the contents are equal as well, and stay so while nodes are stopped one after another."""
         numbers = list(range(len(self.nodes)) if nodes is None else nodes)
 
         def in_sync() -> bool:
-            vectors = [self.nodes[node].vector for node in numbers]
-            return all(vector == vectors[0] for vector in vectors)
+            statuses = [self.nodes[node].ask("status") for node in numbers]
+            pulling = any(peer["state"] in PULLING for status in statuses for peer in status["peers"])
+            return not pulling and all(status["vector"] == statuses[0]["vector"] for status in statuses)
 
         wait_until(in_sync, lambda: self._what_is_missing(numbers))
 

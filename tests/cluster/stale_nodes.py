@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from tests.cluster.authors import Author
-from tests.cluster.compare import Contents, check_equal
+from tests.cluster.compare import Contents, what_differs
 from tests.cluster.network import SHOWN_KEYS, Network, held_by_node
 from tests.cluster.process import Dead, Process
 from tests.cluster.topology import CHAIN, MESH_OF_FOUR, RING, Link
@@ -161,10 +161,7 @@ class StaleNodes:
                 if any(each.get(key) not in allowed for each in contents.values()):
                     wanted = " or ".join(map(repr, allowed))
                     outcome.wrong.append(f"{key!r} must be {wanted}: {held_by_node(contents, key)}")
-        try:
-            check_equal(folders)
-        except AssertionError as error:
-            outcome.unequal = str(error)
+        outcome.unequal = what_differs(folders)
         return outcome
 
 
