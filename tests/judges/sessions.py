@@ -109,7 +109,8 @@ def _readable(get: Get, of_key: list[Write]) -> list[int]:
 def _check_nodes(writes: list[Write], gets: list[Get]) -> None:
     nodes: dict[str, int] = {}
     ends: dict[str, float] = {}
-    for event in sorted([*writes, *gets], key=lambda event: event.invoked_s):
+    events: list[Write | Get] = sorted([*writes, *gets], key=lambda event: event.invoked_s)
+    for event in events:
         if nodes.setdefault(event.session, event.node) != event.node:
             raise ValueError(f"session {event.session} moved from node {nodes[event.session]}: {event}")
         end = event.completed_s if isinstance(event, Get) else event.acknowledged_s
