@@ -3,6 +3,9 @@
 The order of the operations on a single-author key is known, so the final state of each such key is known as well: it is
 the author's last acknowledged operation. An operation that was in flight when the author was killed may or may not have
 taken effect.
+
+An author works on few of its keys at a time and moves on to the next: if every key was written all the time, the next
+write would repair a lost one before anybody looks.
 """
 
 from __future__ import annotations
@@ -15,16 +18,22 @@ from tests.cluster.workload import Operation
 
 KEYS = 30
 """Single-author keys of each node."""
+KEYS_AT_A_TIME = 5
+OPERATIONS_BEFORE_NEXT = 20
+"""Own operations after which the author leaves the oldest of the keys it works on, and takes the next."""
 SHARED_KEYS = 60
 DELETE_PROBABILITY = 0.4
-OWN_PREFIX = b"author/"
 
 
 def own_operation(seed: int, node: int, serial: int) -> Operation:
     """Return the operation number `serial` of `node` on its own keys. Each value occurs only once."""
     random = Random(f"own/{seed}/{node}/{serial}")
-    key = OWN_PREFIX + b"%d/%02d" % (node, random.randrange(KEYS))
-    return key, None if random.random() < DELETE_PROBABILITY else b"%d/%d" % (node, serial)
+    number = (serial // OPERATIONS_BEFORE_NEXT + random.randrange(KEYS_AT_A_TIME)) % KEYS
+    return _own_key(node, number), None if random.random() < DELETE_PROBABILITY else b"%d/%d" % (node, serial)
+
+
+def _own_key(node: int, number: int) -> bytes:
+    return b"author/%d/%02d" % (node, number)
 
 
 def author_steps(seed: int, node: int, first: int) -> Iterator[tuple[int, list[Operation]]]:
@@ -64,9 +73,7 @@ class Author:
 
     def allowed(self) -> dict[bytes, list[bytes | None]]:
         """Return the values that each own key may end with: the acknowledged one first; None is absence."""
-        allowed: dict[bytes, list[bytes | None]] = {
-            OWN_PREFIX + b"%d/%02d" % (self.node, number): [None] for number in range(KEYS)
-        }
+        allowed: dict[bytes, list[bytes | None]] = {_own_key(self.node, number): [None] for number in range(KEYS)}
         for serial in range(self.first):
             key, value = own_operation(self.seed, self.node, serial)
             if serial in self.in_flight:

@@ -1,5 +1,6 @@
 """What must hold between replicas that have exchanged everything, and within each, read from the disk."""
 
+import traceback
 from pathlib import Path
 from zlib import crc32
 
@@ -57,3 +58,13 @@ def check_equal(folders: list[Path]) -> list[Contents]:
         if not any(each.floor for each in all_contents):
             assert contents.log.keys() == first.log.keys()
     return all_contents
+
+
+def what_differs(folders: list[Path]) -> str:
+    """Return which assertion of `check_equal` does not hold, or an empty text."""
+    try:
+        check_equal(folders)
+    except AssertionError as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].line
+        return f"{line}: {error}"
+    return ""

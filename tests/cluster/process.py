@@ -21,7 +21,9 @@ class Dead(Exception):
 
 
 class Process:
-    """`acked`: the last serial of its workload that was acknowledged."""
+    """`acked`: the last serial of its workload that was acknowledged. `module`: what the process runs."""
+
+    module = "tests.cluster.child"
 
     def __init__(self, folder: Path, servers: list[str], **config: Any) -> None:
         folder.mkdir(exist_ok=True)
@@ -41,8 +43,8 @@ class Process:
             **self._config,
             **extra,
         }
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-        command = [sys.executable, "-m", "tests.cluster.child", str(self.folder), json.dumps(config)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])} | self._environment()
+        command = [*self._prefix(), sys.executable, "-m", self.module, str(self.folder), json.dumps(config)]
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT
@@ -50,7 +52,7 @@ class Process:
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout, self._answers), daemon=True)
         self._reader.start()
-        self.port = self._answer()["address"][1]
+        self.port = self._answer("its start")["address"][1]
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:
         """Raises Dead."""
@@ -60,7 +62,7 @@ class Process:
             self._process.stdin.flush()
         except OSError as error:
             raise Dead from error
-        return self._answer()
+        return self._answer(repr(do))
 
     def write(self, *operations: tuple[bytes, bytes | None]) -> None:
         """One is a put or a delete, several are a batch. Raises Dead."""
@@ -69,6 +71,10 @@ class Process:
     @property
     def vector(self) -> dict[str, int]:
         return dict(self.ask("status")["vector"])
+
+    def contents(self) -> dict[bytes, bytes]:
+        contents = self.ask("contents")["contents"]
+        return {bytes.fromhex(key): bytes.fromhex(value) for key, value in contents.items()}
 
     def kill(self) -> None:
         """SIGKILL, now. Idempotent."""
@@ -88,6 +94,14 @@ class Process:
         self._process.stdin.close()
         assert self.died() == 0
 
+    def _prefix(self) -> list[str]:
+        """What the command of the process starts with."""
+        return []
+
+    def _environment(self) -> dict[str, str]:
+        """What is added to the environment of the process."""
+        return {}
+
     def _end(self) -> None:
         self._process.wait()
         self._reader.join()
@@ -96,8 +110,11 @@ class Process:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _answer(self) -> dict[str, Any]:
-        answer = self._answers.get(timeout=DEADLINE_S)
+    def _answer(self, to: str) -> dict[str, Any]:
+        try:
+            answer = self._answers.get(timeout=DEADLINE_S)
+        except queue.Empty:
+            raise AssertionError(f"node {self.folder.name} gave no answer to {to} in {DEADLINE_S} s") from None
         if answer is None:
             raise Dead
         return answer

@@ -3,7 +3,7 @@
 `python -m tests.cluster.stale_nodes --topology ring --runs 20` runs many in a row and prints the outcome of each.
 
 Tombstones are dropped after TOMBSTONE_TTL_S and log entries after LOG_MAX_AGE_S, while nodes are killed or cut off for
-up to LONGEST_ABSENCE_S: stale nodes are frequent. All nodes write all the time, each also to keys that only it writes.
+several times as long: stale nodes are frequent. All nodes write all the time, each also to keys that only it writes.
 When everything is healed and in sync, every node must hold for each single-author key what its author did last.
 """
 
@@ -16,33 +16,33 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from tests.cluster.authors import Author
-from tests.cluster.compare import Contents, check_equal
-from tests.cluster.process import Process
-from tests.cluster.relay import Relay
-from tests.cluster.topology import CHAIN, MESH_OF_FOUR, RING, Link, nodes_of
-from tests.cluster.waiting import wait_until
+from tests.cluster.compare import Contents, what_differs
+from tests.cluster.network import SHOWN_KEYS, Network, held_by_node
+from tests.cluster.process import Dead, Process
+from tests.cluster.topology import CHAIN, MESH_OF_FOUR, RING, Link
 
 TOPOLOGIES = {"chain": CHAIN, "ring": RING, "mesh": MESH_OF_FOUR}
 TOMBSTONE_TTL_S = 2.0
 LOG_MAX_AGE_S = 1.5
 SECONDS = 25.0
-LONGEST_ABSENCE_S = 6.0
-BETWEEN_FAULTS_S = (0.1, 0.7)
+DOWN_S = (0.3, 6.0)
+"""How long a node is away, or a link is cut: from well below TOMBSTONE_TTL_S to well above it."""
+LINK_UP_S = (0.2, 2.0)
+"""How long a link is up between two cuts: shorter than it is down, so that news travels by detours, and late."""
+NODE_UP_S = (3.0, 12.0)
+BETWEEN_TRUNCATIONS_S = 4.0
 PACE_S = 0.01
 """Between two writes of one node."""
-SHOWN_KEYS = 10
-"""Wrong keys that a message shows."""
 
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """What happens `at_s` after the start to a node or to a link, which `number` names."""
+    """What happens `at_s` seconds after the start to a node or to a link, which `number` names."""
 
     at_s: float
     kind: str  # kill, start, cut, heal, truncate
@@ -52,19 +52,25 @@ class Event:
 def plan(random: Random, nodes: int, links: int, seconds: float) -> list[Event]:
     """Draw the faults of one run, in order of time. What is down at the end stays down until the run heals all."""
     events: list[Event] = []
-    back_at = {("kill", number): 0.0 for number in range(nodes)} | {("cut", number): 0.0 for number in range(links)}
-    at = random.uniform(*BETWEEN_FAULTS_S)
-    while at < seconds:
-        kind = random.choice(("kill", "cut", "cut", "cut", "truncate"))
-        number = random.randrange(links if kind == "cut" else nodes)
-        if at >= back_at["cut" if kind == "cut" else "kill", number]:
-            events.append(Event(at, kind, number))
-            if kind != "truncate":
-                back = at + random.uniform(0.2, LONGEST_ABSENCE_S)
-                back_at[kind, number] = back
-                events.append(Event(back, "start" if kind == "kill" else "heal", number))
-        at += random.uniform(*BETWEEN_FAULTS_S)
-    return sorted(event for event in events if event.at_s < seconds)
+    for link in range(links):
+        events += _alternate(random, ("cut", "heal"), link, LINK_UP_S, seconds)
+    for node in range(nodes):
+        events += _alternate(random, ("kill", "start"), node, NODE_UP_S, seconds)
+    for _ in range(int(seconds / BETWEEN_TRUNCATIONS_S)):
+        events.append(Event(random.uniform(0, seconds), "truncate", random.randrange(nodes)))
+    return sorted(events)
+
+
+def _alternate(
+    random: Random, kinds: tuple[str, str], number: int, up_s: tuple[float, float], seconds: float
+) -> Iterator[Event]:
+    """Draw when node or link `number` goes down (the first of `kinds`) and comes back (the second)."""
+    at = 0.0
+    for kind in cycle(kinds):
+        at += random.uniform(*(up_s if kind == kinds[0] else DOWN_S))
+        if at >= seconds:
+            return
+        yield Event(at, kind, number)
 
 
 @dataclass
@@ -95,135 +101,68 @@ class StaleNodes:
     """One run. Its faults come from `seed` alone; what they meet depends on the machine as well."""
 
     def __init__(self, folder: Path, links: list[Link], seed: int, seconds: float) -> None:
-        self._links = links
         self._seconds = seconds
-        self._relays = [Relay() for _ in links]
-        self._nodes: list[Process] = []
-        self._authors = [Author(seed, node) for node in range(nodes_of(links))]
-        self._running: set[int] = set()
+        self._network = Network(folder, links, self._make)
+        self._authors = [Author(seed, node) for node in range(len(self._network.nodes))]
         self._events = plan(Random(seed), len(self._authors), len(links), seconds)
-        try:
-            for node in range(len(self._authors)):
-                servers = [
-                    relay.address for relay, (dialler, _) in zip(self._relays, links, strict=True) if dialler == node
-                ]
-                folder_of_node = folder / str(node)
-                config: dict[str, Any] = {"tombstone_ttl": TOMBSTONE_TTL_S, "log_max_age": LOG_MAX_AGE_S}
-                self._nodes.append(Process(folder_of_node, servers, **config))
-                self._write(node)
-            self._lead()
-        except BaseException:
-            self.close()
-            raise
 
     def run(self) -> Outcome:
         """Play the faults, heal everything, wait until all nodes are in sync, stop them and judge what they hold."""
         begun = time.monotonic()
+        for author in self._authors:
+            self._write(author)
         for event in self._events:
             time.sleep(max(0.0, begun + event.at_s - time.monotonic()))
             self._perform(event)
         time.sleep(max(0.0, begun + self._seconds - time.monotonic()))
-        for node in self._running:
-            error = self._nodes[node].ask("pause")["error"]
+        for node in self._network.up:
+            error = self._network.nodes[node].ask("pause")["error"]
             assert error is None, f"node {node} stopped writing: {error}"
-            self._authors[node].ended(self._nodes[node].acked, killed=False)
-        for relay in self._relays:
-            relay.heal()
-        for node, process in enumerate(self._nodes):
-            if node not in self._running:
-                process.start()
-        self._lead()
-        self._wait_in_sync()
-        for process in self._nodes:
-            process.stop()
+            self._authors[node].ended(self._network.nodes[node].acked, killed=False)
+        self._network.heal()
+        self._network.wait_in_sync()
+        self._network.stop()
         return self._judge()
 
     def close(self) -> None:
-        for node in self._nodes:
-            node.kill()
-        for relay in self._relays:
-            relay.close()
+        self._network.close()
+
+    @staticmethod
+    def _make(_node: int, folder: Path, servers: list[str]) -> Process:
+        return Process(folder, servers, tombstone_ttl=TOMBSTONE_TTL_S, log_max_age=LOG_MAX_AGE_S)
 
     def _perform(self, event: Event) -> None:
+        network = self._network
         match event.kind:
             case "kill":
-                process = self._nodes[event.number]
-                process.kill()
-                self._running.remove(event.number)
-                self._authors[event.number].ended(process.acked, killed=True)
+                network.kill(event.number)
+                self._authors[event.number].ended(network.nodes[event.number].acked, killed=True)
             case "start":
-                self._nodes[event.number].start()
-                self._write(event.number)
-                self._lead()
+                network.start(event.number)
+                self._write(self._authors[event.number])
             case "cut":
-                self._relays[event.number].cut()
+                network.relays[event.number].cut()
             case "heal":
-                self._relays[event.number].heal()
-            case "truncate":
-                self._nodes[event.number].ask("truncate")
+                network.relays[event.number].heal()
+            case "truncate" if event.number in network.up:
+                network.nodes[event.number].ask("truncate")
 
-    def _write(self, node: int) -> None:
-        author = self._authors[node]
-        self._nodes[node].ask("run", workload="authors", pace_s=PACE_S, seed=author.seed, node=node, first=author.first)
-        self._running.add(node)
-
-    def _lead(self) -> None:
-        """Let each relay lead to where its target listens now."""
-        for relay, (_, target) in zip(self._relays, self._links, strict=True):
-            if target < len(self._nodes):
-                relay.target_port = self._nodes[target].port
-
-    def _wait_in_sync(self) -> None:
-        def in_sync() -> bool:
-            vectors = [process.vector for process in self._nodes]
-            return all(vector == vectors[0] for vector in vectors)
-
-        wait_until(in_sync, self._what_is_missing)
-
-    def _what_is_missing(self) -> str:
-        """Say of each node which origins it lags behind in, what its peers are doing, and which keys differ."""
-        statuses = [process.ask("status") for process in self._nodes]
-        newest: dict[str, int] = {}
-        for status in statuses:
-            for origin, stamp in status["vector"].items():
-                newest[origin] = max(stamp, newest.get(origin, 0))
-        lines = ["the nodes are in sync"]
-        for node, status in enumerate(statuses):
-            behind = {
-                origin: f"{status['vector'].get(origin, 0)} of {stamp}"
-                for origin, stamp in newest.items()
-                if status["vector"].get(origin, 0) < stamp
-            }
-            peers = {peer["address"]: (peer["state"], peer["last_error"]) for peer in status["peers"]}
-            lines.append(f"node {node} (origin {status['origin']}) is behind in {behind or 'nothing'}; peers: {peers}")
-        contents = [_unhex(process.ask("contents")["contents"]) for process in self._nodes]
-        differing = sorted(key for key in set().union(*contents) if len({each.get(key) for each in contents}) > 1)
-        lines.append(f"{len(differing)} keys differ between nodes")
-        lines += [f"{key!r}: {_by_node(contents, key)}" for key in differing[:SHOWN_KEYS]]
-        return "\n    ".join(lines)
+    def _write(self, author: Author) -> None:
+        order = {"seed": author.seed, "node": author.node, "first": author.first}
+        self._network.nodes[author.node].ask("run", workload="authors", pace_s=PACE_S, **order)
 
     def _judge(self) -> Outcome:
         outcome = Outcome(faults=sum(event.kind in ("kill", "cut", "truncate") for event in self._events))
-        folders = [process.folder for process in self._nodes]
-        contents = [Contents(folder).db for folder in folders]
+        folders = [process.folder for process in self._network.nodes]
+        contents = {node: Contents(folder).db for node, folder in enumerate(folders)}
         for author in self._authors:
             outcome.acknowledged += author.first - len(author.in_flight)
             for key, allowed in author.allowed().items():
-                if any(each.get(key) not in allowed for each in contents):
-                    outcome.wrong.append(f"{key!r} must be {allowed}: {_by_node(contents, key)}")
-        try:
-            check_equal(folders)
-        except AssertionError as error:
-            outcome.unequal = str(error)
+                if any(each.get(key) not in allowed for each in contents.values()):
+                    wanted = " or ".join(map(repr, allowed))
+                    outcome.wrong.append(f"{key!r} must be {wanted}: {held_by_node(contents, key)}")
+        outcome.unequal = what_differs(folders)
         return outcome
-
-
-def _unhex(contents: dict[str, str]) -> dict[bytes, bytes]:
-    return {bytes.fromhex(key): bytes.fromhex(value) for key, value in contents.items()}
-
-
-def _by_node(contents: list[dict[bytes, bytes]], key: bytes) -> str:
-    return ", ".join(f"node {node} holds {each.get(key)!r}" for node, each in enumerate(contents))
 
 
 @contextlib.contextmanager
@@ -250,8 +189,8 @@ def main() -> int:
             try:
                 outcome: object = run.run()
                 holds = isinstance(outcome, Outcome) and outcome.holds
-            except AssertionError as error:
-                outcome, holds = error, False
+            except (AssertionError, Dead) as error:
+                outcome, holds = repr(error), False
         failed += not holds
         print(f"{topology}, seed {seed}: {'holds' if holds else 'FAILS'}: {outcome}", flush=True)
     print(f"{options.runs - failed} of {options.runs} runs hold, {failed} fail")
