@@ -344,7 +344,7 @@ def _nothing_to_wait_for(world: World) -> None:
         if node.hub is None:
             continue
         assert node.store is not None
-        if floors_above(node.store._state):
+        if node.store.half_filled or floors_above(node.store._state):
             raise Broken(f"{node.name}: its bulk load is incomplete, or a floor is above the vector")
         for link in node.hub.by_origin.values():
             if link.pulling.waits_for is not None:
