@@ -78,7 +78,7 @@ class Budget:
     def _waits(self) -> list[str]:
         waits = []
         for node in self._world.nodes.values():
-            if node.store is not None and floors_above(node.store._state):
+            if node.store is not None and (node.store.half_filled or floors_above(node.store._state)):
                 waits.append(f"{node.name}: its bulk load is incomplete, or a floor is above the vector")
             for link in node.hub.links if node.hub is not None else ():
                 name = self._world.name_of(link)

@@ -412,12 +412,7 @@ def _bulk_loads_end_with_their_floor_only() -> Patches:
     def taken(state: State, moved: Vector, source: int, **_: Any) -> None:
         took(state, moved, source)
 
-    due = FloorWatch.due
-
-    def never_given_up(self: FloorWatch, now_ms: int) -> bool:
-        return due(self, now_ms) and not self._state.half_filled
-
-    return [(settling, "put_taken", put_taken), (settling, "taken", taken), (FloorWatch, "due", never_given_up)]
+    return [(settling, "put_taken", put_taken), (settling, "taken", taken)]
 
 
 @rule("floors-stay-above-the-vector")

@@ -384,7 +384,7 @@ class World:
             all(vector == vectors[0] for vector in vectors)
             and len(links) == 2 * len(pairs)
             and all(_live(link) for link in links)
-            and not any(floors_above(store._state) for store in stores if store is not None)
+            and not any(store.half_filled or floors_above(store._state) for store in stores if store is not None)
             and not any(newer(store._state.newest, store.vector) for store in stores if store is not None)
         )
 

@@ -195,6 +195,21 @@ def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(
     assert_sound(reader)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_power_loss_right_after_a_fill_leaves_no_value_that_nothing_tells_of(seed: int) -> None:
+    """It would be taken for a write of this node, also where it was deleted since."""
+    source, rig = _source(MANY), Rig(2)
+    reconcile(source, rig.open())
+    rig.kill()
+    random = Random(seed)
+    rig.db_disk.power_loss(random)
+    rig.rs_disk.power_loss(random)
+    rig.boot = b"second"
+    reader = rig.open()
+    assert {dots(reader)[key][1] for key in contents(reader)} <= {source.origin}
+    assert_sound(reader)
+
+
 def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come() -> None:
     source, reader = _source(10_000), Rig(2).open()
     source.fill_min_entries = 1

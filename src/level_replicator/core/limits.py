@@ -81,9 +81,11 @@ sent all the same."""
 FILL_PREVIEW_ENTRIES = 256
 """The newest entries come first all the same."""
 FLOOR_PATIENCE_MS = 60_000
+BULK_LOAD_PATIENCE_MS = 600_000
 FLOOR_PATIENCE_CAP_MS = 3_600_000
-"""A bulk load that nobody continues is given up after the first, and floors above the vector are lowered to it. Where
-that fails, since rows are damaged, it is tried again after ever longer times up to the last."""
+"""Floors that stay above the vector are lowered to it after the first, or after the second while a bulk load is
+incomplete and nobody continues it. Where that fails, since rows are damaged, it is tried again after ever longer times
+up to the last."""
 LEFTOVER_PATIENCE_MS = 600_000
 LEFTOVER_LONG_PATIENCE_MS = 24 * 3_600_000
 FEW_LEFTOVERS = 1_000

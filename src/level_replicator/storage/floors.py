@@ -7,10 +7,11 @@ loss, or when a damaged row is given up, our vector goes back and the floor stay
 
 No peer ever covers such a floor, so every peer would reconcile with us again for each change, for ever. Usually another
 pull raises the vector within seconds. Where it does not, the index rows between the two are written to the log again,
-and then the floor is lowered to the vector. This also gives up a bulk load that nobody continues.
+and then the floor is lowered to the vector. A bulk load that nobody continues for a while is no exception; its mark
+stays, so that the next peer is asked for a reconciliation, which costs what still differs.
 
-Every step leaves a sound state. Until the last one the floor stays where it is, and the entries below it count as late
-(see State.late); the last one lowers the floors and removes the mark of the bulk load in one batch.
+Every step leaves a sound state. Until the last one the floors stay where they are, and the entries below them count as
+late (see State.late); the last one lowers all floors in one batch.
 """
 
 import logging
@@ -18,8 +19,14 @@ from collections.abc import Callable, Iterator
 
 from level_replicator.core.entry import INDEX_HEAD
 from level_replicator.core.intervals import Interval
-from level_replicator.core.keys import FILLING, INDEX, floor_key, following, log_key
-from level_replicator.core.limits import FLOOR_PATIENCE_CAP_MS, FLOOR_PATIENCE_MS, REPAIR_BATCH_BYTES, RETENTION_BATCH
+from level_replicator.core.keys import INDEX, floor_key, following, log_key
+from level_replicator.core.limits import (
+    BULK_LOAD_PATIENCE_MS,
+    FLOOR_PATIENCE_CAP_MS,
+    FLOOR_PATIENCE_MS,
+    REPAIR_BATCH_BYTES,
+    RETENTION_BATCH,
+)
 from level_replicator.core.versions import Vector, newer, origin_name
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.entries import restore_entry
@@ -31,15 +38,13 @@ _log = logging.getLogger("level_replicator.storage")
 
 
 def floors_above(state: State) -> bool:
-    """Returns True if a floor is above the vector, or a bulk load is incomplete, and no bulk load is under way."""
-    if state.filling:
-        return False
-    return state.half_filled or bool(newer(state.floor, state.vector))
+    """Returns True if a floor is above the vector and no bulk load is under way."""
+    return not state.filling and bool(newer(state.floor, state.vector))
 
 
 class FloorWatch:
-    """Decides when floors that stay above the vector are lowered: after FLOOR_PATIENCE_MS, then after ever longer times
-    up to FLOOR_PATIENCE_CAP_MS, since damaged rows may make it fail."""
+    """Decides when floors that stay above the vector are lowered: after FLOOR_PATIENCE_MS, or BULK_LOAD_PATIENCE_MS
+    while a bulk load is incomplete, and then after ever longer times up to FLOOR_PATIENCE_CAP_MS, since it may fail."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -53,15 +58,15 @@ class FloorWatch:
             return False
         if self._since_ms is None:
             self._since_ms = now_ms
-        if now_ms - self._since_ms < self._patience_ms:
+        patience_ms = max(self._patience_ms, BULK_LOAD_PATIENCE_MS if self._state.half_filled else 0)
+        if now_ms - self._since_ms < patience_ms:
             return False
         self._since_ms, self._patience_ms = now_ms, min(2 * self._patience_ms, FLOOR_PATIENCE_CAP_MS)
         return True
 
 
 def lower_floors(state: State, pause: Callable[[], bool]) -> int:
-    """Lowers all floors above the vector, and gives up a bulk load that is incomplete. Returns the number of index rows
-    that are in the log again.
+    """Lowers all floors above the vector to it. Returns the number of index rows that are in the log again.
 
     For any thread but the one that applies, and not beside a truncation. `pause` is called between two batches and ends
     the work by returning False. It also ends when a bulk load begins, and does nothing while one is under way."""
@@ -73,9 +78,6 @@ def lower_floors(state: State, pause: Callable[[], bool]) -> int:
         above = newer(state.floor, state.vector)
         spans = {origin: (state.vector.get(origin, 0), high) for origin, high in above.items()}
         snapshot = state.rs.snapshot()
-    # without the mark nobody looks at all rows after a power loss: what they name must be on the disk
-    state.rs.batch(sync=True).write()
-    state.db.batch(sync=True).write()
     logging_again = _LoggingAgain(state, spans)
     with snapshot:
         for batch in _batches(snapshot, spans):
@@ -103,8 +105,6 @@ def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
 
 def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[bytes]]:
     """The index keys of rows within the spans, some at a time; fewer, perhaps none, after a long way without any."""
-    if not spans:
-        return
     found: list[bytes] = []
     for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
         if _is_within(row, spans):
@@ -181,11 +181,9 @@ def _lower(state: State, spans: dict[int, Interval], damaged: Vector) -> None:
             batch.put(floor_key(origin), encode_stamp(stamp))
         else:
             batch.delete(floor_key(origin))
-    batch.delete(FILLING)
     state.step("floors: before the last batch")
     batch.write()
     state.step("floors: after the last batch")
     state.floor = {origin: stamp for origin, stamp in {**state.floor, **lowered}.items() if stamp}
-    state.half_filled = False
     _, oldest = ends_of_log(state.rs)
     state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())

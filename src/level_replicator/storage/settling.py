@@ -227,7 +227,8 @@ class Settling(Finds):
             return {}
         with state.applying("taking over a vector"):
             moved = newer(sides.theirs, state.vector)
-            batch = state.rs.batch(sync=self._sync)
+            # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk
+            batch = state.rs.batch(sync=self._sync or state.half_filled)
             put_taken(state, batch, moved, self._source, reconciled=True)
             raised: Vector = {}
             if sides.stale:
