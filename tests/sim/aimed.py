@@ -243,7 +243,7 @@ def _tombstone_dropped_behind(world: World, *names: str, begun: bool = False) ->
 
 
 def walks_alone() -> None:
-    """While b reconciles with c, which has forgotten that `a` was deleted, a would send it `a`, and never comes back."""
+    """While b reconciles with c, which has forgotten that `a` was deleted, a would send it `a`, and is then gone."""
     world = World(7, _plan(["a", "b", "c"], [("a", "c"), ("b", "a"), ("b", "c")]))
     a, b, c = (world.nodes[name] for name in "abc")
     b.start()
