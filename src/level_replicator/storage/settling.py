@@ -12,7 +12,7 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, encode_index,
 from level_replicator.core.intervals import Interval
 from level_replicator.core.keys import INDEX, TOUCHED, log_key
 from level_replicator.core.limits import FILL_OWN_LINES, FILL_PREVIEW_ENTRIES, REPAIR_BATCH_BYTES, SETTLE_LINES
-from level_replicator.core.merge import union_context, wins
+from level_replicator.core.merge import lost_in_conflict
 from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
 from level_replicator.core.versions import Vector, newer
 from level_replicator.storage.applier import Merging, doubt_of, put_taken, taken
@@ -75,7 +75,7 @@ class Settling(Finds):
                         wanted.append((key, b""))
                 elif not head:
                     batch.judge(key, mine, self._sides)
-                elif head_of(mine) != head and self._compare(batch, key, mine, head):
+                elif head_of(mine) != head and self._fetches(mine, head):
                     wanted.append((key, self._digest(key, mine, head)))
             self.whole = batch.write() and self.whole
         if batch.restamped:
@@ -89,18 +89,18 @@ class Settling(Finds):
             self.whole = False
         return verdict is Verdict.TAKE
 
-    def _compare(self, batch: "_Batch", key: bytes, mine: bytes, head: bytes) -> bool:
-        """Whether the peer's entry is to be fetched."""
-        stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(mine)
+    def _fetches(self, mine: bytes, head: bytes) -> bool:
+        """Returns whether the peer's entry of a key that both have is to be fetched.
+
+        It is if it wins, and also if it loses to a write that has not seen it: that is a conflict, which is reported
+        with the loser's value, and the context of the loser has to be merged. The head of a row has neither."""
+        stamp, origin, _, _ = INDEX_HEAD.unpack_from(mine)
         their_stamp, their_origin, _, _ = INDEX_HEAD.unpack(head)
         if judge_both(stamp, origin, their_stamp, their_origin) is Verdict.TAKE:
             return True
-        if (stamp, origin) != (their_stamp, their_origin):
-            own, union = index_contexts(mine)
-            merged = union_context(origin, union, their_stamp, their_origin, b"")
-            if merged != union:
-                batch.rs.put(INDEX + key, encode_index(stamp, origin, flags, checksum, merged, own))
-        return False
+        if (stamp, origin) == (their_stamp, their_origin):
+            return False
+        return lost_in_conflict(their_stamp, their_origin, origin, index_contexts(mine)[1])
 
     def _digest(self, key: bytes, mine: bytes, head: bytes) -> bytes:
         """Of our value, if the peer's may be the same: then it need not be sent."""
@@ -170,8 +170,9 @@ class Settling(Finds):
         if value is not None and crc32(value) == entry.checksum:
             return origin, entry._replace(value=value, record=entry.record + value)
         line = self._state.rs.get(INDEX + entry.key)
-        if line is None or wins(entry.stamp, origin, *INDEX_HEAD.unpack_from(line)[:2]):
-            self.whole = False  # by something that is older than the peer's: it has to be fetched once more
+        if line is None or self._fetches(line, encode_index(entry.stamp, origin, entry.flags, entry.checksum)):
+            # by something that is older than the peer's, or that has not seen it: it has to be fetched once more
+            self.whole = False
         return None
 
     # -- the end
@@ -199,8 +200,7 @@ class Settling(Finds):
 
 
 class _Batch:
-    """What one run of lines comes to: keys that only we have are judged here, `rs` also takes merged contexts.
-    `bytes`: of the values in it."""
+    """What one run of lines comes to: keys that only we have are judged here. `bytes`: of the values in it."""
 
     def __init__(self, state: State, sync: bool) -> None:
         self.rs = state.rs.batch(sync=sync)
