@@ -93,6 +93,12 @@ class Truth:
             if dot in op.dots:
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
 
+    def copied(self, node: str, source: str) -> None:
+        """A node goes on from a copy of the directory of another one."""
+        for (name, key), seen in list(self._seen.items()):
+            if name == source:
+                self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | seen
+
     def restamped(self, operations: list[tuple[bytes, bytes | None]], last: Dot) -> None:
         """A node wrote values again, under consecutive stamps that end with `last`."""
         stamp, origin = last

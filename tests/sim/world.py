@@ -13,6 +13,7 @@ from level_replicator.core.messages import Ping, decode
 from level_replicator.runtime.link import Link
 from level_replicator.storage.conflicts import Conflict
 from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
+from tests.sim.meetings import Meetings
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
 from tests.sim.plan import Plan, make_plan
@@ -40,6 +41,7 @@ class World:
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self.conflicts: list[tuple[str, Conflict]] = []
+        self.meetings = Meetings()
         self.reader = Reader(Random(seed * 3 + 1))
         self.nodes = {
             name: SimNode(self, name, [b for a, b in self.plan.dials if a == name]) for name in self.plan.nodes
@@ -235,6 +237,7 @@ class World:
             node = self.rng.choice(self._running())
             self.truth.forget_unsynced(node.name)
             self.note_renewal()
+            self.meetings.lossy.add(node.name)
             node.lose_power()
 
     def _fault_restore(self) -> None:
@@ -250,6 +253,7 @@ class World:
         node.db_disk, node.rs_disk, count = node.backup
         node.backup = None
         self.truth.forget_since(node.name, count)
+        self.meetings.lossy.add(node.name)
         self.note_renewal()
 
     def _fault_copy(self) -> None:
@@ -260,6 +264,8 @@ class World:
                 each.stop()
         node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
         self.truth.forget_since(node.name, 0)
+        self.truth.copied(node.name, source.name)
+        self.meetings.lossy.add(node.name)
         self.note_renewal()
 
     def _fault_truncate(self) -> None:

@@ -184,7 +184,7 @@ class Merging:
         state = self._state
         old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(line)
         own_context, old_context = index_contexts(line)
-        listened = state.on_conflict is not None
+        listened = state.unreported.wanted
         if not wins(stamp, origin, old_stamp, old_origin):
             if stamp != old_stamp or origin != old_origin:
                 conflict = lost_in_conflict(stamp, origin, old_origin, old_context)
@@ -222,6 +222,7 @@ class Merging:
     def write(self, step: str) -> None:
         """Into `rs`, then into `db`."""
         state = self._state
+        state.unreported.record(self.rs_batch, self._conflicts)
         state.step(f"{step}: before rs")
         self.rs_batch.write()
         state.step(f"{step}: between rs and db")
@@ -233,9 +234,8 @@ class Merging:
         state.late = state.late or self._late
         state.clock.follow(self._newest)
         state.conflicts += self._met
-        if state.on_conflict is not None:
-            for conflict in self._conflicts:
-                state.on_conflict(conflict)
+        if self._conflicts:
+            state.unreported.notify()
 
 
 def doubt_of(state: State, source_vector: Vector) -> int:

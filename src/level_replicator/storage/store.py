@@ -165,9 +165,22 @@ class Store:
             except ENGINE_ERRORS as error:
                 raise _as_storage_error("reading the index", error) from error
 
-    def listen_to_conflicts(self, told: Callable[[Conflict], None]) -> None:
-        """`told` must not block, nor raise: it is called under the lock."""
-        self._state.on_conflict = told
+    def listen_to_conflicts(self, notify: Callable[[], None]) -> None:
+        """From now on conflicts are recorded until they are reported. `notify` is called, under the lock, when there
+        are some, also at once; it must not block, nor raise."""
+        with self._state.lock:
+            self._state.unreported.listen(notify)
+
+    def unreported_conflicts(self, after: int) -> list[tuple[int, Conflict | None]]:
+        """Some of the conflicts that wait, oldest first, each with its number: those above `after`. See
+        storage.conflicts; any thread. Raises StorageError."""
+        with self._state.applying("reading conflicts"):
+            return self._state.unreported.read(after)
+
+    def conflicts_reported(self, number: int) -> None:
+        """Forgets the conflicts up to this number: they have been reported. Any thread. Raises StorageError."""
+        with self._state.applying("forgetting conflicts that were reported"):
+            self._state.unreported.reported(number)
 
     def vector_copy(self) -> Vector:
         """The vector as of now, from any thread."""
