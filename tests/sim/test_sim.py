@@ -19,7 +19,7 @@ SEEDS = 520
 CHUNK = 40
 ONCE_FAILED = [3, 5, 111, 180, 191, 215, 562, 2192, 2372, 10806, 11041, 23096]
 ONCE_FAILED += [168, 653, 767, 950, 1333, 1642, 2538, 10926, 2807, 3381, 6951, 701392, 704538, 705607]
-ONCE_FAILED += [401, 461, 1242, 1484]
+ONCE_FAILED += [401, 461, 1242, 1484, 3002986]
 MOST_SEEDS_FOR_A_MUTANT = 400
 BY_THE_MODEL = {"unseen-writes-keep-their-stamps", "tombstones-of-the-stale-stay", "absent-keys-accept-anything"} | {
     "doubt-not-looked-at-again",

@@ -25,11 +25,13 @@ class ConflictReporter:
         self._function = function
         self._changed = threading.Condition()
         self._some = self._closed = self._stopped = False
+        self._refuses: Callable[[], bool] = _never
         self._thread = threading.Thread(target=self._run, name="level-replicator-conflicts", daemon=True)
         store.listen_to_conflicts(self._notify)
 
-    def start(self) -> None:
-        """To be called when the replica stands, which the callback may use."""
+    def start(self, refuses: Callable[[], bool]) -> None:
+        """To be called when the replica stands, which the callback may use. `refuses`: whether it is being closed."""
+        self._refuses = refuses
         self._thread.start()
 
     def close(self, timeout_s: float = 1.0) -> None:
@@ -76,9 +78,14 @@ class ConflictReporter:
         try:
             self._function(conflict.key, conflict.winner, conflict.loser)
         except ClosedError:
-            if self._closed:
+            if self._refuses():
                 return False
             _log.exception("on_conflict raised")
         except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
             _log.exception("on_conflict raised")
         return True
+
+
+def _never() -> bool:
+    """Default of `refuses`."""
+    return False

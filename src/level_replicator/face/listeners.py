@@ -23,10 +23,10 @@ class Listeners:
         if self._peers is not None:
             self._peers(event)
 
-    def start(self) -> None:
-        """To be called when the replica stands, which `on_conflict` may use."""
+    def start(self, refuses: Callable[[], bool]) -> None:
+        """To be called when the replica stands, which `on_conflict` may use. `refuses`: whether it is being closed."""
         if self._conflicts is not None:
-            self._conflicts.start()
+            self._conflicts.start(refuses)
 
     def stop_reading(self) -> None:
         """Ends what reads the store, which is to be closed next. What waits is delivered as far as that goes in a

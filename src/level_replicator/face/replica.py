@@ -88,7 +88,7 @@ class Replica(Database):
         if metrics is not None:
             metrics.start(self.status, self._check_alive)
         node.clients.open_desk = self._open_desk
-        events.start()
+        events.start(lambda: self._gate.shut)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
 
