@@ -42,7 +42,12 @@ class World:
         self._serial = 0
         self.conflicts: list[tuple[str, Conflict]] = []
         self.meetings = Meetings()
-        self.reader = Reader(Random(seed * 3 + 1))
+        self.readers = [
+            Reader(Random(seed * 3 + 1)),
+            Reader(Random(f"wandering {seed}"), steady=0.3),
+            Reader(Random(f"returning {seed}"), steady=0.5, returns=0.05),
+            Reader(Random(f"repeating {seed}"), repeats=0.1),
+        ]
         self.nodes = {
             name: SimNode(self, name, [b for a, b in self.plan.dials if a == name]) for name in self.plan.nodes
         }
@@ -92,15 +97,17 @@ class World:
             self.run_for(self.rng.choice([0, 0, 0, 1, 10, 300]))
             self.guarded(self._write_something)
             self._maybe_fault()
-            self._read_changes()
+            for reader in self.readers:
+                reader.live(self._running())
             if self.rng.random() < 0.1:
                 self._check_safety()
         self._heal()
         self._settle()
         check_converged(self)
         check_conflicts(self)
-        for node in self.nodes.values():
-            self.reader.finish(node)
+        for reader in self.readers:
+            for node in self.nodes.values():
+                reader.finish(node)
         self._check_quiet()
         if self.plan.faultless:
             self.check_sent_once()
@@ -139,13 +146,6 @@ class World:
             back = [what for what in self.received if (what[1], what[0], *what[2:]) in self.received]
             if back:
                 raise Broken(f"sent back to where it came from: {back[:3]}")
-
-    def _read_changes(self) -> None:
-        """Mostly from the first node that runs; with the cursor of one node on another, too."""
-        running = self._running()
-        rng = self.reader.rng
-        if running and rng.random() < 0.5:
-            self.reader.read(running[0] if rng.random() < 0.9 else rng.choice(running))
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))
