@@ -445,6 +445,60 @@ def ends_with_its_connection() -> None:
         raise Broken("b differs from a, though the connection stands")
 
 
+def conflict_met_in_a_walk() -> None:
+    """b walks through the index of a, whose row of `k` loses to b's own, which had not seen it."""
+    world = World(11, _plan(["a", "b"], [("b", "a")]))
+    a, b = world.nodes["a"], world.nodes["b"]
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"first", b"", False)
+    b.start()
+    world.run_for(3_000)
+    world.cuts = {frozenset("ab")}
+    _cut(world)
+    assert b.store is not None
+    a.store.writer.put(b"k", b"older", False)
+    a.store.retention.truncate()
+    world.run_for(1_000)
+    b.store.writer.put(b"k", b"newer", False)
+    world.cuts = set()
+    world.run_for(10_000)
+    told = [(name, each.winner.value, each.loser.value) for name, each in world.conflicts]
+    if ("b", b"newer", b"older") not in told:
+        raise Broken(f"b did not report the conflict that it met in a walk: {told}")
+
+
+def conflict_before_a_kill() -> None:
+    """b is killed at each step of merging what is in conflict with its own write, or after it, before it reports."""
+    for step in range(5):
+        world = World(12, _plan(["a", "b"], [("b", "a")]))
+        a, b = world.nodes["a"], world.nodes["b"]
+        b._reports = _NotSoon()
+        a.start()
+        b.start()
+        assert a.store is not None
+        assert b.store is not None
+        a.store.writer.put(b"k", b"newer", False)
+        b.skew_ms = -5_000
+        b.store.writer.put(b"k", b"older", False)
+        b.kill_at_step = step
+        world.run_for(2_000)
+        if b.hub is not None:
+            b.kill()
+        b.start()
+        world.run_for(20_000)
+        told = {(name, each.winner.value, each.loser.value) for name, each in world.conflicts}
+        if ("b", b"newer", b"older") not in told:
+            raise Broken(f"b was killed at step {step}, and did not report the conflict: {told}")
+
+
+class _NotSoon(Random):
+    """The longest of the times after which a node reports."""
+
+    def choice(self, times: Any) -> Any:
+        return 10 * max(times)
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -459,4 +513,6 @@ AIMED: dict[str, Callable[[], None]] = {
     "bulk-load-from-a-peer-that-is-gone": bulk_load_from_a_peer_that_is_gone,
     "never-whole": never_whole,
     "ends-with-its-connection": ends_with_its_connection,
+    "conflict-met-in-a-walk": conflict_met_in_a_walk,
+    "conflict-before-a-kill": conflict_before_a_kill,
 }

@@ -7,7 +7,10 @@ from zlib import crc32
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, decode_index
 from level_replicator.core.keys import INDEX, LOG, following, log_dot
+from level_replicator.storage.conflicts import Version
 from level_replicator.storage.floors import floors_above
+from tests.sim.meetings import row_of
+from tests.sim.truth import Dot, Op
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
@@ -93,34 +96,84 @@ def check_converged(world: World) -> None:
 
 
 def check_conflicts(world: World) -> None:
-    """What was told as a conflict was one (of a forgotten tombstone no context can tell); and without faults every
-    write that lost to one that had not seen it was told."""
-    ops = {(op.key, op.written): op for op in world.truth.ops}
-    told = set()
+    """What was reported as a conflict was one (of a forgotten tombstone no context can tell), and what had to be
+    reported was."""
+    reported = _check_reports(world)
+    _check_meetings(world, reported)
+    _check_lost_writes(world, reported)
+
+
+Reported = set[tuple[str, Op]]
+"""Node, and the loser that it reported."""
+
+
+def _check_reports(world: World) -> Reported:
+    reported: Reported = set()
     for name, conflict in world.conflicts:
-        told.add((conflict.key, (conflict.loser.stamp, int(conflict.loser.origin, 16))))
-        pair = []
-        for version in (conflict.winner, conflict.loser):
-            dot = (version.stamp, int(version.origin, 16))
-            op = ops.get((conflict.key, dot))
-            if op is None or not op.certain or op.written[1] in world.truth.renewed:
-                break
-            # a write that was buried under a tombstone is reported as a delete
-            if version.value not in (op.value, None) and version is conflict.loser:
-                raise Broken(f"{name}: a conflict with {version.value!r} in place of {op.value!r}")
-            pair.append(op)
-        else:
-            winner, loser = pair
-            if not world.plan.drops and (loser in winner.seen or winner in loser.seen):
-                raise Broken(f"{name}: {loser.written} of {conflict.key!r} was overwritten, and told as a conflict")
-    if not world.plan.faultless:
+        loser, winner = (_op_of(world, conflict.key, _dot(each)) for each in (conflict.loser, conflict.winner))
+        if loser is None:
+            continue
+        reported.add((name, loser))
+        if not _is_known(world, loser):
+            continue
+        if conflict.loser.value not in (loser.value, None):  # a write that was buried is reported as a delete
+            raise Broken(f"{name}: a conflict with {conflict.loser.value!r} in place of {loser.value!r}")
+        if winner is None or world.plan.drops or not _is_known(world, winner):
+            continue
+        if loser in winner.seen or winner in loser.seen:
+            raise Broken(f"{name}: {loser.written} of {conflict.key!r} was overwritten, and reported as a conflict")
+    return reported
+
+
+def _check_meetings(world: World, reported: Reported) -> None:
+    """Two writes that met on a node, of which neither had seen the other, were reported there."""
+    overwritten = _overwritten(world)
+    by_anybody = {op for _, op in reported}
+    for name, key, row, arrived, restamped in world.meetings.met:
+        loser, winner = (_op_of(world, key, dot) for dot in sorted((row, arrived)))
+        if name in world.meetings.lossy or loser is None or winner is None or loser is winner:
+            continue
+        if {loser.written[1], winner.written[1]} & world.truth.renewed:
+            continue
+        if loser.value == winner.value:
+            continue  # nothing is lost
+        if restamped and (loser in by_anybody or world.meetings.lossy or world.plan.gone):
+            continue
+        if loser not in overwritten and (name, loser) not in reported:
+            raise Broken(f"{name}: {row} and {arrived} of {key!r} met there, and it did not report the conflict")
+
+
+def _check_lost_writes(world: World, reported: Reported) -> None:
+    """A write that is gone, and that nobody who knew it overwrote, was reported: it was the row of its key at its own
+    node until something that had not seen it came there."""
+    if world.plan.drops:
         return
-    for key, of_key in world.truth.by_key.items():
-        seen = frozenset().union(*(op.seen for op in of_key))
-        last = max(op.written for op in of_key)
-        for op in of_key:
-            same = any(
-                each.written == last and each.value == op.value for each in of_key
-            )  # of equal values none is lost
-            if op not in seen and op.written != last and not same and (key, op.written) not in told:
-                raise Broken(f"{op.written} of {key!r} lost a conflict that nobody was told of")
+    losers = {op for _, op in reported}
+    overwritten = _overwritten(world)
+    for node in world.nodes.values():
+        for key, ops in world.truth.by_key.items():
+            standing = row_of(node, key)
+            for op in ops:
+                gone = standing != op.written and op not in overwritten and _is_known(world, op)
+                # of two writes of one value, or two deletes, none is lost
+                same = any(each.value == op.value and each.written > op.written for each in ops)
+                if gone and not same and op.node not in world.meetings.lossy and op not in losers:
+                    raise Broken(f"{op.written} of {key!r} lost a conflict that nobody reported")
+
+
+def _overwritten(world: World) -> frozenset[Op]:
+    """The writes that somebody overwrote who had seen them."""
+    return frozenset().union(*(op.seen for op in world.truth.ops))
+
+
+def _dot(version: Version) -> Dot:
+    return version.stamp, int(version.origin, 16)
+
+
+def _op_of(world: World, key: bytes, dot: Dot) -> Op | None:
+    return next((op for op in world.truth.by_key.get(key, []) if dot == op.written), None)
+
+
+def _is_known(world: World, op: Op) -> bool:
+    """Whether it is certain that the write was there, and under its own dot."""
+    return op.certain and op.written[1] not in world.truth.renewed

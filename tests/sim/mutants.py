@@ -25,6 +25,7 @@ from level_replicator.runtime.pulling import Pulling
 from level_replicator.storage import applier, floors, merger, opening, retention, settling, store
 from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
+from level_replicator.storage.conflicts import UnreportedConflicts
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.floors import FloorWatch
 from level_replicator.storage.known_keys import KnownKeys
@@ -462,6 +463,18 @@ def _truncated_before_it_was_on_disk() -> Patches:
 @rule("conflicts-not-told")
 def _conflicts_not_told() -> Patches:
     return [(merger, "overwrites", lambda *_: True), (merger, "lost_in_conflict", lambda *_: False)]
+
+
+@rule("conflicts-forgotten-in-a-kill")
+def _conflicts_forgotten_in_a_kill() -> Patches:
+    """What was recorded and not reported when a node was killed is not reported when it is opened again."""
+    return [(UnreportedConflicts, "load", lambda _self: None)]
+
+
+@rule("conflicts-of-walks-not-reported")
+def _conflicts_of_walks_not_reported() -> Patches:
+    """In a walk, what loses to our own row is passed over, whether or not that had seen it."""
+    return [(settling, "lost_in_conflict", lambda *_: False)]
 
 
 @rule("overwrites-told-as-conflicts")

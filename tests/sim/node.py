@@ -41,6 +41,7 @@ class SimNode:
         self.world = world
         self.name = name
         self.rng = Random(world.rng.random())
+        self._reports = Random(f"conflicts of {name} in {world.seed}")
         self.servers = {server: Peer(server, dialled=True) for server in servers}
         self.skew_ms = world.plan.skews_ms[name]
         self.db_disk, self.rs_disk = VirtualDisk(), VirtualDisk()
@@ -81,12 +82,13 @@ class SimNode:
         )
         self.store = store
         store.leftover_watch.patience_ms = store.leftover_watch.long_patience_ms = LEFTOVER_PATIENCE_MS
+        self.world.meetings.opened(self)
         # in half of the worlds a node that is empty is filled, not sent the log
         store.fill_min_entries = (FILL_MIN_ENTRIES, 1, FILL_MIN_ENTRIES, 4)[self.world.seed % 4]
         if self.world.seed % 3 == 0:
             store._state.known.lookups = FILTER_WORTH_LOOKUPS
             store.learn_keys(lambda: True)
-        store.listen_to_conflicts(lambda conflict: self.world.conflicts.append((self.name, conflict)))
+        self._listen_to_conflicts(store)
         self.hub = Hub(
             store,
             instance=self.rng.randbytes(16),
@@ -104,6 +106,22 @@ class SimNode:
             peer.state = peer.state.WAITING
             self._dial_later(server, Backoff(self.rng), self.rng.randint(0, 100))
         self._tick(self.life)
+
+    def _listen_to_conflicts(self, store: Store) -> None:
+        """As face.conflict_reporter does it: the callback comes a while later, so that a kill may come between."""
+        life, rng, last = self.life, self._reports, 0
+
+        def report() -> None:
+            nonlocal last
+            if life != self.life or self.store is not store or self.hub is None:
+                return
+            for number, conflict in store.unreported_conflicts(last):
+                assert conflict is not None
+                self.world.conflicts.append((self.name, conflict))
+                last = number
+            store.conflicts_reported(last)
+
+        store.listen_to_conflicts(lambda: self.world.after(rng.choice([0, 0, 1, 10, 500]), report))
 
     def kill(self) -> None:
         """SIGKILL: what was written stays, nobody says goodbye."""
@@ -152,10 +170,8 @@ class SimNode:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
             if frame.origin == hub.store.origin and frame.entries:
                 self.world.echoes += 1
-            whole = apply(link, frame)
-            for entry in frame.entries:
-                self.world.truth.arrived(self.name, entry.key, entry.written_dot(frame.origin))
-            return whole
+            with self.world.meetings.watching(self, ((frame.origin, entry) for entry in frame.entries)):
+                return apply(link, frame)
 
         hub.apply = counting  # type: ignore[method-assign]
         begin_walk = hub.store.begin_walk
@@ -165,9 +181,8 @@ class SimNode:
             fill = settling.fill
 
             def filling(answer: Fill) -> None:
-                fill(answer)
-                for origin, entry in answer.entries:
-                    self.world.truth.arrived(self.name, entry.key, entry.written_dot(origin))
+                with self.world.meetings.watching(self, answer.entries):
+                    fill(answer)
 
             settling.fill = filling  # type: ignore[method-assign]
             return walk, settling

@@ -89,6 +89,12 @@ class Truth:
             if op.written == written:
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
 
+    def copied(self, node: str, source: str) -> None:
+        """A node goes on from a copy of the directory of another one."""
+        for (name, key), seen in list(self._seen.items()):
+            if name == source:
+                self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | seen
+
     def forget_unsynced(self, node: str) -> None:
         for op in self.ops:
             if op.node == node and not op.synced:

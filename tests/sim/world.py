@@ -16,6 +16,7 @@ from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.floors import floors_above
 from tests.sim.budget import AFTER_FAULTS, Budget
 from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
+from tests.sim.meetings import Meetings
 from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
 from tests.sim.plan import Plan, make_plan
@@ -45,7 +46,13 @@ class World:
         self._serial = 0
         self.budget = Budget(self)
         self.conflicts: list[tuple[str, Conflict]] = []
-        self.reader = Reader(Random(seed * 3 + 1))
+        self.meetings = Meetings()
+        self.readers = [
+            Reader(Random(seed * 3 + 1)),
+            Reader(Random(f"wandering {seed}"), steady=0.3),
+            Reader(Random(f"returning {seed}"), steady=0.5, returns=0.05),
+            Reader(Random(f"repeating {seed}"), repeats=0.1),
+        ]
         self.nodes = {
             name: SimNode(self, name, [b for a, b in self.plan.dials if a == name]) for name in self.plan.nodes
         }
@@ -112,15 +119,17 @@ class World:
             self.guarded(self._write_something)
             self._maybe_fault()
             self._retain()
-            self._read_changes()
+            for reader in self.readers:
+                reader.live(self._running())
             if self.rng.random() < 0.1:
                 self._check_safety()
         self._heal()
         self._settle()
         check_converged(self)
         check_conflicts(self)
-        for node in self.nodes.values():
-            self.reader.finish(node)
+        for reader in self.readers:
+            for node in self.nodes.values():
+                reader.finish(node)
         self._check_quiet()
         if self.plan.faultless:
             self.check_sent_once()
@@ -160,13 +169,6 @@ class World:
             back = [what for what in self.received if (what[1], what[0], *what[2:]) in self.received]
             if back:
                 raise Broken(f"sent back to where it came from: {back[:3]}")
-
-    def _read_changes(self) -> None:
-        """Mostly from the first node that runs; with the cursor of one node on another, too."""
-        running = self._running()
-        rng = self.reader.rng
-        if running and rng.random() < 0.5:
-            self.reader.read(running[0] if rng.random() < 0.9 else rng.choice(running))
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))
@@ -264,6 +266,7 @@ class World:
             self.faults["power_loss"] += 1
             self.truth.forget_unsynced(node.name)
             self.note_renewal()
+            self.meetings.lossy.add(node.name)
             node.lose_power()
 
     def _fault_restore(self) -> None:
@@ -280,6 +283,7 @@ class World:
         node.db_disk, node.rs_disk, count = node.backup
         node.backup = None
         self.truth.forget_since(node.name, count)
+        self.meetings.lossy.add(node.name)
         self.note_renewal()
 
     def _fault_copy(self) -> None:
@@ -291,6 +295,8 @@ class World:
         self.faults["copy"] += 1
         node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
         self.truth.forget_since(node.name, 0)
+        self.truth.copied(node.name, source.name)
+        self.meetings.lossy.add(node.name)
         self.note_renewal()
 
     def _fault_truncate(self) -> None:

@@ -10,6 +10,7 @@ d                         the newest stamp among all dropped tombstones
 a                         the frame applied last: origin, low, high
 g                         there while the index may hold lines of a walk that fills us and is not complete
 t                         the keys that the last batch of a walk, or of a repair, touched
+c number                  a conflict that has not been reported yet (storage.conflicts)
 r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
 """
 
@@ -26,6 +27,7 @@ DROPPED = b"d"
 TOUCHED = b"t"
 RESUME = b"r"
 FILLING = b"g"
+CONFLICT = b"c"
 
 _ONE = struct.Struct(">cQ")
 _TWO = struct.Struct(">cQQ")
@@ -79,6 +81,15 @@ def resume_pair(key: bytes) -> tuple[int, int]:
     """(source, origin) of a resume key."""
     _, source, origin = _TWO.unpack(key)
     return source, origin
+
+
+def conflict_key(number: int) -> bytes:
+    return _ONE.pack(CONFLICT, number)
+
+
+def conflict_number(key: bytes) -> int:
+    number: int = _ONE.unpack(key)[1]
+    return number
 
 
 def following(prefix: bytes) -> bytes:

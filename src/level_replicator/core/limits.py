@@ -195,6 +195,13 @@ MAX_WAITING_EVENTS = 1_000
 MAX_WAITING_EVENT_BYTES = 64 * 1024 * 1024
 """Events for a callback that does not keep up, and the keys and values in them; the oldest are dropped above it, with a
 warning. One event of any size has room."""
+MAX_UNREPORTED_CONFLICTS = 10_000
+MAX_UNREPORTED_CONFLICT_BYTES = 64 * 1024 * 1024
+"""Conflicts that wait on the disk for an `on_conflict` that does not keep up, and the keys and values in them; the
+oldest are dropped above it, with a warning. One conflict of any size has room."""
+CONFLICTS_READ_ENTRIES = 64
+CONFLICTS_READ_BYTES = 256 * 1024
+"""How many conflicts are read from the disk at once; so many may be reported again after a kill."""
 CHANGES_CHUNK_ENTRIES = 512
 CHANGES_CHUNK_BYTES = 256 * 1024
 """What a reader of the changes feed is given at once."""

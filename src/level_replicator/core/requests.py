@@ -153,13 +153,18 @@ class Page(Answer, frozen=True, tag=69):
 
 class Items(Answer, frozen=True, tag=70):
     """Of a changes feed: (key, value or None, origin, stamp). `rescan`: 1 for a Rescan, 2 for a complete one, before
-    them. `cursor`: where the reader is behind them, a vector; `news`: whether there is more already."""
+    them. `cursor`: where the reader is behind them, a vector; `node`, `ahead`: the rest of it (core.cursor). `news`:
+    whether there is more already. `dots`: (stamp, origin) of the entry of each change, if `ordered`; nothing where they
+    are those of the changes themselves."""
 
     changes: list[tuple[bytes, bytes | None, int, int]]
     ordered: bool
     rescan: int
     cursor: bytes
     news: bool
+    node: int = 0
+    ahead: bytes = b""
+    dots: list[tuple[int, int]] = []
 
 
 class Data(Answer, frozen=True, tag=71):

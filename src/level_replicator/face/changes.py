@@ -3,15 +3,14 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from level_replicator.core.cursor import decode_cursor, encode_cursor
+from level_replicator.core.cursor import decode_cursor
 from level_replicator.core.errors import ClosedError, ConfigError, ReplicationError
-from level_replicator.core.versions import Vector
 from level_replicator.face.gate import Gate
-from level_replicator.storage.changes import Change, ChangeReader, Item
+from level_replicator.face.item_queue import ItemQueue
+from level_replicator.storage.changes import ChangeReader, Item
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.events")
@@ -27,7 +26,7 @@ def open_reader(store: Store, gate: Gate, since: str | None, prefix: bytes, *, n
         raise TypeError(f"prefix: bytes are wanted, not {type(prefix).__name__}")
     start = None if since is None else decode_cursor(since)
     if now:
-        start = gate.call(store.vector_copy) or None  # where nothing is, everything is to come
+        start = gate.call(store.cursor_of_now)
     return gate.call(store.changes, start, prefix)
 
 
@@ -44,37 +43,30 @@ class Changes:
         self._reader = reader
         self._live = live
         self._closed = False
-        self._waiting: deque[Item] = deque()
-        self._ordered = True
-        self._passed: Vector = dict(reader.cursor)
+        self._queue = ItemQueue(reader.cursor)
 
     @property
     def cursor(self) -> str:
         """Covers what was given so far. Within a part that is read from the index it stands still."""
-        return encode_cursor(self._passed)
+        return self._queue.cursor
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
         try:
-            while not self._waiting:
+            while not self._queue:
                 if self._closed or not self._more():
                     raise StopIteration
         except ClosedError:
             if self._live:
                 raise StopIteration from None
             raise
-        item = self._waiting.popleft()
-        if not self._waiting:
-            self._passed = dict(self._reader.cursor)
-        elif self._ordered and isinstance(item, Change):
-            self._passed[int(item.origin, 16)] = item.stamp
-        return item
+        return self._queue.give()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until there is more, `timeout` seconds at the longest; False when there is not."""
-        return bool(self._waiting) or self._wait(timeout)
+        return bool(self._queue) or self._wait(timeout)
 
     def close(self) -> None:
         """Ends the iteration, also one that waits in another thread. Idempotent."""
@@ -90,11 +82,9 @@ class Changes:
     def _more(self) -> bool:
         """Reads on; False at the end."""
         chunk = self._gate.call(self._reader.read)
+        self._queue.put(chunk, self._reader.cursor)
         if chunk.items:
-            self._waiting.extend(chunk.items)
-            self._ordered = chunk.ordered
             return True
-        self._passed = dict(self._reader.cursor)
         if self._gate.call(self._reader.has_news):
             return True
         return self._live and self._wait(None)

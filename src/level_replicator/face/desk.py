@@ -38,7 +38,7 @@ from level_replicator.core.requests import (
     Value,
     Write,
 )
-from level_replicator.core.versions import encode_vector
+from level_replicator.core.versions import encode_vector, newer
 from level_replicator.face.changes import open_reader
 from level_replicator.face.desk_verbs import LANES, VERBS, Rights
 from level_replicator.face.gate import Gate
@@ -242,7 +242,11 @@ class Desk:
                     rescan = 2 if item.complete else 1
                 elif isinstance(item, Change):
                     changes.append((item.key, item.value, int(item.origin, 16), item.stamp))
-            return Items(request.id, changes, chunk.ordered, rescan, encode_vector(reader.cursor), news)
+            cursor = reader.cursor
+            ahead = encode_vector(newer(cursor.ahead, cursor.vector))
+            dots = [] if chunk.dots == [(stamp, origin) for _, _, origin, stamp in changes] else chunk.dots
+            vector = encode_vector(cursor.vector)
+            return Items(request.id, changes, chunk.ordered, rescan, vector, news, cursor.node, ahead, dots)
 
     # -- everything else
 

@@ -1,12 +1,11 @@
 """How far a reader of a changes feed in another process is."""
 
-from collections import deque
-
-from level_replicator.core.cursor import decode_cursor, encode_cursor
+from level_replicator.core.cursor import Cursor, decode_cursor
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.requests import Items
-from level_replicator.core.versions import Vector, decode_vector, origin_name
-from level_replicator.storage.changes import Change, Item, Rescan
+from level_replicator.core.versions import decode_vector, origin_name
+from level_replicator.face.item_queue import ItemQueue
+from level_replicator.storage.changes import Change, Chunk, Item, Rescan
 
 
 class FeedPlace:
@@ -20,15 +19,17 @@ class FeedPlace:
         self.prefix = prefix
         self._now = now
         self._started = self._has_some = since is not None
-        self._passed: Vector = {} if since is None else decode_cursor(since)
-        self._behind: Vector = dict(self._passed)
-        self._ordered = True
-        self.waiting: deque[Item] = deque()
+        self._queue = ItemQueue(Cursor({}) if since is None else decode_cursor(since))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is an item to give."""
+        return bool(self._queue)
 
     @property
     def cursor(self) -> str:
         """Covers what was given so far. Within a part that is read from the index it stands still."""
-        return encode_cursor(self._passed)
+        return self._queue.cursor
 
     @property
     def beginning(self) -> tuple[str | None, bytes, bool]:
@@ -36,27 +37,19 @@ class FeedPlace:
         if not self._started:
             return None, self.prefix, self._now
         # an empty cursor would say that what the reader has is to be read anew; but it has nothing yet
-        return (self.cursor if self._passed or self._has_some else None), self.prefix, False
+        return (None if self._queue.empty_handed and not self._has_some else self.cursor), self.prefix, False
 
     def take(self, items: Items) -> bool:
-        """What came. Whether there is something to give, or may be at once."""
-        if items.rescan:
-            self.waiting.append(Rescan(items.rescan > 1))
-        for key, value, origin, stamp in items.changes:
-            self.waiting.append(Change(key, value, origin_name(origin), stamp))
-        self._ordered = items.ordered
-        self._behind = decode_vector(items.cursor)
-        if not self.waiting:
-            self._passed = dict(self._behind)
-            self._started = True
-        return bool(self.waiting) or items.news
+        """What came. Whether there is something to give, or may be at once. Raises RemoteProtocolError."""
+        found: list[Item] = [Rescan(items.rescan > 1)] if items.rescan else []
+        found += [Change(key, value, origin_name(origin), stamp) for key, value, origin, stamp in items.changes]
+        dots = items.dots or [(stamp, origin) for _, _, origin, stamp in items.changes]
+        behind = Cursor(decode_vector(items.cursor), items.node, decode_vector(items.ahead))
+        self._queue.put(Chunk(found, items.ordered, dots if items.ordered else []), behind)
+        self._started = self._started or not found
+        return bool(found) or items.news
 
     def give(self) -> Item:
         """The next of what is waiting."""
-        item = self.waiting.popleft()
         self._started = self._has_some = True
-        if not self.waiting:
-            self._passed = dict(self._behind)
-        elif self._ordered and isinstance(item, Change):
-            self._passed[int(item.origin, 16)] = item.stamp
-        return item
+        return self._queue.give()

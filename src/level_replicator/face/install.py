@@ -124,8 +124,7 @@ def _install(
     if config.metrics is not None:
         where = config.metrics
         metrics = MetricsServer(*(("127.0.0.1", where) if isinstance(where, int) else parse_address(where)))
-    events = Listeners(config.on_peer, config.on_conflict)
-    events.listen(store)
+    events = Listeners(store, config.on_peer, config.on_conflict)
     node = Node(
         store,
         host=config.host,
@@ -148,6 +147,7 @@ def _install(
     try:
         node.start()
     except BaseException:
+        events.stop_reading()
         events.close()
         if metrics is not None:
             metrics.close()

@@ -82,12 +82,13 @@ class Replica(Database):
         self._events = events
         self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
-        if config.on_change is not None:
-            events.on_change = OnChange(self.changes(now=True), config.on_change)
+        on_change = config.on_change
+        events.on_change = None if on_change is None else OnChange(self.changes(now=True), on_change)
         self._metrics = metrics
         if metrics is not None:
             metrics.start(self.status, self._check_alive)
         node.clients.open_desk = self._open_desk
+        events.start(lambda: self._gate.shut)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
 
@@ -271,6 +272,7 @@ class Replica(Database):
             self._metrics.close()
         self._keeper.stop()
         self._node.stop()
+        self._events.stop_reading()
         try:
             self._node.store.close()
         finally:

@@ -1,19 +1,30 @@
-"""The changes feed: the log, read forwards from a vector, a chunk at a time.
+"""The changes feed: the log, read forwards from a cursor, a chunk at a time.
 
-What is known is given, so nothing above the vector: each origin's changes come in their order. No snapshot outlives a
-chunk, and nothing is kept for a reader: the log is the queue. Where the log does not reach back, being truncated, the
-index is read instead. Where tombstones are gone that the reader has not seen, or it comes from a node that knew more
-than this one, it must begin with nothing: what this node has of a key may be older than what the reader has.
+What is known is reported, so nothing above the vector: each origin's changes come in their order. No snapshot outlives
+a chunk, and nothing is kept for a reader: the log is the queue. Where the log does not reach back, being truncated,
+the index is read instead.
+
+A reader passes over what has been superseded: it gets the change that did so instead, later, when it comes to that one.
+So a cursor claims more than was reported, and is good only where everything is known that this node knew (core.cursor).
+The reader must begin with nothing, and is given a complete `Rescan`,
+
+- where tombstones are gone that it has not seen;
+- on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
+- with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
+  something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector line of the
+  new origin, which is there from its beginning, is the mark: a cursor that has it is from after that, or from a node
+  that has heard of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from level_replicator.core.cursor import Cursor
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.errors import StorageError
 from level_replicator.core.keys import INDEX, log_range
 from level_replicator.core.limits import CHANGES_CHUNK_BYTES, CHANGES_CHUNK_ENTRIES
 from level_replicator.core.reconcile import stale
-from level_replicator.core.versions import Vector, covers, origin_name
+from level_replicator.core.versions import Vector, covers, origin_name, raise_to
 from level_replicator.storage.engine import Snapshot
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
@@ -46,8 +57,8 @@ class Rescan:
     """The log does not reach back to the reader's cursor: what follows comes from the index, in order of keys.
 
     `complete`: deletions have been forgotten that the reader has not seen, or this node does not know what the reader
-    has seen elsewhere; so everything there is follows, and what the reader has besides is to be taken for gone. Else
-    all that has changed follows, deletions among it."""
+    has seen elsewhere, or has lost some of it; so everything there is follows, and what the reader has besides is to be
+    taken for gone. Else all that has changed follows, deletions among it."""
 
     complete: bool
 
@@ -57,10 +68,13 @@ Item = Change | Rescan
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`ordered`: changes of one origin, in their order, so that each of them moves the cursor."""
+    """`ordered`: changes of one origin, in their order, so that each of them moves the cursor to its dot.
+
+    dots    (stamp, origin) of the entry of each item, if ordered; a change itself names the write that it carries"""
 
     items: list[Item]
     ordered: bool
+    dots: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -78,9 +92,9 @@ class ChangeReader:
     when that has been dealt with."""
 
     def __init__(
-        self, state: State, cursor: Vector | None, prefix: bytes, *, most_entries: int = CHANGES_CHUNK_ENTRIES
+        self, state: State, cursor: Cursor | None, prefix: bytes, *, most_entries: int = CHANGES_CHUNK_ENTRIES
     ) -> None:
-        self.cursor = dict(cursor or {})
+        self.cursor = Cursor({}) if cursor is None else cursor.copy()
         self._empty = cursor is None
         """Whether the reader is known to have nothing but what it got here."""
         self._most_entries = most_entries
@@ -90,12 +104,15 @@ class ChangeReader:
         self._last_origin = 0
 
     def has_news(self) -> bool:
+        """Returns whether `read` would give something, or move the cursor."""
         if self._scan is not None:
             return True
-        cursor = self.cursor
-        with self._state.lock:
-            vector = self._state.vector
-            return any(stamp > cursor.get(origin, 0) for origin, stamp in vector.items()) or not covers(vector, cursor)
+        state, known = self._state, self.cursor.vector
+        with state.lock:
+            vector = state.vector
+            if any(stamp > known.get(origin, 0) for origin, stamp in vector.items()):
+                return True
+            return self._must_begin_anew(known, vector, state.horizon)
 
     def read(self) -> Chunk:
         """What comes next, some of it; nothing when the reader is level. The cursor moves with it. A part of the log
@@ -104,14 +121,17 @@ class ChangeReader:
         with state.lock:
             vector = dict(state.vector)
             floor, horizon = state.floor, state.horizon
+            known_here = what_is_known(state)
             rs = state.rs.snapshot()
             db = state.db.snapshot()
-        with rs, db:
             scan = self._scan
-            known = self.cursor if scan is None else scan.since
-            if (scan is None or not scan.complete) and self._must_begin_anew(known, vector, horizon):
+            known = self.cursor.vector if scan is None else scan.since
+            anew = (scan is None or not scan.complete) and self._must_begin_anew(known, vector, horizon)
+            self.cursor.node, self.cursor.ahead = state.origin, known_here
+        with rs, db:
+            if anew:
                 # a reader that breaks off from here on must begin anew as well: the cursor says so
-                self.cursor = {}
+                self.cursor.vector = {}
                 return self._begin_scan({}, vector, complete=True)
             if scan is not None:
                 return self._read_index(scan, rs, db)
@@ -131,9 +151,17 @@ class ChangeReader:
                 return self._begin_scan(known, vector, complete=False)
 
     def _must_begin_anew(self, known: Vector, vector: Vector, horizon: Vector) -> bool:
+        """Under the lock."""
         if not known:
             return not self._empty
-        return stale(known, horizon) or not covers(vector, known)
+        if stale(known, horizon) or not covers(vector, known) or self._is_of_before(known):
+            return True
+        return self.cursor.node != self._state.origin and not covers(vector, self.cursor.ahead)
+
+    def _is_of_before(self, known: Vector) -> bool:
+        """Whether the cursor may be from before this node went on as a new origin."""
+        state = self._state
+        return state.meta is not None and state.meta.renewed and state.origin not in known
 
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
         self._scan = _Scan(since, target, complete, self._prefix)
@@ -142,21 +170,23 @@ class ChangeReader:
         return Chunk(told, ordered=False)
 
     def _read_log(self, rs: Snapshot, origin: int, vector: Vector) -> Chunk:
-        low, high = self.cursor.get(origin, 0), vector[origin]
+        low, high = self.cursor.vector.get(origin, 0), vector[origin]
         found: list[Item] = []
+        dots: list[tuple[int, int]] = []
         size = 0
         for count, (_, record) in enumerate(rs.scan(*log_range(origin, low, high)), 1):
             entry = read_entry(record)
             low = entry.stamp
             if entry.key.startswith(self._prefix):
                 found.append(Change(entry.key, entry.value, origin_name(origin), entry.stamp))
+                dots.append((entry.stamp, origin))
                 size += len(record)
             if count >= self._most_entries or size >= CHANGES_CHUNK_BYTES:
                 break
         else:
             low = high
-        self.cursor[origin] = low
-        return Chunk(found, ordered=True)
+        self.cursor.vector[origin] = low
+        return Chunk(found, ordered=True, dots=dots)
 
     def _read_index(self, scan: _Scan, rs: Snapshot, db: Snapshot) -> Chunk:
         found: list[Item] = []
@@ -181,5 +211,17 @@ class ChangeReader:
                 return Chunk(found, ordered=False)
         # what was written meanwhile is above the target, and comes from the log
         self._scan = None
-        self.cursor = scan.target
+        self.cursor.vector = scan.target
         return Chunk(found, ordered=False)
+
+
+def what_is_known(state: State) -> Vector:
+    """What this node has, also above its vector, of scans that are not complete. Under the lock."""
+    known = dict(state.vector)
+    for origin, stamp in state.newest.items():
+        low = state.vector.get(origin, 0)
+        if stamp > low and next(iter(state.rs.scan_keys(*log_range(origin, low, stamp))), None) is not None:
+            known[origin] = stamp
+    if state.half_filled:  # what fills a node is under its floor, and not logged
+        raise_to(known, state.floor)
+    return known

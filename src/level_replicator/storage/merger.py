@@ -223,7 +223,7 @@ class Merger:
         conflict = not same_write and not overwrites(written, entry.context, old_written)
         conflict = conflict and not same_value(entry, decode_index(line))
         self._met += conflict
-        if conflict and state.on_conflict is not None:
+        if conflict and state.unreported.wanted:
             loser = _version(state.db.get(key) if live else None, old_written)
             self._conflicts.append(Conflict(key, _version(value, written), loser))
         if doubtful or (restamped and dot_disagrees((stamp, origin), (old_stamp, old_origin))):
@@ -238,7 +238,7 @@ class Merger:
         """An entry loses to our row."""
         conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
         self._met += conflict
-        if conflict and self._state.on_conflict is not None:
+        if conflict and self._state.unreported.wanted:
             winner = _version(self._state.db.get(key), row.written_dot)
             self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
         self._lost(key, row, dot, union_context(row.written_dot, row.context, written, entry.context))
@@ -308,6 +308,7 @@ class Merger:
         state = self._state
         state.clock.follow(self._newest)
         self.restamps.put_into(self.rs_batch)
+        state.unreported.record(self.rs_batch, self._conflicts)
         if self._touched:
             self.rs_batch.put(TOUCHED, msgspec.msgpack.encode(self._touched))
         state.step(f"{step}: before rs")
@@ -323,9 +324,8 @@ class Merger:
         self.restamps.account()
         state.late = state.late or self._late
         state.conflicts += self._met
-        if state.on_conflict is not None:
-            for conflict in self._conflicts:
-                state.on_conflict(conflict)
+        if self._conflicts:
+            state.unreported.notify()
 
 
 def _version(value: bytes | None, written: Dot) -> Version:

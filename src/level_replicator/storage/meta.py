@@ -27,6 +27,7 @@ class Meta(msgspec.Struct, array_like=True):
     durable      a vector whose entries were all on disk when this record was synced
     renewing     (old origin, stamp) while what `old origin` wrote after the stamp is being taken over by
                  `origin` (storage.renewal)
+    renewed      whether `origin` is not the first one of this replication set
     adopting     while the data of a LevelDB that had some is being taken over (storage.adoption)
     mending      until log, index and database agree again (storage.mending)
     forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
@@ -45,6 +46,7 @@ class Meta(msgspec.Struct, array_like=True):
     db_identity: bytes = b""
     adopting: bool = False
     forked: bool = False
+    renewed: bool = False
 
 
 def load_meta(rs: Reader) -> Meta | None:

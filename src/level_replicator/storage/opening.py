@@ -57,6 +57,7 @@ def open_state(
     state.known.begin(empty=next(iter(state.rs.scan_keys(INDEX, following(INDEX))), None) is None)
     meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
     meta.durable = encode_vector(state.vector)
+    state.unreported.load()
     store_meta(state.rs, meta)
 
 

@@ -30,6 +30,8 @@ from level_replicator.storage.state import State
 
 _BATCH_ENTRIES = 1_000
 _MAX = (1 << 64) - 1
+_FIRST = 1
+"""A stamp that no write has."""
 
 
 def announce_renewal(
@@ -44,6 +46,7 @@ def announce_renewal(
     meta.renewing = (state.origin, beyond_doubt)
     meta.mending, meta.forked = mending, forked
     meta.origin = state.origin = new_origin
+    meta.renewed = True
     state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
     state.step("renewal: announced")
@@ -61,11 +64,20 @@ def finish_renewal(state: State) -> None:
     while _take_over_some(state, old, beyond_doubt):
         state.step("renewal: a batch taken over")
     _lower_floor(state, old, beyond_doubt)
+    _begin_line(state)
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
     meta.renewing, meta.forked = None, False
     store_meta(state.rs, meta)
+
+
+def _begin_line(state: State) -> None:
+    """The new origin has a line in the vector from its beginning: for the changes feed that is the mark of cursors from
+    after this (storage.changes)."""
+    if not state.vector.get(state.origin, 0):
+        state.rs.put(vector_key(state.origin), encode_vector_line(_FIRST, 0))
+        state.vector[state.origin] = state.newest[state.origin] = _FIRST
 
 
 def _roll_back(state: State, old: int, beyond_doubt: int) -> None:

@@ -9,7 +9,7 @@ from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_key
 from level_replicator.core.versions import Vector
-from level_replicator.storage.conflicts import Conflict
+from level_replicator.storage.conflicts import UnreportedConflicts
 from level_replicator.storage.engine import Engine
 from level_replicator.storage.known_keys import KnownKeys
 from level_replicator.storage.meta import Meta
@@ -35,8 +35,8 @@ class State:
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
-    signal      rung when the vector has moved; on_conflict: told of each conflict, under the lock, if anybody listens
-    conflicts   how many have met here since it was opened
+    signal      rung when the vector has moved
+    conflicts   how many have met here since it was opened; unreported: those that wait for on_conflict
     restamped_puts, restamped_tombstones  entries that travel again under a new dot of ours, since it was opened
     """
 
@@ -77,7 +77,7 @@ class State:
         self.conflicts = 0
         self.restamped_puts = 0
         self.restamped_tombstones = 0
-        self.on_conflict: Callable[[Conflict], None] | None = None
+        self.unreported = UnreportedConflicts(rs)
 
     def step(self, name: str) -> None:
         """A point at which a test may stop the process. Costs nothing when none does."""

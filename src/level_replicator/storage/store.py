@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from level_replicator.core.clock import HybridClock
+from level_replicator.core.cursor import Cursor
 from level_replicator.core.effects import BeginWalk
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
@@ -17,7 +18,7 @@ from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.applier import RemoteApplier, require_room
 from level_replicator.storage.backup import backup
-from level_replicator.storage.changes import ChangeReader
+from level_replicator.storage.changes import ChangeReader, what_is_known
 from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.conflicts import Conflict
 from level_replicator.storage.engine import Engine
@@ -153,9 +154,15 @@ class Store:
         """Rung when the vector has moved."""
         return self._state.signal
 
-    def changes(self, cursor: Vector | None, prefix: bytes) -> ChangeReader:
+    def changes(self, cursor: Cursor | None, prefix: bytes) -> ChangeReader:
         """What was written that this cursor does not cover, all for None; for one thread at a time."""
         return ChangeReader(self._state, cursor, prefix)
+
+    def cursor_of_now(self) -> Cursor | None:
+        """The cursor of a reader that wants what comes from now on; None where nothing is, so that all is to come."""
+        state = self._state
+        with state.lock:
+            return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
         """See storage.history; any thread."""
@@ -169,9 +176,22 @@ class Store:
             except ENGINE_ERRORS as error:
                 raise _as_storage_error("reading the index", error) from error
 
-    def listen_to_conflicts(self, told: Callable[[Conflict], None]) -> None:
-        """`told` must not block, nor raise: it is called under the lock."""
-        self._state.on_conflict = told
+    def listen_to_conflicts(self, notify: Callable[[], None]) -> None:
+        """From now on conflicts are recorded until they are reported. `notify` is called, under the lock, when there
+        are some, also at once; it must not block, nor raise."""
+        with self._state.lock:
+            self._state.unreported.listen(notify)
+
+    def unreported_conflicts(self, after: int) -> list[tuple[int, Conflict | None]]:
+        """Some of the conflicts that wait, oldest first, each with its number: those above `after`. See
+        storage.conflicts; any thread. Raises StorageError."""
+        with self._state.applying("reading conflicts"):
+            return self._state.unreported.read(after)
+
+    def conflicts_reported(self, number: int) -> None:
+        """Forgets the conflicts up to this number: they have been reported. Any thread. Raises StorageError."""
+        with self._state.applying("forgetting conflicts that were reported"):
+            self._state.unreported.reported(number)
 
     def vector_copy(self) -> Vector:
         """The vector as of now, from any thread."""
