@@ -17,7 +17,8 @@ _LOOKED_AT = 10_000
 
 
 class Logged(NamedTuple):
-    """One entry of the log. `value` None: a delete. `origin`: 16 hexadecimal digits."""
+    """One entry of the log. `value` None: a delete. `origin` (16 hexadecimal digits) and `stamp` are those of the write
+    that it carries, also where the entry was re-stamped later."""
 
     key: bytes
     value: bytes | None
@@ -41,7 +42,8 @@ def read_history(
         for looked_at, (dot, record) in enumerate(heapq.merge(*logs, key=lambda item: item[0], reverse=True), 1):
             entry = read_entry(record)
             if entry.key.startswith(prefix):
-                found.append(Logged(entry.key, entry.value, origin_name(dot[1]), entry.stamp))
+                stamp, origin = entry.written_dot(dot[1])
+                found.append(Logged(entry.key, entry.value, origin_name(origin), stamp))
                 size += len(record)
             if len(found) >= most or size >= most_bytes or looked_at >= _LOOKED_AT:
                 return found, dot
