@@ -12,6 +12,21 @@ from tests.model.schedules import Step
 ALL = -1_000
 END = 100
 
+DEAD_THERE: list[Step] = [
+    ("put", 2, b"a"),
+    ("pull", 1, 0, 2),
+    ("step", 1, END),
+    ("del", 2, b"a"),
+    ("drop", 2, ALL),
+    ("del", 1, b"b"),
+    ("drop", 1, ALL),
+    ("pull", 2, 0, 1),
+    ("step", 2, END),
+    ("pull", 3, 0, 2),
+    ("step", 3, END),
+    ("gone", 2),
+]
+
 AIMED: dict[str, list[Step]] = {
     # 1's clock is ahead. 2 hears of its delete by 1's vector only, since 1 drops the tombstone: what 2 re-stamps must
     # have a greater dot than that.
@@ -132,6 +147,9 @@ AIMED: dict[str, list[Step]] = {
         ("drop", 1, ALL),
         ("put", 2, b"a"),
     ],
+    # 2 has deleted a and forgotten it. 0, which has the value, learns from 1 that it missed some delete, and re-stamps
+    # it. Then it reconciles with 2, whose vector covers the write, but not the new dot, and which never pulls from 0.
+    "dead-there": DEAD_THERE,
     # 0 and 1 have the value. 2 has deleted it and dropped the tombstone. 0 begins to reconcile with 2, removes the key,
     # and breaks off; 2 never comes back. Without a tombstone 0 has nothing to say of it, since it covers the write.
     "silent": [
@@ -184,6 +202,7 @@ MUTANTS = {
     "redot": "dots-against-the-order",
     "context": "tombstones-dropped-too-early",
     "dead": "dead-writes-taken",
+    "dead-there": "dead-for-the-peer-kept",
     "silent": "removed-without-a-trace",
     "covered": "absent-keys-accept-anything",
     "horizon": "horizon-not-taken-over",

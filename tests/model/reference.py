@@ -11,6 +11,7 @@ nodes diverge, lose a write to one that it had seen, or bring a deleted key back
     redot      the winner of a merge keeps a dot that is smaller than the loser's
     context    a tombstone is dropped although it has seen writes that the vector does not cover
     dead       a put that a forgotten delete had superseded is taken
+    dead-there a put that the peer had, and has forgotten the delete of, is kept if it was re-stamped since
     silent     what the peer deleted, and forgot that it did, is removed without a trace, instead of buried
     covered    in a reconciliation an absent key accepts what we knew and dropped the tombstone of
     horizon    the horizon of the peer that a stale node reconciled with is not adopted
@@ -40,6 +41,7 @@ RULES = (
     "redot",
     "context",
     "dead",
+    "dead-there",
     "silent",
     "covered",
     "horizon",
@@ -232,7 +234,9 @@ class Node:
         """The peer's row of a key loses to ours."""
         mine = self.index[key]
         merged = mine._replace(context=union(mine, theirs))
-        if pull.must_restamp(mine, theirs):
+        if mine.written != theirs.written and pull.forgot(mine):
+            self.restamp(key, merged._replace(value=None))
+        elif pull.must_restamp(mine, theirs):
             self.restamp(key, merged)
         else:
             self.index[key] = merged
@@ -293,6 +297,12 @@ class Pull:
         """Whether a row of the reader may be older than a tombstone that the source has dropped."""
         return self.mode == "reconcile" and self.stale and row.stamp <= self.dropped
 
+    def forgot(self, mine: Row) -> bool:
+        """Whether the source has forgotten a delete that was greater than the reader's put: its vector covers the
+        write, and it has nothing of the key, or something smaller."""
+        dead = self.off not in ("dead-there", "stale") and mine.value is not None and covers(self.vector, mine.written)
+        return self.mode == "reconcile" and dead
+
     def must_restamp(self, mine: Row, theirs: Row) -> bool:
         """Whether a row of the reader that won must travel again."""
         unknown = self.may_be_unknown(mine) and mine.value is not None and self.off != "both"
@@ -340,7 +350,7 @@ class Pull:
                     unseen = concurrent(mine, theirs)
                     if unseen and (known_context(theirs) or mine.value != theirs.value):
                         wanted.append(key)  # it is reported with its value, and merged with its context
-                    elif unseen or self.must_restamp(mine, theirs):
+                    elif unseen or self.must_restamp(mine, theirs) or self.forgot(mine):
                         self.reader.follow(theirs.stamp)
                         self.reader.lose(key, theirs._replace(context={}), self)
                 elif not covers(self.known, theirs.dot) and self._doubtful(key, theirs):
@@ -353,7 +363,7 @@ class Pull:
     def _only_ours(self, key: Key, mine: Row) -> None:
         if mine.value is None:
             return
-        if covers(self.vector, mine.dot):  # the source knew it, and dropped its tombstone
+        if covers(self.vector, mine.dot) or self.forgot(mine):  # the source knew it, and dropped its tombstone
             if self.off != "silent":
                 self.reader.restamp(key, mine._replace(value=None))
             else:

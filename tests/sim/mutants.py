@@ -284,6 +284,19 @@ def _dead_writes_taken() -> Patches:
     return [(merger, "is_dead", lambda _written, _vector: False)]
 
 
+@rule("dead-for-the-peer-kept")
+def _dead_for_the_peer_kept() -> Patches:
+    """A put that was re-stamped is kept, though the peer has forgotten a delete that had seen it."""
+
+    def judge(row: IndexLine, sides: Sides) -> Verdict:
+        found = judge_ours(row, sides)
+        if found is not Verdict.BURY or row.stamp <= sides.theirs.get(row.origin, 0):
+            return found
+        return judge_ours(row._replace(written=b""), sides)
+
+    return [(settling, "judge_ours", judge), (merger, "is_dead_there", lambda _winner, _loser, _sides: False)]
+
+
 @rule("deleted-keys-stay")
 def _deleted_keys_stay() -> Patches:
     """A rejoining node keeps what the peer knew and deleted."""

@@ -88,7 +88,7 @@ def judge_ours(row: IndexLine, sides: Sides) -> Verdict:
     """Judge a key that only the reader has."""
     if row.deleted:
         return Verdict.KEEP  # retention drops it, and nothing else
-    if row.stamp <= sides.theirs.get(row.origin, 0):
+    if row.stamp <= sides.theirs.get(row.origin, 0) or is_dead(row.written_dot, sides.theirs):
         return Verdict.BURY
     return Verdict.RESTAMP if _may_be_unknown(row, sides) else Verdict.KEEP
 
@@ -96,13 +96,21 @@ def judge_ours(row: IndexLine, sides: Sides) -> Verdict:
 def judge_both(ours: IndexLine, theirs: IndexLine, sides: Sides, doubt: int) -> Verdict:
     """Judge a key of which the two sides have different rows.
 
-    KEEP: our row wins. RESTAMP: it wins, and travels again under a new dot."""
+    KEEP: our row wins. RESTAMP: it wins, and travels again under a new dot. BURY: it wins, and is dead for the peer."""
     if ours.dot == theirs.dot:
         return Verdict.KEEP
     if order_of_row(theirs) > order_of_row(ours):
         unknown = theirs.stamp > sides.known.get(theirs.origin, 0)
         return Verdict.DOUBTFUL if unknown and is_doubtful(theirs.stamp, theirs.deleted, doubt) else Verdict.TAKE
+    if is_dead_there(ours, theirs.written_dot, sides):
+        return Verdict.BURY
     return Verdict.RESTAMP if must_restamp(ours, theirs.dot, sides) else Verdict.KEEP
+
+
+def is_dead_there(winner: IndexLine, loser: Dot, sides: Sides) -> bool:
+    """Whether our put, which won over the peer's write `loser`, was superseded by a delete that the peer has forgotten:
+    its vector covers our write, and all that it has of the key is smaller."""
+    return not winner.deleted and winner.written_dot != loser and is_dead(winner.written_dot, sides.theirs)
 
 
 def may_be_dropped(tombstone: IndexLine, vector: Mapping[int, int]) -> bool:

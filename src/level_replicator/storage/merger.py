@@ -33,7 +33,15 @@ from level_replicator.core.merge import (
     union_context,
     wins,
 )
-from level_replicator.core.reconcile import Sides, dot_disagrees, is_dead, is_doubtful, must_restamp, stale
+from level_replicator.core.reconcile import (
+    Sides,
+    dot_disagrees,
+    is_dead,
+    is_dead_there,
+    is_doubtful,
+    must_restamp,
+    stale,
+)
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
 from level_replicator.storage.restamps import Restamps
@@ -241,11 +249,13 @@ class Merger:
         if conflict and self._state.unreported.wanted:
             winner = _version(self._state.db.get(key), row.written_dot)
             self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
-        self._lost(key, row, dot, union_context(row.written_dot, row.context, written, entry.context))
+        self._lost(key, row, dot, written, union_context(row.written_dot, row.context, written, entry.context))
 
-    def _lost(self, key: bytes, row: IndexLine, dot: Dot, union: bytes) -> None:
-        """Our row reflects this union now, and may have to travel again for the entry with this dot."""
-        if must_restamp(row, dot, self._sides):
+    def _lost(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, union: bytes) -> None:
+        """The entry with this dot, which carries the write `written`, lost to our row, which reflects `union` now."""
+        if self._sides is not None and is_dead_there(row, written, self._sides):
+            self.bury_ours(key, row, union)
+        elif must_restamp(row, dot, self._sides):
             self.restamp_ours(key, row, union)
         elif union != row.context:
             merged = encode_index(row.stamp, row.origin, row.flags, row.checksum, union, row.own, row.written)
@@ -257,7 +267,8 @@ class Merger:
         """The peer's row of a key, which has no context that ours has not seen, loses to ours."""
         if theirs.stamp > self._newest:
             self._newest = theirs.stamp
-        self._lost(key, ours, theirs.dot, union_context(ours.written_dot, ours.context, theirs.written_dot, b""))
+        union = union_context(ours.written_dot, ours.context, theirs.written_dot, b"")
+        self._lost(key, ours, theirs.dot, theirs.written_dot, union)
 
     def restamp_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
         """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
@@ -272,10 +283,10 @@ class Merger:
         written = encode_dot(*row.written_dot)
         self.restamps.add(key, value, row.context if context is None else context, written)
 
-    def bury_ours(self, key: bytes, row: IndexLine) -> None:
+    def bury_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
         """The peer deleted our put and dropped the tombstone: it becomes one again."""
         self._replace(key, row.stamp, row.origin)
-        self._restamp(key, None, row.context, row.written_dot, live=True)
+        self._restamp(key, None, row.context if context is None else context, row.written_dot, live=True)
 
     # -- both
 

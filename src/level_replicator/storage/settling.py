@@ -133,7 +133,7 @@ class Settling(Finds):
                 has_context = INDEX_HEAD.unpack_from(row)[2] & CONTEXT
                 if unseen and (has_context or not same_value(ours, theirs)):
                     return True
-                if unseen or verdict is Verdict.RESTAMP:
+                if unseen or verdict is not Verdict.KEEP:
                     merger.lose_row(key, ours, theirs)
         return False
 
