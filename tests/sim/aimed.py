@@ -366,6 +366,10 @@ def bulk_load_from_a_peer_that_is_gone() -> None:
     world.cuts = {frozenset("ac"), frozenset("ad")}
     a.start()
     assert a.store is not None
+    for node in (a, c, d):
+        assert node.store is not None
+        node.store.leftover_watch.patience_ms = 1 << 40  # they would be re-stamped before the floors are lowered
+        node.store.leftover_watch.long_patience_ms = 1 << 40
     for _ in range(5_000):
         world.run_for(1)
         if a.store.filling and a.store.keys >= FRAME_TARGET_ENTRIES:
