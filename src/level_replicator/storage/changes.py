@@ -164,7 +164,8 @@ class ChangeReader:
         return state.meta is not None and state.meta.renewed and state.origin not in known
 
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
-        self._scan = _Scan(since, target, complete, self._prefix)
+        # where nothing is known yet nothing is read: a reader whose cursor covers nothing is taken to have nothing
+        self._scan = _Scan(since, target, complete, self._prefix) if target else None
         told: list[Item] = [Rescan(complete)] if since or complete else []
         self._empty = True
         return Chunk(told, ordered=False)
