@@ -22,7 +22,7 @@ from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.pull_backoff import PullBackoff
 from level_replicator.runtime.pulling import Pulling
-from level_replicator.storage import applier, floors, merger, opening, retention, settling, store
+from level_replicator.storage import applier, changes, floors, merger, opening, retention, settling, store
 from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.conflicts import UnreportedConflicts
@@ -498,3 +498,15 @@ def _overwrites_told_as_conflicts() -> Patches:
 @rule("feed-goes-on-behind-its-cursor")
 def _feed_goes_on_behind_its_cursor() -> Patches:
     return [(ChangeReader, "_must_begin_anew", lambda *_: False)]
+
+
+@rule("feed-goes-on-after-a-new-origin")
+def _feed_goes_on_after_a_new_origin() -> Patches:
+    """A cursor from before a node went on as a new origin is taken for one from after that."""
+    return [(ChangeReader, "_is_of_before", lambda *_: False)]
+
+
+@rule("feed-goes-on-where-less-is-known")
+def _feed_goes_on_where_less_is_known() -> Patches:
+    """Nobody looks whether a node knows what is owed to a reader of another one."""
+    return [(changes, "what_is_known", lambda _state: {})]

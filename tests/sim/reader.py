@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from level_replicator.core.cursor import decode_cursor, encode_cursor
 from level_replicator.storage.changes import Change, ChangeReader
 from tests.sim.checks import Broken
-from tests.sim.meetings import row_of
+from tests.sim.meetings import index_row
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
@@ -33,7 +33,7 @@ class Reader:
         self._reader: ChangeReader | None = None
         self._of: tuple[str, int] | None = None
         self._stored: tuple[str | None, dict[bytes, bytes]] = (None, {})
-        self._dots: dict[bytes, Dot] = {}
+        self._seen: dict[bytes, Dot] = {}
         """Key → the last change of it that was reported."""
 
     def live(self, running: list[SimNode]) -> None:
@@ -72,17 +72,17 @@ class Reader:
             return False
         before = dict(self._reader.cursor.vector)
         chunk = self._reader.read()
-        for item in chunk.items:
+        for place, item in enumerate(chunk.items):
             if not isinstance(item, Change):
                 if item.complete:
                     self.contents.clear()
                 continue
             if chunk.ordered:
-                origin = int(item.origin, 16)
-                if item.stamp <= before.get(origin, 0):
-                    raise Broken(f"the changes of {item.origin} are not in their order")
-                before[origin] = item.stamp
-            self._dots[item.key] = (item.stamp, int(item.origin, 16))
+                stamp, origin = chunk.dots[place]
+                if stamp <= before.get(origin, 0):
+                    raise Broken(f"the changes of {origin:016x} are not in their order")
+                before[origin] = stamp
+            self._seen[item.key] = (item.stamp, int(item.origin, 16))
             if item.value is None:
                 self.contents.pop(item.key, None)
             else:
@@ -109,14 +109,13 @@ class Reader:
             pass
         assert node.hub is not None
         assert node.store is not None
-        if node.hub._walker is not None:
-            return  # it takes keys away, which is reported by the horizon at its end
         state = node.store._state
         for key in self.contents.keys() | dict(state.db.scan()).keys():
             if self.contents.get(key) == state.db.get(key):
                 continue
-            row = row_of(node, key)
-            if row is None or (row[0] <= state.vector.get(row[1], 0) and row >= self._dots.get(key, (0, 0))):
+            row = index_row(node, key)
+            known = row is None or row.stamp <= state.vector.get(row.origin, 0)
+            if known and (row is None or row.written_dot >= self._seen.get(key, (0, 0))):
                 raise Broken(
                     f"a reader of {node.name} has {self.contents.get(key)!r} for {key!r}, not {state.db.get(key)!r},"
                     " though it was given all that is known"

@@ -19,7 +19,7 @@ The reader must begin with nothing, and is given a complete `Rescan`,
 from dataclasses import dataclass, field
 
 from level_replicator.core.cursor import Cursor
-from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.entry import decode_index
 from level_replicator.core.errors import StorageError
 from level_replicator.core.keys import INDEX, log_range
 from level_replicator.core.limits import CHANGES_CHUNK_BYTES, CHANGES_CHUNK_ENTRIES
@@ -36,7 +36,8 @@ _INDEX_END = bytes([INDEX[0] + 1])
 class Change:
     """The latest write of a key, as far as this node knows. `value` None: deleted.
 
-    `origin`: 16 hexadecimal digits, of the node that wrote it; `time_ms`: when, by its clock, ms since 1970."""
+    `origin`: 16 hexadecimal digits, of the node that wrote it; `time_ms`: when, by its clock, ms since 1970. An entry
+    that was re-stamped is reported once more, as the same write."""
 
     key: bytes
     value: bytes | None
@@ -164,7 +165,8 @@ class ChangeReader:
         return state.meta is not None and state.meta.renewed and state.origin not in known
 
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
-        self._scan = _Scan(since, target, complete, self._prefix)
+        # where nothing is known yet nothing is read: a reader whose cursor covers nothing is taken to have nothing
+        self._scan = _Scan(since, target, complete, self._prefix) if target else None
         told: list[Item] = [Rescan(complete)] if since or complete else []
         self._empty = True
         return Chunk(told, ordered=False)
@@ -178,7 +180,8 @@ class ChangeReader:
             entry = read_entry(record)
             low = entry.stamp
             if entry.key.startswith(self._prefix):
-                found.append(Change(entry.key, entry.value, origin_name(origin), entry.stamp))
+                stamp, author = entry.written_dot(origin)
+                found.append(Change(entry.key, entry.value, origin_name(author), stamp))
                 dots.append((entry.stamp, origin))
                 size += len(record)
             if count >= self._most_entries or size >= CHANGES_CHUNK_BYTES:
@@ -196,8 +199,9 @@ class ChangeReader:
             if not key.startswith(self._prefix):
                 break
             scan.next_key = key + b"\0"
-            stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
-            deleted = bool(flags & DELETE)
+            row = decode_index(line)
+            stamp, origin = row.dot
+            deleted = row.deleted
             if scan.complete or not scan.since:
                 wanted = not deleted
             else:
@@ -205,7 +209,8 @@ class ChangeReader:
             if wanted:
                 value = None if deleted else db.get(key)
                 if deleted or value is not None:
-                    found.append(Change(key, value, origin_name(origin), stamp))
+                    written, author = row.written_dot
+                    found.append(Change(key, value, origin_name(author), written))
                     size += len(key) + len(value or b"")
             if count >= self._most_entries or size >= CHANGES_CHUNK_BYTES:
                 return Chunk(found, ordered=False)
