@@ -131,7 +131,13 @@ def _check_meetings(world: World, reported: Reported) -> None:
     by_anybody = {op for _, op in reported}
     for name, key, row, arrived, restamped in world.meetings.met:
         loser, winner = (_op_of(world, key, dot) for dot in sorted((row, arrived)))
-        if name in world.meetings.lossy or loser is None or winner is None or loser is winner:
+        if (
+            name not in world.nodes
+            or name in world.meetings.lossy
+            or loser is None
+            or winner is None
+            or loser is winner
+        ):
             continue
         if {loser.written[1], winner.written[1]} & world.truth.renewed:
             continue

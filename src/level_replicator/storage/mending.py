@@ -15,6 +15,7 @@ from level_replicator.core.entry import (
     INDEX_HEAD,
     decode_entry,
     decode_index,
+    encode_dot,
     encode_entry,
     encode_index,
 )
@@ -34,7 +35,7 @@ from level_replicator.core.keys import (
     vector_key,
 )
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
-from level_replicator.core.merge import next_context, order_of, order_of_row
+from level_replicator.core.merge import order_of, order_of_row
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
@@ -263,13 +264,14 @@ def mend_database(state: State, *, torn: bool) -> int:
     """Makes the database hold what the index says, after `mend_log`. The number of repairs.
 
     What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
-    that the index does not know is taken over as the oldest write there is, but for the tombstones that were dropped
-    here: it loses to everything else that anybody remembers of the key, and is not lost if nobody does. Not so what the
-    last batch of a walk took away, or a fill that is not complete brought: it goes.
+    that the index does not know is taken over as the oldest write there is: it loses to everything else that anybody
+    remembers of the key, and is not lost if nobody does. Not so what a bulk load that is not complete brought, and,
+    after a power loss, where tombstones were dropped: it goes.
 
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
-    that of a later write whose entry was lost: it stays, right above what it replaced. If it has none, a delete's was:
-    a tombstone goes right below, so that nothing older shows, but the value comes back if a peer still has it."""
+    that of a later write whose entry was lost: it stays, in the place of the write that it replaced. If the database has
+    none, a delete's entry was lost: a tombstone goes right below, so that nothing older shows, but the value comes back
+    if a peer still has it."""
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
@@ -300,14 +302,11 @@ def mend_database(state: State, *, torn: bool) -> int:
                 if torn:
                     beside.write_below(key, line)
                 continue
-        elif key in taken_away or (torn and state.half_filled):  # what was filled in comes again
+        elif key in taken_away or (torn and (state.half_filled or state.dropped)):
+            # What a bulk load brought comes again. Another value is of a write that was not synced, whose entry is lost:
+            # as a new write it could outlive a delete that had seen it, and that nobody remembers any more. If a peer
+            # has it, it comes again.
             batches.next()[1].delete(key)
-            continue
-        elif torn and state.dropped:
-            assert value is not None
-            # a tombstone of the key may have been dropped before it was written. Who still has it would never tell us,
-            # since our vector covers it
-            beside.write_newer(key, value, state.dropped)
             continue
         else:
             assert value is not None
@@ -336,10 +335,11 @@ class _Beside:
         self._taken: set[int] | None = None
 
     def write_above(self, key: bytes, line: bytes, value: bytes) -> None:
-        at, _, _, _ = INDEX_HEAD.unpack_from(line)
+        """A value whose entry is lost takes the place of the write that it replaced, and had seen: under a new dot, and
+        with its `written`. So it wins over it, and whatever had seen the value, and thus what it replaced, wins over
+        it. As a write of its own it would outlive a delete that had seen it."""
         row = decode_index(line)
-        own = next_context(row.written_dot, row.context, self._state.origin)
-        self._write(key, value, self._free(at, 1), own)
+        self._write(key, value, self._free(row.stamp, 1), row.context, encode_dot(*row.written_dot))
 
     def write_below(self, key: bytes, line: bytes) -> None:
         """A tombstone."""
@@ -347,10 +347,6 @@ class _Beside:
         stamp = self._free(at, -1)
         if stamp:
             self._write(key, None, stamp, b"")
-
-    def write_newer(self, key: bytes, value: bytes, than: int) -> None:
-        """Of a key that has no line."""
-        self._write(key, value, self._free(than, 1), b"")
 
     def _free(self, stamp: int, step: int) -> int:
         """The nearest stamp that no other entry of the new origin has, or will have."""
@@ -362,13 +358,13 @@ class _Beside:
         self._taken.add(stamp)
         return stamp
 
-    def _write(self, key: bytes, value: bytes | None, stamp: int, own: bytes) -> None:
+    def _write(self, key: bytes, value: bytes | None, stamp: int, own: bytes, written: bytes = b"") -> None:
         state = self._state
         self.newest = max(self.newest, stamp)
-        record, flags, checksum = encode_entry(stamp, key, value, own)
+        record, flags, checksum = encode_entry(stamp, key, value, own, written)
         rs_batch, _ = self._batches.next(len(record))
         rs_batch.put(log_key(state.origin, stamp), record)
-        rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own))
+        rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum, own, written=written))
 
     def _stamps_in_use(self) -> set[int]:
         """Of the new origin, and of the old one, whose entries it may take over with their stamps."""
