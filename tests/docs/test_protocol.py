@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from level_replicator.core import limits, messages, requests
-from level_replicator.core.cursor import encode_cursor
+from level_replicator.core.cursor import Cursor, encode_cursor
 from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, encode_context, encode_entry
 from level_replicator.core.keys import INDEX
 from level_replicator.core.messages import ByeCode, Entries, Hello, Want
@@ -103,7 +103,7 @@ def examples() -> dict[str, str]:
         "delete": deleted.hex(),
         "entries": messages.encode(Entries(ORIGIN, STAMP - 1, HIGH, [entry, deleted], True)).hex(),
         "fingerprint": prints.digest().hex(),
-        "cursor": encode_cursor({ORIGIN: STAMP}),
+        "cursor": encode_cursor(Cursor({ORIGIN: STAMP}, ORIGIN, {ORIGIN: STAMP + 1, OTHER: 7})),
     }
 
 

@@ -11,7 +11,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.cursor import decode_cursor, encode_cursor
+from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
 from level_replicator.face.events import Callback
 from level_replicator.storage.retention import Retention
 from tests.cluster.master import Master, wait_level
@@ -215,22 +215,58 @@ def test_a_damaged_entry_of_the_log_is_bridged(tmp_path: Path) -> None:
         assert read(replica.changes(since=cursor.cursor, live=False)) == ["rescan, complete=False", (b"b", b"2")]
 
 
-@pytest.mark.parametrize("since", ["", "x", "1.x", "1.AAAA", "2.", 5, b"1.", encode_cursor({1: 2})[:-2]])
+CUT = "2.AAAAAAAAAAEAAAAC" + "A" * 32
+"""Of node 1, with a vector of two lines that is cut off."""
+WHOLE = Cursor({7: 1 << 63, 3: 5}, 9, {7: (1 << 63) + 1, 4: 1})
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "",
+        "x",
+        "1.x",
+        "1.AAAA",
+        "2.",
+        "3.",
+        5,
+        b"1.",
+        encode_cursor(Cursor({1: 2}))[:-2],
+        encode_cursor(WHOLE)[:-2],
+        CUT,
+    ],
+)
 def test_what_is_no_cursor(replica: lrep.Replica, since: Any) -> None:
     with pytest.raises(lrep.ConfigError, match="no cursor"):
         replica.changes(since=since)
 
 
-def test_cursors_are_texts_of_vectors() -> None:
-    vector = {7: 1 << 63, 3: 5}
-    assert decode_cursor(encode_cursor(vector)) == vector
-    assert encode_cursor({3: 5, 7: 1 << 63}) == encode_cursor(vector)
-    assert decode_cursor(encode_cursor({})) == {}
+@pytest.mark.parametrize("cursor", [WHOLE, Cursor({}), Cursor({}, 9), Cursor({3: 5}), Cursor({3: 5}, 1 << 63)])
+def test_cursors_are_texts(cursor: Cursor) -> None:
+    text = encode_cursor(cursor)
+    assert decode_cursor(text) == cursor
+    assert encode_cursor(Cursor(dict(reversed(cursor.vector.items())), cursor.node, cursor.ahead)) == text
+
+
+def test_only_what_is_beyond_the_vector_is_kept() -> None:
+    assert decode_cursor(encode_cursor(Cursor({3: 5, 4: 1}, 9, {3: 5, 4: 2}))) == Cursor({3: 5, 4: 1}, 9, {4: 2})
+
+
+def test_cursors_of_earlier_versions(replica: lrep.Replica) -> None:
+    """A vector alone, of no node that we know."""
+    assert decode_cursor("1.AQIDBAUGBwgBi8_laAAAAQ") == Cursor({0x0102030405060708: 0x018BCFE568000001})
+    replica.put(b"a", b"1")
+    feed = replica.changes(live=False)
+    read(feed)
+    replica.put(b"b", b"2")
+    old = encode_cursor(Cursor(decode_cursor(feed.cursor).vector))
+    assert old.startswith("1.")
+    assert read(replica.changes(since=old, live=False)) == [(b"b", b"2")]
 
 
 def test_arguments(replica: lrep.Replica) -> None:
     with pytest.raises(lrep.ConfigError, match="one of the two"):
-        replica.changes(since=encode_cursor({}), now=True)
+        replica.changes(since=encode_cursor(Cursor({})), now=True)
     with pytest.raises(TypeError, match="prefix"):
         replica.changes(prefix="x")  # type: ignore[arg-type]
 

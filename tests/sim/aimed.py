@@ -17,6 +17,7 @@ from tests.sim.budget import AFTER_FAULTS, Allowance
 from tests.sim.checks import Broken, check_node
 from tests.sim.node import SimNode
 from tests.sim.plan import Plan
+from tests.sim.reader import Reader
 from tests.sim.world import World
 
 SELDOM = Allowance(frames=200, frames_per_s=1, events=10_000, events_per_s=1_000)
@@ -503,6 +504,78 @@ class _NotSoon(Random):
         return 10 * max(times)
 
 
+def read_before_a_power_loss() -> None:
+    """A reader has dealt with a write, and not stored the cursor yet, when the node loses both write and power."""
+    world = World(13, _plan(["a"], []))
+    a = world.nodes["a"]
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"k", b"kept", False)
+    a.stop()  # so that this is beyond doubt
+    a.start()
+    reader = Reader(Random(0))
+    reader.finish(a)
+    stored = reader.cursor
+    a.store.writer.put(b"k", b"lost", False)
+    reader.finish(a)
+    a.kill()
+    for disk in (a.db_disk, a.rs_disk):
+        disk.power_loss(_LosesAll())
+    a.boot += 1
+    a.start()
+    assert a.store._state.db.get(b"k") == b"kept"
+    reader.go_on(stored)
+    reader.finish(a)
+
+
+def owed_to_a_reader_that_leaves() -> None:
+    """A reader passes over a write of b that is superseded at a, and goes on at b, which does not know by what."""
+    world = next(each for each in map(_two_that_have_met, range(14, 100)) if _origin(each, "b") < _origin(each, "a"))
+    a, b = world.nodes["a"], world.nodes["b"]
+    assert a.store is not None
+    assert b.store is not None
+    assert b.hub is not None
+    b.store.writer.put(b"k", b"old", False)
+    b.hub.local_change()
+    world.run_for(1_000)
+    world.cuts = {frozenset("ab")}
+    _cut(world)
+    a.store.writer.put(b"k", b"new", False)
+    reader = Reader(Random(0))
+    reader.read(a)  # of the lesser origin
+    assert reader.contents == {}
+    reader.finish(b)
+    if reader.contents != {b"k": b"old"}:
+        raise Broken(f"the reader has {reader.contents}")
+
+
+def _two_that_have_met(seed: int) -> World:
+    world = World(seed, _plan(["a", "b"], [("b", "a")]))
+    for node in world.nodes.values():
+        node.start()
+        assert node.store is not None
+        node.store.writer.put(b"of " + node.name.encode(), b"", False)
+        node.store.writer.delete(b"of " + node.name.encode(), False)
+    world.run_for(3_000)
+    return world
+
+
+def _origin(world: World, name: str) -> int:
+    store = world.nodes[name].store
+    assert store is not None
+    return store.origin
+
+
+class _LosesAll(Random):
+    """What a disk asks when it loses power: nothing stays that was not synced."""
+
+    def choice(self, _shares: Any) -> Any:
+        return 0.0
+
+    def random(self) -> float:
+        return 1.0
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -519,4 +592,6 @@ AIMED: dict[str, Callable[[], None]] = {
     "ends-with-its-connection": ends_with_its_connection,
     "conflict-met-in-a-walk": conflict_met_in_a_walk,
     "conflict-before-a-kill": conflict_before_a_kill,
+    "read-before-a-power-loss": read_before_a_power_loss,
+    "owed-to-a-reader-that-leaves": owed_to_a_reader_that_leaves,
 }

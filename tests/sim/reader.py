@@ -29,7 +29,7 @@ class Reader:
         self.contents: dict[bytes, bytes] = {}
         self._rng = rng
         self._steady, self._returns, self._repeats = steady, returns, repeats
-        self._cursor: str | None = None
+        self.cursor: str | None = None
         self._reader: ChangeReader | None = None
         self._of: tuple[str, int] | None = None
         self._stored: tuple[str | None, dict[bytes, bytes]] = (None, {})
@@ -48,24 +48,27 @@ class Reader:
         else:
             node = running[0] if rng.random() < self._steady else rng.choice(running)
         if rng.random() < 0.1:
-            self._stored = (self._cursor, dict(self.contents))
+            self._stored = (self.cursor, dict(self.contents))
         if rng.random() < self._returns:
-            self._cursor, self.contents = self._stored[0], dict(self._stored[1])
-            self._reader = None
+            self.contents = dict(self._stored[1])
+            self.go_on(self._stored[0])
         elif self._stored[0] is not None and rng.random() < self._repeats:
-            self._cursor = self._stored[0]
-            self._reader = None
+            self.go_on(self._stored[0])
         if rng.random() < 0.1:
             self._read_all(node)
         else:
             self.read(node)
+
+    def go_on(self, cursor: str | None) -> None:
+        """Goes on from a cursor of before, with the contents of now."""
+        self.cursor, self._reader = cursor, None
 
     def read(self, node: SimNode) -> bool:
         """Reads a chunk of what there is. Returns False when there is nothing more."""
         assert node.store is not None
         if self._reader is None or self._of != (node.name, node.life) or self._rng.random() < 0.1:
             most = self._rng.choice([1, 3, 50])
-            since = None if self._cursor is None else decode_cursor(self._cursor)
+            since = None if self.cursor is None else decode_cursor(self.cursor)
             self._reader = ChangeReader(node.store._state, since, b"", most_entries=most)
             self._of = (node.name, node.life)
         if not self._reader.has_news():
@@ -87,7 +90,7 @@ class Reader:
                 self.contents.pop(item.key, None)
             else:
                 self.contents[item.key] = item.value
-        self._cursor = encode_cursor(self._reader.cursor)
+        self.cursor = encode_cursor(self._reader.cursor)
         return True
 
     def finish(self, node: SimNode) -> None:

@@ -12,8 +12,8 @@ The reader must begin with nothing, and is given a complete `Rescan`,
 - on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
 - with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
   something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector line of the
-  new origin, which is there from its beginning, is the mark: a cursor that has it is from after that, or from a node
-  that has heard of it.
+  new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
+  was read last, is from after that, or from a node that has heard of it.
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ from level_replicator.core.limits import CHANGES_CHUNK_BYTES, CHANGES_CHUNK_ENTR
 from level_replicator.core.reconcile import stale
 from level_replicator.core.versions import Vector, covers, origin_name, raise_to
 from level_replicator.storage.engine import Snapshot
+from level_replicator.storage.entries import logged_entry
+from level_replicator.storage.pairing import agrees
 from level_replicator.storage.reading import read_entry
 from level_replicator.storage.state import State
 
@@ -145,9 +147,7 @@ class ChangeReader:
             if not behind:
                 return Chunk([], ordered=True)
             try:
-                # in turns: one that is written to without end must not keep the others waiting
-                self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
-                return self._read_log(rs, self._last_origin, vector)
+                return self._read_log(rs, self._next_origin(behind, known), vector)
             except StorageError:  # a damaged entry: the database may have what the log has not
                 return self._begin_scan(known, vector, complete=False)
 
@@ -155,14 +155,24 @@ class ChangeReader:
         """Under the lock."""
         if not known:
             return not self._empty
-        if stale(known, horizon) or not covers(vector, known) or self._is_of_before(known):
+        if stale(known, horizon) or not covers(vector, known):
             return True
-        return self.cursor.node != self._state.origin and not covers(vector, self.cursor.ahead)
+        if self.cursor.node == self._state.origin:
+            return False
+        return self._lacks_the_mark(known) or not covers(vector, self.cursor.ahead)
 
-    def _is_of_before(self, known: Vector) -> bool:
-        """Whether the cursor may be from before this node went on as a new origin."""
+    def _lacks_the_mark(self, known: Vector) -> bool:
+        """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
         state = self._state
         return state.meta is not None and state.meta.renewed and state.origin not in known
+
+    def _next_origin(self, behind: list[int], known: Vector) -> int:
+        """Which origin to read next. The mark comes first; then all take turns, so that one that is written to without
+        end does not keep the others waiting."""
+        if self._lacks_the_mark(known):
+            return self._state.origin
+        self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
+        return self._last_origin
 
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
         # where nothing is known yet nothing is read: a reader whose cursor covers nothing is taken to have nothing
@@ -207,8 +217,8 @@ class ChangeReader:
             else:
                 wanted = scan.since.get(origin, 0) < stamp <= scan.target.get(origin, 0)
             if wanted:
-                value = None if deleted else db.get(key)
-                if deleted or value is not None:
+                value = None if deleted else _value_of(rs, db, key, line)
+                if deleted or value is not None:  # else it is damaged, and verify gives it up under a new origin
                     written, author = row.written_dot
                     found.append(Change(key, value, origin_name(author), written))
                     size += len(key) + len(value or b"")
@@ -218,6 +228,15 @@ class ChangeReader:
         self._scan = None
         self.cursor.vector = scan.target
         return Chunk(found, ordered=False)
+
+
+def _value_of(rs: Snapshot, db: Snapshot, key: bytes, line: bytes) -> bytes | None:
+    """The value that a row of the index names, from the log if the database has another one. None: it is damaged."""
+    value = db.get(key)
+    if agrees(line, value):
+        return value
+    logged = logged_entry(rs, key, line)
+    return None if logged is None else read_entry(logged).value
 
 
 def what_is_known(state: State) -> Vector:

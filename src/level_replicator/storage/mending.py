@@ -269,9 +269,9 @@ def mend_database(state: State, *, torn: bool) -> int:
     after a power loss, where tombstones were dropped: it goes.
 
     `torn`: after a power loss. What has left the log was on the disk before it did, so another value in the database is
-    that of a later write whose entry was lost: it stays, in the place of the write that it replaced. If the database has
-    none, a delete's entry was lost: a tombstone goes right below, so that nothing older shows, but the value comes back
-    if a peer still has it."""
+    that of a later write whose entry was lost: it stays, in the place of the write that it replaced. If the database
+    has none, a delete's entry was lost: a tombstone goes right below, so that nothing older shows, but the value comes
+    back if a peer still has it."""
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
     batches = _Batches(state)
@@ -303,9 +303,9 @@ def mend_database(state: State, *, torn: bool) -> int:
                     beside.write_below(key, line)
                 continue
         elif key in taken_away or (torn and (state.half_filled or state.dropped)):
-            # What a bulk load brought comes again. Another value is of a write that was not synced, whose entry is lost:
-            # as a new write it could outlive a delete that had seen it, and that nobody remembers any more. If a peer
-            # has it, it comes again.
+            # What a bulk load brought comes again. Another value is of a write that was not synced, and whose entry is
+            # lost: as a new write it could outlive a delete that had seen it, and that nobody remembers any more. If a
+            # peer has it, it comes again.
             batches.next()[1].delete(key)
             continue
         else:

@@ -68,7 +68,7 @@ def finish_renewal(state: State) -> None:
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    meta.renewing, meta.forked = None, False
+    meta.renewing, meta.forked, meta.renewed = None, False, True
     store_meta(state.rs, meta)
 
 
