@@ -57,6 +57,12 @@ class Meetings:
         for arrival in self._unsure.pop(node.name, []):
             self._note(node, *arrival)
 
+    def compared(self, node: SimNode, key: bytes, written: Dot) -> None:
+        """A row of a peer was compared with ours, which may reflect it now, without its entry: of equal values."""
+        now = index_row(node, key)
+        if now is not None and _reflects(now, written):
+            node.world.truth.arrived(node.name, key, written)
+
     def _note(self, node: SimNode, key: bytes, row: IndexLine | None, arrived: Dot, restamped: bool) -> None:
         now = index_row(node, key)
         if now is None or not _reflects(now, arrived):

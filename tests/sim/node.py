@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.effects import Apply, Fill
+from level_replicator.core.entry import decode_index
 from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
@@ -184,7 +185,16 @@ class SimNode:
                 with self.world.meetings.watching(self, answer.entries):
                     fill(answer)
 
+            settle = settling.settle
+
+            def settled(low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Any:
+                outcome = settle(low, high, theirs)
+                for key, row in theirs:
+                    self.world.meetings.compared(self, key, decode_index(row).written_dot)
+                return outcome
+
             settling.fill = filling  # type: ignore[method-assign]
+            settling.settle = settled  # type: ignore[method-assign]
             return walk, settling
 
         hub.store.begin_walk = walking  # type: ignore[method-assign]
