@@ -164,7 +164,8 @@ class ChangeReader:
     def _lacks_the_mark(self, known: Vector) -> bool:
         """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
         state = self._state
-        return state.meta is not None and state.meta.renewed and state.origin not in known
+        renewed = state.meta is not None and state.meta.renewed
+        return renewed and state.origin not in known and state.origin in state.vector
 
     def _next_origin(self, behind: list[int], known: Vector) -> int:
         """Which origin to read next. The mark comes first; then all take turns, so that one that is written to without
