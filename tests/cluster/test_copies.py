@@ -170,11 +170,6 @@ def test_a_restored_backup_with_peers_ahead(
     assert close_and_compare(a, peer) == EXPECTED
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an unseen restore that is read by a newcomer before any peer that is ahead: the newcomer's vector covers,"
-    " under the one origin, what the restored node forgot, so nobody can notice",
-)
 @pytest.mark.usefixtures("unseen")
 def test_an_unseen_restore_that_a_newcomer_reads_first(master: Make, tmp_path: Path) -> None:
     peer = master("peer")

@@ -37,6 +37,7 @@ def announce_renewal(state: State, new_origin: int, beyond_doubt: int, *, mendin
     meta.renewing = (state.origin, beyond_doubt)
     meta.mending = mending
     meta.origin = state.origin = new_origin
+    state.next_epoch = 0
     state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
     state.step("renewal: announced")
