@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.effects import Apply, Fill
+from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
@@ -13,6 +14,7 @@ from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer, PeerEvent
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Store
 from level_replicator.storage.walk import Walk
@@ -39,6 +41,7 @@ class SimNode:
         self.world = world
         self.name = name
         self.rng = Random(world.rng.random())
+        self.epochs = Random(f"{world.seed} {name} epochs")
         self.servers = {server: Peer(server, dialled=True) for server in servers}
         self.skew_ms = world.plan.skews_ms[name]
         self.db_disk, self.rs_disk = VirtualDisk(), VirtualDisk()
@@ -49,9 +52,17 @@ class SimNode:
         self.kill_at_step: int | None = None
         self.events: list[PeerEvent] = []
         self.backup: tuple[VirtualDisk, VirtualDisk, int] | None = None
+        self.image: tuple[VirtualDisk, VirtualDisk, int] | None = None
+        """As `backup`, but what is restored from it is not seen to be a copy."""
+        self.duplicate = False
+        """Whether its directory is an unseen copy of another node's, which may be running under the same origin."""
         self._running = False
 
     # -- its process
+
+    def _random_bytes(self, count: int) -> bytes:
+        """Epochs have a generator of their own, so that all else stays what it was before there were any."""
+        return (self.epochs if count == EPOCH_BYTES else self.rng).randbytes(count)
 
     def wall_ms(self) -> int:
         return self.world.wall_ms() + self.skew_ms
@@ -72,7 +83,7 @@ class SimNode:
             MemoryEngine(self.db_disk, self.name + "/db"),
             MemoryEngine(self.rs_disk, self.name + "/rs"),
             now_ms=self.wall_ms,
-            random_bytes=self.rng.randbytes,
+            random_bytes=self._random_bytes,
             boot=b"boot %d" % self.boot,
             on_step=self._on_step,
             adopt=(lambda keys: None) if adopt else None,
@@ -128,6 +139,16 @@ class SimNode:
         self.hub = self.store = None
         self.life += 1
 
+    def ask_for_new_origin(self) -> None:
+        """What `level_replicator.new_origin` does, while it is down."""
+        rs = MemoryEngine(self.rs_disk, self.name + "/rs")
+        meta = load_meta(rs)
+        assert meta is not None
+        meta.identity = TO_BE_RENEWED
+        store_meta(rs, meta)
+        rs.close()
+        self.duplicate = False
+
     def _on_step(self, _name: str) -> None:
         if self.kill_at_step is not None:
             self.kill_at_step -= 1
@@ -149,9 +170,10 @@ class SimNode:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
             if frame.origin == hub.store.origin and frame.entries:
                 self.world.echoes += 1
+            names = hub.store.branches, hub.store.histories
             whole = apply(link, frame)
             for entry in frame.entries:
-                self.world.truth.arrived(self.name, entry.key, entry.written_dot(frame.origin))
+                self.world.truth.arrived(self.name, entry.key, entry.written_dot(frame.origin), *names)
             return whole
 
         hub.apply = counting  # type: ignore[method-assign]
@@ -162,9 +184,11 @@ class SimNode:
             fill = settling.fill
 
             def filling(answer: Fill) -> None:
+                assert hub.store is not None
+                names = hub.store.branches, hub.store.histories
                 fill(answer)
                 for origin, entry in answer.entries:
-                    self.world.truth.arrived(self.name, entry.key, entry.written_dot(origin))
+                    self.world.truth.arrived(self.name, entry.key, entry.written_dot(origin), *names)
 
             settling.fill = filling  # type: ignore[method-assign]
             return walk, settling

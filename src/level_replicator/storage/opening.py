@@ -6,13 +6,13 @@ from collections.abc import Callable
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.keys import INDEX, META, TOUCHED, following
-from level_replicator.core.versions import decode_vector, encode_vector, origin_name
+from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.branching import rename_branches
 from level_replicator.storage.filling import mend_half_filled
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
-from level_replicator.storage.meta import FORMAT, Meta, load_meta, store_meta
+from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
 
@@ -88,7 +88,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         )
         roll_back_vector(state, durable)
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), durable.get(meta.origin, 0), mending=True)
+        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(state, durable), mending=True)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -96,7 +96,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
             origin_name(meta.origin),
         )
         load(state)
-        announce_renewal(state, mint_origin(random_bytes), state.vector.get(meta.origin, 0), mending=True)
+        announce_renewal(state, mint_origin(random_bytes), _beyond_doubt(state, state.vector), mending=True)
         out_of_step = True
     elif not meta.clean:
         load(state)
@@ -112,6 +112,15 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     if meta.renewing is not None:
         finish_renewal(state)
     meta.clean = meta.clean and not out_of_step
+
+
+def _beyond_doubt(state: State, whole: Vector) -> int:
+    """A copy is whole up to this vector. Since when a duplicate differs the histories show, when it meets the other
+    one (see core.epochs); without one nobody knows."""
+    meta = state.meta
+    assert meta is not None
+    unknown = meta.identity == TO_BE_RENEWED and meta.origin not in state.histories
+    return 0 if unknown else whole.get(meta.origin, 0)
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
