@@ -241,6 +241,8 @@ class Hub:
                 self._event(state.value, link.peer, text)
             elif was_open:
                 self._event("disconnected", link.peer, text)
+        if code is ByeCode.TWIN:
+            link.peer.origin = 0  # else its dialler takes a connection of the other duplicate for one of this peer
         self.on_link_ended(link, code)
 
     def _event(self, kind: str, peer: Peer, text: str) -> None:
