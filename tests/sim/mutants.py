@@ -25,7 +25,6 @@ from level_replicator.runtime.pull_backoff import PullBackoff
 from level_replicator.runtime.pulling import Pulling
 from level_replicator.storage import (
     applier,
-    branching,
     floors,
     histories,
     merger,
@@ -514,13 +513,10 @@ def _histories_compared_without_what_is_there() -> Patches:
 @rule("histories-told-once")
 def _histories_told_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
-    return [
-        (Link, "tell_histories", lambda _self: None),
-        (Hub, "has_our_histories", lambda _self, _link, _vector: True),
-    ]
+    return [(Link, "tell_histories", lambda _self: None)]
 
 
-@rule("branches-without-contexts")
-def _branches_without_contexts() -> Patches:
-    """Contexts keep the old name of a branch."""
-    return [(branching, "_renamed_context", lambda pairs, _written, _cuts: pairs)]
+@rule("histories-taken-on-trust")
+def _histories_taken_on_trust() -> Patches:
+    """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
+    return [(Hub, "has_our_histories", lambda _self, _link, _vector: True)]
