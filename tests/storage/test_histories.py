@@ -2,7 +2,7 @@
 
 import pytest
 
-from level_replicator.core.entry import decode_context, decode_entry, decode_index
+from level_replicator.core.entry import decode_context, decode_entry, decode_index, encode_dot
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.keys import INDEX, LOG, following, log_dot
 from level_replicator.core.limits import MAX_BRANCHES

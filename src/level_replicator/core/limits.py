@@ -20,6 +20,8 @@ vector that is longer than MAX_VECTOR_ORIGINS."""
 MAX_EPOCHS = 256
 """Epochs in the history of an origin; 16 bytes each. A restore that goes back further than this many runs in which
 something was written may stay unnoticed."""
+MAX_TAKEN_EPOCHS = 1_000_000
+"""Epochs in all histories that a node keeps, above which a peer's histories are refused."""
 MAX_BRANCHES = 10_000
 """Branches of origins that a node knows, so forks that happened among all nodes, ever: 16 bytes each."""
 MAX_DIGEST_BYTES = 64

@@ -370,6 +370,7 @@ class Hub:
         learned = self.store.learn_histories(told.histories, told.branches)
         ours = self.store.histories
         same = {origin: ours[origin] for origin, history in told.histories.items() if ours.get(origin) == history}
+        link.their_epochs += sum(len(history) for origin, history in told.histories.items() if origin not in same)
         link.their_histories = {**link.their_histories, **told.histories, **same}
         if learned.branches:
             self._branch(learned.branches)

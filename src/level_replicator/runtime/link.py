@@ -75,6 +75,7 @@ class Link:
         self._have: Vector = {}
         self._asks: list[int] = []
         self.their_histories: Histories = {}
+        self.their_epochs = 0
         self.names_agreed = False
         self._told_histories: Histories = {}
         self._digest = b""
@@ -91,9 +92,14 @@ class Link:
 
     @property
     def origins(self) -> int:
-        """How many are in the vectors of the peer that are kept here."""
+        """How many are in the vectors of the peer that are kept here, and epochs in its histories."""
         session = self.session
-        return len(session.push.peer_vector) + len(self.serving.peer_horizon) + len(session.pull.target or ())
+        return (
+            self.their_epochs
+            + len(session.push.peer_vector)
+            + len(self.serving.peer_horizon)
+            + len(session.pull.target or ())
+        )
 
     # -- from the transport
 

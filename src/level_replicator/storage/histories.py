@@ -17,7 +17,7 @@ from level_replicator.core.epochs import (
 )
 from level_replicator.core.errors import RemoteProtocolError, StorageError
 from level_replicator.core.keys import BRANCH, HISTORY, branch_key, following, history_key, line_origin
-from level_replicator.core.limits import MAX_BRANCHES, MAX_TAKEN_ORIGINS
+from level_replicator.core.limits import MAX_BRANCHES, MAX_TAKEN_EPOCHS
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import decode_stamp, encode_stamp
 from level_replicator.storage.state import State
@@ -87,8 +87,10 @@ def learn(state: State, theirs: Histories, their_branches: Branches) -> Learned:
         elif met.history != ours:
             longer[origin] = met.history
     histories = {**state.histories, **longer}
-    if len(histories) > MAX_TAKEN_ORIGINS:
-        raise RemoteProtocolError(f"with the peer's we would know the histories of {len(histories)} origins")
+    if longer and (epochs := sum(map(len, histories.values()))) > MAX_TAKEN_EPOCHS:
+        raise RemoteProtocolError(
+            f"with the peer's our histories would have {epochs} epochs, {MAX_TAKEN_EPOCHS} at most"
+        )
     if longer and not new:
         # on the disk before anything that comes after it
         batch = state.rs.batch(sync=True)
