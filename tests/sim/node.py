@@ -228,7 +228,9 @@ class SimNode:
         if life != self.life or self.hub is None or server not in self.world.nodes:
             return
         peer, other = self.servers[server], self.world.nodes[server]
-        busy = peer.origin in self.hub.by_origin or any(link.peer is peer for link in self.hub.links)
+        link = self.hub.by_origin.get(peer.origin)
+        connected = link is not None and link.peer.instance == peer.instance
+        busy = connected or any(link.peer is peer for link in self.hub.links)
         if not busy and other.hub is not None and not self.world.is_cut(self.name, server):
             connection = Connection(self.world, (self.name, server))
             self.world.connections[connection] = None

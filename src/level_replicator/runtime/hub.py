@@ -158,7 +158,7 @@ class Hub:
 
     def judge(self, link: Link, peer: Judge) -> None:
         """One connection between two nodes, and one node of an origin."""
-        link.peer.origin = peer.origin
+        link.peer.origin, link.peer.instance = peer.origin, peer.instance
         if peer.origin == self.store.origin:
             if peer.instance == self.instance:
                 link.end(ByeCode.SELF, "this address is the node itself: take it out of `servers`")
@@ -202,6 +202,7 @@ class Hub:
             known.bytes_out += link.peer.bytes_out
             known.address = link.peer.address
             known.state = link.peer.state
+            known.instance = link.peer.instance
             known.fingerprint, known.read_only = link.peer.fingerprint, link.peer.read_only
             link.peer = known
         elif len(self.visitors) >= MAX_REMEMBERED_PEERS:
@@ -241,8 +242,6 @@ class Hub:
                 self._event(state.value, link.peer, text)
             elif was_open:
                 self._event("disconnected", link.peer, text)
-        if code is ByeCode.TWIN:
-            link.peer.origin = 0  # else its dialler takes a connection of the other duplicate for one of this peer
         self.on_link_ended(link, code)
 
     def _event(self, kind: str, peer: Peer, text: str) -> None:

@@ -215,7 +215,7 @@ class Link:
                 self.hub.told(effect.token, effect.vector)
             case Farewell():
                 if self.session.peer is not None:
-                    self.peer.origin = self.session.peer.origin
+                    self.peer.origin, self.peer.instance = self.session.peer.origin, self.session.peer.instance
                 code = ByeCode(effect.code) if effect.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
                 self._finish(_state_after(code), f"the peer says: {effect.text}", code)
 
