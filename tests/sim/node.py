@@ -84,7 +84,7 @@ class SimNode:
             MemoryEngine(self.rs_disk, self.name + "/rs"),
             now_ms=self.wall_ms,
             random_bytes=self._random_bytes,
-            boot=b"boot %d" % self.boot,
+            boot=b"boot %d of %s" % (self.boot, self.name.encode()),
             on_step=self._on_step,
             adopt=(lambda keys: None) if adopt else None,
         )
