@@ -125,6 +125,8 @@ class Duet:
         """See reference.introduce. The real stores do it by sessions; here they are told each other's histories."""
         for place in (one, other):
             self.nodes[place].newest = dict(self.stores[place]._state.newest)
+        if self.off == "fork":
+            return
         changed = {self.nodes.index(node) for node in introduce(self.nodes[one], self.nodes[other])}
         told = True
         while told:
@@ -140,7 +142,7 @@ class Duet:
         for reader, source in ((one, other), (other, one)):
             store, state = self.stores[reader], self.stores[source]._state
             newest = max(each.get(store.origin, 0) for each in (state.vector, state.newest, state.floor))
-            if store.forgot(newest):
+            if store.forgot(newest) and self.off != "reach":
                 store.renew()
         for place in changed:
             self._break_all(place)

@@ -174,7 +174,7 @@ class Node:
         self.index[key] = Row(dot, dot, value, op, context, context)
 
     def _tick(self) -> Dot:
-        if self.next_epoch:
+        if self.next_epoch and self.off != "fork":
             epoch = (self.next_epoch, self.vector.get(self.origin, 0))
             self.histories[self.origin] = (*self.histories.get(self.origin, ()), epoch)
             self.next_epoch = 0
@@ -358,7 +358,7 @@ def introduce(one: Node, other: Node) -> list[Node]:
                 changed.append(node)
             node.histories[origin] = longer
     for node, peer in ((one, other), (other, one)):
-        if peer.reach(node.origin) > node.vector.get(node.origin, 0):
+        if peer.reach(node.origin) > node.vector.get(node.origin, 0) and node.off != "reach":
             node.renew()
             changed.append(node)
     return changed
