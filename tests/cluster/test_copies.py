@@ -170,11 +170,6 @@ def test_a_restored_backup_with_peers_ahead(
     assert close_and_compare(a, peer) == EXPECTED
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an unseen restore that is read by a newcomer before any peer that is ahead: the newcomer's vector covers,"
-    " under the one origin, what the restored node forgot, so nobody can notice",
-)
 @pytest.mark.usefixtures("unseen")
 def test_an_unseen_restore_that_a_newcomer_reads_first(master: Make, tmp_path: Path) -> None:
     peer = master("peer")
@@ -190,15 +185,33 @@ def test_an_unseen_restore_that_a_newcomer_reads_first(master: Make, tmp_path: P
 
 
 @pytest.mark.usefixtures("unseen")
-def test_the_audit_shows_what_nobody_could_notice(master: Make, tmp_path: Path) -> None:
-    """The same, and all vectors are equal; but verify(peer) compares what is there, not what is claimed."""
-    peer = master("peer")
-    a = master("a", [peer.address])
-    restore_it(a, peer, tmp_path / "backup")
-    newcomer = master("newcomer", [a.address])
-    wait_level(a, newcomer)
-    newcomer.servers = [a.address, peer.address]
-    newcomer.close()
-    newcomer.open()
-    wait_level(a, peer, newcomer)
-    assert not newcomer.replica.verify(peer.address).equal
+def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path) -> None:
+    """Neither ever meets the other one; the third node sees by their histories that they are two."""
+    third = master("third")
+    a = master("a", [third.address])
+    a.put(b"key", b"1")
+    wait_level(a, third)
+    a.close()
+    shutil.copytree(a.folder, tmp_path / "twin")
+    twin = None
+    for turn in range(3):
+        a.servers = [third.address]
+        a.open()
+        a.put(b"a %d" % turn, b"1")
+        a.put(b"both", b"a %d" % turn)
+        wait_level(a, third)
+        a.close()
+        if twin is None:
+            twin = master("twin", [third.address])
+        else:
+            twin.open()
+        twin.put(b"twin %d" % turn, b"1")
+        twin.put(b"both", b"twin %d" % turn)
+        wait_level(twin, third)
+        twin.close()
+    assert twin is not None
+    a.open()
+    twin.open()
+    wait_level(a, twin, third)
+    expected = {b"%s %d" % (who, turn): b"1" for who in (b"a", b"twin") for turn in range(3)}
+    assert close_and_compare(a, twin, third) == {**expected, b"key": b"1", b"both": b"twin 2"}

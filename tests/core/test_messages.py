@@ -17,6 +17,7 @@ from level_replicator.core.messages import (
     Entries,
     Have,
     Hello,
+    Histories,
     Level,
     Message,
     Ping,
@@ -40,6 +41,7 @@ ALL: list[Message] = [
     Ask(7),
     Tell(7, b"vector"),
     Bye(ByeCode.CLOCK, "why"),
+    Histories([(1, b"history")], b"branches", False),
 ]
 
 

@@ -14,6 +14,7 @@ from level_replicator.core.messages import (
     Fetch,
     Have,
     Hello,
+    Histories,
     Hold,
     Items,
     Level,
@@ -67,6 +68,14 @@ def vector(source: Source) -> bytes:
         return source.piece()
     pairs = [(origin(source), stamp(source)) for _ in range(count & 3)]
     return encode_vector(dict(pairs)) if count & 4 else b"".join(pack(">QQ", *pair) for pair in pairs)
+
+
+def history(source: Source) -> bytes:
+    """Or branches: pairs of an epoch, which may be an origin, and a stamp."""
+    count = source.byte()
+    if count == 0xFF:
+        return source.piece()
+    return b"".join(pack(">QQ", source.pick([US, PEER, 7, 8, 9, 0]), stamp(source)) for _ in range(count & 3))
 
 
 def key(source: Source) -> bytes:
@@ -194,6 +203,9 @@ _SAYING: list[Callable[[Source], Message]] = [
     lambda source: Bye(source.pick([0, 1, 11, 12, -1, LAST]), source.pick(["why", "", "x" * 600])),
     _hello,
     lambda source: Welcome(source.flag()),
+    lambda source: Histories(
+        [(origin(source), history(source)) for _ in range(source.below(3))], history(source), source.flag()
+    ),
 ]
 RAW_FRAME, RAW_BYTES = len(_SAYING), len(_SAYING) + 1
 KINDS = len(_SAYING) + 2

@@ -18,6 +18,7 @@ from level_replicator.core.messages import (
     Entries,
     Have,
     Hello,
+    Histories,
     Level,
     Message,
     Ping,
@@ -52,6 +53,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ask, st.integers(-(1 << 63), (1 << 64) - 1)),
     st.builds(Tell, U64, VECTORS),
     st.builds(Bye, st.integers(-5, 20), st.text(max_size=5)),
+    st.builds(Histories, st.lists(st.tuples(STAMPS, VECTORS), max_size=3), VECTORS, st.booleans()),
 )
 RECORD = encode_entry(7, b"key", b"value")[0]
 VECTOR = encode_vector({2: 7})

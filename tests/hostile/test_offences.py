@@ -6,7 +6,13 @@ from random import Random
 import pytest
 
 from level_replicator.core.entry import encode_entry
-from level_replicator.core.limits import MAX_KEY_BYTES, MAX_RESUME_INTERVALS, MAX_VECTOR_ORIGINS
+from level_replicator.core.limits import (
+    HISTORIES_PER_FRAME,
+    MAX_BRANCHES,
+    MAX_KEY_BYTES,
+    MAX_RESUME_INTERVALS,
+    MAX_VECTOR_ORIGINS,
+)
 from level_replicator.core.messages import (
     MAGIC,
     VERSION,
@@ -17,6 +23,7 @@ from level_replicator.core.messages import (
     Fetch,
     Have,
     Hello,
+    Histories,
     Items,
     Level,
     Lines,
@@ -104,6 +111,15 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a vector with origin 0": ([Have(bytes(15) + b"\1" + bytes(7) + b"\1")], ByeCode.PROTOCOL),
     "a vector with stamp 0": ([Have(bytes(7) + b"\1" + bytes(8))], ByeCode.PROTOCOL),
     "half a vector": ([Have(b"half")], ByeCode.PROTOCOL),
+    "an empty history": ([Histories([(ORIGIN, b"")])], ByeCode.PROTOCOL),
+    "half a history": ([Histories([(ORIGIN, b"half")])], ByeCode.PROTOCOL),
+    "the history of origin 0": ([Histories([(0, encode_vector({1: 1}))])], ByeCode.PROTOCOL),
+    "two histories of one origin": ([Histories([(ORIGIN, encode_vector({1: 1}))] * 2)], ByeCode.PROTOCOL),
+    "histories above the limit": (
+        [Histories([(at, encode_vector({1: 1})) for at in range(1, HISTORIES_PER_FRAME + 2)])],
+        ByeCode.PROTOCOL,
+    ),
+    "branches above the limit": ([Histories([], bytes(16 * (MAX_BRANCHES + 1)))], ByeCode.PROTOCOL),
     "a vector above the limit": ([Have(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
     "intervals above the limit": ([Want(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
     "an interval that is none": ([Want(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),

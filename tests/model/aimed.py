@@ -150,6 +150,32 @@ AIMED: dict[str, list[Step]] = {
     # 2 has deleted a and forgotten it. 0, which has the value, learns from 1 that it missed some delete, and re-stamps
     # it. Then it reconciles with 2, whose vector covers the write, but not the new dot, and which never pulls from 0.
     "dead-there": DEAD_THERE,
+    # 0 goes back to before its second write, which 1 has, and does not notice. 2 learns of it by what 0 writes then.
+    "fork": [
+        ("put", 0, b"a"),
+        ("image", 0),
+        ("time", 1),
+        ("put", 0, b"b"),
+        ("pull", 1, 1, 0),
+        ("step", 1, END),
+        ("restore", 0),
+        ("time", 1),
+        ("put", 0, b"c"),
+        ("pull", 2, 2, 0),
+        ("step", 2, END),
+    ],
+    # The same, and 1 knows no epoch of 0: only how far its vector goes shows that it has something else.
+    "reach": [
+        ("put", 0, b"a"),
+        ("image", 0),
+        ("time", 1),
+        ("put", 0, b"b"),
+        ("pull", 1, 1, 0),
+        ("step", 1, END),
+        ("restore", 0),
+        ("time", 1),
+        ("put", 0, b"c"),
+    ],
     # 0 and 1 have the value. 2 has deleted it and dropped the tombstone. 0 begins to reconcile with 2, removes the key,
     # and breaks off; 2 never comes back. Without a tombstone 0 has nothing to say of it, since it covers the write.
     "silent": [
@@ -209,6 +235,8 @@ MUTANTS = {
     "midway": "doubt-not-looked-at-again",
     "present": "doubt-only-for-absent-keys",
     "floor": "log-read-below-the-floor",
+    "fork": "histories-not-compared",
+    "reach": "histories-compared-without-what-is-there",
     OLD_FAULT: "restamped-as-new-writes",
 }
 """Rule → its mutant in the real code. `alone` and `prefix` are rules of hub and session, with mutants in tests/sim."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill
 from level_replicator.core.entry import decode_context, decode_entry, decode_index
+from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.core.keys import INDEX, LOG, following, log_dot
 from level_replicator.core.push import Push
 from level_replicator.core.walking import Asks
@@ -13,9 +15,19 @@ from level_replicator.storage.feed import Feed
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.settling import Settling
+from level_replicator.storage.state import State
 from level_replicator.storage.store import Reconciling, Round, Store
 from level_replicator.storage.walk import Walk
-from tests.model.reference import Node, Pull, Truth, broken_promise, known_context
+from tests.model.reference import (
+    FAMILY,
+    History,
+    Node,
+    Pull,
+    Truth,
+    broken_promise,
+    introduce,
+    known_context,
+)
 from tests.model.schedules import Step
 
 START_MS = 1_000
@@ -34,20 +46,37 @@ class Duet:
         self.off = off
         self.skew_ms: dict[int, int] = {}
         self.truth = Truth()
+        self.minted: Counter[int] = Counter()
+        self.started: set[int] = set()
+        self.disks = [(VirtualDisk(), VirtualDisk()) for _ in range(nodes)]
+        self.images: dict[int, tuple[VirtualDisk, VirtualDisk, Node]] = {}
         self.stores = [self._store(place) for place in range(nodes)]
-        self.nodes = [Node(place + 1, self.truth, off) for place in range(nodes)]
+        self.nodes = [Node(place, self.truth, off) for place in range(nodes)]
         self.pulls: dict[int, RealPull] = {}
         self.gone: set[int] = set()
         self.alone: dict[int, int] = {}  # node → its pull that must be alone
 
     def _store(self, place: int) -> Store:
+        db_disk, rs_disk = self.disks[place]
         return Store(
-            MemoryEngine(VirtualDisk(), f"{place}/db"),
-            MemoryEngine(VirtualDisk(), f"{place}/rs"),
+            MemoryEngine(db_disk, f"{place}/db"),
+            MemoryEngine(rs_disk, f"{place}/rs"),
             now_ms=lambda: self.now_ms + self.skew_ms.get(place, 0),
-            random_bytes=lambda count: (place + 1).to_bytes(count, "big"),
+            random_bytes=lambda count: self._random_bytes(place, count),
             boot=b"boot",
         )
+
+    def _random_bytes(self, place: int, count: int) -> bytes:
+        """The numbers that the reference takes: the first origin of a place, its epochs, and later origins."""
+        if count == EPOCH_BYTES:
+            self.minted[place] += 1
+            return self.minted[place].to_bytes(count, "big")
+        origin = (place + 1) << FAMILY
+        if place in self.started:
+            self.minted[place] += 1
+            origin |= 1 << (FAMILY - 1) | self.minted[place]
+        self.started.add(place)
+        return origin.to_bytes(count, "big")
 
     def play(self, steps: list[Step]) -> None:
         """Raises Unlike."""
@@ -81,6 +110,52 @@ class Duet:
     def _do_gone(self, place: int) -> None:
         self.gone.add(place)
 
+    def _do_image(self, place: int) -> None:
+        db_disk, rs_disk = self.disks[place]
+        self.images[place] = db_disk.copy(unseen=True), rs_disk.copy(unseen=True), self.nodes[place].image()
+
+    def _do_restore(self, place: int) -> None:
+        if place not in self.images:
+            return
+        self._break_all(place)
+        db_disk, rs_disk, image = self.images[place]
+        self.disks[place] = db_disk.copy(unseen=True), rs_disk.copy(unseen=True)
+        self.stores[place] = self._store(place)
+        self.nodes[place] = image.image()
+        self.nodes[place].reopen()
+
+    def _break_all(self, place: int) -> None:
+        store = self.stores[place]
+        for number, pull in list(self.pulls.items()):
+            if store in (pull.reader, pull.source):
+                self._do_break(number)
+
+    def _introduce(self, one: int, other: int) -> None:
+        """See reference.introduce. The real stores do it by sessions; here they are told each other's histories."""
+        for place in (one, other):
+            self.nodes[place].newest = dict(self.stores[place]._state.newest)
+        if self.off == "fork":
+            return
+        changed = {self.nodes.index(node) for node in introduce(self.nodes[one], self.nodes[other])}
+        told = True
+        while told:
+            told = False
+            for reader, source in ((one, other), (other, one)):
+                store, peer = self.stores[reader], self.stores[source]
+                learned = store.learn_histories(peer.histories, peer.branches)
+                if learned.branches:
+                    store.branch(learned.branches)
+                elif learned.forgot:
+                    store.renew()
+                told = told or bool(learned.branches) or learned.forgot
+        for reader, source in ((one, other), (other, one)):
+            store, state = self.stores[reader], self.stores[source]._state
+            newest = max(each.get(store.origin, 0) for each in (state.vector, state.newest, state.floor))
+            if store.forgot(newest) and self.off != "reach":
+                store.renew()
+        for place in changed:
+            self._break_all(place)
+
     def _do_time(self, ms: int) -> None:
         self.now_ms += ms
 
@@ -111,6 +186,7 @@ class Duet:
     def _do_pull(self, pull: int, reader: int, source: int) -> None:
         if pull in self.pulls or reader in self.alone:
             return
+        self._introduce(reader, source)
         real = RealPull(self.stores[reader], self.stores[source])
         ref = Pull(self.nodes[reader], self.nodes[source])
         if real.mode != ref.mode:
@@ -129,6 +205,9 @@ class Duet:
         if real is None:
             return
         place = self.nodes.index(real.ref.reader)
+        self._introduce(place, self.nodes.index(real.ref.source))
+        if pull not in self.pulls:
+            return
         real.ref.reader.now_ms = self.now_ms + self.skew_ms.get(place, 0)
         for _ in range(count):
             if next(real.messages, None) is None:
@@ -155,6 +234,9 @@ class Duet:
                 node.floor,
                 node.horizon,
                 node.dropped,
+                node.origin,
+                node.histories,
+                node.branches,
             )
             found = _state(store)
             if self.off is not None:
@@ -180,7 +262,11 @@ def _state(store: Store) -> tuple[object, ...]:
         assert index[entry.key][0] == (stamp, origin)
         if stamp > state.floor.get(origin, 0):  # below it may stand what was overwritten while a node was filled
             log.add(entry.key)
-    return index, log, contents, state.vector, state.floor, state.horizon, state.dropped
+    return index, log, contents, state.vector, state.floor, state.horizon, state.dropped, *_names(state)
+
+
+def _names(state: State) -> tuple[int, dict[int, History], dict[int, int]]:
+    return state.origin, dict(state.histories), dict(state.branches)
 
 
 class RealPull:

@@ -20,14 +20,19 @@ nodes diverge, lose a write to one that it had seen, or bring a deleted key back
     prefix     a round of the log that breaks off advances the vector
     alone      a stale node goes on with its other pulls while it reconciles
     floor      a log is read below its floor as if nothing were missing
+    fork       nobody compares the histories of origins
+    reach      of two histories of which one is the beginning of the other, nobody looks how far the shorter one goes
 
 `restamps-as-new` is the fault of the rules before: an entry that is re-stamped counts as a new write.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 FILL_SHARE = 8
@@ -50,12 +55,18 @@ RULES = (
     "prefix",
     "alone",
     "floor",
+    "fork",
+    "reach",
 )
+FAMILY = 40
+"""The bits of an epoch that are not those of its origin."""
 OLD_FAULT = "restamps-as-new"
 
 Vector = dict[int, int]
 Key = bytes
 Dot = tuple[int, int]
+History = tuple[tuple[int, int], ...]
+"""(epoch, stamp that its origin had reached) of each run in which something was written, but for the first."""
 
 
 class Row(NamedTuple):
@@ -95,6 +106,12 @@ class Op:
 @dataclass
 class Truth:
     ops: list[Op] = field(default_factory=list)
+    minted: Counter[int] = field(default_factory=Counter)
+
+    def mint(self, place: int) -> int:
+        """The low bits of a number that nobody else has: an epoch, or a new origin, of the node at this place."""
+        self.minted[place] += 1
+        return self.minted[place]
 
 
 def missed(vector: Vector, horizon: Vector) -> bool:
@@ -126,10 +143,16 @@ def concurrent(winner: Row, loser: Row) -> bool:
 
 
 class Node:
-    """`seen`: key -> operations that its state of the key reflects."""
+    """`seen`: key -> operations that its state of the key reflects. `newest`: of what the real code has had of an
+    origin, if that is more than is left."""
 
-    def __init__(self, origin: int, truth: Truth, off: str | None) -> None:
-        self.origin = origin
+    def __init__(self, place: int, truth: Truth, off: str | None) -> None:
+        self.place = place
+        self.origin = (place + 1) << FAMILY
+        self.histories: dict[int, History] = {}
+        self.branches: dict[int, int] = {}
+        self.next_epoch = 0
+        self.newest: Vector = {}
         self.truth = truth
         self.off = off
         self.now_ms = 0
@@ -141,6 +164,7 @@ class Node:
         self.dropped = 0
         self.seen: dict[Key, set[int]] = {}
         self.filling = False
+        self.half_filled = False
         self._again: list[tuple[Key, Row]] = []
 
     # -- writes
@@ -157,6 +181,10 @@ class Node:
         self.index[key] = Row(dot, dot, value, op, context, context)
 
     def _tick(self) -> Dot:
+        if self.next_epoch and self.off != "fork":
+            epoch = (self.next_epoch, self.vector.get(self.origin, 0))
+            self.histories[self.origin] = (*self.histories.get(self.origin, ()), epoch)
+            self.next_epoch = 0
         self.clock = max(self.clock + 1, self.now_ms << 16)
         self.vector[self.origin] = self.clock
         return self.clock, self.origin
@@ -166,6 +194,77 @@ class Node:
 
     def follow(self, stamp: int) -> None:
         self.clock = max(self.clock, stamp)
+
+    # -- restores without a trace
+
+    def image(self) -> Node:
+        """A copy of all that is on the disk."""
+        image = copy(self)
+        for name in ("index", "vector", "floor", "horizon", "histories", "branches"):
+            setattr(image, name, dict(getattr(self, name)))
+        image.seen = {key: set(ops) for key, ops in self.seen.items()}
+        return image
+
+    def reopen(self) -> None:
+        """Another run begins; of the last one there is only what is on the disk."""
+        self.filling = False
+        self._again = []
+        self.clock = max([self.dropped, *(row.stamp for row in self.index.values())], default=0)
+        for stamps in (self.vector, self.floor, self.horizon):
+            self.follow(max(stamps.values(), default=0))
+        self.next_epoch = self.origin >> FAMILY << FAMILY | self.truth.mint(self.place)
+
+    def reach(self, origin: int) -> int:
+        """The newest stamp of an origin that this node may have."""
+        rows = (row.stamp for row in self.index.values() if row.origin == origin)
+        most = max(self.vector.get(origin, 0), self.floor.get(origin, 0), self.newest.get(origin, 0))
+        return max(most, max(rows, default=0))
+
+    def rename(self, branches: dict[int, int]) -> None:
+        """What this node has of a branch is from here on of an origin that is called like the branch's first epoch."""
+        self.branches = {**branches, **self.branches}
+        for origin, history in list(self.histories.items()):
+            for place, (epoch, start) in enumerate(history):
+                if epoch in self.branches:
+                    self._cut(origin, epoch, start)
+                    self.newest = {}
+                    self.histories[origin], rest = history[:place], history[place + 1 :]
+                    if rest:
+                        self.histories[epoch] = rest
+                    self.histories = {each: known for each, known in self.histories.items() if known}
+                    self.rename({})
+                    return
+
+    def _cut(self, old: int, new: int, start: int) -> None:
+        def dot(of: Dot) -> Dot:
+            return (of[0], new) if of[1] == old and of[0] > start else of
+
+        def context(of: Vector, written: Dot) -> Vector:
+            seen = {**of, written[1]: max(written[0], of.get(written[1], 0))}
+            return stamps(seen)
+
+        def stamps(of: Vector) -> Vector:
+            cut = dict(of)
+            if cut.get(old, 0) > start:
+                cut[new], cut[old] = cut[old], start
+            return {origin: stamp for origin, stamp in cut.items() if stamp}
+
+        for key, row in self.index.items():
+            self.index[key] = row._replace(
+                dot=dot(row.dot),
+                written=dot(row.written),
+                context=context(row.context, row.written),
+                own=context(row.own, row.written),
+            )
+        self.vector, self.floor, self.horizon = stamps(self.vector), stamps(self.floor), stamps(self.horizon)
+        if self.origin == old:
+            self.origin = new
+
+    def renew(self) -> None:
+        """A peer knows more of our origin than we do, and we have written nothing since: a new one."""
+        self.origin = (self.place + 1) << FAMILY | 1 << (FAMILY - 1) | self.truth.mint(self.place)
+        self.vector[self.origin] = 1  # which no write has: the mark of cursors of the changes feed
+        self.next_epoch = 0
 
     # -- re-stamping: what one message makes necessary gets its dots when all of it has been merged
 
@@ -194,7 +293,7 @@ class Node:
         for origin, stamp in vector.items():
             if origin != self.origin:
                 self.floor[origin] = max(self.floor.get(origin, 0), stamp)
-        self.filling = True
+        self.half_filled = True
 
     def reflects_unknown(self, row: Row) -> bool:
         """Whether a row has seen a write that our vector does not cover."""
@@ -245,11 +344,54 @@ class Node:
         return {key: row.value for key, row in self.index.items() if row.value is not None}
 
 
+def introduce(one: Node, other: Node) -> list[Node]:
+    """Two nodes compare what they know of the histories of origins, before anything else and whenever that changes.
+    Returns those whose names of origins have changed: what they have begun with anybody ends."""
+    if one.off == "fork":
+        return []
+    changed: list[Node] = []
+    while True:
+        new = {**one.branches, **other.branches}
+        if one.branches == other.branches:
+            new = _forks(one, other)
+            if not new:
+                break
+        for node in (one, other):
+            if new.keys() - node.branches.keys():
+                node.rename(new)
+                changed.append(node)
+    for origin in one.histories.keys() | other.histories.keys():
+        longer = max(one.histories.get(origin, ()), other.histories.get(origin, ()), key=len)
+        for node in (one, other):
+            if node.origin == origin and node.histories.get(origin, ()) != longer:
+                node.renew()
+                changed.append(node)
+            node.histories[origin] = longer
+    for node, peer in ((one, other), (other, one)):
+        if peer.reach(node.origin) > node.vector.get(node.origin, 0) and node.off != "reach":
+            node.renew()
+            changed.append(node)
+    return changed
+
+
+def _forks(one: Node, other: Node) -> dict[int, int]:
+    """The epochs at which histories of two nodes part."""
+    forks = {}
+    for node, peer in ((one, other), (other, one)):
+        for origin, theirs in peer.histories.items():
+            ours = node.histories.get(origin, ())
+            common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
+            beyond = node.off != "reach" and theirs[common:] and node.reach(origin) > theirs[common][1]
+            if theirs[common:] and (ours[common:] or beyond):
+                forks.update([theirs[common], *ours[common : common + 1]])
+    return forks
+
+
 class Pull:
     """One pull of `reader` from a snapshot of `source`. `mode`: wait, log or reconcile."""
 
     def __init__(self, reader: Node, source: Node) -> None:
-        self.reader, self.off = reader, reader.off
+        self.reader, self.source, self.off = reader, source, reader.off
         self.index = dict(source.index)
         self.vector, self.horizon, self.dropped = dict(source.vector), dict(source.horizon), source.dropped
         self.seen = {key: set(ops) for key, ops in source.seen.items()}
@@ -268,6 +410,7 @@ class Pull:
             fresh = reader.vector.keys() <= {reader.origin}
             if fresh and len(reader.contents()) <= len(source.contents()) // FILL_SHARE:
                 reader.is_filled(self.vector)
+            reader.filling = reader.half_filled
         else:
             self.mode = "log"
             self.entries = {row.dot for row in source.index.values() if source.logged(row) and self._lacks(reader, row)}
@@ -403,6 +546,8 @@ class Pull:
         if not self.whole:
             return
         self.adopt_vector()
+        if self.mode == "reconcile" or not missed(reader.vector, reader.floor):
+            reader.half_filled = False
         if self.mode == "reconcile" and self.stale and self.off != "horizon":
             for origin, stamp in self.horizon.items():
                 reader.horizon[origin] = max(stamp, reader.horizon.get(origin, 0))

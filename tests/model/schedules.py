@@ -8,6 +8,8 @@
 ("pull", id, p, s)      p begins to pull from s
 ("step", id, count)     it goes on by so many messages
 ("break", id)           it breaks off
+("image", n)            node n is copied as it is at this moment
+("restore", n)          and goes back to that copy, without noticing
 ("gone", n)             node n never comes back: what only it knew is not asked for in the end
 """
 
@@ -60,6 +62,13 @@ def random_schedule(seed: int) -> tuple[int, list[Step]]:
                     open_pulls.remove(pull)
     if nodes > 2 and rng.random() < 0.3:
         steps.append(("gone", rng.randrange(nodes)))
+    if seed % 4 == 3:
+        own = Random(seed * 4 + 1)  # so that all else stays as it was
+        for _ in range(own.randint(1, 4)):
+            node = own.randrange(nodes)
+            first, second = sorted(own.randrange(len(steps) + 1) for _ in range(2))
+            steps.insert(second, ("restore", node))
+            steps.insert(first, ("image", node))
     return nodes, steps
 
 

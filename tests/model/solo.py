@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from tests.model.reference import Node, Pull, Truth, broken_promise
+from tests.model.reference import Node, Pull, Truth, broken_promise, introduce
 from tests.model.schedules import Step
 
 START_MS = 1_000
@@ -20,7 +20,8 @@ class Solo:
         self.off = off
         self.skew_ms: dict[int, int] = {}
         self.truth = Truth()
-        self.nodes = [Node(place + 1, self.truth, off) for place in range(nodes)]
+        self.nodes = [Node(place, self.truth, off) for place in range(nodes)]
+        self.images: dict[int, Node] = {}
         self.pulls: dict[int, tuple[int, Pull, Iterator[None]]] = {}
         self.alone: dict[int, int] = {}
         self.gone: set[int] = set()
@@ -54,7 +55,7 @@ class Solo:
     @staticmethod
     def _state(node: Node) -> object:
         rows = {key: (row.dot, row.written, row.value) for key, row in node.index.items()}
-        return rows, dict(node.vector), dict(node.horizon)
+        return rows, dict(node.vector), dict(node.horizon), dict(node.histories), dict(node.branches), node.origin
 
     def _at(self, place: int) -> Node:
         node = self.nodes[place]
@@ -78,6 +79,24 @@ class Solo:
     def _do_del(self, place: int, key: bytes) -> None:
         self._at(place).write(key, None)
 
+    def _do_image(self, place: int) -> None:
+        self.images[place] = self.nodes[place].image()
+
+    def _do_restore(self, place: int) -> None:
+        if place in self.images:
+            self._break_all(self.nodes[place])
+            self.nodes[place] = self.images[place].image()
+            self.nodes[place].reopen()
+
+    def _break_all(self, node: Node) -> None:
+        for number, (_, pull, _) in list(self.pulls.items()):
+            if node in (pull.reader, pull.source):
+                self._do_break(number)
+
+    def _introduce(self, one: Node, other: Node) -> None:
+        for node in introduce(one, other):
+            self._break_all(node)
+
     def _do_truncate(self, place: int, age_ms: int) -> None:
         self.nodes[place].truncate(max(0, self.now_ms - age_ms) << 16)
 
@@ -87,6 +106,7 @@ class Solo:
     def _do_pull(self, pull: int, reader: int, source: int) -> None:
         if pull in self.pulls or reader in self.alone:
             return
+        self._introduce(self.nodes[reader], self.nodes[source])
         begun = Pull(self._at(reader), self.nodes[source])
         if begun.mode == "wait":
             return
@@ -99,7 +119,10 @@ class Solo:
     def _do_step(self, pull: int, count: int) -> None:
         if pull not in self.pulls:
             return
-        place, _, messages = self.pulls[pull]
+        place, under_way, messages = self.pulls[pull]
+        self._introduce(under_way.reader, under_way.source)
+        if pull not in self.pulls:
+            return
         self._at(place)
         for _ in range(count):
             if next(messages, messages) is messages:

@@ -576,6 +576,119 @@ class _LosesAll(Random):
         return 1.0
 
 
+def _cut_only(world: World, *pairs: str) -> None:
+    world.cuts.clear()
+    _cut(world, *pairs)
+
+
+def _restored_without_a_trace(world: World, *, first_run: bool) -> tuple[SimNode, SimNode, SimNode]:
+    """a goes back to an image of itself, writes, and is read by n, while p, which is cut off, has what a forgot.
+    `first_run`: a wrote that in its first run, so that it is of no epoch."""
+    a, p, n = (world.nodes[name] for name in "apn")
+    _cut_only(world, "an", "pn")
+    for node in (a, p, n):
+        node.start()
+    assert a.store is not None
+    a.store.writer.put(b"before", b"v", False)
+    if not first_run:
+        a.stop()
+    image = a.db_disk.copy(unseen=True), a.rs_disk.copy(unseen=True)
+    if not first_run:
+        a.start()
+    a.store.writer.put(b"forgotten", b"v", False)
+    assert a.hub is not None
+    a.hub.local_change()
+    world.run_for(10_000)
+    if b"forgotten" not in contents(p):
+        raise Broken("p does not have it")
+    a.stop()
+    a.db_disk, a.rs_disk = image
+    _cut_only(world, "ap", "pn")
+    a.start()
+    a.store.writer.put(b"later", b"v", False)
+    world.run_for(10_000)
+    if b"later" not in contents(n):
+        raise Broken("n does not have it")
+    return a, p, n
+
+
+def contents(node: SimNode) -> dict[bytes, bytes]:
+    assert node.store is not None
+    return dict(node.store._state.db.scan())
+
+
+def _all_have_all(world: World, *nodes: SimNode) -> None:
+    _cut_only(world)
+    world.run_for(20_000)
+    for node in nodes:
+        check_node(node)
+        if contents(node) != dict.fromkeys([b"before", b"forgotten", b"later"], b"v"):
+            raise Broken(f"{node.name} has {contents(node)}")
+
+
+def restored_and_read_by_a_newcomer() -> None:
+    """Both the newcomer and the old peer know an epoch that the other does not know."""
+    world = World(21, _plan(["a", "p", "n"], [("a", "p"), ("n", "a"), ("n", "p")]))
+    _all_have_all(world, *_restored_without_a_trace(world, first_run=False))
+
+
+def restored_to_the_first_run() -> None:
+    """The old peer knows no epoch; it has more of the origin than there was when the epoch of the newcomer began."""
+    world = World(22, _plan(["a", "p", "n"], [("a", "p"), ("n", "a"), ("n", "p")]))
+    _all_have_all(world, *_restored_without_a_trace(world, first_run=True))
+
+
+def told_while_it_was_on_its_way() -> None:
+    """What p sends n is what a has forgotten. When it arrives n knows the epoch in which a has written since, and p did
+    not know it yet. n's vector covers the stamp: as a dead write it would be buried, and lost everywhere."""
+    # a seed in which the epoch is greater than the origin, so that a tombstone of the same stamp would win
+    world = World(24, _plan(["a", "p", "n"], [("a", "p"), ("p", "n"), ("a", "n")]))
+    a, p, n = (world.nodes[name] for name in "apn")
+    _cut_only(world, "an")
+    for node in (a, p, n):
+        node.start()
+    assert a.store is not None
+    assert a.hub is not None
+    a.store.writer.put(b"before", b"v", False)
+    a.hub.local_change()
+    world.run_for(5_000)
+    image = a.db_disk.copy(unseen=True), a.rs_disk.copy(unseen=True)
+    world.cuts.add(frozenset("pn"))  # nobody is told: what is sent waits on the way
+    a.store.writer.put(b"forgotten", b"v", False)
+    a.hub.local_change()
+    world.run_for(500)
+    a.stop()
+    a.db_disk, a.rs_disk = image
+    world.cuts = {frozenset("pn"), frozenset("ap")}
+    a.start()
+    a.store.writer.put(b"later", b"v", False)
+    world.run_for(2_000)
+    if b"later" not in contents(n) or not p.hub or not p.hub.links:
+        raise Broken("n has nothing of a, or the connection of p and n does not stand")
+    _all_have_all(world, a, p, n)
+
+
+def histories_travel() -> None:
+    """A node that is not connected with the one whose run began hears of the epoch, before it gets what was written."""
+    world = World(25, _plan(["a", "b", "c"], [("a", "b"), ("b", "c")]))
+    a, b, c = (world.nodes[name] for name in "abc")
+    for node in (a, b, c):
+        node.start()
+    assert a.store is not None
+    a.store.writer.put(b"k", b"1", False)
+    world.run_for(5_000)
+    a.stop()
+    a.start()
+    world.run_for(5_000)
+    a.store.writer.put(b"k", b"2", False)
+    assert a.hub is not None
+    a.hub.local_change()
+    world.run_for(5_000)
+    assert c.store is not None
+    if contents(c) != {b"k": b"2"} or c.store.histories != a.store.histories or len(a.store.histories) != 1:
+        raise Broken(f"c knows {dict(c.store.histories)}, a {dict(a.store.histories)}")
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -594,4 +707,8 @@ AIMED: dict[str, Callable[[], None]] = {
     "conflict-before-a-kill": conflict_before_a_kill,
     "read-before-a-power-loss": read_before_a_power_loss,
     "owed-to-a-reader-that-leaves": owed_to_a_reader_that_leaves,
+    "restored-and-read-by-a-newcomer": restored_and_read_by_a_newcomer,
+    "restored-to-the-first-run": restored_to_the_first_run,
+    "told-while-it-was-on-its-way": told_while_it_was_on_its_way,
+    "histories-travel": histories_travel,
 }

@@ -61,16 +61,21 @@ class Meetings:
         """A row of a peer was compared with ours, which may reflect it now, without its entry: of equal values."""
         now = index_row(node, key)
         if now is not None and _reflects(now, written):
-            node.world.truth.arrived(node.name, key, written)
+            _arrived(node, key, written)
 
     def _note(self, node: SimNode, key: bytes, row: IndexLine | None, arrived: Dot, restamped: bool) -> None:
         now = index_row(node, key)
         if now is None or not _reflects(now, arrived):
             return
-        node.world.truth.arrived(node.name, key, arrived)
+        _arrived(node, key, arrived)
         if row is None or row.written_dot == arrived or (now.deleted and now.written_dot == arrived):
             return  # the last: a put that was buried under a tombstone
         self.met.append(Meeting(node.name, key, row.written_dot, arrived, restamped or bool(row.written)))
+
+
+def _arrived(node: SimNode, key: bytes, written: Dot) -> None:
+    assert node.store is not None
+    node.world.truth.arrived(node.name, key, written, node.store.branches, node.store.histories)
 
 
 def _reflects(row: IndexLine, dot: Dot) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from level_replicator.core import reconcile
 from level_replicator.core.effects import Apply, Effect, PeerHas
 from level_replicator.core.entry import Entry, IndexLine
+from level_replicator.core.epochs import History, Met
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import INDEX
 from level_replicator.core.push import Push
@@ -22,7 +23,19 @@ from level_replicator.runtime.hub import Hub
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.pull_backoff import PullBackoff
 from level_replicator.runtime.pulling import Pulling
-from level_replicator.storage import applier, changes, floors, merger, opening, retention, settling, store
+from level_replicator.storage import (
+    applier,
+    changes,
+    floors,
+    histories,
+    merger,
+    opening,
+    restamps,
+    retention,
+    settling,
+    store,
+    writer,
+)
 from level_replicator.storage.applier import Applied, RemoteApplier
 from level_replicator.storage.changes import ChangeReader
 from level_replicator.storage.conflicts import UnreportedConflicts
@@ -510,3 +523,46 @@ def _feed_goes_on_after_a_new_origin() -> Patches:
 def _feed_goes_on_where_less_is_known() -> Patches:
     """Nobody looks whether a node knows what is owed to a reader of another one."""
     return [(changes, "what_is_known", lambda _state: {})]
+
+
+# -- histories of origins
+
+
+@rule("histories-not-compared")
+def _histories_not_compared() -> Patches:
+    """Nobody notices that an origin was continued twice."""
+
+    def blind(ours: History, theirs: History, _reach: int) -> Met:
+        return Met(max(ours, theirs, key=len), {})
+
+    return [
+        (histories, "meet", blind),
+        (histories, "put_epoch", lambda _state, _batch: None),
+        (histories, "epoch_begun", lambda _state: None),
+        (writer, "put_epoch", lambda _state, _batch: None),
+        (writer, "epoch_begun", lambda _state: None),
+        (restamps, "put_epoch", lambda _state, _batch: None),
+        (restamps, "epoch_begun", lambda _state: None),
+        (Hub, "has_our_histories", lambda _self, _link, _vector: True),
+    ]
+
+
+@rule("histories-compared-without-what-is-there")
+def _histories_compared_without_what_is_there() -> Patches:
+    """Whoever knows fewer epochs of an origin takes the others, however far it is itself."""
+    return [
+        (histories, "_reach", lambda _state, _origin: 0),
+        (Hub, "has_our_histories", lambda _self, _link, _vector: True),
+    ]
+
+
+@rule("histories-told-once")
+def _histories_told_once() -> Patches:
+    """What changes in a node's histories is not told to those that it is connected with."""
+    return [(Link, "tell_histories", lambda _self: None)]
+
+
+@rule("histories-taken-on-trust")
+def _histories_taken_on_trust() -> Patches:
+    """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
+    return [(Hub, "has_our_histories", lambda _self, _link, _vector: True)]

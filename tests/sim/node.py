@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.effects import Apply, Fill
 from level_replicator.core.entry import decode_index
+from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
 from level_replicator.runtime.backoff import Backoff
 from level_replicator.runtime.hub import Hub
@@ -14,6 +15,7 @@ from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer, PeerEvent
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
 from level_replicator.storage.settling import Settling
 from level_replicator.storage.store import Store
 from level_replicator.storage.walk import Walk
@@ -43,6 +45,7 @@ class SimNode:
         self.name = name
         self.rng = Random(world.rng.random())
         self._reports = Random(f"conflicts of {name} in {world.seed}")
+        self.epochs = Random(f"{world.seed} {name} epochs")
         self.servers = {server: Peer(server, dialled=True) for server in servers}
         self.skew_ms = world.plan.skews_ms[name]
         self.db_disk, self.rs_disk = VirtualDisk(), VirtualDisk()
@@ -53,9 +56,17 @@ class SimNode:
         self.kill_at_step: int | None = None
         self.events: list[PeerEvent] = []
         self.backup: tuple[VirtualDisk, VirtualDisk, int] | None = None
+        self.image: tuple[VirtualDisk, VirtualDisk, int] | None = None
+        """As `backup`, but what is restored from it is not seen to be a copy."""
+        self.duplicate = False
+        """Whether its directory is an unseen copy of another node's, which may be running under the same origin."""
         self._running = False
 
     # -- its process
+
+    def _random_bytes(self, count: int) -> bytes:
+        """Epochs have a generator of their own, so that all else stays what it was before there were any."""
+        return (self.epochs if count == EPOCH_BYTES else self.rng).randbytes(count)
 
     def wall_ms(self) -> int:
         return self.world.wall_ms() + self.skew_ms
@@ -76,8 +87,8 @@ class SimNode:
             MemoryEngine(self.db_disk, self.name + "/db"),
             MemoryEngine(self.rs_disk, self.name + "/rs"),
             now_ms=self.wall_ms,
-            random_bytes=self.rng.randbytes,
-            boot=b"boot %d" % self.boot,
+            random_bytes=self._random_bytes,
+            boot=b"boot %d of %s" % (self.boot, self.name.encode()),
             on_step=self._on_step,
             adopt=(lambda keys: None) if adopt else None,
         )
@@ -149,6 +160,16 @@ class SimNode:
         self.store.close()
         self.hub = self.store = None
         self.life += 1
+
+    def ask_for_new_origin(self) -> None:
+        """What `level_replicator.new_origin` does, while it is down."""
+        rs = MemoryEngine(self.rs_disk, self.name + "/rs")
+        meta = load_meta(rs)
+        assert meta is not None
+        meta.identity = TO_BE_RENEWED
+        store_meta(rs, meta)
+        rs.close()
+        self.duplicate = False
 
     def _on_step(self, _name: str) -> None:
         if self.kill_at_step is not None:
@@ -235,7 +256,9 @@ class SimNode:
         if life != self.life or self.hub is None or server not in self.world.nodes:
             return
         peer, other = self.servers[server], self.world.nodes[server]
-        busy = peer.origin in self.hub.by_origin or any(link.peer is peer for link in self.hub.links)
+        link = self.hub.by_origin.get(peer.origin)
+        connected = link is not None and link.peer.instance == peer.instance
+        busy = connected or any(link.peer is peer for link in self.hub.links)
         if not busy and other.hub is not None and not self.world.is_cut(self.name, server):
             connection = Connection(self.world, (self.name, server))
             self.world.connections[connection] = None

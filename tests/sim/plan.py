@@ -107,6 +107,10 @@ def make_plan(seed: int) -> Plan:
         plan.retention_ms = (own.choice([0, 50, 300, 2_000]), own.choice([0, 100, 1_000, 1 << 40]))
         plan.faults["cut"] = plan.faults.get("cut", 0) or own.choice([0.02, 0.06, 0.12])
         plan.faults["kill"] = plan.faults.get("kill", 0) or own.choice([0, 0.02, 0.05])
+    if seed % 11 == 4:
+        own = Random(seed * 5 + 5)
+        plan.faults["unseen_restore"] = own.choice([0.02, 0.05])
+        plan.faults["unseen_copy"] = own.choice([0, 0.02])
     if seed % 5 == 2:
         plan.gone = Random(seed * 5 + 4).choice([None, *(each for each in nodes if _connected_without(plan, each))])
     return plan

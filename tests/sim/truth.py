@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from level_replicator.core.entry import decode_index
+from level_replicator.core.epochs import Branches, Histories, History
 from level_replicator.core.keys import INDEX
 
 if TYPE_CHECKING:
+    from level_replicator.storage.store import Store
     from tests.sim.node import SimNode
 
 Dot = tuple[int, int]
@@ -31,6 +33,29 @@ class Op:
     seen: frozenset[Op] = frozenset()
     """The operations on the key that had come to the writer, and those that these had seen: less than `past`, since a
     vector covers also what was superseded on the way."""
+    history: History = ()
+    """Of its origin, when it was written."""
+
+    def dot(self, branches: Branches) -> Dot:
+        """What `written` is called where these branches are known."""
+        stamp, origin = self.written
+        for epoch, start in self.history:
+            if epoch in branches and stamp > start:
+                origin = epoch
+        return stamp, origin
+
+    def is_known_as(self, branches: Branches, histories: Histories) -> bool:
+        """Whether that name means this write there, and not one of another continuation of its origin."""
+        stamp, origin = self.dot(branches)
+        mine = [epoch for epoch, _ in self.history]
+        mine = mine[mine.index(origin) + 1 :] if origin in mine else mine
+        theirs = [epoch for epoch, start in histories.get(origin, ()) if stamp > start]
+        return mine[-1:] == theirs[-1:]
+
+    def is_covered(self, store: Store) -> bool:
+        """Whether a node's vector claims to know this write."""
+        stamp, origin = self.dot(store.branches)
+        return stamp <= store.vector.get(origin, 0) and self.is_known_as(store.branches, store.histories)
 
 
 Past = dict[bytes, frozenset[Op]]
@@ -61,20 +86,26 @@ class Truth:
         standing = None if line is None else decode_index(line).written_dot
         reflected: set[Op] = set()
         for op in self.by_key.get(key, []):
-            stamp, origin = op.written
-            if op.written == standing or stamp <= state.vector.get(origin, 0):
+            stands = op.dot(state.branches) == standing and op.is_known_as(state.branches, state.histories)
+            if stands or op.is_covered(node.store):
                 reflected |= op.past | {op}
         return frozenset(reflected)
 
     def acknowledge(
-        self, node: str, operations: list[tuple[bytes, bytes | None]], last: Dot, synced: bool, past: Past
+        self,
+        node: str,
+        operations: list[tuple[bytes, bytes | None]],
+        last: Dot,
+        synced: bool,
+        past: Past,
+        history: History = (),
     ) -> None:
-        """A batch, whose operations got consecutive stamps that end with `last`."""
+        """A batch, whose operations got consecutive stamps that end with `last`. `history`: of its origin."""
         stamp, origin = last
         first = stamp - len(operations) + 1
         for i, (key, value) in enumerate(operations):
             dot = (first + i, origin)
-            op = Op(key, value, dot, node, synced=synced, past=past[key])
+            op = Op(key, value, dot, node, synced=synced, past=past[key], history=history)
             op.seen = self._seen.get((node, key), frozenset())
             self._seen[(node, key)] = op.seen | {op}
             self.ops.append(op)
@@ -83,10 +114,10 @@ class Truth:
             for op in self.ops:
                 op.synced = op.synced or op.node == node
 
-    def arrived(self, node: str, key: bytes, written: Dot) -> None:
-        """A node merged a write of somebody else."""
+    def arrived(self, node: str, key: bytes, written: Dot, branches: Branches, histories: Histories) -> None:
+        """A node with these branches and histories merged a write of somebody else."""
         for op in self.by_key.get(key, []):
-            if op.written == written:
+            if op.dot(branches) == written and op.is_known_as(branches, histories):
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
 
     def copied(self, node: str, source: str) -> None:
@@ -106,7 +137,7 @@ class Truth:
             if op.node == node:
                 op.certain = False
 
-    def broken(self, key: bytes, value: bytes | None, written: Dot, *, drops: bool) -> str | None:
+    def broken(self, key: bytes, value: bytes | None, written: Dot, branches: Branches, *, drops: bool) -> str | None:
         """Say which promise this last word on a key breaks; None when it breaks none.
 
         `written`: of the row that stands. `drops`: whether tombstones leave in this world. Then a write that is
@@ -121,17 +152,17 @@ class Truth:
             overwritten = frozenset().union(*(op.past for op in certain))
             if all(op in overwritten for op in candidates):
                 return f"{key!r} is {value!r} of {candidates[0].written}, which was overwritten or deleted"
-            written = max(written, *(op.written for op in candidates))
+            written = max(written, *(op.dot(branches) for op in candidates))
         superseded = frozenset().union(*(op.past for op in ops))
-        lost = [op for op in certain if op not in superseded and op.written > written]
+        lost = [op for op in certain if op not in superseded and op.dot(branches) > written]
         if drops:
-            newest_delete = max((op.written for op in ops if op.value is None), default=(0, 0))
-            lost = [op for op in lost if op.value is not None and op.written > newest_delete]
+            newest_delete = max((op.dot(branches) for op in ops if op.value is None), default=(0, 0))
+            lost = [op for op in lost if op.value is not None and op.dot(branches) > newest_delete]
         if value is None and not drops:
             # a tombstone may have been issued for a write of this stamp
-            written = max([written, *(op.written for op in candidates)])
-            lost = [op for op in lost if op.written > written]
+            written = max([written, *(op.dot(branches) for op in candidates)])
+            lost = [op for op in lost if op.dot(branches) > written]
         if lost:
-            best = max(lost, key=lambda op: op.written)
+            best = max(lost, key=lambda op: op.dot(branches))
             return f"{key!r} is {value!r} of {written}, but {best.value!r} of {best.written} was acknowledged"
         return None

@@ -260,6 +260,9 @@ def test_new_origin_takes_over_the_whole_log() -> None:
     store_meta(engine, meta)
     engine.close()
     store, other = rig.open(), twin.open()
+    branches = store.learn_histories(other.histories, other.branches).branches
+    for each in (store, other):
+        each.branch(branches)
     pull(store, other)
     pull(other, store)
     assert contents(store) == contents(other)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from level_replicator.core.entry import Entry
+from level_replicator.core.epochs import History
 from level_replicator.core.versions import Vector
 
 
@@ -89,6 +90,15 @@ class PeerHolds:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerHistories:
+    """What the peer knows of the histories of origins. `last`: that was all of it for now."""
+
+    histories: dict[int, History]
+    branches: dict[int, int]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PeerCompares:
     """The peer wants to walk through our index."""
 
@@ -159,6 +169,7 @@ Effect = (
     | Told
     | Farewell
     | PeerHolds
+    | PeerHistories
     | PeerCompares
     | PeerProbes
     | PeerFetches

@@ -11,6 +11,8 @@ a                         the frame applied last: origin, low, high
 g                         there while the index may hold lines of a walk that fills us and is not complete
 t                         the keys that the last batch of a walk, or of a repair, touched
 c number                  a conflict that has not been reported yet (storage.conflicts)
+e origin                  history: the epochs of the origin, and the stamp each began at (see epochs.py)
+b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of their own
 r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
 """
 
@@ -28,6 +30,8 @@ TOUCHED = b"t"
 RESUME = b"r"
 FILLING = b"g"
 CONFLICT = b"c"
+HISTORY = b"e"
+BRANCH = b"b"
 
 _ONE = struct.Struct(">cQ")
 _TWO = struct.Struct(">cQQ")
@@ -67,8 +71,16 @@ def horizon_key(origin: int) -> bytes:
     return _ONE.pack(HORIZON, origin)
 
 
+def history_key(origin: int) -> bytes:
+    return _ONE.pack(HISTORY, origin)
+
+
+def branch_key(epoch: int) -> bytes:
+    return _ONE.pack(BRANCH, epoch)
+
+
 def line_origin(key: bytes) -> int:
-    """The origin of a key of vector, floor or horizon."""
+    """The origin of a key of vector, floor, horizon or history; the epoch of that of a branch."""
     origin: int = _ONE.unpack(key)[1]
     return origin
 

@@ -17,6 +17,17 @@ MAX_VECTOR_ORIGINS = 1_000_000
 MAX_TAKEN_ORIGINS = 500_000
 """Origins in our own vector, above which a peer's round or walk that brings more is refused: everybody would refuse a
 vector that is longer than MAX_VECTOR_ORIGINS."""
+MAX_EPOCHS = 256
+"""Epochs in the history of an origin; 16 bytes each. A restore that goes back further than this many runs in which
+something was written may stay unnoticed."""
+MAX_TAKEN_EPOCHS = 1_000_000
+"""Epochs in all histories that a node keeps, above which a peer's histories are refused."""
+MAX_BRANCHES = 10_000
+"""Branches of origins that a node knows, so forks that happened among all nodes, ever: 16 bytes each."""
+MAX_DIGEST_BYTES = 64
+"""Of the digest of a peer's histories."""
+HISTORIES_PER_FRAME = 1_000
+"""Histories in one message."""
 MAX_RESUME_INTERVALS = 10_000
 """Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS

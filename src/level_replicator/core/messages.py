@@ -8,6 +8,7 @@ number of the message. Items that a later version appends are ignored. Vectors t
           ◀──────────────────────────────────  Hello, Welcome      (or Bye)
     Welcome ──────────────────────────────▶                        (or Bye)
     and from here both the same:
+    Histories: of origins, if the two sides do not know the same
     Want: let me pull, this is what I know    → Round, Entries …, Level; then again, live, as changes come
                                               → or Reconcile: your log cannot bridge the gap, walk through my index:
         Probe: ranges of keys, as I have them → for each, in order: Same, or Parts: prints of smaller ranges, or Lines:
@@ -66,9 +67,13 @@ class Hello(Message, frozen=True, tag=1):
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """The sender has accepted the peer. Data flows when both have. `read_only`: it will take no changes from it."""
+    """The sender has accepted the peer. Data flows when both have. `read_only`: it will take no changes from it.
+
+    `histories`: a digest of its histories and branches (core.epochs). If the digests of the two sides differ, both send
+    Histories before anything else."""
 
     read_only: bool = False
+    histories: bytes = b""
 
 
 class Want(Message, frozen=True, tag=3):
@@ -212,6 +217,17 @@ class Hold(Message, frozen=True, tag=21):
     """Nothing more of this pull, please, until the next Want."""
 
 
+class Histories(Message, frozen=True, tag=22):
+    """Histories of origins that the sender knows, each (origin, epochs and the stamps they begin at, u64 each), and all
+    branches in the same form; see core.epochs. `last`: all that it has to tell now. Later ones contain what changed.
+
+    Always sent before a vector or an entry that may depend on it."""
+
+    histories: list[tuple[int, bytes]]
+    branches: bytes = b""
+    last: bool = True
+
+
 WalkReply = Same | Parts | Lines | Items
 
 AnyMessage = (
@@ -233,6 +249,7 @@ AnyMessage = (
     | Walked
     | Compare
     | Hold
+    | Histories
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -19,18 +19,23 @@ from level_replicator.core.effects import (
     PeerCompares,
     PeerFetches,
     PeerHas,
+    PeerHistories,
     PeerHolds,
     PeerProbes,
     PeerWalked,
     PeerWants,
     Told,
 )
+from level_replicator.core.epochs import Branches, History, decode_branches, decode_history, encode_pairs
+from level_replicator.core.epochs import Histories as OfOrigins
 from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
+    HISTORIES_PER_FRAME,
     MANY_LINES,
     MAX_BYE_CHARACTERS,
+    MAX_DIGEST_BYTES,
     MAX_FETCH_KEYS,
     MAX_FRAME_BYTES,
     MAX_HEARTBEAT_S,
@@ -51,6 +56,7 @@ from level_replicator.core.messages import (
     Fetch,
     Have,
     Hello,
+    Histories,
     Hold,
     Items,
     Level,
@@ -117,6 +123,8 @@ class Session:
         self.push = Push()
         self.asks = Asks()
         self.refusal: Bye | None = None
+        self.peer_digest = b""
+        """Of the peer's histories, when it accepted us."""
         self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
@@ -146,11 +154,12 @@ class Session:
             self._sent_ms = now_ms
         return output
 
-    def welcome(self) -> bool:
-        """Accepts the peer. True when the session is open with that, which is so for the dialler."""
+    def welcome(self, histories: bytes = b"") -> bool:
+        """Accepts the peer, and tells it the digest of our histories. True when the session is open with that, which is
+        so for the dialler."""
         if self.phase is not Phase.JUDGING:
             raise LocalProtocolError(f"welcome in phase {self.phase.value}")
-        self.send(Welcome(self.read_only))
+        self.send(Welcome(self.read_only, histories))
         if self.dialled:
             self._open()
         else:
@@ -186,6 +195,14 @@ class Session:
         self.asks.end_pull()
         self.pull.renew()
         self.send(Hold())
+
+    def histories(self, histories: OfOrigins, branches: Branches) -> None:
+        """Tell histories of origins, in as many messages as it takes."""
+        pairs = encode_pairs(list(branches.items()))
+        encoded = [(origin, encode_pairs(history)) for origin, history in histories.items()]
+        for place in range(0, max(1, len(encoded)), HISTORIES_PER_FRAME):
+            last = place + HISTORIES_PER_FRAME >= len(encoded)
+            self.send(Histories(encoded[place : place + HISTORIES_PER_FRAME], pairs, last))
 
     def compare(self) -> None:
         """Asks for a walk that takes nothing over."""
@@ -292,6 +309,9 @@ class Session:
 
     def _on_welcome(self, message: Welcome, _latest: int) -> Effect | None:
         self.peer_takes_nothing = message.read_only
+        if len(message.histories) > MAX_DIGEST_BYTES:
+            raise RemoteProtocolError(f"a digest of histories of {len(message.histories)} bytes")
+        self.peer_digest = message.histories
         if self.dialled:
             self.phase = Phase.JUDGING
             return self.peer
@@ -347,6 +367,18 @@ class Session:
 
     def _on_hold(self, _message: Hold, _latest: int) -> Effect:
         return PeerHolds()
+
+    def _on_histories(self, message: Histories, _latest: int) -> Effect:
+        if len(message.histories) > HISTORIES_PER_FRAME:
+            raise RemoteProtocolError(
+                f"{len(message.histories)} histories in a message, {HISTORIES_PER_FRAME} are allowed"
+            )
+        if any(not 0 < origin < 1 << 64 for origin, _ in message.histories):
+            raise RemoteProtocolError("the history of an origin that is none")
+        histories: dict[int, History] = {origin: decode_history(pairs) for origin, pairs in message.histories}
+        if len(histories) != len(message.histories):
+            raise RemoteProtocolError("two histories of one origin")
+        return PeerHistories(histories, decode_branches(message.branches), message.last)
 
     def _on_compare(self, _message: Compare, _latest: int) -> Effect:
         return PeerCompares()
@@ -426,6 +458,7 @@ _HANDLERS: dict[Phase, dict[type, _Handler]] = {
         Tell: Session._on_tell,  # type: ignore[dict-item]
         Ping: Session._on_ping,  # type: ignore[dict-item]
         Hold: Session._on_hold,  # type: ignore[dict-item]
+        Histories: Session._on_histories,  # type: ignore[dict-item]
         Compare: Session._on_compare,  # type: ignore[dict-item]
         Reconcile: Session._on_reconcile,  # type: ignore[dict-item]
         Probe: Session._on_probe,  # type: ignore[dict-item]

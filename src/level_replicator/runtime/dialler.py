@@ -72,6 +72,8 @@ class Dialler:
         while (link := self._hub.by_origin.get(self._peer.origin)) is not None:
             if link.peer.fingerprint != self._peer.fingerprint:
                 return  # an origin is easily claimed: only its key says that this is the same node
+            if link.peer.instance != self._peer.instance:
+                return  # it may be a duplicate of the node that was at this address
             assert isinstance(link.transport, Wire)
             await asyncio.wait([link.transport.closed])
 

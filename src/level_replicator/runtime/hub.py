@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable
 from random import Random
 
-from level_replicator.core.effects import Apply, Judge, Take
+from level_replicator.core.effects import Apply, Judge, PeerHistories, Take
+from level_replicator.core.epochs import Branches, divided, unknown_to
 from level_replicator.core.limits import (
     FEW_ORIGINS,
     MAX_LINKS,
@@ -157,7 +158,7 @@ class Hub:
 
     def judge(self, link: Link, peer: Judge) -> None:
         """One connection between two nodes, and one node of an origin."""
-        link.peer.origin = peer.origin
+        link.peer.origin, link.peer.instance = peer.origin, peer.instance
         if peer.origin == self.store.origin:
             if peer.instance == self.instance:
                 link.end(ByeCode.SELF, "this address is the node itself: take it out of `servers`")
@@ -180,7 +181,7 @@ class Hub:
         self.by_origin[peer.origin] = link
         if not link.session.dialled:
             self._remember_visitor(link)
-        if link.session.welcome():
+        if link.accept():
             self.link_opened(link)
 
     def _replaces(self, new: Link, old: Link) -> bool:
@@ -201,6 +202,7 @@ class Hub:
             known.bytes_out += link.peer.bytes_out
             known.address = link.peer.address
             known.state = link.peer.state
+            known.instance = link.peer.instance
             known.fingerprint, known.read_only = link.peer.fingerprint, link.peer.read_only
             link.peer = known
         elif len(self.visitors) >= MAX_REMEMBERED_PEERS:
@@ -220,6 +222,7 @@ class Hub:
         link.peer.state = PeerState.LIVE if link.peer.read_only else PeerState.SCANNING
         link.peer.last_error = None
         link.peer.connections += 1
+        link.begin_histories()
         if not self._alone:
             link.pulling.want()
         self._event("connected", link.peer, "connected")
@@ -257,6 +260,10 @@ class Hub:
     def apply(self, link: Link, frame: Apply) -> bool:
         """False when something doubtful was left out."""
         assert link.session.peer is not None
+        if frame.entries and link.their_histories is not self.store.histories:
+            newest = max(frame.entries[0].stamp, frame.entries[-1].stamp)
+            if not self.has_our_histories(link, {frame.origin: newest}):
+                return True
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
             self._renew(link)
             return True
@@ -329,7 +336,10 @@ class Hub:
         self.on_moved()
 
     def peer_has(self, link: Link, vector: Vector) -> bool:
-        """False when the peer knows more of our origin than we do: then this node goes on under a new one."""
+        """False when the peer knows more of our origin than we do: then this node goes on under a new one. Or when it
+        shows that an origin was continued twice."""
+        if not self.has_our_histories(link, vector):
+            return False
         if self.store.forgot(vector.get(self.store.origin, 0)):
             self._believe(link)
             return False
@@ -342,6 +352,68 @@ class Hub:
             self._believe(link)
             return False
         return True
+
+    def peer_histories(self, link: Link, told: PeerHistories) -> None:
+        """A peer has told histories of origins: all it knows, at the beginning, or what changed."""
+        if link.session.read_only:
+            # a peer that may change nothing here may not rename anything either
+            if divided(told.histories, self.store.branches) != told.histories or told.branches.keys() - (
+                self.store.branches.keys()
+            ):
+                link.end(
+                    ByeCode.TWIN,
+                    "a read-only peer and this node do not call all origins the same, since one of"
+                    " them was restored or copied: let the peer connect to a node that may take changes from it",
+                )
+            link.names_agreed = link.names_agreed or told.last
+            return
+        learned = self.store.learn_histories(told.histories, told.branches)
+        ours = self.store.histories
+        same = {origin: ours[origin] for origin, history in told.histories.items() if ours.get(origin) == history}
+        link.their_epochs += sum(len(history) for origin, history in told.histories.items() if origin not in same)
+        link.their_histories = {**link.their_histories, **told.histories, **same}
+        if learned.branches:
+            self._branch(learned.branches)
+        elif learned.forgot:
+            self._believe(link)
+        elif told.last and learned.ready:
+            link.names_agreed = True
+            self.has_output(link)
+        # else the peer renames its branches when it hears of ours, and connects again
+
+    def has_our_histories(self, link: Link, vector: Vector) -> bool:
+        """Whether what a peer has of some origins, up to these stamps, is what our histories say.
+
+        A peer tells its histories before all that depends on them. So whoever has stamps above the start of an epoch
+        that it does not know has something else than what we know of: a fork."""
+        histories, theirs = self.store.histories, link.their_histories
+        if histories is theirs or link.session.read_only:
+            return True
+        branches = {}
+        for origin, stamp in vector.items():
+            history = histories.get(origin)
+            if history is None or stamp <= history[0][1] or theirs.get(origin) is history:
+                continue
+            unknown = unknown_to(theirs.get(origin, ()), history)
+            if unknown is not None and stamp > unknown[1]:
+                branches[unknown[0]] = unknown[1]
+        if branches:
+            self._branch(branches)
+        return not branches
+
+    def _branch(self, branches: Branches) -> None:
+        """Origins were continued twice: what one continuation wrote is an origin of its own from here on."""
+        old = self.store.origin
+        self.store.branch(branches)
+        if self.store.origin != old:
+            text = (
+                f"our origin {origin_name(old)} was continued by another directory, too, so one of them was restored or"
+                f" copied: what was written here since goes on as origin {origin_name(self.store.origin)}"
+            )
+            _log.warning("%s", text)
+            self._on_event(PeerEvent("renewed", "", origin_name(self.store.origin), text))
+        for each in list(self.links):
+            each.end(ByeCode.RENEWED, "an origin was continued twice, and its branches have new names: connect again")
 
     def _believe(self, link: Link) -> None:
         if link.peer.read_only:

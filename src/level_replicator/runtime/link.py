@@ -20,6 +20,7 @@ from level_replicator.core.effects import (
     PeerCompares,
     PeerFetches,
     PeerHas,
+    PeerHistories,
     PeerHolds,
     PeerProbes,
     PeerWalked,
@@ -27,6 +28,7 @@ from level_replicator.core.effects import (
     Take,
     Told,
 )
+from level_replicator.core.epochs import Histories
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import MAX_WAITING_ASKS
@@ -72,6 +74,11 @@ class Link:
         self.ended = False
         self._have: Vector = {}
         self._asks: list[int] = []
+        self.their_histories: Histories = {}
+        self.their_epochs = 0
+        self.names_agreed = False
+        self._told_histories: Histories = {}
+        self._digest = b""
 
     @property
     def feed(self) -> Feed | None:
@@ -85,9 +92,14 @@ class Link:
 
     @property
     def origins(self) -> int:
-        """How many are in the vectors of the peer that are kept here."""
+        """How many are in the vectors of the peer that are kept here, and epochs in its histories."""
         session = self.session
-        return len(session.push.peer_vector) + len(self.serving.peer_horizon) + len(session.pull.target or ())
+        return (
+            self.their_epochs
+            + len(session.push.peer_vector)
+            + len(self.serving.peer_horizon)
+            + len(session.pull.target or ())
+        )
 
     # -- from the transport
 
@@ -173,6 +185,8 @@ class Link:
             case PeerWants():
                 if self.hub.peer_has(self, effect.vector) and self.hub.peer_applied(self, effect.have):
                     self.serving.wanted(self._feed_of(effect), effect.horizon)
+            case PeerHistories():
+                self.hub.peer_histories(self, effect)
             case PeerHolds():
                 self.serving.hold()
             case BeginWalk():
@@ -201,13 +215,42 @@ class Link:
                 self.hub.told(effect.token, effect.vector)
             case Farewell():
                 if self.session.peer is not None:
-                    self.peer.origin = self.session.peer.origin
+                    self.peer.origin, self.peer.instance = self.session.peer.origin, self.session.peer.instance
                 code = ByeCode(effect.code) if effect.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
                 self._finish(_state_after(code), f"the peer says: {effect.text}", code)
 
     def _feed_of(self, wants: PeerWants) -> Feed:
         assert self.session.peer is not None
         return Feed(self.session.peer.origin, wants.have, lines=wants.lines, walk=wants.walk)
+
+    # -- the histories of origins
+
+    def accept(self) -> bool:
+        """Accept the peer. Returns True if the session is open with that."""
+        store = self.hub.store
+        self._told_histories, self._digest = store.histories, store.histories_digest()
+        return self.session.welcome(self._digest)
+
+    def begin_histories(self) -> None:
+        """The session is open. If both sides know the same of the histories of origins, nothing is told."""
+        store = self.hub.store
+        if self._digest == self.session.peer_digest:
+            self.names_agreed = True
+            self.their_histories = self._told_histories
+            self.tell_histories()
+        else:
+            self._told_histories = store.histories
+            self.session.histories(store.histories, store.branches)
+
+    def tell_histories(self) -> None:
+        """Tell what has changed in our histories; to be called before a message that may depend on it."""
+        told, histories = self._told_histories, self.hub.store.histories
+        if told is histories:
+            return
+        self._told_histories = histories
+        changed = {origin: history for origin, history in histories.items() if told.get(origin) != history}
+        if changed:
+            self.session.histories(changed, self.hub.store.branches)
 
     # -- to the peer
 
@@ -234,6 +277,7 @@ class Link:
         wait = None
         try:
             if not self.ended and self.session.phase is Phase.OPEN and not self.transport.full:
+                self.tell_histories()
                 wait = self.serving.pump()
                 if self.pulling.walking:
                     wait = 0 if self.pulling.pump() == 0 else wait

@@ -35,6 +35,8 @@ class Peer:
     dialled: bool
     name: str | None = None
     origin: int = 0
+    instance: bytes = b""
+    """Of the process that was met there last."""
     fingerprint: str | None = None
     """Of the certificate that it showed last; None without TLS."""
     read_only: bool = False

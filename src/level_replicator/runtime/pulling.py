@@ -80,6 +80,7 @@ class Pulling:
         self._whole = True
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
         self._lines_told = store.keys
+        self._link.tell_histories()
         session.want(vector, resumable, store.horizon, store.dropped, self._lines_told, walk=store.half_filled)
         self._link.hub.has_output(self._link)
 

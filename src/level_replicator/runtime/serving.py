@@ -142,7 +142,7 @@ class Serving:
     def _wait_for_round(self) -> int | None:
         """0: begin now; None: there is nothing to send."""
         feed, hub = self.feed, self._link.hub
-        if feed is None or self._held or self._answering is not None:
+        if feed is None or self._held or self._answering is not None or not self._link.names_agreed:
             return None
         if not hub.store.has_work(feed):
             self._forward_at_ms = None
@@ -160,6 +160,7 @@ class Serving:
         opened = self._link.hub.store.open_round(feed, push.peer_vector, horizon)
         if opened is None:
             return False
+        self._link.tell_histories()
         self._forward_at_ms = None
         if isinstance(opened, Reconciling):
             self._begin_walk(opened, push.number)

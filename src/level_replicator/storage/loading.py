@@ -18,6 +18,7 @@ from level_replicator.core.keys import (
 from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.filling import load_filling
+from level_replicator.storage.histories import load_histories
 from level_replicator.storage.lines import decode_intervals, decode_stamp, decode_vector_line
 from level_replicator.storage.state import State
 
@@ -41,6 +42,7 @@ def load(state: State) -> None:
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
     load_filling(state)
+    load_histories(state)
     # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
     # over it must get the greater stamp
     for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):

@@ -120,9 +120,12 @@ class VirtualDisk:
         """No more of the failures that `fail` asked for."""
         self._failing_in = 0
 
-    def copy(self) -> "VirtualDisk":
-        """A copy of all that was written: another identity, nobody holds it, all of it is synced."""
-        return VirtualDisk(self._on_disk().items())
+    def copy(self, *, unseen: bool = False) -> "VirtualDisk":
+        """A copy of all that was written: nobody holds it, all of it is synced. Another identity, unless `unseen`."""
+        copy = VirtualDisk(self._on_disk().items())
+        if unseen:
+            copy.identity = self.identity
+        return copy
 
     # -- inside
 

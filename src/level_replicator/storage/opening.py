@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 
+from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.keys import INDEX, META, TOUCHED, following
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
+from level_replicator.storage.branching import rename_branches
 from level_replicator.storage.filling import mend_half_filled
 from level_replicator.storage.loading import count, load
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
@@ -27,6 +29,7 @@ def open_state(
     `adopt`: takes over data that is in the database already, and is told the keys that are done; None: an error."""
     meta = load_meta(state.rs)
     identity = state.rs.identity()
+    before = None if meta is None else meta.origin
     anew = False
     if meta is not None and meta.adopting:
         if adopt is None:
@@ -44,6 +47,7 @@ def open_state(
         state.origin = meta.origin
         _repair(state, meta, identity, boot, random_bytes)
     load(state)
+    rename_branches(state)
     if meta.clean:
         state.keys, state.entries = meta.keys, meta.entries
     else:
@@ -55,10 +59,19 @@ def open_state(
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
     state.known.begin(empty=next(iter(state.rs.scan_keys(INDEX, following(INDEX))), None) is None)
+    if before is not None and not anew:
+        _begin_epoch(state, before, random_bytes)
     meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
     meta.durable = encode_vector(state.vector)
     state.unreported.load()
     store_meta(state.rs, meta)
+
+
+def _begin_epoch(state: State, before: int, random_bytes: Callable[[int], bytes]) -> None:
+    """With the first write of this run, unless the origin is new: nobody else can have a directory of that."""
+    origin = state.origin
+    if origin == before or origin in state.branches:
+        state.next_epoch = make_epoch(origin, state.histories.get(origin, ()), random_bytes(EPOCH_BYTES))
 
 
 def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
@@ -77,7 +90,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         roll_back_vector(state, durable)
         load(state)
         forked = meta.identity == TO_BE_RENEWED
-        beyond_doubt = _beyond_doubt(meta, durable)
+        beyond_doubt = _beyond_doubt(state, durable)
         announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
     elif copied:
         _log.warning(
@@ -87,7 +100,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         )
         load(state)
         forked = meta.identity == TO_BE_RENEWED
-        beyond_doubt = _beyond_doubt(meta, state.vector)
+        beyond_doubt = _beyond_doubt(state, state.vector)
         announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
         out_of_step = True
     elif not meta.clean:
@@ -106,9 +119,13 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     meta.clean = meta.clean and not out_of_step
 
 
-def _beyond_doubt(meta: Meta, whole: Vector) -> int:
-    """A copy is whole up to this vector; of one of two twins nobody knows since when they differ."""
-    return 0 if meta.identity == TO_BE_RENEWED else whole.get(meta.origin, 0)
+def _beyond_doubt(state: State, whole: Vector) -> int:
+    """A copy is whole up to this vector. Since when a duplicate differs the histories show, when it meets the other
+    one (see core.epochs); without one nobody knows."""
+    meta = state.meta
+    assert meta is not None
+    unknown = meta.identity == TO_BE_RENEWED and meta.origin not in state.histories
+    return 0 if unknown else whole.get(meta.origin, 0)
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:

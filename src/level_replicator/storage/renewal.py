@@ -47,6 +47,7 @@ def announce_renewal(
     meta.mending, meta.forked = mending, forked
     meta.origin = state.origin = new_origin
     meta.renewed = True
+    state.next_epoch = 0
     state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
     state.step("renewal: announced")

@@ -9,6 +9,7 @@ from level_replicator.core.entry import encode_entry, encode_index
 from level_replicator.core.keys import INDEX, log_key, vector_key
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.storage.engine import Batch
+from level_replicator.storage.histories import epoch_begun, put_epoch
 from level_replicator.storage.lines import encode_vector_line
 from level_replicator.storage.state import State
 
@@ -51,12 +52,14 @@ class Restamps:
             batch.put(INDEX + key, encode_index(stamp, origin, flags, checksum, context, written=written))
             self._records[stamp] = record
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
+        put_epoch(state, batch)
 
     def account(self) -> None:
         """What memory keeps of them, now that the batch is written."""
         if not self._records:
             return
         state = self._state
+        epoch_begun(state)
         first, last = next(iter(self._records)), next(reversed(self._records))
         state.tail.add(self._records, sum(map(len, self._records.values())))
         if state.restored_gap[1] == 0:

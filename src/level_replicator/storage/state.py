@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from level_replicator.core.clock import HybridClock
+from level_replicator.core.epochs import Branches, Histories
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_key
@@ -35,6 +36,9 @@ class State:
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
+    histories   origin → its epochs, as far as this node knows them; branches: epoch → start (see core.epochs)
+                (both are replaced, not changed)
+    next_epoch  the epoch that begins with the next local write; 0: it has begun, or the origin is new
     signal      rung when the vector has moved
     conflicts   how many have met here since it was opened; unreported: those that wait for on_conflict
     restamped_puts, restamped_tombstones  entries that travel again under a new dot of ours, since it was opened
@@ -71,6 +75,9 @@ class State:
         self.keys = 0
         self.entries = 0
         self.restored_gap = (0, 0)
+        self.histories: Histories = {}
+        self.branches: Branches = {}
+        self.next_epoch = 0
         self.failed: StorageError | None = None
         self.waiting = False
         self.signal = Signal()

@@ -9,6 +9,7 @@ from typing import Any
 from level_replicator.core.clock import HybridClock
 from level_replicator.core.cursor import Cursor
 from level_replicator.core.effects import BeginWalk
+from level_replicator.core.epochs import Branches, Histories, digest_of
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.keys import log_dot, log_range, resume_key
@@ -18,6 +19,7 @@ from level_replicator.core.versions import Vector
 from level_replicator.storage.answering import Answering
 from level_replicator.storage.applier import RemoteApplier, require_room
 from level_replicator.storage.backup import backup
+from level_replicator.storage.branching import rename_branches
 from level_replicator.storage.changes import ChangeReader, what_is_known
 from level_replicator.storage.comparison import Comparison
 from level_replicator.storage.conflicts import Conflict
@@ -25,6 +27,7 @@ from level_replicator.storage.engine import Engine
 from level_replicator.storage.feed import Feed, RoundReader
 from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.floors import FloorWatch
+from level_replicator.storage.histories import Learned, learn, put_branches
 from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.known_keys import learn_keys
 from level_replicator.storage.leftovers import LeftoverWatch
@@ -103,6 +106,7 @@ class Store:
         self.fill_min_entries = FILL_MIN_ENTRIES
         self.fill_own_lines = FILL_OWN_LINES
         self._sync = sync
+        self._digest: tuple[Histories, Branches, bytes] | None = None
 
     # -- what it is
 
@@ -387,6 +391,39 @@ class Store:
                 finish_renewal(state)
             except ENGINE_ERRORS as error:
                 raise state.fail("going over to a new origin", error) from error
+
+    # -- histories of origins
+
+    @property
+    def histories(self) -> Histories:
+        """Another object whenever one of them has changed."""
+        return self._state.histories
+
+    @property
+    def branches(self) -> Branches:
+        return self._state.branches
+
+    def histories_digest(self) -> bytes:
+        """Equal on two nodes that have nothing to tell each other of histories."""
+        histories, branches = self._state.histories, self._state.branches
+        if self._digest is None or self._digest[0] is not histories or self._digest[1] is not branches:
+            self._digest = (histories, branches, digest_of(histories, branches))
+        return self._digest[2]
+
+    def learn_histories(self, histories: Histories, branches: Branches) -> Learned:
+        """Compare a peer's histories of origins with ours; see storage.histories. Raises RemoteProtocolError,
+        StorageError."""
+        with self._state.applying("learning the histories of origins"):
+            return learn(self._state, histories, branches)
+
+    def branch(self, branches: Branches) -> None:
+        """Make branches origins of their own, ours among them if it is one. All sessions must begin anew after it.
+
+        Raises RemoteProtocolError, StorageError."""
+        with self._state.applying("renaming a branch"):
+            put_branches(self._state, branches)
+            rename_branches(self._state)
+        self._state.signal.ring()
 
     # -- the end
 

@@ -19,6 +19,7 @@ from level_replicator.core.keys import INDEX, LOG, log_key, pack_log, vector_key
 from level_replicator.core.limits import FILTER_MASK, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from level_replicator.core.merge import next_context
 from level_replicator.storage.group_commit import GroupCommit
+from level_replicator.storage.histories import epoch_begun, put_epoch
 from level_replicator.storage.lines import encode_vector_line
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.state import State
@@ -141,6 +142,8 @@ class LocalWriter:
                 put(index_key, _pack_line(stamp, origin, 0, checksum))
             put(pack_log(LOG, origin, stamp), record)
             put(vector_key(origin), encode_vector_line(stamp, before))
+            if state.next_epoch:
+                put_epoch(state, rs_batch)
             if step is not None:
                 step("before rs")
             begun = True
@@ -198,6 +201,8 @@ class LocalWriter:
                     keys += not live
                 stamp += 1
             put(vector_key(origin), encode_vector_line(stamp - 1, before))
+            if state.next_epoch:
+                put_epoch(state, rs_batch)
             state.step("before rs")
             begun = True
             rs_batch.write()
@@ -254,6 +259,7 @@ def _account(
 ) -> None:
     """What memory keeps of a batch that was written; may be done twice. The vector last: with it all is done."""
     state.keys, state.entries = keys, entries
+    epoch_begun(state)
     tail = state.tail
     for stamp in gone:
         tail.drop(stamp)

@@ -1,0 +1,120 @@
+"""Histories of origins: how two of them compare, and what is refused."""
+
+import pytest
+
+from level_replicator.core.epochs import (
+    EPOCH_BYTES,
+    History,
+    Met,
+    decode_branches,
+    decode_history,
+    digest_of,
+    divided,
+    encode_pairs,
+    extended,
+    make_epoch,
+    meet,
+    unknown_to,
+)
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_EPOCHS
+
+FAR = 1 << 60
+A, B, C, D = (1, 10), (2, 20), (3, 30), (4, 20)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "reach", "met"),
+    [
+        ((), (), FAR, Met((), {})),
+        ((A, B), (A, B), FAR, Met((A, B), {})),
+        ((A, B), (A,), FAR, Met((A, B), {})),
+        ((A,), (A, B), 20, Met((A, B), {})),
+        ((A,), (A, B), 21, Met((A,), {2: 20})),
+        ((), (A,), 10, Met((A,), {})),
+        ((), (A,), 11, Met((), {1: 10})),
+        ((A, B), (A, D, C), 0, Met((A, B), {2: 20, 4: 20})),
+        ((A,), (B,), FAR, Met((A,), {1: 10, 2: 20})),
+    ],
+)
+def test_two_histories(ours: History, theirs: History, reach: int, met: Met) -> None:
+    assert meet(ours, theirs, reach) == met
+
+
+def test_the_oldest_epochs_are_left_out() -> None:
+    history: History = ()
+    for number in range(1, MAX_EPOCHS + 10):
+        history = extended(history, number, number)
+    assert len(history) == MAX_EPOCHS
+    assert history[-1] == (MAX_EPOCHS + 9, MAX_EPOCHS + 9)
+
+
+def test_histories_that_have_nothing_in_common_any_more() -> None:
+    """One may be as old as what the other has left out; but not if the first has something of a later time."""
+    full = tuple((1_000 + number, 1_000 + number) for number in range(MAX_EPOCHS))
+    old = ((1, 10), (2, 20))
+    assert meet(old, full, 30) == Met(full, {})
+    assert meet(full, old, FAR) == Met(full, {})
+    assert meet(old, full, 1_001).branches == {1: 10, 1_000: 1_000}
+    short = full[1:]
+    assert meet(old, short, 30).branches == {1: 10, 1_001: 1_001}, "nothing was left out of this one"
+
+
+def test_the_first_epoch_that_is_unknown() -> None:
+    assert unknown_to((), ()) is None
+    assert unknown_to((A,), (A, B)) == B
+    assert unknown_to((), (A, B)) == A
+    assert unknown_to((A, B), (A,)) is None
+    assert unknown_to((A, B), (B,)) is None, "it has left out the others"
+
+
+def test_branches_are_origins_of_their_own() -> None:
+    histories = {7: (A, B, C), 8: (D,)}
+    assert divided(histories, {}) == histories
+    assert divided(histories, {2: 20}) == {7: (A,), 2: (C,), 8: (D,)}
+    assert divided(histories, {2: 20, 3: 30}) == {7: (A,), 8: (D,)}
+    assert divided({7: (A, B)}, {1: 10}) == {1: (B,)}
+
+
+def test_an_epoch_has_the_high_bits_of_its_origin_and_is_new() -> None:
+    origin = 0x0123456789ABCDEF
+    assert make_epoch(origin, (), bytes(EPOCH_BYTES)) == 0x0123450000000000
+    own = origin.to_bytes(8, "big")[-EPOCH_BYTES:]
+    assert make_epoch(origin, ((origin + 1, 5),), own) == origin + 2
+    assert make_epoch(1, (), bytes(EPOCH_BYTES)) == 2, "neither 0 nor the origin"
+
+
+def test_digests() -> None:
+    assert digest_of({}, {}) == b""
+    digests = {
+        digest_of({7: (A,)}, {}),
+        digest_of({8: (A,)}, {}),
+        digest_of({7: (A, B)}, {}),
+        digest_of({7: (A,)}, {5: 6}),
+        digest_of({}, {5: 6}),
+    }
+    assert len(digests) == 5
+    assert digest_of({7: (A,), 8: (B,)}, {1: 1, 2: 2}) == digest_of({8: (B,), 7: (A,)}, {2: 2, 1: 1})
+
+
+def test_bytes() -> None:
+    assert decode_history(encode_pairs((A, B))) == (A, B)
+    assert decode_branches(encode_pairs((B, A))) == {1: 10, 2: 20}
+    assert decode_branches(b"") == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"1234567",
+        encode_pairs((A, A)),
+        encode_pairs((B, A)),
+        encode_pairs(((0, 1),)),
+        encode_pairs(tuple((number, 1) for number in range(1, MAX_EPOCHS + 2))),
+    ],
+    ids=["nothing", "cut off", "twice", "out of order", "zero", "too many"],
+)
+def test_no_history(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_history(data)
