@@ -55,16 +55,17 @@ AIMED: dict[str, list[Step]] = {
         ("step", 19, END),
         ("drop", 0, ALL),
     ],
-    # 1 has the value and 2 its delete, of which 2 dropped the tombstone; 0's own, older delete wins nowhere.
+    # 0 and 1 have each deleted and forgotten a key, so each is stale for the other. Of what both wrote since then the
+    # winners are doubtful for the other side for ever, under their old dots.
     "both": [
-        ("put", 2, b"a"),
-        ("del", 0, b"a"),
-        ("pull", 8, 1, 2),
-        ("step", 8, END),
-        ("del", 2, b"a"),
-        ("drop", 2, ALL),
-        ("pull", 14, 0, 2),
-        ("step", 14, END),
+        ("put", 1, b"a"),
+        ("del", 1, b"c"),
+        ("drop", 1, ALL),
+        ("put", 0, b"b"),
+        ("put", 0, b"a"),
+        ("put", 1, b"b"),
+        ("del", 0, b"c"),
+        ("drop", 0, ALL),
     ],
     # 2's delete is greater than 1's put, and 0 has forgotten it. The put travels again, under a new dot, and meets the
     # tombstone: 0 learns of that only if it gets a greater dot too.
@@ -88,14 +89,17 @@ AIMED: dict[str, list[Step]] = {
         ("del", 2, b"a"),
         ("drop", 2, ALL),
     ],
-    # 1 has deleted c and forgotten it, and takes 0's put of c, which is older. 2 still has the first value, which the
-    # delete had seen, and the put had not.
+    # 1 has deleted and forgotten its write of a, which is greater than 0's, and 2 has it. 2, which is stale for 1 and for
+    # which 1 is stale, re-stamps it; when it comes to 1 again, 1 must know that it is dead.
     "dead": [
-        ("put", 1, b"c"),
-        ("pull", 7, 2, 1),
-        ("step", 7, END),
-        ("put", 0, b"c"),
-        ("del", 1, b"c"),
+        ("skew", 1, 5),
+        ("put", 1, b"a"),
+        ("put", 0, b"a"),
+        ("pull", 5, 2, 1),
+        ("step", 5, END),
+        ("del", 2, b"b"),
+        ("drop", 2, ALL),
+        ("del", 1, b"a"),
         ("drop", 1, ALL),
     ],
     # 1 has dropped the tombstone of b, and 0 rejoins by 1: only by 1's horizon does 0 know that 2 missed something.
