@@ -89,8 +89,8 @@ AIMED: dict[str, list[Step]] = {
         ("del", 2, b"a"),
         ("drop", 2, ALL),
     ],
-    # 1 has deleted and forgotten its write of a, which is greater than 0's, and 2 has it. 2, which is stale for 1 and for
-    # which 1 is stale, re-stamps it; when it comes to 1 again, 1 must know that it is dead.
+    # 1 has deleted and forgotten its write of a, which is greater than 0's, and 2 has it. 2 and 1 are stale for each
+    # other, so 2 re-stamps it; when it comes to 1 again, 1 must know that it is dead.
     "dead": [
         ("skew", 1, 5),
         ("put", 1, b"a"),

@@ -206,7 +206,8 @@ def test_a_power_loss_right_after_a_fill_leaves_no_value_that_nothing_tells_of(s
     rig.rs_disk.power_loss(random)
     rig.boot = b"second"
     reader = rig.open()
-    assert {dots(reader)[key][1] for key in contents(reader)} <= {source.origin}
+    known = dots(reader)
+    assert {known[key][1] for key in contents(reader)} <= {source.origin}
     assert_sound(reader)
 
 
