@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
 from level_replicator.core.messages import MAGIC, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
 from level_replicator.core.versions import encode_vector
+from level_replicator.runtime import serving
 from level_replicator.runtime.link import Link
 from level_replicator.runtime.peers import Peer
 from level_replicator.runtime.pull_backoff import PullBackoff, Why
@@ -58,6 +61,9 @@ def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> 
     stage.settle()
     assert _said(stage, "A → B  Want") == 1
     assert at_a.pulling.waits_for is None
+    _reconcile_again(stage, at_b)
+    _reconcile_again(stage, at_b)
+    assert _wait_ms(stage, at_a) > PULL_AGAIN_FIRST_MS, "a round without anything in it is no change"
 
 
 def _wait_ms(stage: Stage, link: Link) -> int:
@@ -171,6 +177,101 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     assert all(link.pulling.waits_for is None for link in a.hub.links)
 
 
+class _Slow:
+    """A, which B cannot give one value, and C, which sends A a frame now and then.
+
+    `stale`: A has missed deletions that B has forgotten, so it reconciles with B alone."""
+
+    def __init__(self, *, stale: bool) -> None:
+        self.stage = Stage()
+        self.a, self.b, self.c = (self.stage.actor(name) for name in "ABC")
+        self.a.write(deleted="1", kept="2")
+        self.b.write(first="0")  # A knows it, so this is no bulk load
+        ends = self.stage.connect(self.a, self.b)
+        self.stage.settle()
+        self.stage.cut(ends)
+        self.b.write(deleted=None, damaged="3")
+        if stale:
+            self.b.drop_tombstones()
+        self.b.truncate()
+        self.b.store._state.db.put(b"damaged", b"?")
+        self.c.write(**{f"c{number}": "1" for number in range(20)})
+
+    def connect_c(self) -> None:
+        """Its round is under way when this returns."""
+        self._c_to_a = self.stage.connect(self.a, self.c)[1]
+        while self.a.store.origin not in self.c.hub.by_origin or not _said(self.stage, "C → A  Entries"):
+            self.stage.settle(1)
+        self._c_to_a.full = True
+        self.stage.settle()
+        assert self.c.store.origin not in self.a.store.vector
+
+    def connect_b(self) -> Link:
+        link = self.stage.connect(self.a, self.b)[0].link
+        assert link is not None
+        self.stage.settle()
+        return link
+
+    def pass_seconds(self, seconds: int, *, c_sends_every_s: int = 10) -> None:
+        for second in range(seconds):
+            if second % c_sends_every_s == 0:
+                self._c_to_a.full = False
+                assert self._c_to_a.link is not None
+                self._c_to_a.link.drained()
+                self.stage.settle(1)
+                self._c_to_a.full = True
+            self.stage.pass_time(1_000)
+            self.stage.settle()
+
+
+@pytest.fixture
+def small_frames() -> Iterator[None]:
+    with patch.object(serving, "FRAME_TARGET_ENTRIES", 1), patch.object(serving, "FRAMES_PER_TURN", 1):
+        yield
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_a_reconciliation_that_fails_again_and_again_lets_a_pull_from_another_peer_end() -> None:
+    slow = _Slow(stale=True)
+    at_b = slow.connect_b()
+    slow.connect_c()
+    slow.pass_seconds(300)
+    assert slow.a.contents().keys() >= {f"c{number}" for number in range(20)}
+    assert slow.a.store.vector[slow.c.store.origin] == slow.c.store.vector[slow.c.store.origin]
+    assert at_b.pulling.waits_for is not None
+    assert _said(slow.stage, "B → A  Items") >= 3
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_the_first_attempt_does_not_wait_for_other_pulls() -> None:
+    slow = _Slow(stale=True)
+    slow.connect_c()
+    slow.connect_b()
+    assert _said(slow.stage, "B → A  Items") == 1
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_nor_does_a_retry_that_ends_no_other_pull() -> None:
+    slow = _Slow(stale=False)
+    slow.connect_b()
+    slow.connect_c()
+    slow.b.store._state.db.put(b"damaged", b"3")
+    slow.pass_seconds(70)
+    assert slow.c.store.origin not in slow.a.store.vector
+    assert slow.a.contents()["damaged"] == "3"
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_nor_does_one_beside_a_pull_that_stands_still() -> None:
+    slow = _Slow(stale=True)
+    slow.connect_b()
+    slow.connect_c()
+    slow.b.store._state.db.put(b"damaged", b"3")
+    slow.pass_seconds(180, c_sends_every_s=1_000)
+    assert slow.c.store.origin not in slow.a.store.vector
+    assert slow.a.contents()["damaged"] == "3"
+
+
 def test_only_a_pull_that_was_put_off_for_doubt_begins_when_the_peer_catches_up() -> None:
     stage, a, b, at_a, at_b = _pair()
     _reconcile_again(stage, at_b)
@@ -229,7 +330,10 @@ def test_waits_double_up_to_a_cap_and_differ() -> None:
         step_ms = min(PULL_AGAIN_FIRST_MS * 2**number, PULL_AGAIN_CAP_MS)
         assert all(step_ms // 2 <= wait_ms <= step_ms for wait_ms in both)
         assert both[0] != both[1]
+    backoff.changed_nothing(7)
+    assert backoff.not_before(7) > backoff.not_before(8) == 0
     backoff.reset()
+    assert backoff.not_before(7) == 0
     assert backoff.put_off(Why.DOUBT, 0) <= PULL_AGAIN_FIRST_MS
 
 

@@ -14,6 +14,11 @@ class Backoff:
         self._cap_s = cap_s
         self._failures = 0
 
+    @property
+    def failures(self) -> int:
+        """How often it was waited since the last reset."""
+        return self._failures
+
     def reset(self) -> None:
         """After a connection that lived."""
         self._failures = 0

@@ -304,6 +304,11 @@ class Hub:
     def may_walk(self, link: Link) -> bool:
         return self._walker is None or self._walker is link
 
+    def pulls_elsewhere(self, link: Link) -> bool:
+        """Returns True if a round of another peer is under way, and does not stand still."""
+        others = (other for other in self.by_origin.values() if other is not link)
+        return any(other.session.pull.target is not None and not other.peer.stalled for other in others)
+
     def walk_begins(self, link: Link, *, alone: bool) -> None:
         """`alone`: we missed tombstones that the peer has dropped. Until we have taken over its horizon nobody
         else may send us anything, which could bring back a key behind the walk."""

@@ -39,6 +39,11 @@ class PullBackoff:
         self._not_before_ms = now_ms + max(1, int(self._backoff.next_s() * 1000))
         return self._not_before_ms
 
+    @property
+    def retries(self) -> bool:
+        """Whether pulls have been put off since something of the peer was taken over last."""
+        return self._backoff.failures > 0
+
     def changed_nothing(self, situation: int) -> None:
         """That pull was a reconciliation in this situation, and had no effect at all."""
         self._fruitless = situation

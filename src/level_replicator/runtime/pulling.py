@@ -259,6 +259,10 @@ class Pulling:
             if hub.now_ms() < not_before_ms:
                 self._pull_again(not_before_ms)
                 return
+            if self._backoff.retries and store.walks_alone(peer.horizon) and hub.pulls_elsewhere(link):
+                # one that fails again and again must not end the pulls of others again and again
+                self._pull_again(self._backoff.put_off(self._backoff.why, hub.now_ms()))
+                return
             self._lacking = False
             self._walk, self._finds = hub.store.begin_walk(
                 peer,

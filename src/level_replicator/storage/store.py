@@ -264,6 +264,11 @@ class Store:
         """Whether we have missed tombstones that were dropped behind this horizon."""
         return stale(self._state.vector, horizon)
 
+    def walks_alone(self, horizon: Vector) -> bool:
+        """Whether a reconciliation with a peer of this horizon would end all our other pulls."""
+        state = self._state
+        return self.is_stale(horizon) or state.half_filled or state.vector.keys() <= {state.origin}
+
     def begin_walk(
         self,
         peer: BeginWalk,
