@@ -11,6 +11,7 @@ from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
 from level_replicator.core.keys import INDEX, log_key
 from level_replicator.storage import changes
 from level_replicator.storage.changes import Change, ChangeReader, Rescan
+from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.meta import load_meta
 from level_replicator.storage.store import Store
 from tests.storage.rig import Rig, allow, dots, pull
@@ -325,3 +326,11 @@ def test_what_is_known_leaves_out_what_is_gone(monkeypatch: pytest.MonkeyPatch) 
     with store._state.lock:
         assert changes.what_is_known(store._state) == store.vector
     assert store._state.rs.get(INDEX + b"3") is not None
+
+
+def test_what_fills_a_node_is_known_up_to_its_floor() -> None:
+    """It is not logged, and above the vector, but a reader may be owed it."""
+    store = _written(Rig(1), b"a")
+    with store._state.lock:
+        begin_filling(store._state, {7: 5})
+        assert changes.what_is_known(store._state) == {**store.vector, 7: 5}
