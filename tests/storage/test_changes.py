@@ -14,7 +14,7 @@ from level_replicator.storage.changes import Change, ChangeReader, Rescan
 from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.meta import load_meta
 from level_replicator.storage.store import Store
-from tests.storage.rig import Rig, allow, dots, pull
+from tests.storage.rig import Rig, allow, dots, hide_copy, pull
 
 ANEW = Rescan(complete=True)
 PARTIAL = Rescan(complete=False)
@@ -147,6 +147,28 @@ def test_a_reader_that_goes_on_while_the_origin_changes(event: Callable[[Rig, St
         program.take(reader)
     assert program.told == [ANEW]
     assert program.live == dict(store._state.db.scan())
+
+
+def test_a_cursor_of_what_was_restored_away_begins_anew() -> None:
+    """Without a trace, so that the node does not know. Its first write is above what the cursor covers."""
+    rig = Rig(1)
+    store = _written(rig, b"a")
+    store.close()
+    disks = rig.db_disk.copy(), rig.rs_disk.copy()
+    store = rig.open()
+    rig.now_ms += 1
+    store.writer.put(b"b", b"1", False)
+    program = Program()
+    program.read(store)
+    store.close()
+    rig.db_disk, rig.rs_disk = disks
+    hide_copy(rig)
+    store = rig.open()
+    rig.now_ms += 1
+    store.writer.put(b"c", b"1", False)
+    assert program.read(store) == [ANEW]
+    assert program.live == {b"a": b"1", b"c": b"1"}
+    assert program.read(store) == []
 
 
 def test_a_node_of_one_origin_goes_on() -> None:

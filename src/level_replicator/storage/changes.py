@@ -10,6 +10,7 @@ The reader must begin with nothing, and is given a complete `Rescan`,
 
 - where tombstones are gone that it has not seen;
 - on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
+- with a cursor that names a write of this node which it has never made: its directory was put back without a trace;
 - with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
   something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector line of the
   new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
@@ -91,10 +92,11 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `renewed`: see Meta."""
+    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see State.restored_gap."""
 
     origin: int
     renewed: bool
+    gap: tuple[int, int]
     vector: Vector
     floor: Vector
     horizon: Vector
@@ -103,7 +105,7 @@ class _Node(NamedTuple):
     def of(cls, state: State, vector: Vector) -> "_Node":
         """Under the lock."""
         assert state.meta is not None
-        return cls(state.origin, state.meta.renewed, vector, state.floor, state.horizon)
+        return cls(state.origin, state.meta.renewed, state.restored_gap, vector, state.floor, state.horizon)
 
 
 class ChangeReader:
@@ -170,6 +172,9 @@ class ChangeReader:
             return not self._empty
         if stale(known, node.horizon) or not covers(node.vector, known):
             return True
+        low, high = node.gap
+        if low < known.get(node.origin, 0) < high:
+            return True  # this directory is older than the cursor
         if self.cursor.node == node.origin:
             return False
         return _lacks_the_mark(known, node) or not covers(node.vector, self.cursor.ahead)
