@@ -71,7 +71,9 @@ def row(
         (row(5, written=(4, 2)), Verdict.BURY, Verdict.BURY),
         (row(6), Verdict.KEEP, Verdict.RESTAMP),
         (row(8), Verdict.KEEP, Verdict.RESTAMP),  # as old as the newest that the peer dropped
-        (row(9, written=(1, 1)), Verdict.KEEP, Verdict.KEEP),  # it is the dot that counts
+        (row(9, written=(5, 1)), Verdict.BURY, Verdict.BURY),  # the write that it carries
+        (row(6, written=(6, 1)), Verdict.KEEP, Verdict.RESTAMP),
+        (row(9, written=(6, 1)), Verdict.KEEP, Verdict.KEEP),  # here it is the dot that counts
         (row(9), Verdict.KEEP, Verdict.KEEP),
         (row(5, deleted=True), Verdict.KEEP, Verdict.KEEP),  # only retention drops a tombstone
         (row(8, deleted=True), Verdict.KEEP, Verdict.KEEP),

@@ -1,5 +1,9 @@
 """on_conflict, of real replicas."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +93,22 @@ def test_a_callback_that_uses_a_replica_which_is_being_closed_is_called_again(tm
         feed = replica.changes(prefix=b"lost ")
         kept = [next(feed) for _ in KEYS]
     assert [item.key for item in kept if isinstance(item, lrep.Change)] == [b"lost " + key for key in KEYS]
+
+
+def test_a_kill_in_the_callback(tmp_path: Path, peer: Master) -> None:
+    code = (
+        "import os, signal, sys, threading\nimport level_replicator as lrep\n"
+        "config = {'port': None, 'servers': {sys.argv[2]: {}}}\n"
+        "config['on_conflict'] = lambda *conflict: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with lrep.open(sys.argv[1], config):\n    threading.Event().wait(60)\n"
+    )
+    command = [sys.executable, "-c", code, os.fspath(tmp_path / "a"), peer.address]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, "")
+    again: Queue[Any] = Queue()
+    with _open(tmp_path, peer, lambda key, winner, loser: again.put((key, winner.value, loser.value))):
+        told = {again.get(timeout=60) for _ in KEYS}
+    assert told == {(key, b"newer", b"older") for key in KEYS}
 
 
 def test_a_callback_that_raises_is_called_with_the_next(

@@ -516,7 +516,7 @@ def _feed_goes_on_behind_its_cursor() -> Patches:
 @rule("feed-goes-on-after-a-new-origin")
 def _feed_goes_on_after_a_new_origin() -> Patches:
     """A cursor from before a node went on as a new origin is taken for one from after that."""
-    return [(ChangeReader, "_lacks_the_mark", lambda *_: False)]
+    return [(changes, "_lacks_the_mark", lambda *_: False)]
 
 
 @rule("feed-goes-on-where-less-is-known")

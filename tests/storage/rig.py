@@ -13,6 +13,7 @@ from level_replicator.core.push import Push
 from level_replicator.storage.feed import Feed
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.storage.meta import load_meta, store_meta
 from level_replicator.storage.store import Round, Store
 
 START_MS = 1_700_000_000_000
@@ -115,3 +116,15 @@ def allow(number: int) -> Callable[[], bool]:
     """True `number` times."""
     left = count(number, -1)
     return lambda: next(left) > 0
+
+
+def hide_copy(rig: Rig) -> None:
+    """Makes copied disks look like the directory that they were made of, as in an image of a whole disk."""
+    engine = MemoryEngine(rig.rs_disk, "rs")
+    meta = load_meta(engine)
+    assert meta is not None
+    database = MemoryEngine(rig.db_disk, "db")
+    meta.identity, meta.db_identity = engine.identity(), database.identity()
+    store_meta(engine, meta)
+    engine.close()
+    database.close()

@@ -11,9 +11,10 @@ from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
 from level_replicator.core.keys import INDEX, log_key
 from level_replicator.storage import changes
 from level_replicator.storage.changes import Change, ChangeReader, Rescan
+from level_replicator.storage.filling import begin_filling
 from level_replicator.storage.meta import load_meta
 from level_replicator.storage.store import Store
-from tests.storage.rig import Rig, allow, dots, pull
+from tests.storage.rig import Rig, allow, dots, hide_copy, pull
 
 ANEW = Rescan(complete=True)
 PARTIAL = Rescan(complete=False)
@@ -146,6 +147,28 @@ def test_a_reader_that_goes_on_while_the_origin_changes(event: Callable[[Rig, St
         program.take(reader)
     assert program.told == [ANEW]
     assert program.live == dict(store._state.db.scan())
+
+
+def test_a_cursor_of_what_was_restored_away_begins_anew() -> None:
+    """Without a trace, so that the node does not know. Its first write is above what the cursor covers."""
+    rig = Rig(1)
+    store = _written(rig, b"a")
+    store.close()
+    disks = rig.db_disk.copy(), rig.rs_disk.copy()
+    store = rig.open()
+    rig.now_ms += 1
+    store.writer.put(b"b", b"1", False)
+    program = Program()
+    program.read(store)
+    store.close()
+    rig.db_disk, rig.rs_disk = disks
+    hide_copy(rig)
+    store = rig.open()
+    rig.now_ms += 1
+    store.writer.put(b"c", b"1", False)
+    assert program.read(store) == [ANEW]
+    assert program.live == {b"a": b"1", b"c": b"1"}
+    assert program.read(store) == []
 
 
 def test_a_node_of_one_origin_goes_on() -> None:
@@ -325,3 +348,11 @@ def test_what_is_known_leaves_out_what_is_gone(monkeypatch: pytest.MonkeyPatch) 
     with store._state.lock:
         assert changes.what_is_known(store._state) == store.vector
     assert store._state.rs.get(INDEX + b"3") is not None
+
+
+def test_what_fills_a_node_is_known_up_to_its_floor() -> None:
+    """It is not logged, and above the vector, but a reader may be owed it."""
+    store = _written(Rig(1), b"a")
+    with store._state.lock:
+        begin_filling(store._state, {7: 5})
+        assert changes.what_is_known(store._state) == {**store.vector, 7: 5}

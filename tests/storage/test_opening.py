@@ -9,7 +9,7 @@ from level_replicator.core.keys import INDEX, LOG, META, following, log_key
 from level_replicator.storage.memory_disk import VirtualDisk
 from level_replicator.storage.memory_engine import MemoryEngine
 from level_replicator.storage.meta import TO_BE_RENEWED, encode_meta, load_meta, store_meta
-from tests.storage.rig import Rig, allow, assert_sound, contents, dots, pull
+from tests.storage.rig import Rig, allow, assert_sound, contents, dots, hide_copy, pull
 
 
 def test_origin_is_kept_over_stop_and_kill() -> None:
@@ -165,7 +165,7 @@ def test_what_was_forgotten_comes_back_after_renewal() -> None:
     known = peer.vector[store.origin]
     rig.kill()
     rig.db_disk, rig.rs_disk = backup
-    _hide_copy(rig)
+    hide_copy(rig)
     rig.now_ms += 60_000
     store = rig.open()
     old = store.origin
@@ -247,7 +247,7 @@ def test_new_origin_takes_over_the_whole_log() -> None:
     store.writer.put(b"before", b"v", False)
     store.close()
     twin.db_disk, twin.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
-    _hide_copy(twin)
+    hide_copy(twin)
     for each, key in ((rig, b"a"), (twin, b"b"), (rig, b"c")):
         each.now_ms += 1_000
         store = each.open()
@@ -308,17 +308,6 @@ def test_unlogged_lines_and_orphaned_entries_go_after_a_power_loss() -> None:
     store = rig.open()
     assert contents(store) == {b"k": b"v"}
     assert_sound(store)
-
-
-def _hide_copy(rig: Rig) -> None:
-    engine = MemoryEngine(rig.rs_disk, "rs")
-    meta = load_meta(engine)
-    assert meta is not None
-    database = MemoryEngine(rig.db_disk, "db")
-    meta.identity, meta.db_identity = engine.identity(), database.identity()
-    store_meta(engine, meta)
-    engine.close()
-    database.close()
 
 
 def test_a_set_of_format_1_opens_as_it_is_and_is_marked() -> None:

@@ -10,6 +10,7 @@ The reader must begin with nothing, and is given a complete `Rescan`,
 
 - where tombstones are gone that it has not seen;
 - on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
+- with a cursor that names a write of this node which it has never made: its directory was put back without a trace;
 - with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
   something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector line of the
   new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
@@ -17,6 +18,7 @@ The reader must begin with nothing, and is given a complete `Rescan`,
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from level_replicator.core.cursor import Cursor
 from level_replicator.core.entry import decode_index
@@ -90,6 +92,23 @@ class _Scan:
     next_key: bytes = b""
 
 
+class _Node(NamedTuple):
+    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see State.restored_gap."""
+
+    origin: int
+    renewed: bool
+    gap: tuple[int, int]
+    vector: Vector
+    floor: Vector
+    horizon: Vector
+
+    @classmethod
+    def of(cls, state: State, vector: Vector) -> "_Node":
+        """Under the lock."""
+        assert state.meta is not None
+        return cls(state.origin, state.meta.renewed, state.restored_gap, vector, state.floor, state.horizon)
+
+
 class ChangeReader:
     """Of one reader; a cursor of None: it has nothing. `cursor` covers what `read` has given, and is to be stored only
     when that has been dealt with."""
@@ -112,26 +131,24 @@ class ChangeReader:
             return True
         state, known = self._state, self.cursor.vector
         with state.lock:
-            vector = state.vector
-            if any(stamp > known.get(origin, 0) for origin, stamp in vector.items()):
+            if any(stamp > known.get(origin, 0) for origin, stamp in state.vector.items()):
                 return True
-            return self._must_begin_anew(known, vector, state.horizon)
+            return self._must_begin_anew(known, _Node.of(state, state.vector))
 
     def read(self) -> Chunk:
         """What comes next, some of it; nothing when the reader is level. The cursor moves with it. A part of the log
         without a key of the prefix comes out empty, so ask `has_news` whether that was all. Raises StorageError."""
         state = self._state
         with state.lock:
-            vector = dict(state.vector)
-            floor, horizon = state.floor, state.horizon
+            node = _Node.of(state, dict(state.vector))
             known_here = what_is_known(state)
             rs = state.rs.snapshot()
             db = state.db.snapshot()
-            scan = self._scan
-            known = self.cursor.vector if scan is None else scan.since
-            anew = (scan is None or not scan.complete) and self._must_begin_anew(known, vector, horizon)
-            self.cursor.node, self.cursor.ahead = state.origin, known_here
         with rs, db:
+            scan, vector = self._scan, node.vector
+            known = self.cursor.vector if scan is None else scan.since
+            anew = (scan is None or not scan.complete) and self._must_begin_anew(known, node)
+            self.cursor.node, self.cursor.ahead = node.origin, known_here
             if anew:
                 # a reader that breaks off from here on must begin anew as well: the cursor says so
                 self.cursor.vector = {}
@@ -139,39 +156,35 @@ class ChangeReader:
             if scan is not None:
                 return self._read_index(scan, rs, db)
             behind = [origin for origin, stamp in vector.items() if stamp > known.get(origin, 0)]
-            if not known and horizon:
+            if not known and node.horizon:
                 # halfway through the log it would seem to have missed what was dropped before it began
                 return self._begin_scan(known, vector, complete=False)
-            if any(floor.get(origin, 0) > known.get(origin, 0) for origin in behind):
+            if any(node.floor.get(origin, 0) > known.get(origin, 0) for origin in behind):
                 return self._begin_scan(known, vector, complete=False)
             if not behind:
                 return Chunk([], ordered=True)
             try:
-                return self._read_log(rs, self._next_origin(behind, known), vector)
+                return self._read_log(rs, self._next_origin(behind, known, node), vector)
             except StorageError:  # a damaged entry: the database may have what the log has not
                 return self._begin_scan(known, vector, complete=False)
 
-    def _must_begin_anew(self, known: Vector, vector: Vector, horizon: Vector) -> bool:
-        """Under the lock."""
+    def _must_begin_anew(self, known: Vector, node: "_Node") -> bool:
         if not known:
             return not self._empty
-        if stale(known, horizon) or not covers(vector, known):
+        if stale(known, node.horizon) or not covers(node.vector, known):
             return True
-        if self.cursor.node == self._state.origin:
+        low, high = node.gap
+        if low < known.get(node.origin, 0) < high:
+            return True  # this directory is older than the cursor
+        if self.cursor.node == node.origin:
             return False
-        return self._lacks_the_mark(known) or not covers(vector, self.cursor.ahead)
+        return _lacks_the_mark(known, node) or not covers(node.vector, self.cursor.ahead)
 
-    def _lacks_the_mark(self, known: Vector) -> bool:
-        """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
-        state = self._state
-        renewed = state.meta is not None and state.meta.renewed
-        return renewed and state.origin not in known and state.origin in state.vector
-
-    def _next_origin(self, behind: list[int], known: Vector) -> int:
+    def _next_origin(self, behind: list[int], known: Vector, node: "_Node") -> int:
         """Which origin to read next. The mark comes first; then all take turns, so that one that is written to without
         end does not keep the others waiting."""
-        if self._lacks_the_mark(known):
-            return self._state.origin
+        if _lacks_the_mark(known, node):
+            return node.origin
         self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
         return self._last_origin
 
@@ -231,6 +244,11 @@ class ChangeReader:
         return Chunk(found, ordered=False)
 
 
+def _lacks_the_mark(known: Vector, node: _Node) -> bool:
+    """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
+    return node.renewed and node.origin not in known and node.origin in node.vector
+
+
 def _value_of(rs: Snapshot, db: Snapshot, key: bytes, line: bytes) -> bytes | None:
     """The value that a row of the index names, from the log if the database has another one. None: it is damaged."""
     value = db.get(key)
@@ -243,6 +261,8 @@ def _value_of(rs: Snapshot, db: Snapshot, key: bytes, line: bytes) -> bytes | No
 def what_is_known(state: State) -> Vector:
     """What this node has, also above its vector, of scans that are not complete. Under the lock."""
     known = dict(state.vector)
+    if state.newest == state.vector and not state.half_filled:
+        return known
     for origin, stamp in state.newest.items():
         low = state.vector.get(origin, 0)
         if stamp > low and next(iter(state.rs.scan_keys(*log_range(origin, low, stamp))), None) is not None:
