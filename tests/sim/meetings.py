@@ -26,7 +26,7 @@ class Meeting(NamedTuple):
     been reported there."""
 
 
-_Arrival = tuple[bytes, "IndexLine | None", "Dot", bool]
+_Arrival = tuple[bytes, "IndexLine | None", "Dot", bool, bool]
 
 
 class Meetings:
@@ -42,34 +42,44 @@ class Meetings:
         """Around the merging of entries. When the node is killed in it, the next open shows what was merged.
 
         Some may be left out: as doubtful, or since our value, which theirs was equal to, has been overwritten."""
+        entries = list(entries)
         arriving = [
-            (entry.key, index_row(node, entry.key), entry.written_dot(origin), bool(entry.written))
+            (entry.key, index_row(node, entry.key), entry.written_dot(origin), bool(entry.written), entry.value is None)
             for origin, entry in entries
         ]
+        seen = [(entry.key, entry.written_dot(origin), entry.context) for origin, entry in entries if entry.written]
         self._unsure[node.name] = arriving
         yield
         del self._unsure[node.name]
         for arrival in arriving:
             self._note(node, *arrival)
+        for key, arrived, context in seen:  # a re-stamped entry brings all that its row had met
+            for origin, stamp in decode_context(context).items():
+                self.compared(node, key, (stamp, origin), of=arrived)
 
     def opened(self, node: SimNode) -> None:
         """A node has been opened, perhaps after a kill."""
         for arrival in self._unsure.pop(node.name, []):
             self._note(node, *arrival)
 
-    def compared(self, node: SimNode, key: bytes, written: Dot) -> None:
-        """A row of a peer was compared with ours, which may reflect it now, without its entry: of equal values."""
+    def compared(self, node: SimNode, key: bytes, written: Dot, of: Dot | None = None) -> None:
+        """Our row may reflect this write now, without its entry: a row of a peer with an equal value, or one that the
+        write `of` had seen."""
         now = index_row(node, key)
-        if now is not None and _reflects(now, written):
+        if now is not None and _reflects(now, written) and (of is None or _reflects(now, of)):
             _arrived(node, key, written)
 
-    def _note(self, node: SimNode, key: bytes, row: IndexLine | None, arrived: Dot, restamped: bool) -> None:
+    def _note(
+        self, node: SimNode, key: bytes, row: IndexLine | None, arrived: Dot, restamped: bool, deleted: bool
+    ) -> None:
         now = index_row(node, key)
         if now is None or not _reflects(now, arrived):
             return
         _arrived(node, key, arrived)
         if row is None or row.written_dot == arrived or (now.deleted and now.written_dot == arrived):
             return  # the last: a put that was buried under a tombstone
+        if row.deleted and deleted:
+            return  # nothing is lost; one of them may be a put that was buried before
         self.met.append(Meeting(node.name, key, row.written_dot, arrived, restamped or bool(row.written)))
 
 
