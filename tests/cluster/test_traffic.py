@@ -67,10 +67,10 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, in
     count: Counter[tuple[RemoteApplier, int, int, int]] = Counter()
     apply = RemoteApplier.apply
 
-    def counting(self: RemoteApplier, frame: Apply, source: int, source_vector: Vector) -> Applied:
+    def counting(self: RemoteApplier, frame: Apply, source: int, source_vector: Vector, **options: bool) -> Applied:
         for entry in frame.entries:
             count[self, source, entry.stamp, frame.origin] += 1
-        return apply(self, frame, source, source_vector)
+        return apply(self, frame, source, source_vector, **options)
 
     monkeypatch.setattr(RemoteApplier, "apply", counting)
     return count
