@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 
 from tests.sim.__main__ import Tally, run_seed
@@ -44,9 +46,10 @@ def test_so_does_one_in_which_no_time_passes_and_nobody_says_anything() -> None:
 
 
 def test_what_was_simulated_is_counted() -> None:
-    seed = next(seed for seed in range(1_000) if _has_all(make_plan(seed)))
     tally = Tally()
-    assert run_seed(seed, tally) is None
+    seeds = (seed for seed in range(10_000) if _has_all(make_plan(seed)))
+    for seed in islice(seeds, 3):  # in one of them a fault may not come about
+        assert run_seed(seed, tally) is None
     text = str(tally)
     assert tally.ms > 0
     assert "simulated hours; faults: " in text

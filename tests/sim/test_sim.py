@@ -22,6 +22,9 @@ ONCE_FAILED += [168, 653, 767, 950, 1333, 1642, 2538, 10926, 2807, 3381, 6951, 7
 ONCE_FAILED += [401, 461, 1242, 1484, 3001558, 3003833, 3003847, 3002986, 875]
 MOST_SEEDS_FOR_A_MUTANT = 400
 BY_THE_MODEL = {
+    "dots-against-the-order",
+    "dead-writes-taken",
+    "dead-for-the-peer-kept",
     "winners-of-the-stale-keep-their-dots",
     "tombstones-dropped-too-early",
     "removed-without-a-trace",
