@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
-from level_replicator.core.messages import MAGIC, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
+from level_replicator.core.messages import MAGIC, VERSION, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
 from level_replicator.core.versions import encode_vector
 from level_replicator.runtime import serving
 from level_replicator.runtime.link import Link
@@ -343,7 +343,7 @@ def test_waits_double_up_to_a_cap_and_differ() -> None:
 def _puppet(stage: Stage, a: Actor) -> End:
     """Somebody who has told A that it has more than A, and says nothing of it."""
     puppet = stage.puppet(a)
-    puppet.say(Hello(MAGIC, 2, 77, b"puppet", HEARTBEAT_MS))
+    puppet.say(Hello(MAGIC, VERSION, 77, b"puppet", HEARTBEAT_MS))
     puppet.say(Welcome())
     puppet.say(Want(encode_vector({77: 5}), []))
     stage.settle()
@@ -445,7 +445,7 @@ def test_who_waits_for_a_peer_that_reconciles_with_us_says_so() -> None:
     a.write(key="1")
     a.write(key=None)
     puppet = stage.puppet(a)
-    puppet.say(Hello(MAGIC, 2, 77, b"puppet", HEARTBEAT_MS))
+    puppet.say(Hello(MAGIC, VERSION, 77, b"puppet", HEARTBEAT_MS))
     puppet.say(Welcome())
     puppet.say(Want(encode_vector({77: 5}), []))
     stage.settle()
