@@ -296,7 +296,7 @@ class Hub:
 
     def restamped(self, entries: int) -> None:
         """Merging with a peer made it necessary that these travel again, under new dots of ours."""
-        _log.info("%d entries were re-stamped: a peer may know of them, or of what they replaced, too little", entries)
+        _log.info("%d entries were re-stamped, since a peer may have missed them or the deletes before them", entries)
         self.local_change()
 
     # -- one walk at a time

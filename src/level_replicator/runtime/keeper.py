@@ -1,5 +1,6 @@
 """What is done in the background: the log is kept within its bounds, old tombstones leave, floors that stay above the
-vector are lowered, and the filter of known keys learns what the index holds."""
+vector are lowered, entries that no pull will complete are re-stamped, and the filter of known keys learns what the
+index holds."""
 
 import logging
 import threading

@@ -77,9 +77,9 @@ class RemoteApplier:
         rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
         moved: Vector = {}
         resumed: Intervals | None = None
-        takes = frame.take is not None and whole
-        if frame.take is not None and whole:
-            moved = newer(frame.take, state.vector)
+        take = frame.take if whole else None
+        if take is not None:
+            moved = newer(take, state.vector)
             put_taken(state, rs_batch, moved, source)
         elif whole and frame.low < frame.resumable:
             resumed = Intervals(state.resume.get(source, {}).get(origin, ()))
@@ -90,7 +90,7 @@ class RemoteApplier:
             state.newest[origin] = frame.high
         if resumed is not None:
             state.resume.setdefault(source, {})[origin] = resumed
-        if takes:
+        if take is not None:
             taken(state, moved, source)
         return moved
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from level_replicator.core.entry import decode_index, encode_dot
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Interval
-from level_replicator.core.keys import INDEX, log_range
+from level_replicator.core.keys import INDEX, log_dot, log_range
 from level_replicator.core.limits import (
     FEW_LEFTOVERS,
     LEFTOVER_LONG_PATIENCE_MS,
@@ -134,4 +134,4 @@ def _newest_logged(state: State, origin: int) -> int:
     """The stamp of the newest entry of an origin in the log, 0 if there is none."""
     low = state.vector.get(origin, 0)
     last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)
-    return 0 if last is None else int.from_bytes(last[-8:], "big")
+    return 0 if last is None else log_dot(last)[0]

@@ -69,7 +69,8 @@ def finish_renewal(state: State) -> None:
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    meta.renewing, meta.forked, meta.renewed = None, False, True
+    meta.renewing, meta.forked = None, False
+    meta.renewed = True  # a renewal that an older version announced has not set it
     store_meta(state.rs, meta)
 
 
