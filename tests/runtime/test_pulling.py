@@ -358,6 +358,7 @@ def _wait(stage: Stage, puppet: End, seconds: int) -> None:
 
 
 def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="level_replicator")
     stage = Stage()
     a = stage.actor("A")
     puppet = _puppet(stage, a)
@@ -377,7 +378,7 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
         " peer's log to end"
     )
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="level_replicator"):
         puppet.say(Round(encode_vector({77: 5}), 1))
         puppet.say(Level())
         stage.settle()

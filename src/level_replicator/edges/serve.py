@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("level_replicator")
     logger.addHandler(handler)
+    level_before = logger.level
     logger.setLevel(level)
     try:
         with (
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"level-replicator serve: {error}", file=sys.stderr)
         return 1
     finally:
+        logger.setLevel(level_before)
         logger.removeHandler(handler)
     return 0
 
