@@ -34,6 +34,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
+from zlib import crc32
 
 FILL_SHARE = 8
 """A node that knows only its own writes is filled if it has no more than this part of what it is filled with."""
@@ -89,8 +90,10 @@ class Row(NamedTuple):
         return self.dot[1]
 
     @property
-    def order(self) -> tuple[Dot, bool, Dot]:
-        return self.written, self.value is None, self.dot
+    def order(self) -> tuple[int, int, bool, int, int, Dot]:
+        """Within a family of origins the names decide only between equal values: a fork changes them."""
+        stamp, origin = self.written
+        return stamp, origin >> FAMILY, self.value is None, crc32(self.value or b""), origin, self.dot
 
 
 @dataclass

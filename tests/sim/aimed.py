@@ -689,6 +689,60 @@ def histories_travel() -> None:
         raise Broken(f"c knows {dict(c.store.histories)}, a {dict(a.store.histories)}")
 
 
+_FAMILY = 7 << 40
+
+
+def _named(node: SimNode, *numbers: int) -> None:
+    """The origin of this node, and its epochs after it, have these numbers in one family."""
+    left = list(numbers)
+
+    def random_bytes(count: int) -> bytes:
+        return (_FAMILY + left.pop(0)).to_bytes(8, "big")[-count:]
+
+    node._random_bytes = random_bytes  # type: ignore[method-assign]
+
+
+def equal_stamps_and_a_fork() -> None:
+    """c decides between two writes with one stamp, whose origins are of one family: a's delete and x's put. Then d
+    comes, a copy of a of before, and a's delete gets a name that is greater than x's. What a decides is the same."""
+    world = World(26, _plan(["a", "x", "c", "d"], [("a", "c"), ("x", "c"), ("d", "c")], clock="frozen"))
+    a, x, c, d = (world.nodes[name] for name in "axcd")
+    _named(a, 100, 300)
+    _named(x, 200)
+    _named(d, 400)
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"before", b"v", False)
+    a.stop()
+    d.db_disk, d.rs_disk = a.db_disk.copy(unseen=True), a.rs_disk.copy(unseen=True)
+    _cut_only(world, "xc", "dc")
+    a.start()
+    assert a.store is not None
+    a.store.writer.delete(b"k", False)
+    c.start()
+    world.run_for(5_000)
+    _cut_only(world, "ac", "dc")
+    x.start()
+    assert x.store is not None
+    x.store.writer.put(b"other", b"v", False)
+    x.store.writer.put(b"k", b"v", False)
+    if x.store.clock.last != a.store.clock.last:
+        raise Broken("the two writes have different stamps")
+    world.run_for(5_000)
+    _cut_only(world, "ac")
+    d.start()
+    assert d.store is not None
+    d.store.writer.put(b"later", b"v", False)
+    world.run_for(5_000)
+    assert c.store is not None
+    if set(c.store.branches) != {_FAMILY + 300, _FAMILY + 400}:
+        raise Broken(f"c knows the branches {dict(c.store.branches)}")
+    _cut_only(world)
+    world.run_for(20_000)
+    if any(contents(node) != contents(c) for node in world.nodes.values()):
+        raise Broken(f"diverged: {[contents(node) for node in world.nodes.values()]}")
+
+
 AIMED: dict[str, Callable[[], None]] = {
     "vector-beyond-entries": vector_beyond_entries,
     "broken-scan-resumes": broken_scan_resumes,
@@ -711,4 +765,5 @@ AIMED: dict[str, Callable[[], None]] = {
     "restored-to-the-first-run": restored_to_the_first_run,
     "told-while-it-was-on-its-way": told_while_it_was_on_its_way,
     "histories-travel": histories_travel,
+    "equal-stamps-and-a-fork": equal_stamps_and_a_fork,
 }

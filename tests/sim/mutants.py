@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from level_replicator.core import reconcile
+from level_replicator.core import merge, reconcile
 from level_replicator.core.effects import Apply, Effect, PeerHas
 from level_replicator.core.entry import Entry, IndexLine
 from level_replicator.core.epochs import History, Met
@@ -560,6 +560,12 @@ def _histories_compared_without_what_is_there() -> Patches:
 def _histories_told_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
     return [(Link, "tell_histories", lambda _self: None)]
+
+
+@rule("equal-stamps-ordered-by-names")
+def _equal_stamps_ordered_by_names() -> Patches:
+    """Of two writes with one stamp the origin decides, though a fork may change its name."""
+    return [(merge, "family_of", lambda origin: origin)]
 
 
 @rule("histories-taken-on-trust")

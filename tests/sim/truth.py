@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from level_replicator.core.entry import decode_index
-from level_replicator.core.epochs import Branches, Histories, History
+from level_replicator.core.epochs import Branches, Histories, History, family_of
 from level_replicator.core.keys import INDEX
 
 if TYPE_CHECKING:
+    from level_replicator.storage.state import State
     from level_replicator.storage.store import Store
     from tests.sim.node import SimNode
 
@@ -57,8 +59,21 @@ class Op:
         stamp, origin = self.dot(store.branches)
         return stamp <= store.vector.get(origin, 0) and self.is_known_as(store.branches, store.histories)
 
+    def is_row_of(self, state: State) -> bool:
+        """Whether the index row of the key carries this write, and not another one of the same name."""
+        line = state.rs.get(INDEX + self.key)
+        if line is None or decode_index(line).written_dot != self.dot(state.branches):
+            return False
+        return self.is_known_as(state.branches, state.histories)
+
 
 Past = dict[bytes, frozenset[Op]]
+
+
+def place_of(written: Dot, value: bytes | None) -> tuple[int, int, bool, int, int]:
+    """Where a write stands in the order of all writes of its key."""
+    stamp, origin = written
+    return stamp, family_of(origin), value is None, crc32(value or b""), origin
 
 
 class Truth:
@@ -82,12 +97,9 @@ class Truth:
         and all that these followed."""
         assert node.store is not None
         state = node.store._state
-        line = state.rs.get(INDEX + key)
-        standing = None if line is None else decode_index(line).written_dot
         reflected: set[Op] = set()
         for op in self.by_key.get(key, []):
-            stands = op.dot(state.branches) == standing and op.is_known_as(state.branches, state.histories)
-            if stands or op.is_covered(node.store):
+            if op.is_row_of(state) or op.is_covered(node.store):
                 reflected |= op.past | {op}
         return frozenset(reflected)
 
@@ -152,17 +164,17 @@ class Truth:
             overwritten = frozenset().union(*(op.past for op in certain))
             if all(op in overwritten for op in candidates):
                 return f"{key!r} is {value!r} of {candidates[0].written}, which was overwritten or deleted"
-            written = max(written, *(op.dot(branches) for op in candidates))
+        places = {op: place_of(op.dot(branches), op.value) for op in ops}
+        place = place_of(written, value)
+        if value is not None or not drops:
+            # if nothing stands, a tombstone may have been issued for a write of this stamp
+            place = max([place, *(places[op] for op in candidates)])
         superseded = frozenset().union(*(op.past for op in ops))
-        lost = [op for op in certain if op not in superseded and op.dot(branches) > written]
+        lost = [op for op in certain if op not in superseded and places[op] > place]
         if drops:
-            newest_delete = max((op.dot(branches) for op in ops if op.value is None), default=(0, 0))
-            lost = [op for op in lost if op.value is not None and op.dot(branches) > newest_delete]
-        if value is None and not drops:
-            # a tombstone may have been issued for a write of this stamp
-            written = max([written, *(op.dot(branches) for op in candidates)])
-            lost = [op for op in lost if op.dot(branches) > written]
+            newest_delete = max((places[op] for op in ops if op.value is None), default=place_of((0, 0), None))
+            lost = [op for op in lost if op.value is not None and places[op] > newest_delete]
         if lost:
-            best = max(lost, key=lambda op: op.dot(branches))
+            best = max(lost, key=lambda op: places[op])
             return f"{key!r} is {value!r} of {written}, but {best.value!r} of {best.written} was acknowledged"
         return None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_index
+from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.keys import INDEX
 from level_replicator.core.messages import Message, Ping, decode
 from level_replicator.core.versions import newer
@@ -401,13 +401,8 @@ class World:
         stores = [node.store for node in self.nodes.values() if node.store is not None]
         states = [store._state for store in stores]
         for op in self.truth.ops:
-            dots = [op.dot(state.branches) for state in states]
             if op.node == name and not any(op.is_covered(store) for store in stores):
-                lines = [state.rs.get(INDEX + op.key) for state in states]
-                op.certain = any(
-                    line is not None and decode_index(line).written_dot == dot
-                    for line, dot in zip(lines, dots, strict=True)
-                )
+                op.certain = any(op.is_row_of(state) for state in states)
 
     def _settle(self) -> None:
         end = self.now_ms + _HEAL_LIMIT_MS

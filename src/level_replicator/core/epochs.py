@@ -20,7 +20,8 @@ them. A node that has a branch in a history renames what it has of it (storage.b
 and vector line is afterwards as if the origin had been a new one at that time, on every node in the same way. Nothing
 travels again, and no other rule knows of branches.
 
-An epoch has the high bits of its origin, so that entries with equal stamps keep their order when they are renamed.
+An epoch has the high bits of its origin, its *family*. Of two entries with equal stamps the families decide which one
+wins, and within a family what they contain (core.merge). So entries keep their order when they are renamed.
 """
 
 from collections.abc import Mapping
@@ -50,6 +51,11 @@ def make_epoch(origin: int, history: History, random: bytes) -> int:
     while (origin >> bits << bits) | low in taken:
         low = (low + 1) % (1 << bits)
     return (origin >> bits << bits) | low
+
+
+def family_of(origin: int) -> int:
+    """Return what an origin has in common with its branches, and theirs."""
+    return origin >> 8 * EPOCH_BYTES
 
 
 def extended(history: History, epoch: int, start: int) -> History:

@@ -1,31 +1,32 @@
 """Which of two entries of one key wins, on every node the same, and what the winner's context is afterwards.
 
 Entries of a key are ordered by the write that they carry (`written`), then a delete before a put of the same write,
-then by their dot. The greatest wins. Two nodes may issue the same stamp; then the origin decides, so that the order of
-arrival never matters. A re-stamped entry has a new dot and keeps its place in this order.
+then by their dot. The greatest wins. A re-stamped entry has a new dot and keeps its place in this order.
+
+Two nodes may issue the same stamp; then the origins of the writes decide, so that the order of arrival never matters.
+If one of these origins is a branch of the other, or both are branches of a third one, a later fork may give one of the
+writes a new name (core.epochs). The order must not depend on a name that may change: within such a family a delete is
+greater than a put, and of two puts the one whose value has the greater checksum.
 """
 
 from collections.abc import Mapping
 
 from level_replicator.core.entry import DELETE, Dot, Entry, IndexLine, decode_context, encode_context
+from level_replicator.core.epochs import family_of
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
 
-Order = tuple[Dot, bool, Dot]
+Order = tuple[int, int, bool, int, int, Dot]
 
 
-def order_of(written: Dot, flags: int, dot: Dot) -> Order:
-    """The place of an entry among all entries of its key: the greater one wins."""
-    return written, bool(flags & DELETE), dot
+def order_of(written: Dot, flags: int, checksum: int, dot: Dot) -> Order:
+    """Return the place of an entry among all entries of its key: the greater one wins."""
+    stamp, origin = written
+    return stamp, family_of(origin), bool(flags & DELETE), checksum, origin, dot
 
 
 def order_of_row(row: IndexLine) -> Order:
-    return order_of(row.written_dot, row.flags, row.dot)
-
-
-def wins(stamp: int, origin: int, over_stamp: int, over_origin: int) -> bool:
-    """Whether the dot (stamp, origin) is greater than the other one. Of two entries that were never re-stamped it
-    decides which one wins."""
-    return stamp > over_stamp or (stamp == over_stamp and origin > over_origin)
+    """Return the place of the entry that an index row describes."""
+    return order_of(row.written_dot, row.flags, row.checksum, row.dot)
 
 
 def next_context(written: Dot, union: bytes, origin: int) -> bytes:

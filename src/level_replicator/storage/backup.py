@@ -47,7 +47,7 @@ def backup(
             meta, keys, entries, vector = state.meta, state.keys, state.entries, dict(state.vector)
         assert meta is not None
         whole = type(meta)(meta.format, meta.origin, b"a backup", meta.boot, True, keys, entries, encode_vector(vector))
-        whole.renewed = meta.renewed
+        whole.renewed, whole.traced = meta.renewed, meta.traced
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
             _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))

@@ -207,7 +207,8 @@ def mend_log(state: State) -> int:
             row = decode_index(line)
             if row.dot == (stamp, origin):
                 continue
-            if order_of_row(row) > order_of(entry.written_dot(origin), entry.flags, (stamp, origin)):
+            written = entry.written_dot(origin)
+            if order_of_row(row) > order_of(written, entry.flags, entry.checksum, (stamp, origin)):
                 batches.next()[0].delete(log_at)
                 repairs += 1
                 continue

@@ -31,7 +31,6 @@ from level_replicator.core.merge import (
     overwrites,
     same_value,
     union_context,
-    wins,
 )
 from level_replicator.core.reconcile import (
     Sides,
@@ -207,13 +206,13 @@ class Merger:
         if stamp == old_stamp and origin == old_origin:
             return None
         restamped = entry.written or old_flags & RESTAMPED
-        if not restamped and wins(stamp, origin, old_stamp, old_origin):
+        if not restamped and stamp > old_stamp:
             written, old_written = (stamp, origin), (old_stamp, old_origin)
             old_union = index_contexts(line)[1]
         else:
             old = decode_index(line)
             written, old_written, old_union = entry.written_dot(origin), old.written_dot, old.context
-            if order_of(written, entry.flags, (stamp, origin)) < order_of_row(old):
+            if order_of(written, entry.flags, entry.checksum, (stamp, origin)) < order_of_row(old):
                 self._lose(key, old, (stamp, origin), written, entry)
                 return None
         doubtful = bool(doubt) and is_doubtful(stamp, value is None, doubt) and stamp > self._known.get(origin, 0)

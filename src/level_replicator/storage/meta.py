@@ -31,6 +31,8 @@ class Meta(msgspec.Struct, array_like=True):
     adopting     while the data of a LevelDB that had some is being taken over (storage.adoption)
     mending      until log, index and database agree again (storage.mending)
     forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
+    traced       whether each run that wrote under `origin`, but the first one, has an epoch in its history
+                 (core.epochs): not so if `origin` was made by a version without histories
     """
 
     format: int
@@ -47,6 +49,7 @@ class Meta(msgspec.Struct, array_like=True):
     adopting: bool = False
     forked: bool = False
     renewed: bool = False
+    traced: bool = False
 
 
 def load_meta(rs: Reader) -> Meta | None:

@@ -39,7 +39,7 @@ def open_state(
         _begin_anew(state)
     if meta is None or anew:
         adopting = anew or _require_empty(state, adopt is not None)
-        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting)
+        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting, traced=True)
         state.meta = meta
         state.origin = meta.origin
     else:
@@ -91,7 +91,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         load(state)
         forked = meta.identity == TO_BE_RENEWED
         beyond_doubt = _beyond_doubt(state, durable)
-        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
+        announce_renewal(state, random_bytes, beyond_doubt, mending=True, forked=forked)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -101,7 +101,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         load(state)
         forked = meta.identity == TO_BE_RENEWED
         beyond_doubt = _beyond_doubt(state, state.vector)
-        announce_renewal(state, mint_origin(random_bytes), beyond_doubt, mending=True, forked=forked)
+        announce_renewal(state, random_bytes, beyond_doubt, mending=True, forked=forked)
         out_of_step = True
     elif not meta.clean:
         load(state)
@@ -124,7 +124,7 @@ def _beyond_doubt(state: State, whole: Vector) -> int:
     one (see core.epochs); without one nobody knows."""
     meta = state.meta
     assert meta is not None
-    unknown = meta.identity == TO_BE_RENEWED and meta.origin not in state.histories
+    unknown = meta.identity == TO_BE_RENEWED and not meta.traced and meta.origin not in state.histories
     return 0 if unknown else whole.get(meta.origin, 0)
 
 

@@ -20,6 +20,7 @@ from level_replicator.core.entry import (
     encode_index,
     index_contexts,
 )
+from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.keys import INDEX, floor_key, following, log_key, log_range, vector_key
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.storage.horizon import lower_horizon, put_horizon
@@ -35,18 +36,28 @@ _FIRST = 1
 
 
 def announce_renewal(
-    state: State, new_origin: int, beyond_doubt: int, *, mending: bool = False, forked: bool = False
+    state: State,
+    random_bytes: Callable[[int], bytes],
+    beyond_doubt: int,
+    *,
+    mending: bool = False,
+    forked: bool = False,
 ) -> None:
-    """From here on this node is `new_origin`. `beyond_doubt`: up to which stamp the log of the old one is whole.
-    `forked`: another node may have used the old one since, for other writes.
+    """Give this node a new origin, made of random bytes.
+
+    `beyond_doubt`: up to which stamp the log of the old one is whole. `forked`: another node may have used the old one
+    since, for other writes. Then ours become writes of the new origin, which is of the same family, so that they keep
+    their place among writes with equal stamps (core.merge).
 
     To be followed by `finish_renewal`, in this run or at the next open; under the lock."""
     meta = state.meta
     assert meta is not None
     meta.renewing = (state.origin, beyond_doubt)
     meta.mending, meta.forked = mending, forked
-    meta.origin = state.origin = new_origin
-    meta.renewed = True
+    meta.origin = state.origin = (
+        make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else mint_origin(random_bytes)
+    )
+    meta.renewed = meta.traced = True
     state.next_epoch = 0
     state.tail.begin(_MAX)  # until the end of the renewal
     store_meta(state.rs, meta)
@@ -80,6 +91,7 @@ def _begin_line(state: State) -> None:
     if not state.vector.get(state.origin, 0):
         state.rs.put(vector_key(state.origin), encode_vector_line(_FIRST, 0))
         state.vector[state.origin] = state.newest[state.origin] = _FIRST
+        state.clock.follow(_FIRST)
 
 
 def _roll_back(state: State, old: int, beyond_doubt: int) -> None:

@@ -210,7 +210,7 @@ class Settling(Finds):
             return origin, entry._replace(value=value, record=entry.record + value)
         line = self._state.rs.get(INDEX + entry.key)
         written = entry.written_dot(origin)
-        order = order_of(written, entry.flags, (entry.stamp, origin))
+        order = order_of(written, entry.flags, entry.checksum, (entry.stamp, origin))
         row = None if line is None else decode_index(line)
         if row is None or order > order_of_row(row) or lost_in_conflict(written, row.written_dot, row.context):
             self.whole = False  # it has to be fetched once more, with its value

@@ -33,7 +33,7 @@ from level_replicator.storage.known_keys import learn_keys
 from level_replicator.storage.leftovers import LeftoverWatch
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
-from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
+from level_replicator.storage.renewal import announce_renewal, finish_renewal
 from level_replicator.storage.retention import Retention
 from level_replicator.storage.settling import OnNews, OnRestamp, Settling
 from level_replicator.storage.signal import Signal
@@ -392,7 +392,7 @@ class Store:
         with state.lock:
             state.check()
             try:
-                announce_renewal(state, mint_origin(self._random_bytes), state.restored_gap[0], forked=True)
+                announce_renewal(state, self._random_bytes, state.restored_gap[0], forked=True)
                 finish_renewal(state)
             except ENGINE_ERRORS as error:
                 raise state.fail("going over to a new origin", error) from error

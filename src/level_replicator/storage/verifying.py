@@ -20,7 +20,7 @@ from level_replicator.storage.mending import mend_database, mend_log
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.reading import read_entry
-from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
+from level_replicator.storage.renewal import announce_renewal, finish_renewal
 from level_replicator.storage.state import State
 from level_replicator.storage.writer import LocalWriter, check_size
 
@@ -273,7 +273,7 @@ def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) ->
         meta = state.meta
         assert meta is not None
         try:
-            announce_renewal(state, mint_origin(random_bytes), state.vector.get(state.origin, 0), mending=True)
+            announce_renewal(state, random_bytes, state.vector.get(state.origin, 0), mending=True)
             mend_log(state)
             mend_database(state, torn=False)
             meta.mending = False
