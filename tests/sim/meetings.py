@@ -76,8 +76,10 @@ class Meetings:
         if now is None or not _reflects(now, arrived):
             return
         _arrived(node, key, arrived)
-        if row is None or row.written_dot == arrived or (now.deleted and now.written_dot == arrived):
+        if row is None or (now.deleted and now.written_dot == arrived):
             return  # the last: a put that was buried under a tombstone
+        if _reflects(row, arrived):
+            return  # it has been here before, and met what was the row then
         if row.deleted and deleted:
             return  # nothing is lost; one of them may be a put that was buried before
         self.met.append(Meeting(node.name, key, row.written_dot, arrived, restamped or bool(row.written)))
