@@ -143,9 +143,11 @@ def _check_reports(world: World) -> Reported:
 
 
 def _check_meetings(world: World, reported: Reported) -> None:
-    """Two writes that met on a node, of which neither had seen the other, were reported there."""
+    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value.
+
+    Two writes that met on a node, of which neither had seen the other, were reported there."""
     overwritten = _overwritten(world)
-    by_anybody = {op for _, op in reported}
+    by_anybody = {(op.key, op.value) for _, op in reported}
     for name, key, row, arrived, restamped in world.meetings.met:
         loser, winner = (_op_of(world, key, dot) for dot in sorted((row, arrived)))
         if (
@@ -160,7 +162,7 @@ def _check_meetings(world: World, reported: Reported) -> None:
             continue
         if loser.value == winner.value:
             continue  # nothing is lost
-        if restamped and (loser in by_anybody or world.meetings.lossy or world.plan.gone):
+        if restamped and ((loser.key, loser.value) in by_anybody or world.meetings.lossy or world.plan.gone):
             continue
         if loser not in overwritten and (name, loser) not in reported:
             raise Broken(f"{name}: {row} and {arrived} of {key!r} met there, and it did not report the conflict")
