@@ -265,7 +265,7 @@ class Node:
 
     def renew(self) -> None:
         """A peer knows more of our origin than we do, and we have written nothing since: a new one."""
-        self.origin = (self.place + 1) << FAMILY | 1 << (FAMILY - 1) | self.truth.mint(self.place)
+        self.origin = self.origin >> FAMILY << FAMILY | self.truth.mint(self.place)
         self.vector[self.origin] = 1  # which no write has: the mark of cursors of the changes feed
         self.next_epoch = 0
 

@@ -311,7 +311,7 @@ def renew_with_floor(rig: Rig, count: int = 2_500) -> Store:
     store.writer.write([(b"%05d" % i, b"new") for i in range(count - 100, count + 100)], False)
     meta = load_meta(store._state.rs)
     assert meta is not None
-    meta.identity = TO_BE_RENEWED
+    meta.identity, meta.traced = TO_BE_RENEWED, False  # as of a version without histories
     store_meta(store._state.rs, meta)
     rig.kill()
     return store
@@ -358,9 +358,29 @@ def test_a_new_origin_takes_over_the_horizon_above_what_is_beyond_doubt() -> Non
     assert store.retention.drop_tombstones(newest) == 1
     meta = load_meta(store._state.rs)
     assert meta is not None
-    meta.identity = TO_BE_RENEWED
+    meta.identity, meta.traced = TO_BE_RENEWED, False
     store_meta(store._state.rs, meta)
     store = rig.reopen_after_kill()
     assert store.horizon == {store.origin: newest}
     assert store.vector[store.origin] >= newest
     assert store._state.rs.get(horizon_key(store.origin)) == encode_stamp(newest)
+
+
+def test_a_new_origin_keeps_what_the_histories_of_the_old_one_vouch_for() -> None:
+    """Whatever another continuation of the old origin wrote has an epoch: nothing that was forgotten comes back."""
+    rig = Rig()
+    store = rig.open()
+    write_keys(store)
+    store.writer.delete(KEYS[0], False)
+    old, newest = store.origin, store.vector[store.origin]
+    assert store.retention.drop_tombstones(newest) == 1
+    meta = load_meta(store._state.rs)
+    assert meta is not None
+    assert meta.traced
+    meta.identity = TO_BE_RENEWED
+    store_meta(store._state.rs, meta)
+    store = rig.reopen_after_kill()
+    assert store.origin != old
+    assert (store.vector[old], store.horizon) == (newest, {old: newest})
+    assert {origin for _, origin in dots(store).values()} == {old}
+    assert_whole(store)
