@@ -77,5 +77,7 @@ def test_what_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with plyvel.DB(str(tmp_path / "db")) as db:
         db.delete(b"k")
     assert main(["verify", str(tmp_path), "--repair"]) == 1
+    assert "lost                 1" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path), "--repair"]) == 1
     assert "given up             1" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == 0

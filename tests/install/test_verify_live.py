@@ -8,6 +8,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
+from tests.cluster.waiting import wait_until
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -42,7 +43,8 @@ def test_what_is_lost_comes_back_though_the_peer_writes_meanwhile(tmp_path: Path
             finally:
                 stop.set()
                 thread.join()
-            assert (report.missing, report.left, report.renewed) == (1, 0, True)
+            assert (report.missing, report.lost, report.left, report.renewed) == (1, 1, 0, False)
+            wait_until(lambda: node.get(key) is not None, "the value that was lost")
             assert node.wait_synced(30)
-            assert node.get(key) == peer.get(key) is not None
+            assert node.get(key) == peer.get(key)
             assert node.verify().sound

@@ -97,6 +97,7 @@ def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     # and verify brings it right: the value that is there is adopted, everybody ends with the same
     assert a.store is not None
     assert a.hub is not None
+    assert a.store.verify(repair=True, progress=lambda keys: None).lost
     report = a.store.verify(repair=True, progress=lambda keys: None)
     assert report.renewed
     assert report.given_up

@@ -94,6 +94,7 @@ def _after_a_repair_that_gave_up(rig: Rig, store: Store) -> Store:
     stamp, origin = dots(store)[b"a"]
     store._state.db.delete(b"a")
     store._state.rs.delete(log_key(origin, stamp))
+    assert store.verify(repair=True, progress=lambda keys: None).lost
     report = store.verify(repair=True, progress=lambda keys: None)
     assert report.renewed
     return store
@@ -330,6 +331,7 @@ def test_a_damaged_value_that_is_nowhere_is_not_reported() -> None:
     program = Program()
     program.read(store)
     assert program.live == {b"b": b"1"}
+    assert store.verify(repair=True, progress=lambda keys: None).lost
     assert store.verify(repair=True, progress=lambda keys: None).renewed
     assert program.read(store) == [ANEW]
     assert program.live == dict(store._state.db.scan())

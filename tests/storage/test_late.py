@@ -1,7 +1,7 @@
 """Entries that came back below the floor, after a loss."""
 
-from tests.storage.rig import Rig, allow, contents, dots, pull
-from tests.storage.test_mending import KEYS, assert_whole, reopen_as_copy, write_keys
+from tests.storage.rig import Rig, allow, contents, dots, give_up, pull
+from tests.storage.test_mending import KEYS, assert_whole, write_keys
 
 
 def test_truncation_remembers_late_entries_that_it_may_not_take_yet() -> None:
@@ -13,13 +13,16 @@ def test_truncation_remembers_late_entries_that_it_may_not_take_yet() -> None:
     pull(store, peer)
     store.retention.truncate()
     store._state.db.delete(KEYS[2])
-    store = reopen_as_copy(rig)
+    give_up(store)
+    store = rig.reopen_after_kill()
     pull(store, peer)
     store._state.db.delete(KEYS[5])
-    store = reopen_as_copy(rig)
+    give_up(store)
+    store = rig.reopen_after_kill()
     peer.writer.put(KEYS[9], b"again", False)
     store._state.db.delete(KEYS[8])
-    store = reopen_as_copy(rig)
+    give_up(store)
+    store = rig.reopen_after_kill()
     assert not pull(store, peer, allow(1), frame_entries=3)
     late = [key for key, (stamp, origin) in dots(store).items() if stamp <= store.floor.get(origin, 0)]
     assert KEYS[8] in late

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.entry import encode_entry
+from level_replicator.core.entry import decode_index, encode_entry
 from level_replicator.core.errors import StorageError
 from level_replicator.core.keys import INDEX, LOG, following, log_key
 from level_replicator.core.limits import MAX_KEY_BYTES
@@ -16,6 +16,7 @@ from level_replicator.storage.plyvel_engine import open_engine
 from level_replicator.storage.store import Store
 from level_replicator.storage.verifying import MAX_EXAMPLES, Report, verify
 from tests.storage.rig import START_MS, Died, Rig, contents, dots, pull
+from tests.storage.walking import reconcile
 
 Damage = Callable[[Store], None]
 
@@ -172,15 +173,15 @@ def test_what_is_lost_comes_back_from_a_peer(name: str, foreign: bool) -> None:
     for damage in damages:
         damage(store)
     report = look(store, repair=True)
-    assert report.renewed
-    assert report.left == 0
-    assert store.origin != origin
-    assert store.vector.get(writer, 0) < stamp, "it claims to know what it lost"
+    assert (report.lost, report.left, report.renewed) == (len(damages), 0, False)
+    assert store.lost == 1
+    assert store.origin == origin
     assert contents(store).get(key) == left
-    assert_whole(store)
-    pull(store, peer)
+    reconcile(peer, store)
     assert contents(store) == kept
-    assert dots(store)[key] == (stamp, writer)
+    line = store._state.rs.get(INDEX + key)
+    assert line is not None
+    assert decode_index(line).written_dot == (stamp, writer)
     assert_whole(store)
     store.writer.put(b"after", b"1", False)
     assert_whole(store)
@@ -202,12 +203,13 @@ def test_a_repair_that_is_killed_goes_on_at_the_next_open(step: str) -> None:
     store.writer.put(b"unsent", b"1", False)
     for damage in (delete_value(b"low"), delete_entry(b"high"), delete_value(b"high")):
         damage(store)
+    look(store, repair=True)
+    assert store.lost == 2
     rig.die_at = step
     with pytest.raises(Died):
         look(store, repair=True)
     store = rig.reopen_after_kill()
-    assert_whole(store)
-    pull(store, peer)
+    reconcile(peer, store)
     assert contents(store) == {**kept, b"unsent": b"1"}
     assert_whole(store)
 
@@ -218,6 +220,7 @@ def test_after_an_interrupt_while_giving_up_no_write_is_taken() -> None:
     store = rig.open()
     fill(store)
     store._state.db.delete(b"low")
+    assert look(store, repair=True).lost == 1
     rig.interrupt_at = "mend: a batch"
     with pytest.raises(KeyboardInterrupt):
         look(store, repair=True)
@@ -316,6 +319,9 @@ def test_what_is_given_up_is_given_up_alone() -> None:
         work()
         order.append("renewed" if store.origin != origin else "the same")
 
+    report = verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
+    assert (order, report.lost) == (["before", "the same"], 1)
+    order.clear()
     report = verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert order == ["before", "renewed"]
     assert report.renewed

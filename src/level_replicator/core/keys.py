@@ -11,6 +11,7 @@ a                         the frame applied last: origin, low, high
 g                         there while the index may hold lines of a walk that fills us and is not complete
 t                         the keys that the last batch of a walk, or of a repair, touched
 c number                  a conflict that has not been reported yet (storage.conflicts)
+x key                     lost: the index has a row of the key, and its value is nowhere on this node (storage.lost)
 e origin                  history: the epochs of the origin, and the stamp each began at (see epochs.py)
 b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of their own
 r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
@@ -30,6 +31,7 @@ TOUCHED = b"t"
 RESUME = b"r"
 FILLING = b"g"
 CONFLICT = b"c"
+LOST = b"x"
 HISTORY = b"e"
 BRANCH = b"b"
 

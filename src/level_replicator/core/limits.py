@@ -210,6 +210,8 @@ MAX_UNREPORTED_CONFLICTS = 10_000
 MAX_UNREPORTED_CONFLICT_BYTES = 64 * 1024 * 1024
 """Conflicts that wait on the disk for an `on_conflict` that does not keep up, and the keys and values in them; the
 oldest are dropped above it, with a warning. One conflict of any size has room."""
+MAX_LOST_KEYS = 10_000
+"""Keys whose values are lost on this node and wait to come from a peer. Of more than that the rows are forgotten."""
 CONFLICTS_READ_ENTRIES = 64
 CONFLICTS_READ_BYTES = 256 * 1024
 """How many conflicts are read from the disk at once; so many may be reported again after a kill."""

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_plain(report)))
     else:
         _tell(report)
-    return 1 if report.left or report.given_up else 0
+    return 1 if report.left or report.lost or report.given_up else 0
 
 
 def _tell_difference(found: Difference, arguments: argparse.Namespace) -> int:
@@ -78,6 +78,7 @@ def _plain(report: Report) -> dict[str, Any]:
         "keys": report.keys,
         **{kind: getattr(report, kind) for kind in KINDS},
         "repaired": report.repaired,
+        "lost": report.lost,
         "given_up": report.given_up,
         "left": report.left,
         "renewed": report.renewed,
@@ -97,7 +98,12 @@ def _tell(report: Report) -> None:
         print("sound")
         return
     print(f"repaired  {report.repaired:>12,}")
+    if report.lost:
+        print(
+            f"lost      {report.lost:>12,}  nowhere on this node: they come back from peers that have them; a second"
+            " repair gives up the others"
+        )
     if report.given_up:
-        print(f"given up  {report.given_up:>12,}  nowhere any more: they come back from peers that have them")
+        print(f"given up  {report.given_up:>12,}  nowhere on this node, and no peer brought them: forgotten")
     if report.left:
         print(f"left      {report.left:>12,}")

@@ -81,7 +81,8 @@ class Pulling:
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
         self._lines_told = store.keys
         self._link.tell_histories()
-        session.want(vector, resumable, store.horizon, store.dropped, self._lines_told, walk=store.half_filled)
+        walk = store.half_filled or bool(store.lost)
+        session.want(vector, resumable, store.horizon, store.dropped, self._lines_told, walk=walk)
         self._link.hub.has_output(self._link)
 
     def hold(self) -> None:

@@ -36,12 +36,13 @@ from level_replicator.core.keys import (
 )
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.merge import order_of, order_of_row
-from level_replicator.core.versions import Vector
+from level_replicator.core.versions import Vector, decode_vector, encode_vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.entries import logged_entry, restore_entry
 from level_replicator.storage.horizon import lower_horizon
 from level_replicator.storage.lines import decode_applied, decode_vector_line, encode_vector_line
-from level_replicator.storage.loading import load_stamps
+from level_replicator.storage.loading import load_stamps, load_vector
+from level_replicator.storage.lost import has_room, note_lost, put_lost
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.reading import read_entry
@@ -109,9 +110,14 @@ def _touched(state: State) -> list[bytes]:
 
 
 def roll_back_vector(state: State, durable: Vector) -> None:
-    """The vector claims only what was surely on disk; nothing is known any more of broken-off scans."""
+    """The vector claims only what was surely on disk; nothing is known any more of broken-off scans.
+
+    What was given up since is not claimed again."""
     _forget_scans(state)
     batch = state.rs.batch()
+    there = load_vector(state.rs)
+    durable = {origin: min(stamp, there.get(origin, 0)) for origin, stamp in durable.items()}
+    durable = {origin: stamp for origin, stamp in durable.items() if stamp}
     for key in state.rs.scan_keys(VECTOR, following(VECTOR)):
         batch.delete(key)
     for origin, stamp in durable.items():
@@ -132,10 +138,15 @@ def _forget_scans(state: State) -> None:
 
 
 class _Batches:
-    """Many repairs, a thousand at a time, or fewer of large values."""
+    """Many repairs, a thousand at a time, or fewer of large values.
 
-    def __init__(self, state: State) -> None:
+    `forget`: a row whose value is nowhere is forgotten, vector included. If not, it stays, and the key is written down
+    as lost (see storage.lost)."""
+
+    def __init__(self, state: State, *, forget: bool = True) -> None:
         self._state = state
+        self._forget = forget
+        self._kept: list[bytes] = []
         self._batch: tuple[Batch, Batch] | None = None
         self._size = self._bytes = 0
         self._lost: Vector = {}
@@ -150,19 +161,29 @@ class _Batches:
         self._bytes += size
         return self._batch
 
-    def next_lost(self, origin: int, stamp: int, size: int = 0) -> tuple[Batch, Batch]:
-        """The same, to take away the line of an entry that is nowhere any more."""
-        batch = self.next(size)
-        self._lost[origin] = min(stamp, self._lost.get(origin, stamp))
-        return batch
+    def next_lost(self, key: bytes, line: bytes) -> bool:
+        """Take away what is left of an entry that is nowhere any more. Returns whether its row goes as well."""
+        row = decode_index(line)
+        batch, _ = self.next()
+        batch.delete(log_key(row.origin, row.stamp))
+        if not self._forget and not row.deleted and has_room(self._state, len(self._kept) + 1):
+            put_lost(batch, key)
+            self._kept.append(key)
+            return False
+        batch.delete(INDEX + key)
+        for stamp, origin in (row.dot, row.written_dot):
+            self._lost[origin] = min(stamp, self._lost.get(origin, stamp))
+        return True
 
     def flush(self) -> None:
         if self._batch is not None:
             _forget(self._state, self._lost)
             for batch in self._batch:
                 batch.write()
+            for key in self._kept:
+                note_lost(self._state, key)
             self._state.step("mend: a batch")
-        self._batch, self._size, self._bytes, self._lost = None, 0, 0, {}
+        self._batch, self._size, self._bytes, self._lost, self._kept = None, 0, 0, {}, []
 
 
 def _forget(state: State, lost: Vector) -> None:
@@ -188,15 +209,21 @@ def _forget(state: State, lost: Vector) -> None:
             if meta.renewing is None or origin != meta.renewing[0]:  # the end of the renewal takes that one over
                 lower_horizon(state, batch, origin, stamp - 1)
     batch.write()
+    # nor may a power loss bring the claim back
+    durable = {
+        origin: min(stamp, lost.get(origin, _NEVER) - 1) for origin, stamp in decode_vector(meta.durable).items()
+    }
+    meta.durable = encode_vector({origin: stamp for origin, stamp in durable.items() if stamp})
     store_meta(state.rs, meta)
 
 
-def mend_log(state: State) -> int:
+def mend_log(state: State, *, forget: bool) -> int:
     """Makes log and index agree: every line above the floor has its entry, every entry its line. The number of repairs.
+    `forget`: see _Batches.
 
     Lines without an entry go first: a later batch that only touched a line may have survived the batch that
     logged it, and would hide an entry that is still there."""
-    repairs = _drop_damaged_entries(state) + _log_lines_again(state)
+    repairs = _drop_damaged_entries(state) + _log_lines_again(state, forget=forget)
     batches = _Batches(state)
     mended: dict[bytes, bytes] = {}  # lines that a batch under way holds
     for log_at, record in state.rs.scan(LOG, following(LOG)):
@@ -238,10 +265,10 @@ def _drop_damaged_entries(state: State) -> int:
     return repairs
 
 
-def _log_lines_again(state: State) -> int:
-    """Lines above the floor without an entry in the log: it is made anew if the database agrees, else forgotten."""
+def _log_lines_again(state: State, *, forget: bool) -> int:
+    """Lines above the floor without an entry in the log: it is made anew if the database agrees, else it is lost."""
     repairs = 0
-    batches = _Batches(state)
+    batches = _Batches(state, forget=forget)
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
         stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
         if stamp <= state.floor.get(origin, 0):
@@ -252,19 +279,17 @@ def _log_lines_again(state: State) -> int:
         repairs += 1
         made = restore_entry(state.rs, state.db, key, line) if agrees(line, state.db.get(key)) else None
         if made is None:
-            batch, _ = batches.next_lost(origin, stamp)
-            batch.delete(index_key)
-            batch.delete(log_key(origin, stamp))  # of another key, so it is damaged
+            batches.next_lost(key, line)  # an entry of another key at this place is damaged
         else:
             batches.next(len(made))[0].put(log_key(origin, stamp), made)
     batches.flush()
     return repairs
 
 
-def mend_database(state: State, *, torn: bool) -> int:
+def mend_database(state: State, *, torn: bool, forget: bool) -> int:
     """Makes the database hold what the index says, after `mend_log`. The number of repairs.
 
-    What neither log nor database have any more is forgotten, vector included, so that peers send it again. A key
+    What neither log nor database have any more is lost; `forget`: see _Batches. A key
     that the index does not know is taken over as the oldest write there is: it loses to everything else that anybody
     remembers of the key, and is not lost if nobody does. Not so what a bulk load that is not complete brought, and,
     after a power loss, where tombstones were dropped: it goes.
@@ -275,7 +300,7 @@ def mend_database(state: State, *, torn: bool) -> int:
     back if a peer still has it."""
     repairs = 0
     stamp = before = state.vector.get(state.origin, 0)
-    batches = _Batches(state)
+    batches = _Batches(state, forget=forget)
     beside = _Beside(state, batches)
     taken_away = set(_touched(state))
     for key, line, value in side_by_side(state.rs, state.db):
@@ -283,8 +308,7 @@ def mend_database(state: State, *, torn: bool) -> int:
             continue
         repairs += 1
         if line is not None:
-            at, origin, flags, _ = INDEX_HEAD.unpack_from(line)
-            if flags & DELETE:
+            if INDEX_HEAD.unpack_from(line)[2] & DELETE:
                 batches.next()[1].delete(key)
                 continue
             logged = logged_entry(state.rs, key, line)
@@ -296,13 +320,13 @@ def mend_database(state: State, *, torn: bool) -> int:
             if torn and value is not None:
                 beside.write_above(key, line, value)
                 continue
-            rs_batch, _ = batches.next_lost(origin, at, len(value or b""))
-            rs_batch.delete(INDEX + key)
-            rs_batch.delete(log_key(origin, at))
+            if not batches.next_lost(key, line):
+                continue
             if value is None:
                 if torn:
                     beside.write_below(key, line)
                 continue
+            rs_batch, _ = batches.next(len(value))
         elif key in taken_away or (torn and (state.half_filled or state.dropped)):
             # What a bulk load brought comes again. Another value is of a write that was not synced, and whose entry is
             # lost: as a new write it could outlive a delete that had seen it, and that nobody remembers any more. If a

@@ -43,6 +43,7 @@ from level_replicator.core.reconcile import (
 )
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
+from level_replicator.storage.lost import forget_found, is_lost
 from level_replicator.storage.restamps import Restamps
 from level_replicator.storage.state import State
 
@@ -88,6 +89,7 @@ class Merger:
         self._db_changes = False
         self._newest = 0
         self._late = False
+        self._found = False
 
     # -- entries of a peer
 
@@ -122,7 +124,10 @@ class Merger:
             union = context
             line = None if is_new(key) else get(index_key)
             if line is None:
-                if not self._takes_absent(origin, entry, doubt):
+                self._keys = keys
+                takes = self._takes_absent(origin, entry, doubt)
+                keys = self._keys
+                if not takes:
                     high = self._end(run_origin, low, high)
                     if restamps.full:
                         complete = False
@@ -202,8 +207,10 @@ class Merger:
         entry is to be taken as it is; None if it loses, or has been dealt with."""
         state = self._state
         stamp, key, value = entry.stamp, entry.key, entry.value
-        old_stamp, old_origin, old_flags, _ = INDEX_HEAD.unpack_from(line)
+        old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(line)
         if stamp == old_stamp and origin == old_origin:
+            if key in state.lost and value is not None and entry.checksum == old_checksum and is_lost(state, key):
+                self._find(key, value, line)
             return None
         restamped = entry.written or old_flags & RESTAMPED
         if not restamped and stamp > old_stamp:
@@ -233,13 +240,20 @@ class Merger:
         if conflict and state.unreported.wanted:
             loser = _version(state.db.get(key) if live else None, old_written)
             self._conflicts.append(Conflict(key, _version(value, written), loser))
-        if doubtful or (restamped and dot_disagrees((stamp, origin), (old_stamp, old_origin))):
+        if doubtful or dot_disagrees((stamp, origin), (old_stamp, old_origin)):
             self._replace(key, old_stamp, old_origin)
             self._restamp(key, value, union, written, live=live)
             return None
         self._entries += 1
         self._replace(key, old_stamp, old_origin)
         return union, live
+
+    def _find(self, key: bytes, value: bytes, line: bytes) -> None:
+        """A value that was lost here comes back (see storage.lost)."""
+        row = decode_index(line)
+        self._found = True
+        self._replace(key, row.stamp, row.origin)
+        self._restamp(key, value, row.context, row.written_dot, live=True)
 
     def _lose(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, entry: Entry) -> None:
         """An entry loses to our row."""
@@ -303,7 +317,7 @@ class Merger:
     def _replace(self, key: bytes, stamp: int, origin: int) -> None:
         """The entry of a row of ours leaves the log."""
         state = self._state
-        if not state.floor or state.logged(origin, stamp):
+        if (not state.floor and not state.lost) or state.logged(origin, stamp):
             self.rs_batch.delete(log_key(origin, stamp))
             self._entries -= 1
             if origin == state.origin:
@@ -336,6 +350,8 @@ class Merger:
         state.conflicts += self._met
         if self._conflicts:
             state.unreported.notify()
+        if self._found:
+            forget_found(state)
 
 
 def _version(value: bytes | None, written: Dot) -> Version:

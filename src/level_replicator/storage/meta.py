@@ -29,7 +29,7 @@ class Meta(msgspec.Struct, array_like=True):
                  `origin` (storage.renewal)
     renewed      whether `origin` is not the first one of this replication set
     adopting     while the data of a LevelDB that had some is being taken over (storage.adoption)
-    mending      until log, index and database agree again (storage.mending)
+    mending      until log, index and database agree again (storage.mending); torn: since a power loss
     forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
     traced       whether each run that wrote under `origin`, but the first one, has an epoch in its history
                  (core.epochs): not so if `origin` was made by a version without histories
@@ -50,6 +50,7 @@ class Meta(msgspec.Struct, array_like=True):
     forked: bool = False
     renewed: bool = False
     traced: bool = False
+    torn: bool = False
 
 
 def load_meta(rs: Reader) -> Meta | None:

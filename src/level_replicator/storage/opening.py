@@ -6,7 +6,7 @@ from collections.abc import Callable
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.keys import INDEX, META, TOUCHED, following
-from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
+from level_replicator.core.versions import decode_vector, encode_vector, origin_name
 from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.branching import rename_branches
 from level_replicator.storage.filling import mend_half_filled
@@ -78,9 +78,14 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     durable = decode_vector(meta.durable)
     copied = _is_copy(meta, identity, state.db.identity())
     out_of_step = not meta.clean and (meta.boot != boot or not boot or copied)
+    torn = out_of_step and not copied
+    once_more = False
     if meta.renewing is not None:
         load(state)
+        torn = torn or (meta.mending and meta.torn)
         out_of_step = out_of_step or meta.mending
+        # a copy that was made in the middle of a renewal: the other directory goes on with that origin
+        once_more = copied
     elif out_of_step:
         _log.warning(
             "unclean stop of origin %s, and %s since: comparing database and replication set",
@@ -89,9 +94,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         )
         roll_back_vector(state, durable)
         load(state)
-        forked = meta.identity == TO_BE_RENEWED
-        beyond_doubt = _beyond_doubt(state, durable)
-        announce_renewal(state, random_bytes, beyond_doubt, mending=True, forked=forked)
+        _announce_renewal(state, random_bytes, identity, torn=torn)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -99,9 +102,7 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
             origin_name(meta.origin),
         )
         load(state)
-        forked = meta.identity == TO_BE_RENEWED
-        beyond_doubt = _beyond_doubt(state, state.vector)
-        announce_renewal(state, random_bytes, beyond_doubt, mending=True, forked=forked)
+        _announce_renewal(state, random_bytes, identity)
         out_of_step = True
     elif not meta.clean:
         load(state)
@@ -109,23 +110,35 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         if state.half_filled:
             _log.info("it came in the middle of a fill: %d keys begin anew", mend_half_filled(state))
     if out_of_step:
-        repairs = mend_log(state) + mend_database(state, torn=not copied)
+        repairs = mend_log(state, forget=torn) + mend_database(state, torn=torn, forget=torn)
         state.db.batch(sync=True).write()
-        meta.mending = False
+        meta.mending = meta.torn = False
         _log.warning("compared database and replication set: %d repairs", repairs)
         store_meta(state.rs, meta)
     if meta.renewing is not None:
         finish_renewal(state)
+    if once_more:
+        _announce_renewal(state, random_bytes, identity)
+        meta.mending = False
+        finish_renewal(state)
     meta.clean = meta.clean and not out_of_step
 
 
-def _beyond_doubt(state: State, whole: Vector) -> int:
-    """A copy is whole up to this vector. Since when a duplicate differs the histories show, when it meets the other
-    one (see core.epochs); without one nobody knows."""
+def _announce_renewal(
+    state: State, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
+) -> None:
+    """A copy, or a directory after a power loss, goes on as a new origin. Its vector says up to where it is whole.
+
+    Since when a duplicate differs the histories show, when it meets the other one (see core.epochs). Where they are not
+    complete nobody knows, and writes of the two may have the same names."""
     meta = state.meta
     assert meta is not None
-    unknown = meta.identity == TO_BE_RENEWED and not meta.traced and meta.origin not in state.histories
-    return 0 if unknown else whole.get(meta.origin, 0)
+    forked = meta.identity == TO_BE_RENEWED and not meta.traced
+    unknown = forked and meta.origin not in state.histories
+    # if this is interrupted, the next open is to go on with it, and not to take the directory for a copy
+    meta.identity, meta.db_identity = identity, state.db.identity()
+    whole = 0 if unknown else state.vector.get(meta.origin, 0)
+    announce_renewal(state, random_bytes, whole, mending=True, torn=torn, forked=forked)
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:

@@ -41,19 +41,20 @@ def announce_renewal(
     beyond_doubt: int,
     *,
     mending: bool = False,
+    torn: bool = False,
     forked: bool = False,
 ) -> None:
     """Give this node a new origin, made of random bytes.
 
-    `beyond_doubt`: up to which stamp the log of the old one is whole. `forked`: another node may have used the old one
-    since, for other writes. Then ours become writes of the new origin, which is of the same family, so that they keep
-    their place among writes with equal stamps (core.merge).
+    `beyond_doubt`: up to which stamp the log of the old one is whole. `mending`, `torn`: see Meta. `forked`: another
+    node may have used the old one since, for other writes. Then ours become writes of the new origin, which is of the
+    same family, so that they keep their place among writes with equal stamps (core.merge).
 
     To be followed by `finish_renewal`, in this run or at the next open; under the lock."""
     meta = state.meta
     assert meta is not None
     meta.renewing = (state.origin, beyond_doubt)
-    meta.mending, meta.forked = mending, forked
+    meta.mending, meta.torn, meta.forked = mending, torn, forked
     meta.origin = state.origin = (
         make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else mint_origin(random_bytes)
     )
@@ -174,7 +175,7 @@ def _taken_over(state: State, old: int, written: Dot, context: bytes) -> tuple[b
     assert meta is not None
     if not meta.forked or written[1] != old:
         return encode_dot(*written), context
-    return b"", encode_context({**decode_context(context), old: written[0]})
+    return encode_dot(written[0], state.origin), encode_context({**decode_context(context), old: written[0]})
 
 
 def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:

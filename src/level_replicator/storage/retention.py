@@ -101,6 +101,9 @@ class Retention:
             state.check()
             meta = state.meta
             assert meta is not None
+            # what was given up meanwhile, or renamed, is not claimed
+            vector = {origin: min(stamp, state.vector.get(origin, 0)) for origin, stamp in vector.items()}
+            vector = {origin: stamp for origin, stamp in vector.items() if stamp}
             meta.durable = encode_vector(vector)
             store_meta(state.rs, meta)
         return vector

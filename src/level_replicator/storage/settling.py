@@ -24,6 +24,7 @@ from level_replicator.core.versions import Vector, newer
 from level_replicator.storage.applier import put_taken, taken
 from level_replicator.storage.horizon import put_horizon
 from level_replicator.storage.index_runs import head_of, lines_of
+from level_replicator.storage.lost import is_lost
 from level_replicator.storage.merger import Merger, doubt_of
 from level_replicator.storage.state import State
 from level_replicator.storage.walk import Finds, Wanted
@@ -86,7 +87,10 @@ class Settling(Finds):
                         wanted.append((key, b""))
                 elif not row:
                     self._settle_ours(merger, key, decode_index(mine))
-                elif head_of(mine) != head_of(row) and self._compare(merger, key, mine, row, doubt):
+                elif head_of(mine) == head_of(row):
+                    if key in state.lost and is_lost(state, key):
+                        wanted.append((key, b""))
+                elif self._compare(merger, key, mine, row, doubt):
                     wanted.append((key, self._digest(key, mine, row)))
             merger.write("settle")
         self._written(merger)
@@ -227,7 +231,10 @@ class Settling(Finds):
             return {}
         with state.applying("taking over a vector"):
             moved = newer(sides.theirs, state.vector)
-            # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk
+            if state.half_filled:
+                # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk,
+                # and their values, which are in no log, before them
+                state.db.batch(sync=True).write()
             batch = state.rs.batch(sync=self._sync or state.half_filled)
             put_taken(state, batch, moved, self._source, reconciled=True)
             raised: Vector = {}

@@ -41,6 +41,8 @@ class State:
     next_epoch  the epoch that begins with the next local write; 0: it has begun, or the origin is new
     signal      rung when the vector has moved
     conflicts   how many have met here since it was opened; unreported: those that wait for on_conflict
+    lost        keys whose values are lost here and wait to come from a peer (see storage.lost); lost_stamps: origin →
+                the newest stamp of such a row, or a newer one
     restamped_puts, restamped_tombstones  entries that travel again under a new dot of ours, since it was opened
     """
 
@@ -85,6 +87,8 @@ class State:
         self.restamped_puts = 0
         self.restamped_tombstones = 0
         self.unreported = UnreportedConflicts(rs)
+        self.lost: frozenset[bytes] = frozenset()
+        self.lost_stamps: Vector = {}
 
     def step(self, name: str) -> None:
         """A point at which a test may stop the process. Costs nothing when none does."""
@@ -93,7 +97,9 @@ class State:
 
     def logged(self, origin: int, stamp: int) -> bool:
         """Whether the log holds the entry of a line of the index."""
-        return stamp > self.floor.get(origin, 0) or (self.late and self.rs.get(log_key(origin, stamp)) is not None)
+        if stamp > self.floor.get(origin, 0):
+            return not self.lost or self.rs.get(log_key(origin, stamp)) is not None
+        return self.late and self.rs.get(log_key(origin, stamp)) is not None
 
     @contextmanager
     def applying(self, what: str) -> Iterator[None]:

@@ -31,6 +31,7 @@ from level_replicator.storage.histories import Learned, learn, put_branches
 from level_replicator.storage.history import Dot, Logged, read_history
 from level_replicator.storage.known_keys import learn_keys
 from level_replicator.storage.leftovers import LeftoverWatch
+from level_replicator.storage.lost import forget_found, lacks_lost
 from level_replicator.storage.opening import close_state, open_state
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.renewal import announce_renewal, finish_renewal
@@ -230,7 +231,7 @@ class Store:
             missed = _missed_tombstones(state, feed, peer_vector)
             if not missed and stale(state.vector, peer_horizon):
                 return None
-            behind = missed or _below_floor(state, feed, peer_vector)
+            behind = missed or _below_floor(state, feed, peer_vector) or lacks_lost(state, peer_vector)
             if behind and state.filling:
                 return None
             if behind or feed.must_walk:
@@ -285,6 +286,7 @@ class Store:
         state = self._state
         with state.applying("reconciling with a peer"):
             require_room(state, peer.vector)
+            forget_found(state)
             state.clock.follow(max(peer.vector.values(), default=0))
             sides = Sides(dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped)
             if sides.stale and state.resume:
@@ -304,7 +306,7 @@ class Store:
         settling = Settling(
             state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills, peer_pulls=peer_pulls
         )
-        return Walk(state.rs.snapshot, settling), settling
+        return Walk(state.rs.snapshot, settling, state.lost), settling
 
     def end_walk(self) -> None:
         """It is complete, or broke off."""
@@ -314,6 +316,11 @@ class Store:
     def half_filled(self) -> bool:
         """Whether a walk that filled us broke off, so that the index holds more than the vector claims."""
         return self._state.half_filled
+
+    @property
+    def lost(self) -> int:
+        """How many values are lost here and wait to come from a peer (see storage.lost)."""
+        return len(self._state.lost)
 
     @property
     def filling(self) -> bool:
@@ -392,7 +399,8 @@ class Store:
         with state.lock:
             state.check()
             try:
-                announce_renewal(state, self._random_bytes, state.restored_gap[0], forked=True)
+                assert state.meta is not None
+                announce_renewal(state, self._random_bytes, state.restored_gap[0], forked=not state.meta.traced)
                 finish_renewal(state)
             except ENGINE_ERRORS as error:
                 raise state.fail("going over to a new origin", error) from error

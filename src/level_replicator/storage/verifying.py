@@ -13,9 +13,11 @@ import plyvel
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.keys import INDEX, LOG, following, log_dot, log_key
+from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.entries import logged_entry, restore_entry
 from level_replicator.storage.loading import count, load
+from level_replicator.storage.lost import forget_found, has_room, is_lost, note_lost, put_lost
 from level_replicator.storage.mending import mend_database, mend_log
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
@@ -42,8 +44,9 @@ class Report:
     damaged   an entry of the log cannot be read
     orphaned  an entry of the log belongs to no line of the index
     repaired  how many of these were mended
-    given_up  how many could not be: they come back from peers that have them, else the value is gone, or stays as it
-              was changed; renewed: for that the node goes on as a new origin
+    lost      how many could not be, and wait to come back from a peer; a value that was changed stays until then
+    given_up  how many were lost in an audit before already, and no peer has brought: they are forgotten, and a value
+              that was changed stays; renewed: for that the node goes on as a new origin
     examples  up to MAX_EXAMPLES of (kind, key); of what is orphaned the key in the log
     """
 
@@ -55,6 +58,7 @@ class Report:
     damaged: int = 0
     orphaned: int = 0
     repaired: int = 0
+    lost: int = 0
     given_up: int = 0
     renewed: bool = False
     examples: list[tuple[str, bytes]] = field(default_factory=list)
@@ -67,7 +71,7 @@ class Report:
     @property
     def left(self) -> int:
         """What is still not as it should be: all of it without `repair`; with it, keys and values above the limits."""
-        return self.found - self.repaired - self.given_up
+        return self.found - self.repaired - self.lost - self.given_up
 
     @property
     def sound(self) -> bool:
@@ -89,14 +93,17 @@ def verify(
     alone: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Report:
     """Compares database, index and log; with `repair` mends what is found: from the log, from the database, else it
-    gives up the key so that peers send it again. `progress`: told the keys looked at. `alone` calls what it is given,
-    and ends all connections before anything that came over one of them is applied: it counts on what is given up.
+    the key is
+    written down as lost, so that peers send it again (see storage.lost), or, if it was lost before already, given up.
+    `progress`: told the keys looked at. `alone` calls what it is given, and ends all connections before anything that
+    came over one of them is applied: it counts on what is given up.
 
     Raises StorageError; when it is a LevelDB itself that is damaged, it tells what to do."""
     report = Report()
     try:
         with state.lock:
             state.check()
+            forget_found(state)
             rs, db = state.rs.snapshot(), state.db.snapshot()
         with rs, db:
             mender = _Mender(state, report)
@@ -105,12 +112,16 @@ def verify(
                 if repair:
                     mender.mend(kind, key)
         progress(report.keys)
-        if mender.logged:
-            _count_entries_again(state)
-        if mender.lost:
+        again = state.lost.intersection(mender.lost)
+        if again or not has_room(state, len(mender.lost)):
             alone(lambda: _give_up_what_is_lost(state, random_bytes))
             report.renewed = True
-            report.given_up = mender.lost
+            report.given_up = mender.lost_findings
+        elif mender.lost:
+            alone(lambda: _write_down_what_is_lost(state, mender.lost))
+            report.lost = mender.lost_findings
+        if mender.logged or report.lost:
+            _count_entries_again(state)
     except (plyvel.Error, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
         raise _failed(state, error) from error
     return report
@@ -173,11 +184,12 @@ def _key_of(record: bytes) -> bytes | None:
 
 
 class _Mender:
-    """Mends one finding after the other. `lost`: how many could not be, since the value is nowhere any more; `logged`:
-    whether the log was mended."""
+    """Mends one finding after the other. `lost`: the keys that could not be, since the value is nowhere any more,
+    and `lost_findings` how often they were found; `logged`: whether the log was mended."""
 
     def __init__(self, state: State, report: Report) -> None:
-        self.lost = 0
+        self.lost: set[bytes] = set()
+        self.lost_findings = 0
         self.logged = False
         self._state = state
         self._report = report
@@ -214,7 +226,7 @@ class _Mender:
             return
         record = restore_entry(state.rs, state.db, key, line)
         if record is None:
-            self.lost += 1
+            self._note_lost(key)
             return
         if not agrees(line, value):
             whole = read_entry(record).value
@@ -226,10 +238,15 @@ class _Mender:
             self.logged = True
         self._report.repaired += 1
 
+    def _note_lost(self, key: bytes) -> None:
+        self.lost_findings += 1
+        if len(self.lost) <= MAX_LOST_KEYS:  # one more than may be written down, so that all are given up
+            self.lost.add(key)
+
     def _write_anew(self, key: bytes, value: bytes | None, *, deleted: bool) -> None:
         """Its line names the dot of another key's write: it needs one of its own."""
         if value is None and not deleted:
-            self.lost += 1
+            self._note_lost(key)
             return
         LocalWriter.write_locked(self._state, [(key, value)], False)
         self.logged = True
@@ -266,6 +283,24 @@ def _count_entries_again(state: State) -> None:
         state.entries += entries - counted
 
 
+def _write_down_what_is_lost(state: State, keys: set[bytes]) -> None:
+    """The values of these keys are nowhere on this node: see storage.lost."""
+    with state.lock:
+        state.check()
+        lost = [key for key in keys if is_lost(state, key)]  # somebody may have written it since
+        batch = state.rs.batch(sync=True)
+        for key in lost:
+            line = state.rs.get(INDEX + key)
+            assert line is not None
+            stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+            batch.delete(log_key(origin, stamp))
+            put_lost(batch, key)
+        batch.write()
+        for key in lost:
+            note_lost(state, key)
+        state.tail.begin(state.newest.get(state.origin, 0))
+
+
 def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) -> None:
     """As after a power loss: what is nowhere is forgotten, vector included, under a new origin."""
     with state.lock:
@@ -274,8 +309,8 @@ def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) ->
         assert meta is not None
         try:
             announce_renewal(state, random_bytes, state.vector.get(state.origin, 0), mending=True)
-            mend_log(state)
-            mend_database(state, torn=False)
+            mend_log(state, forget=True)
+            mend_database(state, torn=False, forget=True)
             meta.mending = False
             store_meta(state.rs, meta)
             finish_renewal(state)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from level_replicator.core.effects import Answered, Fill
 from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.keys import INDEX
 from level_replicator.core.limits import (
     FEW_PARTS,
     FRAME_TARGET_BYTES,
@@ -55,10 +56,16 @@ class Walk:
     """Of one reader. What is done with what is found is the business of its `finds` (see Settling and Comparison).
 
     `snapshot`: opens one of our own index; each comparison of a range takes a new one, so that it sees what the walk
-    has changed."""
+    has changed. `lost`: keys that our side is to lack (see storage.lost)."""
 
-    def __init__(self, snapshot: Callable[[], AbstractContextManager[Reader]], finds: "Finds") -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], AbstractContextManager[Reader]],
+        finds: "Finds",
+        lost: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.finds = finds
+        self._lost = lost
         self._snapshot = snapshot
         self._ranges: list[Range] = []  # a stack, lowest keys on top
         self._work: deque[Iterator[None]] = deque([self._compare(Range(b"", b"", b"", 0, 0), [], [b""])])
@@ -144,7 +151,7 @@ class Walk:
             edges = [whole.low, *bounds, whole.high]
             for part, theirs in enumerate(prints):
                 ours = Fingerprint()
-                yield from _read(snapshot, edges[part], edges[part + 1], ours)
+                yield from _read(snapshot, edges[part], edges[part + 1], ours, self._lost)
                 digest = ours.digest()
                 if digest != theirs:
                     count = self.finds.count_told(ours.count)
@@ -161,8 +168,10 @@ def _key_bytes(of: Range) -> int:
     return len(of.low) + len(of.high)
 
 
-def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint) -> Iterator[None]:
+def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozenset[bytes]) -> Iterator[None]:
     lines = lines_of(rs, low, high)
+    if lost:
+        lines = (pair for pair in lines if pair[0][len(INDEX) :] not in lost)
     while True:
         keys, heads = take(lines, WALK_SLICE_LINES)
         if keys:

@@ -231,7 +231,7 @@ def _overwrite(state: State, line: bytes, drop: Callable[[bytes], None]) -> tupl
     if origin != state.origin or len(line) > INDEX_HEAD.size:
         row = decode_index(line)
         context = next_context(row.written_dot, row.context, state.origin)
-    logged = not state.floor or state.logged(origin, stamp)
+    logged = (not state.floor and not state.lost) or state.logged(origin, stamp)
     if logged:
         drop(log_key(origin, stamp))
     return context, not flags & DELETE, logged, stamp if origin == state.origin else 0
