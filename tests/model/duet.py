@@ -134,6 +134,7 @@ class Duet:
         """See reference.introduce. The real stores do it by sessions; here they are told each other's histories."""
         for place in (one, other):
             self.nodes[place].newest = dict(self.stores[place]._state.newest)
+            self.nodes[place].written = dict(self.stores[place]._state.written)
         if self.off == "fork":
             return
         changed = {self.nodes.index(node) for node in introduce(self.nodes[one], self.nodes[other])}

@@ -147,7 +147,7 @@ def concurrent(winner: Row, loser: Row) -> bool:
 
 class Node:
     """`seen`: key -> operations that its state of the key reflects. `newest`: of what the real code has had of an
-    origin, if that is more than is left."""
+    origin, if that is more than is left; `written`: of its writes under another dot."""
 
     def __init__(self, place: int, truth: Truth, off: str | None) -> None:
         self.place = place
@@ -156,6 +156,7 @@ class Node:
         self.branches: dict[int, int] = {}
         self.next_epoch = 0
         self.newest: Vector = {}
+        self.written: Vector = {}
         self.truth = truth
         self.off = off
         self.now_ms = 0
@@ -223,6 +224,11 @@ class Node:
         most = max(self.vector.get(origin, 0), self.floor.get(origin, 0), self.newest.get(origin, 0))
         return max(most, max(rows, default=0))
 
+    def written_reach(self, origin: int) -> int:
+        """The newest stamp of a write of an origin that this node may have, under whatever dot."""
+        rows = (row.written[0] for row in self.index.values() if row.written[1] == origin)
+        return max(self.reach(origin), self.written.get(origin, 0), max(rows, default=0))
+
     def rename(self, branches: dict[int, int]) -> None:
         """What this node has of a branch is from here on of an origin that is called like the branch's first epoch."""
         self.branches = {**branches, **self.branches}
@@ -231,6 +237,7 @@ class Node:
                 if epoch in self.branches:
                     self._cut(origin, epoch, start)
                     self.newest = {}
+                    self.written = {}
                     self.histories[origin], rest = history[:place], history[place + 1 :]
                     if rest:
                         self.histories[epoch] = rest
@@ -265,7 +272,7 @@ class Node:
 
     def renew(self) -> None:
         """A peer knows more of our origin than we do, and we have written nothing since: a new one."""
-        self.origin = self.origin >> FAMILY << FAMILY | self.truth.mint(self.place)
+        self.origin = (self.place + 1) << FAMILY | 1 << (FAMILY - 1) | self.truth.mint(self.place)
         self.vector[self.origin] = 1  # which no write has: the mark of cursors of the changes feed
         self.next_epoch = 0
 
@@ -384,7 +391,7 @@ def _forks(one: Node, other: Node) -> dict[int, int]:
         for origin, theirs in peer.histories.items():
             ours = node.histories.get(origin, ())
             common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
-            beyond = node.off != "reach" and theirs[common:] and node.reach(origin) > theirs[common][1]
+            beyond = node.off != "reach" and theirs[common:] and node.written_reach(origin) > theirs[common][1]
             if theirs[common:] and (ours[common:] or beyond):
                 forks.update([theirs[common], *ours[common : common + 1]])
     return forks

@@ -13,6 +13,7 @@ t                         the keys that the last batch of a walk, or of a repair
 c number                  a conflict that has not been reported yet (storage.conflicts)
 x key                     lost: the index has a row of the key, and its value is nowhere on this node (storage.lost)
 e origin                  history: the epochs of the origin, and the stamp each began at (see epochs.py)
+w origin                  written: newest stamp of a write of the origin that is here under another dot, re-stamped
 b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of their own
 r source origin           resume: intervals of `origin` already applied of a scan that `source` has not finished
 """
@@ -34,6 +35,7 @@ CONFLICT = b"c"
 LOST = b"x"
 HISTORY = b"e"
 BRANCH = b"b"
+WRITTEN = b"w"
 
 _ONE = struct.Struct(">cQ")
 _TWO = struct.Struct(">cQQ")
@@ -79,6 +81,10 @@ def history_key(origin: int) -> bytes:
 
 def branch_key(epoch: int) -> bytes:
     return _ONE.pack(BRANCH, epoch)
+
+
+def written_key(origin: int) -> bytes:
+    return _ONE.pack(WRITTEN, origin)
 
 
 def line_origin(key: bytes) -> int:

@@ -5,10 +5,11 @@ and `tick` now and then.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from level_replicator.core.effects import Apply, Judge, PeerHistories, Take
+from level_replicator.core.entry import Entry
 from level_replicator.core.epochs import Branches, divided, unknown_to
 from level_replicator.core.limits import (
     FEW_ORIGINS,
@@ -260,10 +261,10 @@ class Hub:
     def apply(self, link: Link, frame: Apply) -> bool:
         """False when something doubtful was left out."""
         assert link.session.peer is not None
-        if frame.entries and link.their_histories is not self.store.histories:
-            newest = max(frame.entries[0].stamp, frame.entries[-1].stamp)
-            if not self.has_our_histories(link, {frame.origin: newest}):
-                return True
+        if not self.has_entries_of_our_histories(link, ((frame.origin, entry) for entry in frame.entries)):
+            return True
+        if frame.take is not None and not self.has_our_histories(link, frame.take):
+            return True
         if frame.origin == self.store.origin and self.store.forgot(frame.high):
             self._renew(link)
             return True
@@ -292,7 +293,9 @@ class Hub:
 
     def take(self, link: Link, effect: Take) -> None:
         assert link.session.peer is not None
-        self.moved(link, self.store.take(effect.vector, link.session.peer.origin))
+        # since the round began a third node may have told of an epoch that this peer does not know
+        if self.has_our_histories(link, effect.vector):
+            self.moved(link, self.store.take(effect.vector, link.session.peer.origin))
 
     def restamped(self, entries: int) -> None:
         """Merging with a peer made it necessary that these travel again, under new dots of ours."""
@@ -385,6 +388,16 @@ class Hub:
             link.names_agreed = True
             self.has_output(link)
         # else the peer renames its branches when it hears of ours, and connects again
+
+    def has_entries_of_our_histories(self, link: Link, entries: Iterable[tuple[int, Entry]]) -> bool:
+        """As `has_our_histories`, of entries, each with its origin: their dots, and the writes that they carry."""
+        if self.store.histories is link.their_histories:
+            return True
+        newest: Vector = {}
+        for origin, entry in entries:
+            for stamp, of in ((entry.stamp, origin), entry.written_dot(origin)):
+                newest[of] = max(stamp, newest.get(of, 0))
+        return self.has_our_histories(link, newest)
 
     def has_our_histories(self, link: Link, vector: Vector) -> bool:
         """Whether what a peer has of some origins, up to these stamps, is what our histories say.

@@ -295,7 +295,7 @@ class Pulling:
             self._walk.answered(answer)
 
     def filled(self, fill: Fill) -> None:
-        if self._walk is not None:
+        if self._walk is not None and self._link.hub.has_entries_of_our_histories(self._link, fill.entries):
             self._heard()
             self._lacking = self._lacking or bool(fill.lacking)
             self._link.peer.entries_in += len(fill.entries)
@@ -328,6 +328,8 @@ class Pulling:
             self._tell(finds.difference)
             return
         assert finds is not None
+        if finds.whole and not link.hub.has_our_histories(link, finds.their_vector):
+            return  # the connection has ended
         if finds.whole:
             link.hub.moved(link, finds.take())
             link.session.walked()

@@ -37,6 +37,7 @@ from level_replicator.core.keys import (
     horizon_key,
     log_key,
     vector_key,
+    written_key,
 )
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
@@ -181,7 +182,7 @@ def _rename_vectors(state: State, cuts: _Cuts) -> None:
             batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
         else:
             batch.delete(vector_key(origin))
-    for key_of, old in ((floor_key, state.floor), (horizon_key, state.horizon)):
+    for key_of, old in ((floor_key, state.floor), (horizon_key, state.horizon), (written_key, state.written)):
         new = _renamed_vector(old, cuts)
         for origin in old.keys() | new.keys():
             if stamp := new.get(origin, 0):

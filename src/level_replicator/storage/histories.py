@@ -5,6 +5,7 @@ first write, what a peer tells before the first entry that it sends."""
 
 from dataclasses import dataclass
 
+from level_replicator.core.entry import Dot
 from level_replicator.core.epochs import (
     Branches,
     Histories,
@@ -16,8 +17,18 @@ from level_replicator.core.epochs import (
     meet,
 )
 from level_replicator.core.errors import RemoteProtocolError, StorageError
-from level_replicator.core.keys import BRANCH, HISTORY, branch_key, following, history_key, line_origin
+from level_replicator.core.keys import (
+    BRANCH,
+    HISTORY,
+    WRITTEN,
+    branch_key,
+    following,
+    history_key,
+    line_origin,
+    written_key,
+)
 from level_replicator.core.limits import MAX_BRANCHES, MAX_TAKEN_EPOCHS
+from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
 from level_replicator.storage.lines import decode_stamp, encode_stamp
 from level_replicator.storage.state import State
@@ -35,6 +46,7 @@ def load_histories(state: State) -> None:
             " empty one"
         ) from error
     state.branches = {line_origin(key): decode_stamp(line) for key, line in state.rs.scan(BRANCH, following(BRANCH))}
+    state.written = {line_origin(key): decode_stamp(line) for key, line in state.rs.scan(WRITTEN, following(WRITTEN))}
 
 
 def put_epoch(state: State, batch: Batch) -> None:
@@ -114,5 +126,18 @@ def put_branches(state: State, branches: Branches) -> None:
 
 
 def _reach(state: State, origin: int) -> int:
-    """The newest stamp of an origin that index or log may have."""
-    return max(state.vector.get(origin, 0), state.newest.get(origin, 0), state.floor.get(origin, 0))
+    """The newest stamp of an origin that index or log may have, in a dot or as a write that was re-stamped."""
+    known = (state.vector, state.newest, state.floor, state.written)
+    return max(stamps.get(origin, 0) for stamps in known)
+
+
+def put_written(state: State, batch: Batch, written: Dot) -> Vector:
+    """Add to a batch that this write is here under another dot. Returns what is to be merged into `state.written` when
+    the batch is written: nothing if as much is known.
+
+    A fork may show in nothing but such a write, and it would be taken for one of the other continuation."""
+    stamp, origin = written
+    if stamp <= max(state.written.get(origin, 0), state.vector.get(origin, 0)):
+        return {}
+    batch.put(written_key(origin), encode_stamp(stamp))
+    return {origin: stamp}

@@ -43,6 +43,7 @@ from level_replicator.core.reconcile import (
 )
 from level_replicator.core.versions import Vector, origin_name
 from level_replicator.storage.conflicts import Conflict, Version
+from level_replicator.storage.histories import put_written
 from level_replicator.storage.lost import forget_found, is_lost
 from level_replicator.storage.restamps import Restamps
 from level_replicator.storage.state import State
@@ -90,6 +91,7 @@ class Merger:
         self._newest = 0
         self._late = False
         self._found = False
+        self._written: Vector = {}
 
     # -- entries of a peer
 
@@ -113,6 +115,8 @@ class Merger:
             stamp, flags, checksum, key, value, context, record, written = entry
             if stamp > newest:
                 newest = stamp
+            if written:
+                self._reached(entry.written_dot(origin))
             index_key = INDEX + key
             plain = filling and not (flags or doubt) and vector.get(origin, 0) < stamp <= floor.get(origin, 0)
             if plain and is_new(key):
@@ -174,6 +178,10 @@ class Merger:
         self._end(run_origin, low, high)
         self._keys, self._newest = keys, newest
         return complete
+
+    def _reached(self, written: Dot) -> None:
+        """A write is here, or was, under another dot than its own."""
+        self._written.update(put_written(self._state, self.rs_batch, written))
 
     def _end(self, origin: int, low: int, high: int) -> int:
         """Close the current run of new entries. Returns 0, the `high` of no run."""
@@ -343,6 +351,7 @@ class Merger:
         state.step(f"{step}: after db")
         self.changed = bool(self.news or self.restamps) or self._keys != state.keys
         state.keys, state.entries = self._keys, self._entries
+        state.written = {**state.written, **self._written}
         for stamp in self._gone:
             state.tail.drop(stamp)
         self.restamps.account()

@@ -5,11 +5,12 @@ superseded. Both are entries of our own origin, in the batch that needs them, wi
 they carry.
 """
 
-from level_replicator.core.entry import encode_entry, encode_index
+from level_replicator.core.entry import decode_dot, encode_entry, encode_index
 from level_replicator.core.keys import INDEX, log_key, vector_key
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.versions import Vector
 from level_replicator.storage.engine import Batch
-from level_replicator.storage.histories import epoch_begun, put_epoch
+from level_replicator.storage.histories import epoch_begun, put_epoch, put_written
 from level_replicator.storage.lines import encode_vector_line
 from level_replicator.storage.state import State
 
@@ -23,6 +24,7 @@ class Restamps:
         self._entries: list[tuple[bytes, bytes | None, bytes, bytes]] = []
         self._records: dict[int, bytes] = {}
         self._bytes = 0
+        self._written: Vector = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,6 +53,8 @@ class Restamps:
             batch.put(log_key(origin, stamp), record)
             batch.put(INDEX + key, encode_index(stamp, origin, flags, checksum, context, written=written))
             self._records[stamp] = record
+            if decode_dot(written)[1] != origin:
+                self._written.update(put_written(state, batch, decode_dot(written)))
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
         put_epoch(state, batch)
 
@@ -60,6 +64,7 @@ class Restamps:
             return
         state = self._state
         epoch_begun(state)
+        state.written = {**state.written, **self._written}
         first, last = next(iter(self._records)), next(reversed(self._records))
         state.tail.add(self._records, sum(map(len, self._records.values())))
         if state.restored_gap[1] == 0:

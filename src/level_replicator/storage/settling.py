@@ -222,6 +222,11 @@ class Settling(Finds):
 
     # -- the end
 
+    @property
+    def their_vector(self) -> Vector:
+        """The peer's vector as of the snapshot that is reconciled with."""
+        return self._sides.theirs
+
     def take(self) -> Vector:
         """Takes over the peer's vector, and, if we were stale, its horizon. Gives the lines that moved.
 

@@ -38,6 +38,7 @@ class State:
                 ours in between, unless this directory is older than what they have seen
     histories   origin → its epochs, as far as this node knows them; branches: epoch → start (see core.epochs)
                 (both are replaced, not changed)
+    written     origin → newest stamp of a write of its that is, or was, here under another dot, re-stamped
     next_epoch  the epoch that begins with the next local write; 0: it has begun, or the origin is new
     signal      rung when the vector has moved
     conflicts   how many have met here since it was opened; unreported: those that wait for on_conflict
@@ -79,6 +80,7 @@ class State:
         self.restored_gap = (0, 0)
         self.histories: Histories = {}
         self.branches: Branches = {}
+        self.written: Vector = {}
         self.next_epoch = 0
         self.failed: StorageError | None = None
         self.waiting = False
