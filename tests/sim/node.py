@@ -181,8 +181,6 @@ class SimNode:
 
     def _event(self, event: PeerEvent) -> None:
         self.events.append(event)
-        if event.kind == "renewed":
-            self.world.note_renewal()
 
     def _count_received(self, hub: Hub) -> None:
         apply = hub.apply

@@ -30,6 +30,8 @@ class Op:
     written: Dot
     node: str
     certain: bool = True
+    homeless: bool = False
+    """Whether the node that made it lost it: then it is certain only as long as another node has it."""
     synced: bool = False
     past: frozenset[Op] = frozenset()
     seen: frozenset[Op] = frozenset()
@@ -83,8 +85,6 @@ class Truth:
         self.ops: list[Op] = []
         self.by_key: dict[bytes, list[Op]] = {}
         self.serial = 0
-        self.renewed: set[int] = set()
-        """Origins that may have been changed since: what was written under them may have lost its vector line."""
         self._seen: dict[tuple[str, bytes], frozenset[Op]] = {}
 
     def value(self, size: int) -> bytes:
@@ -137,17 +137,6 @@ class Truth:
         for (name, key), seen in list(self._seen.items()):
             if name == source:
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | seen
-
-    def forget_unsynced(self, node: str) -> None:
-        for op in self.ops:
-            if op.node == node and not op.synced:
-                op.certain = False
-
-    def forget_since(self, node: str, count: int) -> None:
-        """A backup made when there were `count` operations was restored on a node."""
-        for op in self.ops[count:]:
-            if op.node == node:
-                op.certain = False
 
     def broken(self, key: bytes, value: bytes | None, written: Dot, branches: Branches, *, drops: bool) -> str | None:
         """Say which promise this last word on a key breaks; None when it breaks none.

@@ -21,7 +21,7 @@ from tests.sim.network import Connection, End
 from tests.sim.node import HEARTBEAT_MS, Killed, SimNode
 from tests.sim.plan import Plan, make_plan
 from tests.sim.reader import Reader
-from tests.sim.truth import Past, Truth
+from tests.sim.truth import Op, Past, Truth
 
 _HEAL_LIMIT_MS = 400_000
 _START_MS = 1_800_000_000_000
@@ -109,9 +109,14 @@ class World:
         assert isinstance(link.transport, End)
         return link.transport.names[1]
 
-    def note_renewal(self) -> None:
-        """Operations may now stand under the origin that took them over."""
-        self.truth.renewed.update(op.written[1] for op in self.truth.ops)
+    def _forget(self, node: SimNode, gone: Callable[[int, Op], bool]) -> None:
+        """A node lost something: of its own writes those of which `gone` says so, and what other nodes had lost before.
+        What no other node has is not certain any more."""
+        others = [each.store for each in self.nodes.values() if each is not node and each.store is not None]
+        for place, op in enumerate(self.truth.ops):
+            if op.certain and (op.homeless or (op.node == node.name and gone(place, op))):
+                op.homeless = True
+                op.certain = any(op.is_covered(store) for store in others)
 
     # -- the run
 
@@ -273,8 +278,7 @@ class World:
         if self._running():
             node = self.rng.choice(self._running())
             self.faults["power_loss"] += 1
-            self.truth.forget_unsynced(node.name)
-            self.note_renewal()
+            self._forget(node, lambda _, op: not op.synced)
             self.meetings.lossy.add(node.name)
             node.lose_power()
 
@@ -291,9 +295,8 @@ class World:
         self.faults["restore"] += 1
         node.db_disk, node.rs_disk, count = node.backup
         node.backup = None
-        self.truth.forget_since(node.name, count)
+        self._forget(node, lambda place, _: place >= count)
         self.meetings.lossy.add(node.name)
-        self.note_renewal()
 
     def _fault_unseen_restore(self) -> None:
         """A node goes back to an older image of itself, and nothing in its directory shows it."""
@@ -306,7 +309,7 @@ class World:
         self.faults["unseen_restore"] += 1
         node.db_disk, node.rs_disk, count = node.image
         node.image = (node.db_disk.copy(unseen=True), node.rs_disk.copy(unseen=True), count)
-        self.truth.forget_since(node.name, count)
+        self._forget(node, lambda place, _: place >= count)
 
     def _fault_unseen_copy(self) -> None:
         """A node goes on from a copy of the directory of another one, with the same origin, and neither notices."""
@@ -318,8 +321,7 @@ class World:
         node.db_disk, node.rs_disk = source.db_disk.copy(unseen=True), source.rs_disk.copy(unseen=True)
         node.image = None
         node.duplicate = True
-        self.truth.forget_since(node.name, 0)
-        self.note_renewal()
+        self._forget(node, lambda *_: True)
 
     def _fault_copy(self) -> None:
         """A node goes on from a copy of the directory of another one."""
@@ -329,10 +331,9 @@ class World:
                 each.stop()
         self.faults["copy"] += 1
         node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
-        self.truth.forget_since(node.name, 0)
+        self._forget(node, lambda *_: True)
         self.truth.copied(node.name, source.name)
         self.meetings.lossy.add(node.name)
-        self.note_renewal()
 
     def _fault_truncate(self) -> None:
         if self._running():
@@ -389,7 +390,6 @@ class World:
                 if node.hub is not None:
                     node.stop()
                 node.ask_for_new_origin()
-                self.note_renewal()
             if node.hub is None:
                 node.start()
             node.kill_at_step = None
@@ -401,7 +401,7 @@ class World:
         stores = [node.store for node in self.nodes.values() if node.store is not None]
         states = [store._state for store in stores]
         for op in self.truth.ops:
-            if op.node == name and not any(op.is_covered(store) for store in stores):
+            if (op.node == name or op.homeless) and not any(op.is_covered(store) for store in stores):
                 op.certain = any(op.is_row_of(state) for state in states)
 
     def _settle(self) -> None:

@@ -53,7 +53,7 @@ class Restamps:
             batch.put(log_key(origin, stamp), record)
             batch.put(INDEX + key, encode_index(stamp, origin, flags, checksum, context, written=written))
             self._records[stamp] = record
-            if decode_dot(written)[1] != origin:
+            if written and decode_dot(written)[1] != origin:
                 self._written.update(put_written(state, batch, decode_dot(written)))
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
         put_epoch(state, batch)
