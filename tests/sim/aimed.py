@@ -689,6 +689,46 @@ def histories_travel() -> None:
         raise Broken(f"c knows {dict(c.store.histories)}, a {dict(a.store.histories)}")
 
 
+def forked_in_what_was_restamped() -> None:
+    """r's scan of a breaks off, and r re-stamps what it has. a goes back to an image of before, in its first run, and
+    n reads what it writes then. Of the first continuation there is nothing left but the writes that r re-stamped."""
+    world = World(2, _plan(["a", "r", "n"], [("r", "a"), ("n", "a"), ("r", "n")]))
+    world.plan.pieces = [20_000]
+    a, r, n = (world.nodes[name] for name in "arn")
+    _cut_only(world, "an", "rn")
+    a.start()
+    assert a.store is not None
+    a.store.writer.put(b"before", b"v", True)
+    image = a.db_disk.copy(unseen=True), a.rs_disk.copy(unseen=True)
+    a.store.writer.write([(b"k%04d" % i, b"." * 4_000) for i in range(980)], True)
+    r.start()
+    assert r.store is not None
+    while not r.store.keys:
+        world.run_for(1)
+    a.kill()
+    got = contents(r).keys()
+    _cut_only(world, "ar", "an", "rn")
+    world.run_for(60_000)
+    if not r.store.restamped[0]:
+        raise Broken("r has re-stamped nothing")
+    a.db_disk, a.rs_disk = image
+    _cut_only(world, "ar", "rn")
+    a.start()
+    n.start()
+    assert a.store is not None
+    assert a.hub is not None
+    a.store.writer.put(b"later", b"v", True)
+    a.hub.local_change()
+    world.run_for(10_000)
+    if b"later" not in contents(n):
+        raise Broken("n does not have it")
+    _cut_only(world)
+    world.run_for(60_000)
+    for node in (a, r, n):
+        if contents(node).keys() != got | {b"before", b"later"}:
+            raise Broken(f"{node.name} has {len(contents(node))} keys of {len(got | {b'before', b'later'})}")
+
+
 _FAMILY = 7 << 40
 
 
@@ -765,5 +805,6 @@ AIMED: dict[str, Callable[[], None]] = {
     "restored-to-the-first-run": restored_to_the_first_run,
     "told-while-it-was-on-its-way": told_while_it_was_on_its_way,
     "histories-travel": histories_travel,
+    "forked-in-what-was-restamped": forked_in_what_was_restamped,
     "equal-stamps-and-a-fork": equal_stamps_and_a_fork,
 }

@@ -562,6 +562,13 @@ def _histories_told_once() -> Patches:
     return [(Link, "tell_histories", lambda _self: None)]
 
 
+@rule("histories-compared-by-dots-only")
+def _histories_compared_by_dots_only() -> Patches:
+    """Nobody remembers which writes are here under another dot."""
+    nothing: Callable[..., Vector] = lambda _state, _batch, _written: {}  # noqa: E731
+    return [(merger, "put_written", nothing), (restamps, "put_written", nothing)]
+
+
 @rule("equal-stamps-ordered-by-names")
 def _equal_stamps_ordered_by_names() -> Patches:
     """Of two writes with one stamp the origin decides, though a fork may change its name."""
