@@ -104,6 +104,9 @@ def _alone(node: Node) -> Iterator[Finding]:
         yield Finding(WRONG, f"{node.where} takes no writes: {status['failed']}", "mend the disk, then start it again")
     if status["bulk_load_incomplete"]:
         yield Finding(NOTE, f"a bulk load of {node.where} is incomplete", "it continues when a peer connects")
+    if status["lost"]:
+        advice = "they come back when a peer that has them connects; if none has, `lrep verify --repair` gives them up"
+        yield Finding(WRONG, f"{status['lost']:,} values are lost on {node.where}", advice)
     if abs(node.skew_s) > 1:
         grade = WRONG if abs(node.skew_s) > DEFAULT_MAX_CLOCK_DRIFT_S else NOTE
         yield Finding(

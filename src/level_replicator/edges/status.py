@@ -62,6 +62,8 @@ def lines_of(status: dict[str, Any]) -> Iterator[str]:
     yield f"clients     {status['clients']}"
     if status["bulk_load_incomplete"]:
         yield "bulk load   incomplete"
+    if status["lost"]:
+        yield f"lost        {status['lost']:,} values, which wait to come from a peer"
     if status["failed"]:
         yield f"FAILED      {status['failed']}"
     if not status["peers"]:

@@ -75,6 +75,8 @@ class Collector:
         yield GaugeMetricFamily(_PREFIX + "failed", "1 when no writes are taken any more.", bool(status["failed"]))
         text = "1 while a bulk load that was begun is not complete."
         yield GaugeMetricFamily(_PREFIX + "bulk_load_incomplete", text, status["bulk_load_incomplete"])
+        text = "Values that are lost on this node, and wait to come from a peer."
+        yield GaugeMetricFamily(_PREFIX + "lost_values", text, status["lost"])
         for name, (text, key) in _OF_NODE.items():
             yield GaugeMetricFamily(_PREFIX + name, text, status[key])
         floor = max(status["floor"].values(), default=0)

@@ -113,7 +113,8 @@ class Replica(Database):
         `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
         None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
         disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `bulk_load_incomplete` (whether a bulk load
-        was begun and is not complete), `conflicts` (that have met here since it was opened), `clock_ahead_s` (how far
+        was begun and is not complete), `lost` (how many values are lost on this node and wait to come from a peer; see
+        `verify`), `conflicts` (that have met here since it was opened), `clock_ahead_s` (how far
         its stamps are ahead of its clock, since somebody's clock is), `clients` (how many are connected), `failed`
         (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`, `dialled` (by us: it is
         one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it),
@@ -210,7 +211,8 @@ class Replica(Database):
     ) -> Report | Difference:
         """The audit. Without `peer`: whether the database holds what the index says, and the log what it should; with
         `repair` what is found is mended: from the log, else from peers; a key that was written around the replica is
-        adopted. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one: how
+        adopted. A value that is nowhere on this node is `lost` until a peer brings it; a second audit with `repair` gives
+        it up. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one: how
         the two nodes differ at this moment, at the cost of what differs; nothing is changed.
 
         Raises StorageError, ConfigError for a peer that is not connected, ReplicationError when it leaves."""

@@ -30,6 +30,7 @@ def status_of(node: Node) -> dict[str, Any]:
         "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
         "bulk_load_incomplete": store.half_filled,
+        "lost": store.lost,
         "conflicts": store.conflicts,
         "restamped_values": store.restamped[0],
         "restamped_tombstones": store.restamped[1],

@@ -1,5 +1,6 @@
 """What a replica keeps in memory of its replication set, and the one lock around it."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from level_replicator.storage.meta import Meta
 from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
 from level_replicator.storage.signal import Signal
 from level_replicator.storage.tail import Tail
+
+_log = logging.getLogger("level_replicator.storage")
 
 
 class State:
@@ -127,4 +130,5 @@ class State:
             " the replica: everything acknowledged is repaired from the replication set"
         )
         self.failed.__cause__ = error
+        _log.error("%s", self.failed)
         return self.failed

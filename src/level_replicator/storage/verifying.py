@@ -298,6 +298,7 @@ def _write_down_what_is_lost(state: State, keys: set[bytes]) -> None:
         batch.write()
         for key in lost:
             note_lost(state, key)
+        _log.error("%d values are lost on this node: they come back from peers that have them", len(lost))
         state.tail.begin(state.newest.get(state.origin, 0))
 
 
