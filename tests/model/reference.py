@@ -1,9 +1,10 @@
 """The rules of replication, as small as they can be written. The real code is compared with them, step by step.
 
 A node is an index (key -> row, tombstones included) and three small vectors. There is no disk, no network, no batch.
-The check at the end excuses what the promise does, and nothing else: once a tombstone was dropped, a put may stand
-over a greater delete that is concurrent to it; and what only a node knew that is gone for good is gone. Every rule can
-be switched off by its name, to show what it is for: without it nodes diverge, lose a write to one that it had seen, or bring a deleted key back.
+The check at the end excuses what the promise does, and nothing else: once a tombstone was dropped, a put may stand over
+a greater delete that is concurrent to it; and what only a node knew that is gone for good is gone. Every rule can be
+switched off by its name, to show what it is for: without it nodes diverge, lose a write to one that it had seen, or
+bring a deleted key back.
 
     clock      a clock does not follow the vectors that are adopted
     stale      a node that missed dropped tombstones is read as if it were current

@@ -212,8 +212,8 @@ class Replica(Database):
         """The audit. Without `peer`: whether the database holds what the index says, and the log what it should; with
         `repair` what is found is mended: from the log, else from peers; a key that was written around the replica is
         adopted. A value that is nowhere on this node is `lost` until a peer brings it; a second audit with `repair`
-        gives it up. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one: how
-        the two nodes differ at this moment, at the cost of what differs; nothing is changed.
+        gives it up. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one:
+        how the two nodes differ at this moment, at the cost of what differs; nothing is changed.
 
         Raises StorageError, ConfigError for a peer that is not connected, ReplicationError when it leaves."""
         if peer is not None:
