@@ -143,8 +143,7 @@ def _check_reports(world: World) -> Reported:
             raise Broken(f"{name}: a conflict with {conflict.loser.value!r} in place of {loser.value!r}")
         if winner is None or world.plan.drops or not _is_known(world, winner):
             continue
-        lossy = world.meetings.lossy
-        if (loser in winner.seen and winner.node not in lossy) or (winner in loser.seen and loser.node not in lossy):
+        if loser in winner.surely_seen or winner in loser.surely_seen:
             raise Broken(f"{name}: {loser.written} of {conflict.key!r} was overwritten, and reported as a conflict")
     return reported
 

@@ -37,6 +37,8 @@ class Op:
     seen: frozenset[Op] = frozenset()
     """The operations on the key that had come to the writer, and those that these had seen: less than `past`, since a
     vector covers also what was superseded on the way."""
+    surely_seen: frozenset[Op] = frozenset()
+    """As `seen`, without what came to a node that lost something since, in a power loss, a restore or a copy."""
     history: History = ()
     """Of its origin, when it was written."""
 
@@ -86,6 +88,7 @@ class Truth:
         self.by_key: dict[bytes, list[Op]] = {}
         self.serial = 0
         self._seen: dict[tuple[str, bytes], frozenset[Op]] = {}
+        self._surely_seen: dict[tuple[str, bytes], frozenset[Op]] = {}
 
     def value(self, size: int) -> bytes:
         """A value that no other operation has."""
@@ -119,7 +122,9 @@ class Truth:
             dot = (first + i, origin)
             op = Op(key, value, dot, node, synced=synced, past=past[key], history=history)
             op.seen = self._seen.get((node, key), frozenset())
+            op.surely_seen = self._surely_seen.get((node, key), frozenset())
             self._seen[(node, key)] = op.seen | {op}
+            self._surely_seen[(node, key)] = op.surely_seen | {op}
             self.ops.append(op)
             self.by_key.setdefault(key, []).append(op)
         if synced:
@@ -131,6 +136,12 @@ class Truth:
         for op in self.by_key.get(key, []):
             if op.dot(branches) == written and op.is_known_as(branches, histories):
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
+                sure = self._surely_seen.get((node, key), frozenset())
+                self._surely_seen[(node, key)] = sure | op.surely_seen | {op}
+
+    def lost(self, node: str) -> None:
+        """A node lost something: what it has seen is not sure."""
+        self._surely_seen = {at: ops for at, ops in self._surely_seen.items() if at[0] != node}
 
     def copied(self, node: str, source: str) -> None:
         """A node goes on from a copy of the directory of another one."""

@@ -112,6 +112,7 @@ class World:
     def _forget(self, node: SimNode, gone: Callable[[int, Op], bool]) -> None:
         """A node lost something: of its own writes those of which `gone` says so, and what other nodes had lost before.
         What no other node has is not certain any more."""
+        self.truth.lost(node.name)
         others = [each.store for each in self.nodes.values() if each is not node and each.store is not None]
         for place, op in enumerate(self.truth.ops):
             if op.certain and (op.homeless or (op.node == node.name and gone(place, op))):
