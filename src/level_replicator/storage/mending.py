@@ -361,8 +361,9 @@ class _Beside:
 
     def write_above(self, key: bytes, line: bytes, value: bytes) -> None:
         """A value whose entry is lost takes the place of the write that it replaced, and had seen: under a new dot, and
-        with its `written`. So it wins over it, and whatever had seen the value, and thus what it replaced, wins over
-        it. As a write of its own it would outlive a delete that had seen it."""
+        with its `written`. So whatever had seen the value, and thus what it replaced, wins over it. As a write of its
+        own it would outlive a delete that had seen it. Where another node still has the write that it replaced, the
+        order of their checksums decides, the same everywhere: the value was not synced."""
         row = decode_index(line)
         self._write(key, value, self._free(row.stamp, 1), row.context, encode_dot(*row.written_dot))
 
