@@ -43,6 +43,7 @@ from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.versions import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.lines import encode_stamp, encode_vector_line
 from level_replicator.storage.loading import load
+from level_replicator.storage.lost import load_lost
 from level_replicator.storage.meta import encode_meta
 from level_replicator.storage.state import State
 
@@ -207,4 +208,5 @@ def _rename_vectors(state: State, cuts: _Cuts) -> None:
     state.step("branch: after the last batch")
     state.origin = meta.origin
     load(state)
+    load_lost(state)
     state.tail.begin(state.newest.get(state.origin, 0))

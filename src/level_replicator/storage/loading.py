@@ -20,7 +20,6 @@ from level_replicator.storage.engine import Reader
 from level_replicator.storage.filling import load_filling
 from level_replicator.storage.histories import load_histories
 from level_replicator.storage.lines import decode_intervals, decode_stamp, decode_vector_line
-from level_replicator.storage.lost import load_lost
 from level_replicator.storage.state import State
 
 _MAX = (1 << 64) - 1
@@ -44,7 +43,6 @@ def load(state: State) -> None:
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
     load_filling(state)
     load_histories(state)
-    load_lost(state)
     # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
     # over it must get the greater stamp
     for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):

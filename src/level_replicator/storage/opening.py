@@ -11,6 +11,7 @@ from level_replicator.storage.adoption import adopt as take_over_data
 from level_replicator.storage.branching import rename_branches
 from level_replicator.storage.filling import mend_half_filled
 from level_replicator.storage.loading import count, load
+from level_replicator.storage.lost import load_lost
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
 from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
@@ -47,6 +48,7 @@ def open_state(
         state.origin = meta.origin
         _repair(state, meta, identity, boot, random_bytes)
     load(state)
+    load_lost(state)
     rename_branches(state)
     if meta.clean:
         state.keys, state.entries = meta.keys, meta.entries

@@ -17,7 +17,7 @@ from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.storage.engine import Reader
 from level_replicator.storage.entries import logged_entry, restore_entry
 from level_replicator.storage.loading import count, load
-from level_replicator.storage.lost import forget_found, has_room, is_lost, note_lost, put_lost
+from level_replicator.storage.lost import forget_found, has_room, is_lost, load_lost, note_lost, put_lost
 from level_replicator.storage.mending import mend_database, mend_log
 from level_replicator.storage.meta import store_meta
 from level_replicator.storage.pairing import agrees, side_by_side
@@ -316,6 +316,7 @@ def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) ->
             store_meta(state.rs, meta)
             finish_renewal(state)
             load(state)
+            load_lost(state)
             count(state)
             state.known.begin(empty=False)
         except BaseException as error:  # an interrupt, too: the next open goes on with it
