@@ -35,7 +35,7 @@ class Rig:
         self.interrupt_at: str | None = None
         self.store: Store | None = None
 
-    def open(self) -> Store:
+    def open(self, *, adopt: bool = False) -> Store:
         self.store = Store(
             MemoryEngine(self.db_disk, "db"),
             MemoryEngine(self.rs_disk, "rs"),
@@ -43,6 +43,7 @@ class Rig:
             random_bytes=self.rng.randbytes,
             boot=self.boot,
             on_step=self._step,
+            adopt=(lambda keys: None) if adopt else None,
         )
         return self.store
 

@@ -235,7 +235,10 @@ def test_a_database_that_was_exchanged_or_emptied_is_filled_again() -> None:
     store.writer.write([(b"a", b"1"), (b"b", None)], False)
     store.close()
     rig.db_disk = VirtualDisk([(b"b", b"of somebody else"), (b"c", b"too")])
-    store = rig.open()
+    with pytest.raises(ConfigError, match="is not the database that belongs"):
+        rig.open()
+    rig.kill()
+    store = rig.open(adopt=True)
     assert contents(store) == {b"a": b"1", b"c": b"too"}
     assert_sound(store)
 
@@ -344,3 +347,20 @@ def test_a_set_of_another_format_is_refused(version: int) -> None:
     engine.close()
     with pytest.raises(FormatError, match=f"format {version}, this version reads up to 2"):
         rig.open()
+
+
+def test_two_directories_that_never_belonged_together_are_refused() -> None:
+    """To bring them in line would overwrite the database with what the other one held."""
+    mine, other = Rig(1), Rig(2)
+    for rig, value in ((mine, b"mine"), (other, b"theirs")):
+        store = rig.open()
+        for key in (b"k1", b"k2"):
+            store.writer.put(key, value, True)
+        store.close()
+    pair = Rig(3)
+    pair.db_disk, pair.rs_disk = mine.db_disk, other.rs_disk
+    with pytest.raises(ConfigError, match="is not the database that belongs to the replication set"):
+        pair.open()
+    pair.kill()
+    mine.rs_disk.kill()
+    assert contents(mine.open()) == {b"k1": b"mine", b"k2": b"mine"}

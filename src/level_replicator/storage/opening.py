@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 
+from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.keys import INDEX, META, TOUCHED, following
@@ -14,6 +16,7 @@ from level_replicator.storage.loading import count, load
 from level_replicator.storage.lost import load_lost
 from level_replicator.storage.mending import mend_database, mend_log, redo_last_batch, roll_back_vector
 from level_replicator.storage.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
+from level_replicator.storage.pairing import agrees, side_by_side
 from level_replicator.storage.renewal import announce_renewal, finish_renewal, mint_origin
 from level_replicator.storage.state import State
 
@@ -46,6 +49,8 @@ def open_state(
     else:
         state.meta = meta
         state.origin = meta.origin
+        if adopt is None and meta.db_identity != state.db.identity():
+            _require_a_pair(state)
         _repair(state, meta, identity, boot, random_bytes)
     load(state)
     load_lost(state)
@@ -126,6 +131,24 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
     meta.clean = meta.clean and not out_of_step
 
 
+def _require_a_pair(state: State) -> None:
+    """Raises ConfigError if a database, which is not the directory that was open last, has nothing in common with the
+    replication set: to bring them in line would overwrite one with the other."""
+    rows = agreeing = values = 0
+    for _, line, value in islice(side_by_side(state.rs, state.db), _PAIR_SAMPLE_KEYS):
+        values += value is not None
+        if line is not None and not INDEX_HEAD.unpack_from(line)[2] & DELETE:
+            rows += 1
+            agreeing += agrees(line, value)
+    if rows and values and not agreeing:
+        raise ConfigError(
+            f"{state.db.name} is not the database that belongs to the replication set {state.rs.name}: of the first"
+            f" {rows} keys none has the value that the set knows. Give the two that belong together; if it is an old"
+            " copy all the same, and the set is to overwrite it, install with `adopt=True` or run"
+            " `level-replicator adopt`"
+        )
+
+
 def _announce_renewal(
     state: State, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
 ) -> None:
@@ -148,6 +171,7 @@ def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
     return (meta.identity, meta.db_identity) != (identity, db_identity)
 
 
+_PAIR_SAMPLE_KEYS = 1_000
 _INTERRUPTED = (
     "taking over its data was interrupted: go on with `adopt=True`, or with the command `level-replicator adopt`"
 )

@@ -448,7 +448,7 @@ class Store:
             except ENGINE_ERRORS as error:
                 raise _as_storage_error("closing the replica", error) from error
             finally:
-                self._state.failed = self._state.failed or self._state.fail("a write after close", ValueError("closed"))
+                self._state.failed = self._state.failed or StorageError("the replica is closed")
                 self._state.rs.close()
                 self._state.db.close()
 
