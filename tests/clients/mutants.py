@@ -52,7 +52,8 @@ def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
 
 def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     init = Clients.__init__
-    patch.setattr(Clients, "__init__", lambda self, loop, _access: init(self, loop, clients.Access.FULL))
+    full = clients.Access.FULL
+    patch.setattr(Clients, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
 
 
 def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def _clock_ignores_vectors() -> Patches:
 @rule("ties-by-arrival")
 def _ties_by_arrival() -> Patches:
     """Of two entries with one stamp the one that comes later wins."""
-    return [(merger, "wins", lambda stamp, origin, old, _: stamp >= old)]
+    return [(merger, "order_of", lambda written, *_: (written[0], 1 << 64))]
 
 
 @rule("no-redo-after-kill")
