@@ -13,7 +13,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
-from level_replicator.core.keys import INDEX, LOG, following
+from level_replicator.storage.state.schema import INDEX, LOG, following
 
 MIB = 1024 * 1024
 GROUP = "on the disk, values of 100 bytes"

@@ -19,8 +19,8 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
-from level_replicator.runtime.pems import load_pems
-from level_replicator.runtime.tls import Contexts
+from level_replicator.security.key_files import load_pems
+from level_replicator.security.tls import Contexts
 
 GROUP = "from a write to the secure peer's read, 100 writes/s"
 QUIET = "nobody else"

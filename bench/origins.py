@@ -14,9 +14,8 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
-from level_replicator.core.clock import stamp_at
-from level_replicator.core.keys import vector_key
-from level_replicator.storage.lines import encode_vector_line
+from level_replicator.core.hlc import stamp_at
+from level_replicator.storage.state.schema import encode_vector_line, vector_key
 
 GROUP = "a session, nothing differs, vectors of so many origins"
 SESSION, WIRE = "from the first byte until level", "on the wire"

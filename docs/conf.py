@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
 from level_replicator import __version__  # noqa: E402
-from level_replicator.edges.cli import COMMANDS  # noqa: E402
+from level_replicator.cli.main import COMMANDS  # noqa: E402
 
 project = "level-replicator"
 author = "the level-replicator authors"

@@ -8,9 +8,9 @@ import plyvel
 from bench.beyond import subjects
 from bench.beyond.work import HEAD_BYTES, OWN, OWN_MS, Operations
 from bench.worker import Context
-from level_replicator.core.clock import stamp_at
 from level_replicator.core.entry import encode_context, encode_entry
-from level_replicator.core.messages import Entries, encode
+from level_replicator.core.hlc import stamp_at
+from level_replicator.protocol.messages import Entries, encode
 
 _KEYS = [b"key %d" % number for number in range(300)]
 _STEPS = 400

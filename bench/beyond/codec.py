@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bench.beyond import build
-from level_replicator.core import pull
-from level_replicator.core.keys import vector_key
-from level_replicator.storage import applier
-from level_replicator.storage.lines import encode_vector_line
-from level_replicator.storage.state import State
-from level_replicator.storage.writer import LocalWriter, Operation, _account
+from level_replicator.protocol import pull
+from level_replicator.storage.state.schema import encode_vector_line, vector_key
+from level_replicator.storage.state.state import State
+from level_replicator.storage.write import remote_applier
+from level_replicator.storage.write.local_writer import LocalWriter, Operation, _account
 
-_decode_entries, _merge, _write_locked = pull.decode_entries, applier.Merging.merge, LocalWriter.write_locked
+_decode_entries, _merge, _write_locked = pull.decode_entries, remote_applier.Merging.merge, LocalWriter.write_locked
 
 
 def install() -> None:
@@ -71,7 +70,7 @@ def install() -> None:
 
     pull.decode_entries = decode_entries
     LocalWriter.write_locked = staticmethod(write_locked)  # type: ignore[method-assign]
-    applier.Merging.merge = merge  # type: ignore[method-assign]
+    remote_applier.Merging.merge = merge  # type: ignore[method-assign]
 
 
 def _calls(state: State, rs_batch: Any, db_batch: Any) -> tuple[Callable[..., Any], ...]:

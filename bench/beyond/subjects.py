@@ -11,10 +11,10 @@ import level_replicator as lrep
 from bench.beyond import build, codec
 from bench.beyond.rocks import open_rocks
 from bench.beyond.work import LATEST, OWN, OWN_MS, PEER, Operations
-from level_replicator.core.messages import Entries, decode
-from level_replicator.core.pull import Pull
-from level_replicator.storage.engine import Engine
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.protocol.messages import Entries, decode
+from level_replicator.protocol.pull import Pull
+from level_replicator.storage.engine.base import Engine
+from level_replicator.storage.engine.plyvel import open_engine
 from level_replicator.storage.store import Store
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from bench.data import pairs
-from level_replicator.core.clock import stamp_at
 from level_replicator.core.entry import encode_context, encode_entry
-from level_replicator.core.messages import Entries, encode
+from level_replicator.core.hlc import stamp_at
+from level_replicator.protocol.messages import Entries, encode
 
 BATCH = 1_000
 FRAME = 1_024

@@ -11,6 +11,13 @@ replica.put(b"some-key", b"some-value")
 
 import logging
 
+from level_replicator.api.changes import Changes
+from level_replicator.api.config import Config
+from level_replicator.api.keys import fingerprint, generate_pems
+from level_replicator.api.replica import Replica
+from level_replicator.client import aio
+from level_replicator.client.changes import RemoteChanges
+from level_replicator.client.connect import Client, connect
 from level_replicator.core.errors import (
     ClockError,
     ClosedError,
@@ -24,21 +31,14 @@ from level_replicator.core.errors import (
     ReplicationError,
     StorageError,
 )
-from level_replicator.face import aio
-from level_replicator.face.changes import Changes
-from level_replicator.face.config import Config
-from level_replicator.face.connecting import Client, connect
-from level_replicator.face.install import RS_OPTIONS, install, new_origin, open
-from level_replicator.face.keys import fingerprint, generate_pems
-from level_replicator.face.remote_changes import RemoteChanges
-from level_replicator.face.replica import Replica
-from level_replicator.face.sharing import SharedDatabase
-from level_replicator.runtime.identity import PeerIdentity
-from level_replicator.runtime.peers import PeerEvent
-from level_replicator.storage.changes import Change, Rescan
-from level_replicator.storage.comparison import Difference
-from level_replicator.storage.conflicts import Version
-from level_replicator.storage.verifying import Report
+from level_replicator.install import RS_OPTIONS, install, new_origin, open
+from level_replicator.replication.peers import PeerEvent
+from level_replicator.security.peer_identity import PeerIdentity
+from level_replicator.shared import SharedDatabase
+from level_replicator.storage.feed.change_feed import Change, Rescan
+from level_replicator.storage.maintenance.verify import Report
+from level_replicator.storage.reconcile.comparison import Difference
+from level_replicator.storage.state.conflict_queue import Version
 
 __version__ = "0.1.0"
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from level_replicator.face import desk, desk_verbs, remote_changes, sharing
-from level_replicator.face.aio_changes import AsyncChanges
-from level_replicator.face.desk import Desk
-from level_replicator.runtime import client_link, clients, doorway, unix_socket
-from level_replicator.runtime.caller import Caller
-from level_replicator.runtime.client_link import ClientLink
-from level_replicator.runtime.clients import Clients
-from level_replicator.runtime.wire import Wire
-from level_replicator.storage.signal import Signal
+from level_replicator import shared
+from level_replicator.api import admin_commands, request_handler
+from level_replicator.api.request_handler import Desk
+from level_replicator.client import changes
+from level_replicator.client.aio.changes import AsyncChanges
+from level_replicator.client.connection import Caller
+from level_replicator.net import unix_socket
+from level_replicator.node import admission, client_registry, client_session
+from level_replicator.node.client_registry import Clients
+from level_replicator.node.client_session import ClientLink
+from level_replicator.node.stream import Wire
+from level_replicator.storage.state.notifier import Signal
 from tests.cluster import waiting
 
 Switch = Callable[[pytest.MonkeyPatch], None]
@@ -36,38 +39,38 @@ def _readers_write(patch: pytest.MonkeyPatch) -> None:
 
 
 def _readers_care(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(desk_verbs, "_writes", _nothing)
+    patch.setattr(admin_commands, "_writes", _nothing)
 
 
 def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
-    backup = desk_verbs._backup
+    backup = admin_commands._backup
     patch.setitem(
-        desk.VERBS,
+        request_handler.VERBS,
         "backup",
         lambda replica, _rights, progress, arguments: backup(
-            replica, desk_verbs.Rights(local=True), progress, arguments
+            replica, admin_commands.Rights(local=True), progress, arguments
         ),
     )
 
 
 def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     init = Clients.__init__
-    full = clients.Access.FULL
+    full = client_registry.Access.FULL
     patch.setattr(Clients, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
 
 
 def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:
-    introduced = doorway.Doorway.introduced
+    introduced = admission.Doorway.introduced
 
     def lax(self: Any, wire: Any, *, client: bool) -> None:
         wire.local = False
         introduced(self, wire, client=client)
 
-    patch.setattr(doorway.Doorway, "introduced", lax)
+    patch.setattr(admission.Doorway, "introduced", lax)
 
 
 def _role_not_held_to(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client_link, "PREAMBLE", b"")
+    patch.setattr(client_session, "PREAMBLE", b"")
 
 
 def _anybody_may_open_the_socket(patch: pytest.MonkeyPatch) -> None:
@@ -79,11 +82,11 @@ def _read_on_though_nobody_reads(patch: pytest.MonkeyPatch) -> None:
 
 
 def _bytes_without_bound(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client_link, "MAX_CLIENT_LONG_BYTES", MANY)
+    patch.setattr(client_session, "MAX_CLIENT_LONG_BYTES", MANY)
 
 
 def _snapshots_without_bound(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(desk, "MAX_CLIENT_SNAPSHOTS", MANY)
+    patch.setattr(request_handler, "MAX_CLIENT_SNAPSHOTS", MANY)
 
 
 def _snapshots_never_given_back(patch: pytest.MonkeyPatch) -> None:
@@ -100,14 +103,14 @@ def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def read(self: Any, wait_ms: int) -> bool:
-        items = self._own.call(remote_changes.Read, self._feed, wait_ms)
+        items = self._own.call(changes.Read, self._feed, wait_ms)
         return bool(self._place.take(items))
 
-    patch.setattr(remote_changes.RemoteChanges, "_read", read)
+    patch.setattr(changes.RemoteChanges, "_read", read)
 
 
 def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sharing.Sharing, "_watch", _nothing)
+    patch.setattr(shared.Sharing, "_watch", _nothing)
 
 
 def _silent_ones_stay(patch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_what_is_cancelled_harms_nobody(play: Callable[[Body], None]) -> None:
 
 def test_who_asks_again_and_again_leaves_no_ear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a node where nothing is written, which would take them away."""
-    monkeypatch.setattr("level_replicator.face.aio_changes.MAX_CLIENT_WAITS_MS", 1)
+    monkeypatch.setattr("level_replicator.client.aio.changes.MAX_CLIENT_WAITS_MS", 1)
 
     async def body(replica: lrep.Replica) -> None:
         bell = replica._node.store.signal

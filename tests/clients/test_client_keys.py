@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.framing import FrameReader
-from level_replicator.core.requests import ALPN, PREAMBLE, Attach, Failed, Get, decode_answer, encode
+from level_replicator.protocol.client_messages import ALPN, PREAMBLE, Attach, Failed, Get, decode_answer, encode
+from level_replicator.protocol.framing import FrameReader
 from tests.cluster.waiting import wait_until
 from tests.secure.intruder import SecureIntruder, context
 from tests.secure.keys import pems, print_of

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import (
     MAX_CLIENT_LONG_BYTES,
     MAX_CLIENTS,
@@ -19,9 +18,8 @@ from level_replicator.core.limits import (
     MAX_HANDSHAKE_FRAME_BYTES,
     PAGE_BYTES,
 )
-from level_replicator.core.messages import Hello, decode
-from level_replicator.core.messages import encode as encode_of_peer
-from level_replicator.core.requests import (
+from level_replicator.node import admission, client_registry
+from level_replicator.protocol.client_messages import (
     PREAMBLE,
     VERSION,
     Attach,
@@ -39,7 +37,9 @@ from level_replicator.core.requests import (
     decode_answer,
     encode,
 )
-from level_replicator.runtime import clients, doorway
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import Hello, decode
+from level_replicator.protocol.messages import encode as encode_of_peer
 from tests.cluster.waiting import wait_until
 
 TIMEOUT_S = 30.0
@@ -188,7 +188,7 @@ def test_a_client_that_leaves_in_the_middle(folder: Path, replica: lrep.Replica)
 
 
 def test_silent_ones_are_sent_away(folder: Path, replica: lrep.Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorway, "HANDSHAKE_TIMEOUT_MS", 100)
+    monkeypatch.setattr(admission, "HANDSHAKE_TIMEOUT_MS", 100)
     for said in (b"", PREAMBLE[:2], PREAMBLE, PREAMBLE + encode(Attach(0))[:5]):
         with Raw(folder) as raw:
             raw.socket.sendall(said)
@@ -199,7 +199,7 @@ def test_silent_ones_are_sent_away(folder: Path, replica: lrep.Replica, monkeypa
 
 def test_only_so_many_clients(folder: Path, replica: lrep.Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_CLIENTS > 100
-    monkeypatch.setattr(clients, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(client_registry, "MAX_CLIENTS", 3)
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Raw(folder)).attach()

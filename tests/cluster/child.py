@@ -17,7 +17,7 @@ from typing import Any
 import plyvel
 
 import level_replicator as lrep
-from level_replicator.face.install import _wall_ms
+from level_replicator.install import _wall_ms
 from tests.cluster import patience
 from tests.cluster.authors import author_steps
 from tests.cluster.workload import Operation, steps

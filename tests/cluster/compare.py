@@ -7,10 +7,10 @@ from zlib import crc32
 import plyvel
 
 from level_replicator.core.entry import decode_entry, decode_index
-from level_replicator.core.keys import FLOOR, INDEX, LOG, following, log_dot
-from level_replicator.core.versions import Vector
-from level_replicator.storage.loading import load_stamps, load_vector
-from level_replicator.storage.plyvel_engine import PlyvelEngine
+from level_replicator.core.version_vector import Vector
+from level_replicator.storage.engine.plyvel import PlyvelEngine
+from level_replicator.storage.state.load import load_stamps, load_vector
+from level_replicator.storage.state.schema import FLOOR, INDEX, LOG, following, log_dot
 
 
 class Contents:

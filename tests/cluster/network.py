@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from level_replicator.runtime.peers import PeerState
+from level_replicator.replication.peers import PeerState
 from tests.cluster.process import Process
 from tests.cluster.relay import Relay
 from tests.cluster.topology import Link, nodes_of

@@ -1,6 +1,6 @@
 """Peers are dialled again soon: a test of cuts and kills would otherwise wait out the backoff."""
 
-from level_replicator.runtime.backoff import Backoff
+from level_replicator.net.backoff import Backoff
 
 CAP_S = 0.2
 

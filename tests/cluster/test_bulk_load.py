@@ -16,8 +16,8 @@ KEYS = 20_000
 
 
 def test_the_peer_is_gone_for_good(master: Make, relay: MakeRelay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.storage.floors.FLOOR_PATIENCE_MS", 300)
-    monkeypatch.setattr("level_replicator.storage.floors.BULK_LOAD_PATIENCE_MS", 300)
+    monkeypatch.setattr("level_replicator.storage.maintenance.floors.FLOOR_PATIENCE_MS", 300)
+    monkeypatch.setattr("level_replicator.storage.maintenance.floors.BULK_LOAD_PATIENCE_MS", 300)
     a = master("a")
     with a.replica.write_batch() as batch:
         for number in range(KEYS):

@@ -8,7 +8,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.storage.directory import Directory
+from level_replicator.storage.engine.directory import Directory
 from tests.cluster.compare import check_equal
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until

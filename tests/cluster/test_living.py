@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.messages import Ping, encode
+from level_replicator.protocol.messages import Ping, encode
 from tests.cluster.compare import check_equal
 from tests.cluster.master import Master, wait_level
 from tests.cluster.relay import Relay

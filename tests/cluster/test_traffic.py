@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from level_replicator.core.effects import Apply
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import MAX_FRAME_BYTES
-from level_replicator.core.messages import Hello, Ping, decode, encode
-from level_replicator.core.versions import Vector
-from level_replicator.storage.applier import Applied, RemoteApplier
+from level_replicator.core.version_vector import Vector
+from level_replicator.protocol.events import Apply
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import Hello, Ping, decode, encode
+from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
 from tests.cluster.master import Master, wait_level
 from tests.cluster.relay import Relay
 from tests.cluster.topology import ALL, MESH, Link, nodes_of

@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core.clock import (
-    MAX_MS,
-    MAX_STAMP,
-    HybridClock,
-    latest_acceptable,
-    stamp_at,
-    stamp_ms,
-)
 from level_replicator.core.errors import ClockError
+from level_replicator.core.hlc import MAX_MS, MAX_STAMP, HybridClock, latest_acceptable, stamp_at, stamp_ms
 
 
 @given(st.lists(st.tuples(st.integers(-(10**15), MAX_MS), st.integers(1, 100_000), st.integers(0, 1 << 62))))

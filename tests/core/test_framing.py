@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
+from level_replicator.protocol.framing import FrameReader
 
 
 def frame(body: bytes) -> bytes:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core import keys
-from level_replicator.core.keys import (
+from level_replicator.storage.state import schema
+from level_replicator.storage.state.schema import (
     following,
     line_origin,
     log_dot,
@@ -43,12 +43,12 @@ def test_what_a_key_names_can_be_read_from_it(one: int, two: int) -> None:
 
 @given(U64, U64, st.binary(max_size=10))
 def test_each_kind_stays_within_its_prefix(one: int, two: int, key: bytes) -> None:
-    kinds = [keys.META, keys.APPLIED, keys.LOG, keys.INDEX, keys.VECTOR, keys.RESUME]
+    kinds = [schema.META, schema.APPLIED, schema.LOG, schema.INDEX, schema.VECTOR, schema.RESUME]
     assert len(set(kinds)) == len(kinds)
     for prefix, made in [
-        (keys.LOG, log_key(one, two)),
-        (keys.INDEX, keys.INDEX + key),
-        (keys.VECTOR, vector_key(one)),
-        (keys.RESUME, resume_key(one, two)),
+        (schema.LOG, log_key(one, two)),
+        (schema.INDEX, schema.INDEX + key),
+        (schema.VECTOR, vector_key(one)),
+        (schema.RESUME, resume_key(one, two)),
     ]:
         assert prefix <= made < following(prefix)

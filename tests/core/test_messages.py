@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.messages import (
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     Ask,

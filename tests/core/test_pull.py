@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from level_replicator.core.entry import encode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_RESUME_INTERVALS
-from level_replicator.core.messages import ByeCode, Entries
-from level_replicator.core.pull import Pull
+from level_replicator.protocol.messages import ByeCode, Entries
+from level_replicator.protocol.pull import Pull
 
 LATEST = 1 << 40
 

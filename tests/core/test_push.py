@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
-from level_replicator.core.messages import Entries
-from level_replicator.core.push import Push, Read
-from level_replicator.core.versions import Vector, decode_vector
+from level_replicator.core.version_vector import Vector, decode_vector
+from level_replicator.protocol.messages import Entries
+from level_replicator.protocol.push import Push, Read
 
 
 def drain(push: Push, log: dict[int, list[int]], batch: int) -> list[Entries]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from level_replicator.core.entry import DELETE, IndexLine, decode_index, encode_context, encode_dot, encode_index
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
-from level_replicator.core.reconcile import (
+from level_replicator.core.reconcile_rules import (
     Fingerprint,
     Sides,
     Verdict,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
-from level_replicator.core.versions import (
+from level_replicator.core.version_vector import (
     Vector,
     changed,
     covers,

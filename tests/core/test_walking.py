@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.effects import Answered, Fill
 from level_replicator.core.entry import encode_dot, encode_entry, encode_index
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.messages import ByeCode, Items, Lines, Parts, Same, WalkReply
-from level_replicator.core.walking import Asks
+from level_replicator.protocol.events import Answered, Fill
+from level_replicator.protocol.messages import ByeCode, Items, Lines, Parts, Same, WalkReply
+from level_replicator.protocol.range_queries import Asks
 
 LATEST = 1_000
 ONE = (1).to_bytes(8, "big")

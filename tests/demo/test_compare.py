@@ -6,8 +6,7 @@ from pathlib import Path
 import plyvel
 import pytest
 
-from level_replicator.edges.demo.compare import compare
-from level_replicator.edges.demo.ledger import Ledger
+from level_replicator.cli.demo.checks import Ledger, compare
 
 SAME = {b"a": b"1", b"b": b"2", b"c": b"3"}
 

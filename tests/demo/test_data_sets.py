@@ -8,8 +8,8 @@ from pathlib import Path
 import plyvel
 import pytest
 
-from level_replicator.edges.demo.data_sets import open_data_set
-from level_replicator.edges.demo.failures import InputError
+from level_replicator.cli.demo.data_sets import open_data_set
+from level_replicator.cli.demo.process import InputError
 
 
 @pytest.fixture

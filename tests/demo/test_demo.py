@@ -10,14 +10,14 @@ from pathlib import Path
 import plyvel
 import pytest
 
-from level_replicator.edges.demo.command import add_arguments
+from level_replicator.cli.demo.command import add_arguments
 
 PATIENCE_S = 300
 
 
 def demo(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "level_replicator.edges.cli", "demo", *map(str, arguments)],
+        [sys.executable, "-m", "level_replicator.cli.main", "demo", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -102,10 +102,10 @@ def test_help_names_every_option() -> None:
 
 
 def test_without_rich_it_is_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from level_replicator.edges.demo import screen
+    from level_replicator.cli.demo import screen
 
     monkeypatch.setitem(sys.modules, "rich.live", None)
-    monkeypatch.delitem(sys.modules, "level_replicator.edges.demo.rich_screen", raising=False)
+    monkeypatch.delitem(sys.modules, "level_replicator.cli.demo.rich_screen", raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(screen.open_screen(), screen.PlainScreen)

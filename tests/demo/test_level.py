@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from level_replicator.edges.demo.exchange import PeerStatus, Status
-from level_replicator.edges.demo.level import behind, unlevel
-from level_replicator.edges.demo.process import Master
+from level_replicator.cli.demo.checks import behind, unlevel
+from level_replicator.cli.demo.process import Master, PeerStatus, Status
 
 ORIGINS = ["aa", "bb", "cc"]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import plyvel
 import pytest
 
-from level_replicator.edges.demo.failures import DemoFailure
-from level_replicator.edges.demo.ports import HOST, free_ports
-from level_replicator.edges.demo.process import Master, MasterGone
+from level_replicator.cli.demo.process import DemoFailure, Master, MasterGone
+from level_replicator.cli.demo.relay import HOST, free_ports
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from level_replicator.edges.demo.relay import Relay
+from level_replicator.cli.demo.relay import Relay
 
 PATIENCE_S = 30.0
 

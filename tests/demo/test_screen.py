@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from level_replicator.edges.demo.rich_screen import RichScreen
-from level_replicator.edges.demo.screen import PlainScreen, Row
+from level_replicator.cli.demo.rich_screen import RichScreen
+from level_replicator.cli.demo.screen import PlainScreen, Row
 
 ROWS = [
     Row("node 1", "running", 2, 1_234, 2_345, 0, 3_456),

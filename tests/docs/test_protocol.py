@@ -8,14 +8,14 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from level_replicator.core import limits, messages, requests
-from level_replicator.core.cursor import Cursor, encode_cursor
+from level_replicator.api.admin_commands import VERBS
+from level_replicator.core import limits
 from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, encode_context, encode_entry
-from level_replicator.core.keys import INDEX
-from level_replicator.core.messages import ByeCode, Entries, Hello, Want
-from level_replicator.core.reconcile import Fingerprint
-from level_replicator.core.versions import encode_vector
-from level_replicator.face.desk_verbs import VERBS
+from level_replicator.core.reconcile_rules import Fingerprint
+from level_replicator.core.version_vector import Cursor, encode_cursor, encode_vector
+from level_replicator.protocol import client_messages, messages
+from level_replicator.protocol.messages import ByeCode, Entries, Hello, Want
+from level_replicator.storage.state.schema import INDEX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 ORIGIN, OTHER = 0x0102030405060708, 0x1112131415161718
@@ -38,12 +38,12 @@ def _rows() -> dict[str, tuple[int, str]]:
 
 @pytest.mark.parametrize(
     "kind",
-    [*_members(messages.AnyMessage), *_members(requests.AnyRequest), *_members(requests.AnyAnswer)],
+    [*_members(messages.AnyMessage), *_members(client_messages.AnyRequest), *_members(client_messages.AnyAnswer)],
     ids=lambda kind: f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}",
 )
 def test_each_message_with_its_number_and_items(kind: type[msgspec.Struct]) -> None:
     name = kind.__name__
-    if issubclass(kind, requests.Answer) and name == "Items":
+    if issubclass(kind, client_messages.Answer) and name == "Items":
         number, items = re.findall(r"^\| (70) \| Items \| ([^|]*)\|", PAGE, re.MULTILINE)[0]
     elif name == "Items":
         number, items = re.findall(r"^\| (17) \| Items \| ([^|]*)\|", PAGE, re.MULTILINE)[0]
@@ -62,17 +62,21 @@ def test_each_message_with_its_number_and_items(kind: type[msgspec.Struct]) -> N
 
 def test_no_other_messages() -> None:
     numbers = [int(number) for number in re.findall(r"^\| (\d+) \| [A-Z]\w+", PAGE, re.MULTILINE)]
-    kinds = [*_members(messages.AnyMessage), *_members(requests.AnyRequest), *_members(requests.AnyAnswer)]
+    kinds = [
+        *_members(messages.AnyMessage),
+        *_members(client_messages.AnyRequest),
+        *_members(client_messages.AnyAnswer),
+    ]
     assert sorted(numbers) == sorted(kind.__struct_config__.tag for kind in kinds)  # type: ignore[type-var]
 
 
 def test_versions_and_codes() -> None:
     assert f"Version {messages.VERSION}," in PAGE
-    assert f"version {requests.VERSION} |" in PAGE
+    assert f"version {client_messages.VERSION} |" in PAGE
     (codes,) = re.findall(r"^Codes of Bye: (.*)\.$", PAGE, re.MULTILINE)
     assert codes == ", ".join(f"{code.value} {code.name.lower()}" for code in ByeCode)
-    assert f"`{requests.PREAMBLE.decode()}`" in PAGE
-    assert f"`{requests.ALPN.decode()}`" in PAGE
+    assert f"`{client_messages.PREAMBLE.decode()}`" in PAGE
+    assert f"`{client_messages.ALPN.decode()}`" in PAGE
     assert f'magic `"{messages.MAGIC}"`' in PAGE
 
 

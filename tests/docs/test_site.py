@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges.demo.ports import free_ports
+from level_replicator.cli.demo.relay import free_ports
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -94,7 +94,7 @@ def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path) -> None:
         pems = lrep.generate_pems()
         (tmp_path / "pems.json").write_text(json.dumps(pems), "utf-8")
         (tmp_path / "trusted.txt").write_text(lrep.fingerprint(pems) + "\n", "utf-8")
-        command = [sys.executable, "-m", "level_replicator.edges.cli", "serve", "node", "--config", "node.toml"]
+        command = [sys.executable, "-m", "level_replicator.cli.main", "serve", "node", "--config", "node.toml"]
         with serving(command, dict(os.environ), tmp_path):
             pass
 

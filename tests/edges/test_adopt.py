@@ -12,11 +12,12 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator.cli import main as cli
+from level_replicator.cli import maintenance
+from level_replicator.cli.target import INTERRUPTED
 from level_replicator.core.limits import MAX_KEY_BYTES
-from level_replicator.edges import adopt, cli
-from level_replicator.edges.exits import INTERRUPTED
-from level_replicator.storage import adoption
-from level_replicator.storage.state import State
+from level_replicator.storage.recovery import adopt as adoption
+from level_replicator.storage.state.state import State
 
 DATA = {b"%03d" % i: b"value %d" % i for i in range(500)}
 
@@ -130,4 +131,4 @@ def test_help_says_that_it_may_be_interrupted(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["adopt", "--help"])
     assert stopped.value.code == 0
-    assert adopt.HELP in " ".join(capsys.readouterr().out.split())
+    assert maintenance.HELP in " ".join(capsys.readouterr().out.split())

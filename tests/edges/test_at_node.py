@@ -18,7 +18,8 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli, log_of
+from level_replicator.cli import log
+from level_replicator.cli import main as cli
 from tests.cluster.waiting import wait_until
 
 Run = Callable[..., tuple[int, str, str]]
@@ -120,7 +121,7 @@ def test_what_was_not_shown_is_not_noted_as_read(
     run("put", where, "a", "1")
     run("put", where, "b", "2")
     cursor = tmp_path / "cursor"
-    show = log_of._show
+    show = log._show
 
     def interrupted(item: lrep.Change, arguments: object) -> None:
         if item.key == b"b":
@@ -128,7 +129,7 @@ def test_what_was_not_shown_is_not_noted_as_read(
         show(item, arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(log_of, "_show", interrupted)
+        patch.setattr(log, "_show", interrupted)
         assert run("changes", where, "--cursor-file", cursor, *options)[0] == (0 if options else 130)
     again = run("changes", where, "--cursor-file", cursor)[1]
     assert "put    b = 2" in again
@@ -185,7 +186,7 @@ def test_top_ends_well_by_ctrl_c(run: Run, where: Path, monkeypatch: pytest.Monk
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("level_replicator.edges.status.time.sleep", interrupt)
+    monkeypatch.setattr("level_replicator.cli.status.time.sleep", interrupt)
     code, out, err = run("top", where)
     assert (code, err) == (0, "")
     assert "log entries" in out
@@ -305,7 +306,7 @@ def test_keys_that_do_not_fit(run: Run, tmp_path: Path) -> None:
 
 def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = lrep.face.install._wall_ms
-    monkeypatch.setattr("level_replicator.face.install._wall_ms", lambda: now() + 3_600_000)
+    monkeypatch.setattr("level_replicator.install._wall_ms", lambda: now() + 3_600_000)
     with lrep.open(tmp_path / "a", {"port": 0}) as a:
         monkeypatch.undo()
         with lrep.open(tmp_path / "b", {"servers": {"{}:{}".format(*a.address or ()): {}}}) as b:
@@ -320,7 +321,7 @@ def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_peer_of_which_nothing_comes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot give a value, which is damaged on its disk; then it can."""
-    monkeypatch.setattr("level_replicator.runtime.pulling.STALL_MS", 200)
+    monkeypatch.setattr("level_replicator.replication.puller.STALL_MS", 200)
     with lrep.open(tmp_path / "a", {}) as a:
         a.put(b"key", b"value")
         a.put(b"other", b"value")
@@ -380,7 +381,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, command: list[str]) -> No
             batch.put(b"%06d" % number, bytes(100))
     name, *options = command
     process = subprocess.Popen(
-        [sys.executable, "-m", "level_replicator.edges.cli", name, str(tmp_path / "node"), *options],
+        [sys.executable, "-m", "level_replicator.cli.main", name, str(tmp_path / "node"), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -400,7 +401,7 @@ def test_what_nobody_reads_is_not_noted_as_read(run: Run, tmp_path: Path) -> Non
     reading, writing = os.pipe()
     os.close(reading)
     cursor = tmp_path / "cursor"
-    command = [sys.executable, "-m", "level_replicator.edges.cli", "changes"]
+    command = [sys.executable, "-m", "level_replicator.cli.main", "changes"]
     done = subprocess.run(
         [*command, str(tmp_path / "node"), "--cursor-file", str(cursor)],
         stdout=writing,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli
+from level_replicator.cli import main as cli
 
 
 @pytest.fixture

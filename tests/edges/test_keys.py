@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli, fingerprint, keygen
+from level_replicator.cli import fingerprint
+from level_replicator.cli import keys as keygen
+from level_replicator.cli import main as cli
 
 
 def test_a_key_file_and_its_fingerprint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

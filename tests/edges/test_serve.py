@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli, serve
+from level_replicator.cli import main as cli
+from level_replicator.cli import serve
 
 TIMEOUT_S = 60
 
@@ -22,7 +23,7 @@ TIMEOUT_S = 60
 @contextmanager
 def served(*arguments: object, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """The process, and its ready line."""
-    command = [sys.executable, "-m", "level_replicator.edges.cli", "serve", *map(str, arguments)]
+    command = [sys.executable, "-m", "level_replicator.cli.main", "serve", *map(str, arguments)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:

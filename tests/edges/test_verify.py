@@ -9,7 +9,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges import cli
+from level_replicator.cli import main as cli
 
 
 @pytest.fixture

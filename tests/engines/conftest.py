@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from level_replicator.storage.engine import Engine
+from level_replicator.storage.engine.base import Engine
 from tests.engines.places import PLACES, Place
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from level_replicator.storage.engine import Engine
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.engine.base import Engine
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.plyvel import open_engine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
 
 
 class Place(Protocol):

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from level_replicator.storage.engine import Reader, Snapshot
+from level_replicator.storage.engine.base import Reader, Snapshot
 from tests.engines.places import PLACES
 
 FEW_KEYS = st.sampled_from([b"", b"\0", b"a", b"a\0", b"ab", b"b", b"\xff", b"\xff\xff"])

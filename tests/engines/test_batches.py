@@ -2,7 +2,7 @@
 
 import pytest
 
-from level_replicator.storage.engine import Engine
+from level_replicator.storage.engine.base import Engine
 from tests.engines.places import Place
 
 

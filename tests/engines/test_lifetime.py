@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from level_replicator.core.errors import LockedError
-from level_replicator.storage.engine import Engine
+from level_replicator.storage.engine.base import Engine
 from tests.engines.places import Place
 
 

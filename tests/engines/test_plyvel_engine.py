@@ -11,12 +11,12 @@ import plyvel
 import pytest
 
 from level_replicator.core.errors import ClosedError, LockedError, StorageError
-from level_replicator.storage.directory import IDENTITY_FILE, Directory
-from level_replicator.storage.plyvel_engine import ENGINE_ERRORS, PlyvelEngine, open_engine
+from level_replicator.storage.engine.directory import IDENTITY_FILE, Directory
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, PlyvelEngine, open_engine
 
 OPEN_WRITE_AND_WAIT = """
 import sys
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.engine.plyvel import open_engine
 engine = open_engine(sys.argv[1])
 engine.hold()
 engine.put(b"written", b"1")
@@ -27,7 +27,7 @@ sys.stdin.read()
 CLAIM_AND_FORK = """
 import os, sys
 from level_replicator.core.errors import LockedError
-from level_replicator.storage.directory import Directory
+from level_replicator.storage.engine.directory import Directory
 
 def claimed():
     other = Directory(sys.argv[1])

@@ -11,8 +11,8 @@ import plyvel
 import pytest
 
 from level_replicator.core.errors import LockedError
-from level_replicator.storage.directory import IDENTITY_FILE
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.engine.directory import IDENTITY_FILE
+from level_replicator.storage.engine.plyvel import open_engine
 
 TRY_TO_OPEN = """
 import plyvel, sys

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from level_replicator.storage.engine import Engine, Reader
+from level_replicator.storage.engine.base import Engine, Reader
 
 KEYS = [b"", b"\0", b"\0\0", b"a", b"a\0", b"a\xff", b"b", b"\x7f", b"\x80", b"\xff", b"\xff\0", b"\xff\xff"]
 BOUNDS = [None, *KEYS, b"A", b"a\0\0", b"aa", b"c", b"\xfe\xff", b"\xff\xff\xff"]

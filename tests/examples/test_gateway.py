@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from level_replicator.edges.demo.ports import free_ports
+from level_replicator.cli.demo.relay import free_ports
 from tests.examples.running import EXAMPLES, Program, running
 
 FOLDER = EXAMPLES / "sensor_gateway"

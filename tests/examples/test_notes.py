@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from level_replicator.edges import cli
-from level_replicator.edges.demo.ports import free_ports
+from level_replicator.cli import main as cli
+from level_replicator.cli.demo.relay import free_ports
 from tests.cluster.waiting import wait_until
 from tests.examples.running import EXAMPLES, running
 

@@ -6,7 +6,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from level_replicator.edges.demo.ports import free_ports
+from level_replicator.cli.demo.relay import free_ports
 from tests.cluster.waiting import DEADLINE_S, wait_until
 from tests.examples.running import EXAMPLES, ask, running
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import plyvel
 import pytest
 
-from level_replicator.face.database import Database
+from level_replicator.database.database import Database
 from tests.face.writers import StraightWriter
 
 

@@ -6,7 +6,7 @@ import sys
 import plyvel
 
 from level_replicator.core.errors import ForkError
-from level_replicator.face.database import Database
+from level_replicator.database.database import Database
 from tests.face.writers import StraightWriter
 
 raw = plyvel.DB(sys.argv[1], create_if_missing=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import plyvel
 
 from level_replicator.core.errors import ClosedError
-from level_replicator.face.database import Database
+from level_replicator.database.database import Database
 from tests.face.writers import StraightWriter
 
 STEPS_BEFORE_CLOSE = 300

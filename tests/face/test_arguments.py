@@ -7,7 +7,7 @@ import plyvel
 import pytest
 
 from level_replicator.core.errors import ClosedError
-from level_replicator.face.database import Database
+from level_replicator.database.database import Database
 from tests.face.writers import StraightWriter
 
 

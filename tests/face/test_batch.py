@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from level_replicator.core.errors import ClosedError
-from level_replicator.face.batch import WriteBatch
-from level_replicator.face.database import Database
+from level_replicator.database.batch import WriteBatch
+from level_replicator.database.database import Database
 from tests.face.writers import StraightWriter
 
 

@@ -12,10 +12,10 @@ import plyvel
 import pytest
 
 from level_replicator.core.errors import ClosedError, ReplicationError
-from level_replicator.face.database import Database
-from level_replicator.face.gate import Gate
-from level_replicator.face.reading import Snapshot
-from level_replicator.face.writing import Bytes
+from level_replicator.database.arguments import Bytes
+from level_replicator.database.database import Database
+from level_replicator.database.gate import Gate
+from level_replicator.database.iterators import Snapshot
 from tests.face.writers import StraightWriter
 
 ROOT = Path(__file__).parents[2]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
-from level_replicator.core.requests import Items
-from level_replicator.core.versions import encode_vector, origin_name
-from level_replicator.face.feed_place import FeedPlace
-from level_replicator.face.item_queue import ItemQueue
-from level_replicator.storage.changes import Change, Chunk, Rescan
+from level_replicator.api.item_queue import ItemQueue
+from level_replicator.client.changes import FeedPlace
+from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor, encode_vector, origin_name
+from level_replicator.protocol.client_messages import Items
+from level_replicator.storage.feed.change_feed import Change, Chunk, Rescan
 
 HERE = 9
 

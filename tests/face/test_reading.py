@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from level_replicator.core.errors import ClosedError
-from level_replicator.face.database import Database
+from level_replicator.database.database import Database
 
 KEYS = st.binary(max_size=2).map(lambda key: key.translate(bytes([0, 1, 0xFF] * 85 + [0xFF])))
 OPTIONS = st.fixed_dictionaries(

@@ -2,7 +2,7 @@
 
 import plyvel
 
-from level_replicator.face.writing import Bytes
+from level_replicator.database.arguments import Bytes
 
 
 class StraightWriter:

@@ -8,9 +8,9 @@ from typing import Any
 
 import level_replicator as lrep
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import MAX_FRAME_BYTES
-from level_replicator.core.requests import (
+from level_replicator.node.client_session import ClientLink
+from level_replicator.protocol.client_messages import (
     PREAMBLE,
     Attach,
     Attached,
@@ -19,7 +19,7 @@ from level_replicator.core.requests import (
     decode_request,
     encode,
 )
-from level_replicator.runtime.client_link import ClientLink
+from level_replicator.protocol.framing import FrameReader
 from tests.fuzz.source import Source
 
 _MAY_FAIL_WITH = {
@@ -83,7 +83,7 @@ class _Loop:
 
 
 class _Clients:
-    """Of runtime.clients.Clients, what a link needs."""
+    """Of node.client_registry.Clients, what a link needs."""
 
     def __init__(self, loop: _Loop, replica: lrep.Replica) -> None:
         self.loop = loop

@@ -3,7 +3,6 @@
 import struct
 from itertools import pairwise
 
-from level_replicator.core.effects import Answered, Apply, Fill, Take
 from level_replicator.core.entry import (
     Entry,
     decode_context,
@@ -15,15 +14,16 @@ from level_replicator.core.entry import (
     is_sound,
 )
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
-from level_replicator.core.messages import ByeCode, Entries, Items, Level, Lines, Parts, Round, Same, decode, encode
-from level_replicator.core.pull import Pull
-from level_replicator.core.reconcile import PRINT_BYTES
-from level_replicator.core.versions import decode_vector, encode_vector
-from level_replicator.core.walking import Asks
-from level_replicator.storage.lines import (
+from level_replicator.core.reconcile_rules import PRINT_BYTES
+from level_replicator.core.version_vector import decode_vector, encode_vector
+from level_replicator.protocol.events import Answered, Apply, Fill, Take
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import ByeCode, Entries, Items, Level, Lines, Parts, Round, Same, decode, encode
+from level_replicator.protocol.pull import Pull
+from level_replicator.protocol.range_queries import Asks
+from level_replicator.storage.state.schema import (
     decode_applied,
     decode_intervals,
     decode_stamp,

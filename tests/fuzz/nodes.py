@@ -4,10 +4,10 @@ from itertools import count
 from zlib import crc32
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
-from level_replicator.core.keys import INDEX, LOG, following, log_dot
-from level_replicator.core.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, encode
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.peers import PeerState
+from level_replicator.protocol.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, encode
+from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peers import PeerState
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Store
 from tests.fuzz.replicas import open_store
 from tests.fuzz.saying import KEYS, WALL_MS, saying

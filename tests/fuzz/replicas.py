@@ -7,15 +7,15 @@ from itertools import count
 import msgspec
 
 from level_replicator.core.errors import ClockError, ConfigError, FormatError, StorageError
-from level_replicator.core.keys import META
-from level_replicator.core.push import Push
-from level_replicator.core.versions import decode_vector
-from level_replicator.storage.answering import Answering
-from level_replicator.storage.feed import Feed
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import FORMAT, Meta, encode_meta, load_meta
-from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
+from level_replicator.core.version_vector import decode_vector
+from level_replicator.protocol.push import Push
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.reconcile.responder import Answering
+from level_replicator.storage.state.meta import FORMAT, Meta, encode_meta, load_meta
+from level_replicator.storage.state.schema import META
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.fuzz.source import Source
 from tests.storage.rig import START_MS, Rig, pull

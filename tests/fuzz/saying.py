@@ -4,7 +4,8 @@ from collections.abc import Callable
 from struct import pack
 
 from level_replicator.core.entry import CONTEXT, DELETE, ENTRY_HEAD, RESTAMPED, encode_context, encode_dot, encode_entry
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     Ask,
@@ -32,7 +33,6 @@ from level_replicator.core.messages import (
     Welcome,
     encode,
 )
-from level_replicator.core.versions import encode_vector
 from tests.fuzz.source import Source
 
 WALL_MS = 1_000

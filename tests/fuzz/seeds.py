@@ -6,10 +6,10 @@ from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
 
+from level_replicator.api.admin_commands import VERBS
 from level_replicator.core.entry import INDEX_HEAD, encode_context, encode_entry, encode_index
-from level_replicator.core.keys import META
-from level_replicator.core.messages import Entries, Items, decode
-from level_replicator.core.requests import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.client_messages import (
     Do,
     Follow,
     Get,
@@ -21,10 +21,10 @@ from level_replicator.core.requests import (
     Unfollow,
     Write,
 )
-from level_replicator.core.requests import encode as encode_request
-from level_replicator.core.versions import encode_vector
-from level_replicator.face.desk_verbs import VERBS
-from level_replicator.runtime.pems import generate_pems
+from level_replicator.protocol.client_messages import encode as encode_request
+from level_replicator.protocol.messages import Entries, Items, decode
+from level_replicator.security.key_files import generate_pems
+from level_replicator.storage.state.schema import META
 from tests.fuzz.replicas import kept_replicas
 from tests.fuzz.saying import KINDS, raw
 from tests.protocol.scenes import SCENES, play

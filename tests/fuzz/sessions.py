@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from level_replicator.core.effects import (
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import MAX_BYE_CHARACTERS, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
+from level_replicator.protocol.events import (
     Answered,
     Apply,
     BeginWalk,
@@ -18,10 +20,8 @@ from level_replicator.core.effects import (
     Take,
     Told,
 )
-from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MAX_BYE_CHARACTERS, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
-from level_replicator.core.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, decode, encode
-from level_replicator.core.session import Phase, Session
+from level_replicator.protocol.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, decode, encode
+from level_replicator.protocol.session import Phase, Session
 from tests.fuzz.decoders import refused
 from tests.fuzz.saying import ACCEPTABLE, MAX_DRIFT_MS, PEER, US, WALL_MS, keys, saying
 from tests.fuzz.source import Source

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.core.entry import encode_context, encode_dot, encode_entry, encode_index, is_sound
-from level_replicator.core.messages import decode, encode
+from level_replicator.protocol.messages import decode, encode
 from tests.fuzz.saying import message
 from tests.fuzz.seeds import CORPUS
 from tests.fuzz.source import Source

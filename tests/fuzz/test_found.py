@@ -4,13 +4,13 @@ import pytest
 
 from level_replicator.core.entry import ENTRY_HEAD, INDEX_HEAD, encode_entry, encode_index, is_sound
 from level_replicator.core.errors import RemoteProtocolError, StorageError
-from level_replicator.core.keys import INDEX, META, VECTOR, following
-from level_replicator.core.messages import Bye, Items, encode
-from level_replicator.core.session import Phase, Session
-from level_replicator.core.walking import Asks
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import load_meta
+from level_replicator.protocol.messages import Bye, Items, encode
+from level_replicator.protocol.range_queries import Asks
+from level_replicator.protocol.session import Phase, Session
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.state.meta import load_meta
+from level_replicator.storage.state.schema import INDEX, META, VECTOR, following
 from tests.fuzz.targets import TARGETS
 from tests.storage.rig import Rig, assert_sound, contents
 

@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Iterator
 
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import MAX_FRAME_BYTES
-from level_replicator.core.messages import (
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     AnyMessage,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from level_replicator.runtime.node import Node
-from level_replicator.runtime.peers import PeerEvent
-from level_replicator.runtime.wire import Wire
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.node.node import Node
+from level_replicator.node.stream import Wire
+from level_replicator.replication.peers import PeerEvent
+from level_replicator.storage.engine.plyvel import open_engine
 from level_replicator.storage.store import Store
 
 TIMEOUT_S = 30.0

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core.effects import Effect, Judge, Opened, PeerWants
 from level_replicator.core.entry import encode_entry
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.events import Effect, Judge, Opened, PeerWants
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     Ask,
@@ -28,8 +29,7 @@ from level_replicator.core.messages import (
     Welcome,
     encode,
 )
-from level_replicator.core.session import Phase, Session
-from level_replicator.core.versions import encode_vector
+from level_replicator.protocol.session import Phase, Session
 
 WALL_MS = 1_000_000
 U64 = st.integers(0, (1 << 64) - 1)

@@ -5,10 +5,10 @@ import socket
 from unittest.mock import patch
 
 from level_replicator.core.limits import SEND_BUFFER_BYTES
-from level_replicator.runtime import wire as wire_module
-from level_replicator.runtime.hub import Hub
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.wire import Wire
+from level_replicator.node import stream as wire_module
+from level_replicator.node.stream import Wire
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peer_connection import Link
 from tests.hostile.masters import TIMEOUT_S
 from tests.protocol.stage import Stage
 

@@ -13,7 +13,8 @@ from level_replicator.core.limits import (
     MAX_RESUME_INTERVALS,
     MAX_VECTOR_ORIGINS,
 )
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     Ask,
@@ -38,7 +39,6 @@ from level_replicator.core.messages import (
     Welcome,
     encode,
 )
-from level_replicator.core.versions import encode_vector
 from tests.hostile.intruder import ORIGIN, Intruder
 from tests.hostile.masters import TIMEOUT_S, Masters
 

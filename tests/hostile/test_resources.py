@@ -15,7 +15,8 @@ from level_replicator.core.limits import (
     MAX_WAITING_ASKS,
     SEND_BUFFER_BYTES,
 )
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.messages import (
     Ask,
     Bye,
     ByeCode,
@@ -28,7 +29,6 @@ from level_replicator.core.messages import (
     Tell,
     Want,
 )
-from level_replicator.core.versions import encode_vector
 from tests.hostile.intruder import ORIGIN, Intruder
 from tests.hostile.masters import TIMEOUT_S, Masters, peak_memory_bytes
 
@@ -69,7 +69,7 @@ def test_a_vector_that_would_make_ours_too_long(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
 ) -> None:
     """What we take over we tell to everybody, and nobody listens to one that is longer than vectors may be."""
-    monkeypatch.setattr("level_replicator.storage.applier.MAX_TAKEN_ORIGINS", 100)
+    monkeypatch.setattr("level_replicator.storage.write.remote_applier.MAX_TAKEN_ORIGINS", 100)
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.say(*said())
@@ -88,8 +88,8 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Message
 ) -> None:
     """Each may name many, all together not without end: the one that goes too far is cut off, the honest one is not."""
-    monkeypatch.setattr("level_replicator.runtime.hub.MAX_ORIGINS_OF_PEERS", 1_000)
-    monkeypatch.setattr("level_replicator.runtime.hub.FEW_ORIGINS", 100)
+    monkeypatch.setattr("level_replicator.replication.coordinator.MAX_ORIGINS_OF_PEERS", 1_000)
+    monkeypatch.setattr("level_replicator.replication.coordinator.FEW_ORIGINS", 100)
     with ExitStack() as stack:
         for number in range(10):
             intruder = stack.enter_context(Intruder(masters.victim.address))
@@ -104,7 +104,7 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
 
 def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes again and again under other names does not make us keep all the vectors that it has told."""
-    monkeypatch.setattr("level_replicator.runtime.hub.MAX_REMEMBERED_ORIGINS", 1_000)
+    monkeypatch.setattr("level_replicator.replication.coordinator.MAX_REMEMBERED_ORIGINS", 1_000)
     hub = masters.victim.node.hub
     for number in range(10):
         with Intruder(masters.victim.address) as intruder:
@@ -131,7 +131,7 @@ def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
 
 
 def test_however_many_addresses_they_come_from(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.runtime.doorway.MAX_PENDING_HANDSHAKES", 20)
+    monkeypatch.setattr("level_replicator.node.admission.MAX_PENDING_HANDSHAKES", 20)
     doorway = masters.victim.node.doorway
     with ExitStack() as stack:
         silent = [stack.enter_context(Intruder(masters.victim.address, source=f"127.0.7.{n}")) for n in range(1, 21)]

@@ -3,7 +3,7 @@
 import pytest
 
 from level_replicator.core.limits import HANDSHAKE_TIMEOUT_MS, SILENCE_IN_HEARTBEATS
-from level_replicator.core.messages import MAGIC, VERSION, Hello, Welcome, encode
+from level_replicator.protocol.messages import MAGIC, VERSION, Hello, Welcome, encode
 from tests.protocol.stage import HEARTBEAT_MS, Stage
 
 HELLO = encode(Hello(MAGIC, VERSION, 2, b"silent"))

@@ -14,7 +14,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.storage import adoption
+from level_replicator.storage.recovery import adopt as adoption
 from tests.cluster.waiting import wait_until
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.edges.cli import main
+from level_replicator.cli.main import main
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
-from level_replicator.face.events import Callback
-from level_replicator.storage.retention import Retention
+from level_replicator.api.callbacks import Callback
+from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
+from level_replicator.storage.maintenance.retention import Retention
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 
@@ -343,7 +343,7 @@ def test_on_conflict(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_slow_callback_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.face.events.MAX_WAITING_EVENT_BYTES", 1_000)
+    monkeypatch.setattr("level_replicator.api.callbacks.MAX_WAITING_EVENT_BYTES", 1_000)
     release, got = threading.Event(), []
 
     def slow(event: bytes) -> None:

@@ -14,8 +14,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import level_replicator as lrep
+from level_replicator.cli.demo.relay import free_ports
 from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
-from level_replicator.edges.demo.ports import free_ports
 from tests.cluster.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_not_well(tmp_path: Path) -> None:
 
 
 def test_an_event_loop_that_stands_still_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.face.replica._ALIVE_WITHIN_S", 0.1)
+    monkeypatch.setattr("level_replicator.api.replica._ALIVE_WITHIN_S", 0.1)
     go_on = threading.Event()
     with lrep.open(tmp_path / "a", {"metrics": 0}) as a:
         a._node._loop.call_soon_threadsafe(go_on.wait)
@@ -195,7 +195,7 @@ def test_what_is_documented_is_what_there_is(tmp_path: Path) -> None:
 
 def test_one_that_opens_connections_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who have waited longest make place: there are never many threads, and honest monitoring gets its answer."""
-    monkeypatch.setattr("level_replicator.face.metrics._Handler.timeout", 600)
+    monkeypatch.setattr("level_replicator.api.metrics._Handler.timeout", 600)
     with lrep.open(tmp_path / "node", {"metrics": 0}) as replica, ExitStack() as stack:
         assert replica.metrics_address is not None
         before = threading.active_count()

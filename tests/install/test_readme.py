@@ -11,7 +11,7 @@ from typing import Any
 import plyvel
 
 import level_replicator as lrep
-from level_replicator.edges.demo.ports import free_ports
+from level_replicator.cli.demo.relay import free_ports
 from tests.cluster.waiting import wait_until
 
 README = Path(__file__).parents[2] / "README.md"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from level_replicator.core.effects import Answered, Apply, BeginWalk, Fill
 from level_replicator.core.entry import decode_context, decode_entry, decode_index
 from level_replicator.core.epochs import EPOCH_BYTES
-from level_replicator.core.keys import INDEX, LOG, following, log_dot
-from level_replicator.core.push import Push
-from level_replicator.core.walking import Asks
-from level_replicator.storage.feed import Feed
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.settling import Settling
-from level_replicator.storage.state import State
+from level_replicator.protocol.events import Answered, Apply, BeginWalk, Fill
+from level_replicator.protocol.push import Push
+from level_replicator.protocol.range_queries import Asks
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.reconcile.initiator import Walk
+from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
+from level_replicator.storage.state.state import State
 from level_replicator.storage.store import Reconciling, Round, Store
-from level_replicator.storage.walk import Walk
 from tests.model.reference import (
     FAMILY,
     History,

@@ -122,7 +122,7 @@ def test_the_unit_names_a_command_that_there_is() -> None:
     assert unit["Service"]["Type"] == "notify"
     program, command, *arguments = unit["Service"]["ExecStart"].split()
     assert (Path(program).name, command) == ("level-replicator", "serve")
-    from level_replicator.edges import cli
+    from level_replicator.cli import main
 
-    parsed = cli._parser().parse_args([command, *arguments])
+    parsed = main._parser().parse_args([command, *arguments])
     assert parsed.command.NAME == "serve"

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from unittest.mock import patch
 
-from level_replicator.core.messages import MAGIC, Hello
-from level_replicator.runtime import serving
+from level_replicator.protocol.messages import MAGIC, Hello
+from level_replicator.replication import pusher
 from tests.protocol.stage import HEARTBEAT_MS, Stage
 
 Scene = Callable[[Stage], None]
@@ -21,7 +21,7 @@ def first_pull(stage: Stage) -> None:
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4", five="5")
     b.write(one=None)
-    with patch.object(serving, "FRAME_TARGET_ENTRIES", 2):
+    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 2):
         stage.connect(a, b)
         stage.settle()
     stage.show()
@@ -68,7 +68,7 @@ def broken_scan_resumed(stage: Stage) -> None:
     """What was applied of a scan that broke off is named in the next Want to the same peer, and not sent again."""
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4")
-    with patch.object(serving, "FRAME_TARGET_ENTRIES", 1), patch.object(serving, "FRAMES_PER_TURN", 1):
+    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(pusher, "FRAMES_PER_TURN", 1):
         ends = stage.connect(a, b)
         while not a.contents():
             stage.settle(1)

@@ -6,13 +6,13 @@ The nodes are the product's own: hub, links, sessions and store; only time, disk
 from collections import deque
 from random import Random
 
-from level_replicator.core.messages import Message, decode, encode
-from level_replicator.core.versions import Vector
-from level_replicator.runtime.hub import Hub
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.peers import Peer, PeerEvent
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
+from level_replicator.core.version_vector import Vector
+from level_replicator.protocol.messages import Message, decode, encode
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peers import Peer, PeerEvent
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.store import Store
 from tests.protocol.writing import clock_time, describe
 

@@ -1,7 +1,8 @@
 """Messages as people read them: origins as letters, stamps as milliseconds and counter."""
 
 from level_replicator.core.entry import Dot, decode_context, decode_dot, decode_entry, decode_index
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import decode_vector
+from level_replicator.protocol.messages import (
     Ask,
     Bye,
     ByeCode,
@@ -19,7 +20,6 @@ from level_replicator.core.messages import (
     Tell,
     Want,
 )
-from level_replicator.core.versions import decode_vector
 
 
 def clock_time(stamp: int) -> str:

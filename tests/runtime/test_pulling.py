@@ -10,12 +10,12 @@ from unittest.mock import patch
 import pytest
 
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
-from level_replicator.core.messages import MAGIC, VERSION, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
-from level_replicator.core.versions import encode_vector
-from level_replicator.runtime import serving
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.peers import Peer
-from level_replicator.runtime.pull_backoff import PullBackoff, Why
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.messages import MAGIC, VERSION, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
+from level_replicator.replication import pusher
+from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peers import Peer
+from level_replicator.replication.pull_backoff import PullBackoff, Why
 from tests.protocol.stage import HEARTBEAT_MS, Actor, End, Stage
 
 
@@ -226,7 +226,7 @@ class _Slow:
 
 @pytest.fixture
 def small_frames() -> Iterator[None]:
-    with patch.object(serving, "FRAME_TARGET_ENTRIES", 1), patch.object(serving, "FRAMES_PER_TURN", 1):
+    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(pusher, "FRAMES_PER_TURN", 1):
         yield
 
 

@@ -7,9 +7,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
-from level_replicator.core.framing import FrameReader
 from level_replicator.core.limits import MAX_FRAME_BYTES
-from level_replicator.core.messages import AnyMessage, Message, decode, encode
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import AnyMessage, Message, decode, encode
 
 TIMEOUT_S = 30.0
 """Only ends a test that would hang."""

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from level_replicator.core.session import Session
-from level_replicator.runtime import doorway, identifying, tls
-from level_replicator.runtime.doorway import Doorway
-from level_replicator.runtime.identifying import Identifying
-from level_replicator.runtime.identity import Decision
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.trust import Trust
+from level_replicator.node import admission
+from level_replicator.node.admission import Doorway
+from level_replicator.protocol.session import Session
+from level_replicator.replication.peer_connection import Link
+from level_replicator.security import identify, tls
+from level_replicator.security.identify import Identifying
+from level_replicator.security.peer_identity import Decision
+from level_replicator.security.trust import Trust
 from tests.cluster import waiting
 
 Switch = Callable[[pytest.MonkeyPatch], None]
@@ -55,7 +56,7 @@ def _no_bound_on_questions(patch: pytest.MonkeyPatch) -> None:
 
 
 def _strangers_crowd_out_the_known(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Identifying, "_has_room", lambda self, _: self._under_way < identifying.MAX_IDENTIFY_CALLS)
+    patch.setattr(Identifying, "_has_room", lambda self, _: self._under_way < identify.MAX_IDENTIFY_CALLS)
 
 
 def _no_time_limit(patch: pytest.MonkeyPatch) -> None:
@@ -83,14 +84,14 @@ def _revoking_does_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _revoked_ones_get_the_rest(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Link, "cut", lambda self, why: self.end(doorway.ByeCode.REJECTED, why))
+    patch.setattr(Link, "cut", lambda self, why: self.end(admission.ByeCode.REJECTED, why))
 
 
 def _read_only_ones_are_asked(patch: pytest.MonkeyPatch) -> None:
     class AlwaysTakes(Session):
         read_only = property(lambda self: False, _nothing)  # type: ignore[assignment]
 
-    patch.setattr("level_replicator.runtime.hub.Session", AlwaysTakes)
+    patch.setattr("level_replicator.replication.coordinator.Session", AlwaysTakes)
 
 
 def _read_only_ones_are_heard(patch: pytest.MonkeyPatch) -> None:
@@ -129,11 +130,11 @@ def _long_handshakes(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_bound_on_strangers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(doorway, "MAX_PENDING_PER_NETWORK", MANY)
+    patch.setattr(admission, "MAX_PENDING_PER_NETWORK", MANY)
 
 
 def _strangers_told_without_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("level_replicator.runtime.notices.REFUSALS_TOLD_PER_S", MANY)
+    patch.setattr("level_replicator.replication.refusal_limiter.REFUSALS_TOLD_PER_S", MANY)
 
 
 MUTANTS: dict[str, tuple[Switch, str]] = {

@@ -17,7 +17,10 @@ from level_replicator.core.limits import (
     REFUSALS_TOLD_PER_S,
     SEND_BUFFER_BYTES,
 )
-from level_replicator.core.messages import (
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.node.stream import network_of
+from level_replicator.protocol.client_messages import ALPN
+from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     AnyMessage,
@@ -30,10 +33,7 @@ from level_replicator.core.messages import (
     Want,
     Welcome,
 )
-from level_replicator.core.requests import ALPN
-from level_replicator.core.versions import encode_vector
-from level_replicator.runtime.notices import Notices
-from level_replicator.runtime.wire import network_of
+from level_replicator.replication.refusal_limiter import Notices
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
@@ -129,8 +129,8 @@ def test_what_counts_as_one_place() -> None:
 
 @pytest.mark.parametrize("said", ["nothing", "half a ClientHello", "a handshake and no Hello"])
 def test_the_slow_have_their_time_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setattr("level_replicator.runtime.doorway.HANDSHAKE_TIMEOUT_MS", 200)
-    monkeypatch.setattr("level_replicator.core.session.HANDSHAKE_TIMEOUT_MS", 200)
+    monkeypatch.setattr("level_replicator.node.admission.HANDSHAKE_TIMEOUT_MS", 200)
+    monkeypatch.setattr("level_replicator.protocol.session.HANDSHAKE_TIMEOUT_MS", 200)
     with SecureIntruder.dial(pair.address, context(pems("C"))) as slow:
         if said == "half a ClientHello":
             slow.socket.sendall(b"\x16\x03\x01\x02\x00\x01\x00")

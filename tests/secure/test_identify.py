@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 import level_replicator as lrep
-from level_replicator.core.messages import Bye
+from level_replicator.protocol.messages import Bye
 from tests.cluster.master import wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
@@ -138,7 +138,7 @@ def test_one_that_raises_rejects_whatever_it_said_before(
 
 
 def test_no_decision_in_time_is_a_rejection(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.runtime.doorway.HANDSHAKE_TIMEOUT_MS", 100)
+    monkeypatch.setattr("level_replicator.node.admission.HANDSHAKE_TIMEOUT_MS", 100)
     late: list[lrep.PeerIdentity] = []
     a = master("A", identify=late.append, trusted=[B])
     a.put(b"a", b"1")
@@ -152,7 +152,7 @@ def test_no_decision_in_time_is_a_rejection(master: Open, monkeypatch: pytest.Mo
 
 def test_more_questions_than_may_be_open_at_once(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that did not come back in time are still threads of ours."""
-    monkeypatch.setattr("level_replicator.runtime.identifying.MAX_IDENTIFY_CALLS", 1)
+    monkeypatch.setattr("level_replicator.security.identify.MAX_IDENTIFY_CALLS", 1)
     release = threading.Event()
 
     def identify(peer: lrep.PeerIdentity) -> None:
@@ -172,7 +172,7 @@ def test_more_questions_than_may_be_open_at_once(master: Open, monkeypatch: pyte
 def test_strangers_leave_room_for_the_known(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long `identify` takes over each of them, and however many they are: nor does one address take all."""
     for name, most in (("CALLS", 3), ("STRANGERS", 2), ("STRANGERS_PER_NETWORK", 1)):
-        monkeypatch.setattr(f"level_replicator.runtime.identifying.MAX_IDENTIFY_{name}", most)
+        monkeypatch.setattr(f"level_replicator.security.identify.MAX_IDENTIFY_{name}", most)
     release, asked = threading.Event(), threading.Semaphore(0)
 
     def identify(peer: lrep.PeerIdentity) -> None:

@@ -7,8 +7,8 @@ import plyvel
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.messages import MAGIC, VERSION, Bye, ByeCode, Hello
-from level_replicator.runtime.trust import TrustedFile
+from level_replicator.protocol.messages import MAGIC, VERSION, Bye, ByeCode, Hello
+from level_replicator.security.trust import TrustedFile
 from tests.cluster.master import wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from level_replicator.edges import cli
+from level_replicator.cli import main as cli
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESSES = ["10.77.0.1", "10.77.0.2", "10.77.0.3"]

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import level_replicator as lrep
-from level_replicator.core.pins import parse_fingerprint
-from level_replicator.runtime.pems import Pems, load_pems, write_pems
-from level_replicator.runtime.tls import Contexts
+from level_replicator.core.fingerprint import parse_fingerprint
+from level_replicator.security.key_files import Pems, load_pems, write_pems
+from level_replicator.security.tls import Contexts
 from tests.secure.keys import pems, print_of
 
 HERE = Path(__file__).parent

@@ -15,8 +15,19 @@ from OpenSSL import SSL
 
 import level_replicator as lrep
 from level_replicator.core.entry import encode_entry
-from level_replicator.core.messages import MAGIC, VERSION, Bye, ByeCode, Entries, Hello, Round, Want, Welcome, encode
-from level_replicator.core.versions import encode_vector
+from level_replicator.core.version_vector import encode_vector
+from level_replicator.protocol.messages import (
+    MAGIC,
+    VERSION,
+    Bye,
+    ByeCode,
+    Entries,
+    Hello,
+    Round,
+    Want,
+    Welcome,
+    encode,
+)
 from tests.cluster.master import Master, wait_level
 from tests.cluster.relay import Relay
 from tests.cluster.waiting import wait_until

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.messages import Entries, Level, Reconcile, Round, Welcome, encode
-from level_replicator.core.session import Session
+from level_replicator.protocol.messages import Entries, Level, Reconcile, Round, Welcome, encode
+from level_replicator.protocol.session import Session
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.messages import MAGIC, VERSION, Hello, Want, Welcome
-from level_replicator.runtime.trust import TrustedFile
+from level_replicator.protocol.messages import MAGIC, VERSION, Hello, Want, Welcome
+from level_replicator.security.trust import TrustedFile
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from level_replicator.storage.floors import floors_above
+from level_replicator.storage.maintenance.floors import floors_above
 from tests.sim.checks import Broken
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, decode_index
-from level_replicator.core.keys import INDEX, LOG, following, log_dot
 from level_replicator.core.merge import order_of_row
-from level_replicator.storage.conflicts import Version
-from level_replicator.storage.floors import floors_above
+from level_replicator.storage.maintenance.floors import floors_above
+from level_replicator.storage.state.conflict_queue import Version
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from tests.sim.meetings import index_row, row_of
 from tests.sim.truth import Dot, Op, place_of
 

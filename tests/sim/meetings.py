@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from level_replicator.core.entry import Entry, IndexLine, decode_context, decode_index
-from level_replicator.core.keys import INDEX
+from level_replicator.storage.state.schema import INDEX
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode

@@ -10,45 +10,39 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from level_replicator.core import merge, reconcile
-from level_replicator.core.effects import Apply, Effect, PeerHas
+from level_replicator.core import merge, reconcile_rules
 from level_replicator.core.entry import Entry, IndexLine
 from level_replicator.core.epochs import History, Met
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.keys import INDEX
-from level_replicator.core.push import Push
-from level_replicator.core.reconcile import Sides, Verdict, judge_both, judge_ours, judge_theirs
-from level_replicator.core.versions import Vector
-from level_replicator.runtime.hub import Hub
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.pull_backoff import PullBackoff
-from level_replicator.runtime.pulling import Pulling
-from level_replicator.storage import (
-    applier,
-    changes,
-    floors,
-    histories,
-    merger,
-    opening,
-    restamps,
-    retention,
-    settling,
-    store,
-    writer,
-)
-from level_replicator.storage.applier import Applied, RemoteApplier
-from level_replicator.storage.changes import ChangeReader
-from level_replicator.storage.conflicts import UnreportedConflicts
-from level_replicator.storage.feed import Feed
-from level_replicator.storage.floors import FloorWatch
-from level_replicator.storage.known_keys import KnownKeys
-from level_replicator.storage.leftovers import LeftoverWatch
-from level_replicator.storage.merger import Merger
-from level_replicator.storage.restamps import Restamps
-from level_replicator.storage.retention import Retention
-from level_replicator.storage.settling import Settling
-from level_replicator.storage.state import State
+from level_replicator.core.reconcile_rules import Sides, Verdict, judge_both, judge_ours, judge_theirs
+from level_replicator.core.version_vector import Vector
+from level_replicator.protocol.events import Apply, Effect, PeerHas
+from level_replicator.protocol.push import Push
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.pull_backoff import PullBackoff
+from level_replicator.replication.puller import Pulling
+from level_replicator.storage import store
+from level_replicator.storage.feed import change_feed
+from level_replicator.storage.feed.change_feed import ChangeReader
+from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.maintenance import floors, retention
+from level_replicator.storage.maintenance.floors import FloorWatch
+from level_replicator.storage.maintenance.leftovers import LeftoverWatch
+from level_replicator.storage.maintenance.retention import Retention
+from level_replicator.storage.reconcile import resolver
+from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.recovery import open as opening
+from level_replicator.storage.state import histories
+from level_replicator.storage.state.conflict_queue import UnreportedConflicts
+from level_replicator.storage.state.key_filter import KnownKeys
+from level_replicator.storage.state.schema import INDEX
+from level_replicator.storage.state.state import State
 from level_replicator.storage.store import Store
+from level_replicator.storage.write import local_writer, merger, remote_applier, restamps
+from level_replicator.storage.write.merger import Merger
+from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
+from level_replicator.storage.write.restamps import Restamps
 
 Patches = list[tuple[Any, str, Any]]
 Work = dict[int, Intervals]
@@ -160,7 +154,7 @@ def _read_only_below_the_vector() -> Patches:
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
-    taken, begin_walk = applier.taken, Store.begin_walk
+    taken, begin_walk = remote_applier.taken, Store.begin_walk
 
     def unmoved(state: State, moved: Vector, source: int, **options: Any) -> None:
         last = state.clock.last
@@ -173,7 +167,7 @@ def _clock_ignores_vectors() -> Patches:
         self.clock.last = last
         return begun
 
-    return [(applier, "taken", unmoved), (settling, "taken", unmoved), (Store, "begin_walk", begin)]
+    return [(remote_applier, "taken", unmoved), (resolver, "taken", unmoved), (Store, "begin_walk", begin)]
 
 
 @rule("ties-by-arrival")
@@ -246,7 +240,7 @@ def _judge_ours_differently(verdict: Verdict, other: Verdict = Verdict.KEEP) -> 
         found = judge_ours(row, sides)
         return other if found is verdict else found
 
-    return [(settling, "judge_ours", judge)]
+    return [(resolver, "judge_ours", judge)]
 
 
 @rule("unseen-writes-keep-their-dots")
@@ -258,14 +252,14 @@ def _unseen_writes_keep_their_dots() -> Patches:
 @rule("winners-of-the-stale-keep-their-dots")
 def _winners_of_the_stale_keep_their_dots() -> Patches:
     """A stale node does not re-stamp its row that wins over the peer's."""
-    return [(merger, "must_restamp", lambda winner, loser, _sides: reconcile.dot_disagrees(winner.dot, loser))]
+    return [(merger, "must_restamp", lambda winner, loser, _sides: reconcile_rules.dot_disagrees(winner.dot, loser))]
 
 
 @rule("dots-against-the-order")
 def _dots_against_the_order() -> Patches:
     """The winner of a merge keeps a dot that is smaller than the loser's."""
     return [
-        (reconcile, "dot_disagrees", lambda _winner, _loser: False),
+        (reconcile_rules, "dot_disagrees", lambda _winner, _loser: False),
         (merger, "dot_disagrees", lambda _winner, _loser: False),
     ]
 
@@ -307,7 +301,7 @@ def _dead_for_the_peer_kept() -> Patches:
             return found
         return judge_ours(row._replace(written=b""), sides)
 
-    return [(settling, "judge_ours", judge), (merger, "is_dead_there", lambda _winner, _loser, _sides: False)]
+    return [(resolver, "judge_ours", judge), (merger, "is_dead_there", lambda _winner, _loser, _sides: False)]
 
 
 @rule("deleted-keys-stay")
@@ -345,7 +339,7 @@ def _absent_keys_accept_anything() -> Patches:
             self._known = known
 
     plain = Merger._takes_absent
-    return [(settling, "judge_theirs", judge), (Merger, "_takes_absent", takes)]
+    return [(resolver, "judge_theirs", judge), (Merger, "_takes_absent", takes)]
 
 
 @rule("horizon-not-taken-over")
@@ -363,7 +357,7 @@ def _horizon_not_taken_over() -> Patches:
 @rule("doubt-not-looked-at-again")
 def _doubt_not_looked_at_again() -> Patches:
     """What was dropped here since a pull began plays no part in it."""
-    return [(applier, "doubt_of", lambda _state, _vector: 0), (settling, "doubt_of", lambda _state, _vector: 0)]
+    return [(remote_applier, "doubt_of", lambda _state, _vector: 0), (resolver, "doubt_of", lambda _state, _vector: 0)]
 
 
 @rule("doubt-only-for-absent-keys")
@@ -377,7 +371,7 @@ def _doubt_only_for_absent_keys() -> Patches:
         return judge_both(ours, theirs, sides, 0)
 
     plain = Merger._meet
-    return [(Merger, "_meet", meet), (settling, "judge_both", judge)]
+    return [(Merger, "_meet", meet), (resolver, "judge_both", judge)]
 
 
 @rule("doubtful-and-yet-taken")
@@ -431,7 +425,7 @@ def _filled_above_the_floor() -> Patches:
 @rule("bulk-loads-end-with-their-floor-only")
 def _bulk_loads_end_with_their_floor_only() -> Patches:
     """A whole reconciliation with another peer does not complete a bulk load."""
-    put, took = applier.put_taken, applier.taken
+    put, took = remote_applier.put_taken, remote_applier.taken
 
     def put_taken(state: State, batch: Any, moved: Vector, source: int, **_: Any) -> None:
         put(state, batch, moved, source)
@@ -439,7 +433,7 @@ def _bulk_loads_end_with_their_floor_only() -> Patches:
     def taken(state: State, moved: Vector, source: int, **_: Any) -> None:
         took(state, moved, source)
 
-    return [(settling, "put_taken", put_taken), (settling, "taken", taken)]
+    return [(resolver, "put_taken", put_taken), (resolver, "taken", taken)]
 
 
 @rule("floors-stay-above-the-vector")
@@ -500,7 +494,7 @@ def _conflicts_forgotten_in_a_kill() -> Patches:
 @rule("conflicts-of-walks-not-reported")
 def _conflicts_of_walks_not_reported() -> Patches:
     """In a walk, what loses to our own row is passed over, whether or not that had seen it."""
-    return [(settling, "lost_in_conflict", lambda *_: False)]
+    return [(resolver, "lost_in_conflict", lambda *_: False)]
 
 
 @rule("overwrites-told-as-conflicts")
@@ -516,13 +510,13 @@ def _feed_goes_on_behind_its_cursor() -> Patches:
 @rule("feed-goes-on-after-a-new-origin")
 def _feed_goes_on_after_a_new_origin() -> Patches:
     """A cursor from before a node went on as a new origin is taken for one from after that."""
-    return [(changes, "_lacks_the_mark", lambda *_: False)]
+    return [(change_feed, "_lacks_the_mark", lambda *_: False)]
 
 
 @rule("feed-goes-on-where-less-is-known")
 def _feed_goes_on_where_less_is_known() -> Patches:
     """Nobody looks whether a node knows what is owed to a reader of another one."""
-    return [(changes, "what_is_known", lambda _state: {})]
+    return [(change_feed, "what_is_known", lambda _state: {})]
 
 
 # -- histories of origins
@@ -539,8 +533,8 @@ def _histories_not_compared() -> Patches:
         (histories, "meet", blind),
         (histories, "put_epoch", lambda _state, _batch: None),
         (histories, "epoch_begun", lambda _state: None),
-        (writer, "put_epoch", lambda _state, _batch: None),
-        (writer, "epoch_begun", lambda _state: None),
+        (local_writer, "put_epoch", lambda _state, _batch: None),
+        (local_writer, "epoch_begun", lambda _state: None),
         (restamps, "put_epoch", lambda _state, _batch: None),
         (restamps, "epoch_begun", lambda _state: None),
         (Hub, "has_our_histories", lambda _self, _link, _vector: True),

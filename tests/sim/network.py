@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from level_replicator.runtime.link import Link
+    from level_replicator.replication.peer_connection import Link
     from tests.sim.world import World
 
 

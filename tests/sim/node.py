@@ -5,20 +5,20 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from level_replicator.core.effects import Apply, Fill
 from level_replicator.core.entry import decode_index
 from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
-from level_replicator.runtime.backoff import Backoff
-from level_replicator.runtime.hub import Hub
-from level_replicator.runtime.link import Link
-from level_replicator.runtime.peers import Peer, PeerEvent
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
-from level_replicator.storage.settling import Settling
+from level_replicator.net.backoff import Backoff
+from level_replicator.protocol.events import Apply, Fill
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peers import Peer, PeerEvent
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.reconcile.initiator import Walk
+from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
 from level_replicator.storage.store import Store
-from level_replicator.storage.walk import Walk
 from tests.sim.network import Connection
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SimNode:
         self._tick(self.life)
 
     def _listen_to_conflicts(self, store: Store) -> None:
-        """As face.conflict_reporter does it: the callback comes a while later, so that a kill may come between."""
+        """As api.conflict_reporter does it: the callback comes a while later, so that a kill may come between."""
         life, rng, last = self.life, self._reports, 0
 
         def report() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from level_replicator.core.cursor import decode_cursor, encode_cursor
-from level_replicator.storage.changes import Change, ChangeReader
+from level_replicator.core.version_vector import decode_cursor, encode_cursor
+from level_replicator.storage.feed.change_feed import Change, ChangeReader
 from tests.sim.checks import Broken
 from tests.sim.meetings import index_row
 

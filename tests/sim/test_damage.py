@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from level_replicator.core.entry import INDEX_HEAD, encode_entry
-from level_replicator.core.keys import LOG, following, log_key
-from level_replicator.storage.state import State
+from level_replicator.storage.state.schema import LOG, following, log_key
+from level_replicator.storage.state.state import State
 from tests.sim.aimed import _plan
 from tests.sim.checks import check_node
 from tests.sim.world import World

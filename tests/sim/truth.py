@@ -8,10 +8,10 @@ from zlib import crc32
 
 from level_replicator.core.entry import decode_index
 from level_replicator.core.epochs import Branches, Histories, History, family_of
-from level_replicator.core.keys import INDEX
+from level_replicator.storage.state.schema import INDEX
 
 if TYPE_CHECKING:
-    from level_replicator.storage.state import State
+    from level_replicator.storage.state.state import State
     from level_replicator.storage.store import Store
     from tests.sim.node import SimNode
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from random import Random
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
-from level_replicator.core.keys import INDEX
-from level_replicator.core.messages import Message, Ping, decode
-from level_replicator.core.versions import newer
-from level_replicator.runtime.link import Link
-from level_replicator.storage.conflicts import Conflict
-from level_replicator.storage.floors import floors_above
+from level_replicator.core.version_vector import newer
+from level_replicator.protocol.messages import Message, Ping, decode
+from level_replicator.replication.peer_connection import Link
+from level_replicator.storage.maintenance.floors import floors_above
+from level_replicator.storage.state.conflict_queue import Conflict
+from level_replicator.storage.state.schema import INDEX
 from tests.sim.budget import AFTER_FAULTS, Budget
 from tests.sim.checks import Broken, check_conflicts, check_converged, check_node, check_vector
 from tests.sim.meetings import Meetings

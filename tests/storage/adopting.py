@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from zlib import crc32
 
 from level_replicator.core.entry import INDEX_HEAD
-from level_replicator.core.keys import FLOOR, INDEX, LOG, following
-from level_replicator.storage.loading import load_stamps, load_vector
-from level_replicator.storage.memory_disk import Operations
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import load_meta
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import Operations
+from level_replicator.storage.state.load import load_stamps, load_vector
+from level_replicator.storage.state.meta import load_meta
+from level_replicator.storage.state.schema import FLOOR, INDEX, LOG, following
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, contents, dots
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
-from level_replicator.core.effects import Apply
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
-from level_replicator.core.keys import INDEX, LOG, following, log_dot
-from level_replicator.core.push import Push
-from level_replicator.storage.feed import Feed
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import load_meta, store_meta
+from level_replicator.protocol.events import Apply
+from level_replicator.protocol.push import Push
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.state.meta import load_meta, store_meta
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Round, Store
 
 START_MS = 1_700_000_000_000

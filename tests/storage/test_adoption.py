@@ -8,8 +8,9 @@ import pytest
 
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from level_replicator.storage import adoption, opening
-from level_replicator.storage.memory_disk import Operations
+from level_replicator.storage.engine.virtual_disk import Operations
+from level_replicator.storage.recovery import adopt as adoption
+from level_replicator.storage.recovery import open as opening
 from tests.storage.adopting import (
     DATA,
     AdoptingRig,

@@ -9,11 +9,11 @@ import plyvel
 import pytest
 
 from level_replicator.core.errors import ConfigError, StorageError
-from level_replicator.core.keys import LOG, following
-from level_replicator.storage import backup as backing_up
-from level_replicator.storage.engine import Engine
-from level_replicator.storage.meta import load_meta
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.engine.base import Engine
+from level_replicator.storage.engine.plyvel import open_engine
+from level_replicator.storage.maintenance import backup as backing_up
+from level_replicator.storage.state.meta import load_meta
+from level_replicator.storage.state.schema import LOG, following
 from level_replicator.storage.store import Store
 from tests.storage.rig import START_MS, Rig, contents, dots, pull
 

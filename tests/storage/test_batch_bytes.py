@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.reconcile import Sides
-from level_replicator.storage import mending, renewal, restamps
-from level_replicator.storage.memory_engine import MemoryBatch, MemoryEngine
-from level_replicator.storage.settling import Settling
+from level_replicator.core.reconcile_rules import Sides
+from level_replicator.storage.engine.memory import MemoryBatch, MemoryEngine
+from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.recovery import new_origin, repair
 from level_replicator.storage.store import Store
+from level_replicator.storage.write import restamps
 from tests.storage.rig import Rig, assert_sound, contents
 
 VALUE_BYTES = 1_000
@@ -28,7 +29,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(sum(len(key) + len(value or b"") for key, value in self._operations))
         write(self)
 
-    for module in (mending, renewal, restamps):
+    for module in (repair, new_origin, restamps):
         monkeypatch.setattr(module, "REPAIR_BATCH_BYTES", BATCH_BYTES)
     monkeypatch.setattr(MemoryBatch, "write", measured)
     return seen

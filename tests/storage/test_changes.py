@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.cursor import Cursor, decode_cursor, encode_cursor
-from level_replicator.core.keys import INDEX, log_key
-from level_replicator.storage import changes
-from level_replicator.storage.changes import Change, ChangeReader, Rescan
-from level_replicator.storage.filling import begin_filling
-from level_replicator.storage.meta import load_meta
+from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
+from level_replicator.storage.feed import change_feed
+from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
+from level_replicator.storage.reconcile.bulk_load import begin_filling
+from level_replicator.storage.state.meta import load_meta
+from level_replicator.storage.state.schema import INDEX, log_key
 from level_replicator.storage.store import Store
 from tests.storage.rig import Rig, allow, dots, hide_copy, pull
 
@@ -344,11 +344,11 @@ def test_what_is_known_leaves_out_what_is_gone(monkeypatch: pytest.MonkeyPatch) 
         source.writer.put(key, b"", False)
     assert not pull(store, source, allow(1))
     with store._state.lock:
-        assert changes.what_is_known(store._state)[source.origin] == source.vector[source.origin]
+        assert change_feed.what_is_known(store._state)[source.origin] == source.vector[source.origin]
     for key in (b"1", b"2", b"3"):
         store.writer.put(key, b"own", False)
     with store._state.lock:
-        assert changes.what_is_known(store._state) == store.vector
+        assert change_feed.what_is_known(store._state) == store.vector
     assert store._state.rs.get(INDEX + b"3") is not None
 
 
@@ -357,4 +357,4 @@ def test_what_fills_a_node_is_known_up_to_its_floor() -> None:
     store = _written(Rig(1), b"a")
     with store._state.lock:
         begin_filling(store._state, {7: 5})
-        assert changes.what_is_known(store._state) == {**store.vector, 7: 5}
+        assert change_feed.what_is_known(store._state) == {**store.vector, 7: 5}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from level_replicator.core.errors import StorageError
-from level_replicator.core.keys import CONFLICT, conflict_key, following
-from level_replicator.storage import conflicts
-from level_replicator.storage.conflicts import Conflict, Version, decode_conflict, encode_conflict
+from level_replicator.storage.state import conflict_queue
+from level_replicator.storage.state.conflict_queue import Conflict, Version, decode_conflict, encode_conflict
+from level_replicator.storage.state.schema import CONFLICT, conflict_key, following
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, pull
 
@@ -105,7 +105,7 @@ def test_numbers_go_on_after_an_open() -> None:
 
 @pytest.mark.parametrize("limit", ["MAX_UNREPORTED_CONFLICTS", "MAX_UNREPORTED_CONFLICT_BYTES"])
 def test_the_queue_is_bounded(limit: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(conflicts, limit, 3 if limit == "MAX_UNREPORTED_CONFLICTS" else 190)
+    monkeypatch.setattr(conflict_queue, limit, 3 if limit == "MAX_UNREPORTED_CONFLICTS" else 190)
     rig = Rig(1)
     store = rig.open()
     store.listen_to_conflicts(_nobody)
@@ -117,7 +117,7 @@ def test_the_queue_is_bounded(limit: str, monkeypatch: pytest.MonkeyPatch, caplo
 
 
 def test_one_of_any_size_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conflicts, "MAX_UNREPORTED_CONFLICT_BYTES", 1)
+    monkeypatch.setattr(conflict_queue, "MAX_UNREPORTED_CONFLICT_BYTES", 1)
     rig = Rig(1)
     store = rig.open()
     store.listen_to_conflicts(_nobody)
@@ -126,13 +126,13 @@ def test_one_of_any_size_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_read_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conflicts, "CONFLICTS_READ_ENTRIES", 2)
+    monkeypatch.setattr(conflict_queue, "CONFLICTS_READ_ENTRIES", 2)
     rig = Rig(1)
     store = rig.open()
     store.listen_to_conflicts(_nobody)
     _meet(rig, store, b"a", b"b", b"c")
     assert _waiting(store) == _expected(b"a", b"b")
-    monkeypatch.setattr(conflicts, "CONFLICTS_READ_BYTES", 1)
+    monkeypatch.setattr(conflict_queue, "CONFLICTS_READ_BYTES", 1)
     assert _waiting(store) == _expected(b"a")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from level_replicator.core.limits import MAX_FEED_INTERVALS
-from level_replicator.storage.feed import Feed
+from level_replicator.storage.feed.send_queue import Feed
 from level_replicator.storage.store import Round, Store
 from tests.storage.rig import Rig, contents, pull
 

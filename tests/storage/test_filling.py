@@ -5,12 +5,12 @@ from zlib import crc32
 
 import pytest
 
-from level_replicator.core.effects import BeginWalk
 from level_replicator.core.entry import encode_index
-from level_replicator.core.keys import FILLING
 from level_replicator.core.limits import FILL_PREVIEW_ENTRIES
-from level_replicator.storage import opening
-from level_replicator.storage.settling import Settling
+from level_replicator.protocol.events import BeginWalk
+from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.recovery import open as opening
+from level_replicator.storage.state.schema import FILLING
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
 from tests.storage.walking import reconcile, reconciling, round_for

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from level_replicator.core.errors import StorageError
-from level_replicator.storage import group_commit
-from level_replicator.storage.group_commit import GroupCommit
-from level_replicator.storage.state import State
-from level_replicator.storage.writer import LocalWriter, Operation
+from level_replicator.storage.state.state import State
+from level_replicator.storage.write import group_commit
+from level_replicator.storage.write.group_commit import GroupCommit
+from level_replicator.storage.write.local_writer import LocalWriter, Operation
 from tests.cluster.waiting import wait_until
 from tests.storage.rig import Rig, assert_sound, contents
 

@@ -4,11 +4,11 @@ import pytest
 
 from level_replicator.core.entry import decode_context, decode_entry, decode_index, encode_dot
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.keys import INDEX, LOG, following, log_dot
 from level_replicator.core.limits import MAX_BRANCHES
-from level_replicator.storage.entries import restore_entry
-from level_replicator.storage.restamps import Restamps
+from level_replicator.storage.state.log_reader import restore_entry
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Store
+from level_replicator.storage.write.restamps import Restamps
 from tests.storage.rig import Died, Rig, contents, dots, pull
 
 
@@ -189,7 +189,7 @@ def test_a_context_says_what_the_origin_wrote_before_the_fork_too() -> None:
     ],
 )
 def test_a_renaming_that_was_interrupted_goes_on(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.storage.branching._BATCH_ROWS", 1)
+    monkeypatch.setattr("level_replicator.storage.recovery.branches._BATCH_ROWS", 1)
     rig, twin, other = forked()
     store, copy, peer = rig.store, twin.store, other.store
     assert store is not None

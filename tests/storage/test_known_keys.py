@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.core.limits import FILTER_WORTH_LOOKUPS
-from level_replicator.storage.known_keys import KnownKeys
+from level_replicator.storage.state.key_filter import KnownKeys
 from level_replicator.storage.store import Store
 from tests.storage.rig import Rig, assert_sound
 

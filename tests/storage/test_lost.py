@@ -3,9 +3,9 @@
 import pytest
 
 from level_replicator.core.entry import decode_index
-from level_replicator.core.keys import INDEX, LOST, following
-from level_replicator.storage import lost
+from level_replicator.storage.state.schema import INDEX, LOST, following
 from level_replicator.storage.store import Reconciling
+from level_replicator.storage.write import lost
 from tests.sim.aimed import _plan, contents
 from tests.sim.node import SimNode
 from tests.sim.world import World

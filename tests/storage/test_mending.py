@@ -3,11 +3,19 @@
 import pytest
 
 from level_replicator.core.entry import INDEX_HEAD, decode_index, encode_entry, index_contexts
-from level_replicator.core.keys import INDEX, LOG, following, horizon_key, log_key, resume_key
-from level_replicator.storage.entries import restore_entry
-from level_replicator.storage.lines import encode_intervals, encode_stamp
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.state.log_reader import restore_entry
+from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.state.schema import (
+    INDEX,
+    LOG,
+    encode_intervals,
+    encode_stamp,
+    following,
+    horizon_key,
+    log_key,
+    resume_key,
+)
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, allow, contents, dots, give_up, pull
 from tests.storage.walking import reconcile

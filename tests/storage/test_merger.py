@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.effects import Apply
 from level_replicator.core.entry import IndexLine, decode_entry, decode_index, encode_context, encode_dot, encode_entry
-from level_replicator.core.keys import INDEX
-from level_replicator.storage import restamps
-from level_replicator.storage.applier import Applied
+from level_replicator.protocol.events import Apply
+from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Store
+from level_replicator.storage.write import restamps
+from level_replicator.storage.write.remote_applier import Applied
 from tests.storage.rig import START_MS, Died, Rig, assert_sound, contents
 
 PEER, AUTHOR, OTHER = 7, 8, 9

@@ -2,15 +2,15 @@
 
 import pytest
 
-from level_replicator.core.effects import Apply
 from level_replicator.core.entry import decode_entry, decode_index
-from level_replicator.core.keys import INDEX
-from level_replicator.core.push import Push
-from level_replicator.storage.feed import Feed
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.merger import Merger
-from level_replicator.storage.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.protocol.events import Apply
+from level_replicator.protocol.push import Push
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Round, Store
+from level_replicator.storage.write.merger import Merger
 from tests.sim.aimed import _LosesAll, _plan
 from tests.sim.aimed import contents as held
 from tests.sim.world import World

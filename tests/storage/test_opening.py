@@ -5,10 +5,10 @@ import pytest
 
 from level_replicator.core.entry import DELETE, encode_entry, encode_index
 from level_replicator.core.errors import ConfigError, FormatError, StorageError
-from level_replicator.core.keys import INDEX, LOG, META, following, log_key
-from level_replicator.storage.memory_disk import VirtualDisk
-from level_replicator.storage.memory_engine import MemoryEngine
-from level_replicator.storage.meta import TO_BE_RENEWED, encode_meta, load_meta, store_meta
+from level_replicator.storage.engine.memory import MemoryEngine
+from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from level_replicator.storage.state.meta import TO_BE_RENEWED, encode_meta, load_meta, store_meta
+from level_replicator.storage.state.schema import INDEX, LOG, META, following, log_key
 from tests.storage.rig import Rig, allow, assert_sound, contents, dots, hide_copy, pull
 
 

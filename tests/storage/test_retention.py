@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from level_replicator.core.errors import StorageError
-from level_replicator.core.keys import LOG, following
-from level_replicator.core.reconcile import stale
-from level_replicator.storage.plyvel_engine import open_engine
-from level_replicator.storage.retention import Retention
+from level_replicator.core.reconcile_rules import stale
+from level_replicator.storage.engine.plyvel import open_engine
+from level_replicator.storage.maintenance.retention import Retention
+from level_replicator.storage.state.schema import LOG, following
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core.push import Read
-from level_replicator.storage import tail as module
-from level_replicator.storage.feed import Feed, RoundReader
+from level_replicator.protocol.push import Read
+from level_replicator.storage.feed.send_queue import Feed, RoundReader
+from level_replicator.storage.state import tail as module
+from level_replicator.storage.state.tail import Tail, TailReader
 from level_replicator.storage.store import Round, Store
-from level_replicator.storage.tail import Tail, TailReader
 from tests.storage.rig import Rig
 
 STEPS = st.lists(

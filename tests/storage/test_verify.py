@@ -9,12 +9,12 @@ import pytest
 
 from level_replicator.core.entry import decode_index, encode_entry
 from level_replicator.core.errors import StorageError
-from level_replicator.core.keys import INDEX, LOG, following, log_key
 from level_replicator.core.limits import MAX_KEY_BYTES
-from level_replicator.storage.engine import Engine
-from level_replicator.storage.plyvel_engine import open_engine
+from level_replicator.storage.engine.base import Engine
+from level_replicator.storage.engine.plyvel import open_engine
+from level_replicator.storage.maintenance.verify import MAX_EXAMPLES, Report, verify
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_key
 from level_replicator.storage.store import Store
-from level_replicator.storage.verifying import MAX_EXAMPLES, Report, verify
 from tests.storage.rig import START_MS, Died, Rig, contents, dots, pull
 from tests.storage.walking import reconcile
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.effects import Answered, BeginWalk
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_PROBES, MAX_WALK_DEPTH
-from level_replicator.core.reconcile import Fingerprint
+from level_replicator.core.reconcile_rules import Fingerprint
+from level_replicator.protocol.events import Answered, BeginWalk
+from level_replicator.storage.reconcile.initiator import Range, Walk
 from level_replicator.storage.store import Store
-from level_replicator.storage.walk import Range, Walk
 from tests.storage.rig import Rig
 
 

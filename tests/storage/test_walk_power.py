@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.reconcile import Sides
-from level_replicator.storage.settling import Settling
+from level_replicator.core.reconcile_rules import Sides
+from level_replicator.storage.reconcile.resolver import Settling
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from level_replicator.core.clock import MAX_MS, stamp_ms
 from level_replicator.core.errors import ClockError, LimitError, StorageError
-from level_replicator.core.keys import LOG, following
+from level_replicator.core.hlc import MAX_MS, stamp_ms
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from level_replicator.storage.state.schema import LOG, following
 from tests.storage.rig import START_MS, Died, Rig, allow, assert_sound, contents, dots, pull
 
 STEPS = ["before rs", "between rs and db", "after db"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from level_replicator.core.effects import Answered, BeginWalk, Fill
-from level_replicator.core.walking import Asks
-from level_replicator.storage.feed import Feed
+from level_replicator.protocol.events import Answered, BeginWalk, Fill
+from level_replicator.protocol.range_queries import Asks
+from level_replicator.storage.feed.send_queue import Feed
 from level_replicator.storage.store import Reconciling, Round, Store
 
 LATEST = (1 << 64) - 1

@@ -13,7 +13,7 @@ void call(PyObject* function, PyObject* one, PyObject* two = nullptr) {
   python::own(PyObject_CallFunctionObjArgs(function, one, two, nullptr));
 }
 
-// Of storage/known_keys.py: the very bits, by Python's own hash.
+// Of storage/state/key_filter.py: the very bits, by Python's own hash.
 class Known {
  public:
   Known(PyObject* bits, bool whole) : whole_(whole) {

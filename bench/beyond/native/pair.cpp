@@ -44,7 +44,7 @@ struct Operation {
   bool deleted;
 };
 
-// A frame of core/messages.py: [5, origin, low, high, [record, …], last] in MessagePack.
+// A frame of protocol/messages.py: [5, origin, low, high, [record, …], last] in MessagePack.
 class Frame {
  public:
   explicit Frame(Bytes body) : at_(body.data()), end_(at_ + body.size()) {

@@ -16,9 +16,9 @@ continued twice: a *fork*.
                                     whose name is the epoch
 
 Then the epochs at which the two histories part become branches. Branches are never forgotten, and every node learns
-them. A node that has a branch in a history renames what it has of it (storage.branching): each dot, `written`, context
-and vector line is afterwards as if the origin had been a new one at that time, on every node in the same way. Nothing
-travels again, and no other rule knows of branches.
+them. A node that has a branch in a history renames what it has of it (storage.recovery.branches): each dot, `written`,
+context and vector line is afterwards as if the origin had been a new one at that time, on every node in the same way.
+Nothing travels again, and no other rule knows of branches.
 
 An epoch has the high bits of its origin, its *family*. Of two entries with equal stamps the families decide which one
 wins, and within a family what they contain (core.merge). So entries keep their order when they are renamed.

@@ -53,7 +53,7 @@ class FormatError(ReplicationError):
 class RemoteProtocolError(ReplicationError):
     """The peer broke the protocol. Its connection is cut; nothing of the offending frame was applied.
 
-    `code` is one of `level_replicator.core.messages.ByeCode`, sent to the peer in the farewell."""
+    `code` is one of `level_replicator.protocol.messages.ByeCode`, sent to the peer in the farewell."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)

@@ -6,43 +6,42 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-from level_replicator.core.clock import HybridClock
-from level_replicator.core.cursor import Cursor
-from level_replicator.core.effects import BeginWalk
 from level_replicator.core.epochs import Branches, Histories, digest_of
 from level_replicator.core.errors import StorageError
+from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.keys import log_dot, log_range, resume_key
 from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES, FILL_SHARE
-from level_replicator.core.reconcile import Sides, stale
-from level_replicator.core.versions import Vector
-from level_replicator.storage.answering import Answering
-from level_replicator.storage.applier import RemoteApplier, require_room
-from level_replicator.storage.backup import backup
-from level_replicator.storage.branching import rename_branches
-from level_replicator.storage.changes import ChangeReader, what_is_known
-from level_replicator.storage.comparison import Comparison
-from level_replicator.storage.conflicts import Conflict
-from level_replicator.storage.engine import Engine
-from level_replicator.storage.feed import Feed, RoundReader
-from level_replicator.storage.filling import begin_filling
-from level_replicator.storage.floors import FloorWatch
-from level_replicator.storage.histories import Learned, learn, put_branches
-from level_replicator.storage.history import Dot, Logged, read_history
-from level_replicator.storage.known_keys import learn_keys
-from level_replicator.storage.leftovers import LeftoverWatch
-from level_replicator.storage.lost import forget_found, lacks_lost
-from level_replicator.storage.opening import close_state, open_state
-from level_replicator.storage.plyvel_engine import ENGINE_ERRORS
-from level_replicator.storage.renewal import announce_renewal, finish_renewal
-from level_replicator.storage.retention import Retention
-from level_replicator.storage.settling import OnNews, OnRestamp, Settling
-from level_replicator.storage.signal import Signal
-from level_replicator.storage.state import State
-from level_replicator.storage.tail import TailReader
-from level_replicator.storage.verifying import Report, verify
-from level_replicator.storage.walk import Walk
-from level_replicator.storage.writer import LocalWriter
+from level_replicator.core.reconcile_rules import Sides, stale
+from level_replicator.core.version_vector import Cursor, Vector
+from level_replicator.protocol.events import BeginWalk
+from level_replicator.storage.engine.base import Engine
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
+from level_replicator.storage.feed.log_view import Dot, Logged, read_history
+from level_replicator.storage.feed.send_queue import Feed, RoundReader
+from level_replicator.storage.maintenance.backup import backup
+from level_replicator.storage.maintenance.floors import FloorWatch
+from level_replicator.storage.maintenance.leftovers import LeftoverWatch
+from level_replicator.storage.maintenance.retention import Retention
+from level_replicator.storage.maintenance.verify import Report, verify
+from level_replicator.storage.reconcile.bulk_load import begin_filling
+from level_replicator.storage.reconcile.comparison import Comparison
+from level_replicator.storage.reconcile.initiator import Walk
+from level_replicator.storage.reconcile.resolver import OnNews, OnRestamp, Settling
+from level_replicator.storage.reconcile.responder import Answering
+from level_replicator.storage.recovery.branches import rename_branches
+from level_replicator.storage.recovery.new_origin import announce_renewal, finish_renewal
+from level_replicator.storage.recovery.open import close_state, open_state
+from level_replicator.storage.state.conflict_queue import Conflict
+from level_replicator.storage.state.histories import Learned, learn, put_branches
+from level_replicator.storage.state.key_filter import learn_keys
+from level_replicator.storage.state.notifier import Signal
+from level_replicator.storage.state.schema import log_dot, log_range, resume_key
+from level_replicator.storage.state.state import State
+from level_replicator.storage.state.tail import TailReader
+from level_replicator.storage.write.local_writer import LocalWriter
+from level_replicator.storage.write.lost import forget_found, lacks_lost
+from level_replicator.storage.write.remote_applier import RemoteApplier, require_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ def _at_once(work: Callable[[], None]) -> None:
 
 
 class Store:
-    """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.boot; `on_step`: for tests;
-    `adopt`: see open_state.
+    """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
+    tests; `adopt`: see open_state.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -170,7 +169,7 @@ class Store:
             return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
-        """See storage.history; any thread."""
+        """See storage.feed.log_view; any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
 
     def learn_keys(self, pause: Callable[[], bool]) -> None:
@@ -189,7 +188,7 @@ class Store:
 
     def unreported_conflicts(self, after: int) -> list[tuple[int, Conflict | None]]:
         """Some of the conflicts that wait, oldest first, each with its number: those above `after`. See
-        storage.conflicts; any thread. Raises StorageError."""
+        storage.state.conflict_queue; any thread. Raises StorageError."""
         with self._state.applying("reading conflicts"):
             return self._state.unreported.read(after)
 
@@ -319,7 +318,7 @@ class Store:
 
     @property
     def lost(self) -> int:
-        """How many values are lost here and wait to come from a peer (see storage.lost)."""
+        """How many values are lost here and wait to come from a peer (see storage.write.lost)."""
         return len(self._state.lost)
 
     @property
@@ -377,11 +376,11 @@ class Store:
     def verify(
         self, *, repair: bool, progress: Callable[[int], None], alone: Callable[[Callable[[], None]], None] = _at_once
     ) -> Report:
-        """See storage.verifying; any thread. What `alone` is given changes our origin."""
+        """See storage.maintenance.verify; any thread. What `alone` is given changes our origin."""
         return verify(self._state, repair=repair, random_bytes=self._random_bytes, progress=progress, alone=alone)
 
     def backup(self, path: str | PathLike[str], rs_options: dict[str, Any], progress: Callable[[int], None]) -> int:
-        """See storage.backup; any thread."""
+        """See storage.maintenance.backup; any thread."""
         return backup(self._state, path, rs_options=rs_options, progress=progress)
 
     # -- our origin
@@ -424,7 +423,7 @@ class Store:
         return self._digest[2]
 
     def learn_histories(self, histories: Histories, branches: Branches) -> Learned:
-        """Compare a peer's histories of origins with ours; see storage.histories. Raises RemoteProtocolError,
+        """Compare a peer's histories of origins with ours; see storage.state.histories. Raises RemoteProtocolError,
         StorageError."""
         with self._state.applying("learning the histories of origins"):
             return learn(self._state, histories, branches)

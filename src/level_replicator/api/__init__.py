@@ -1,0 +1,1 @@
+"""The interface of a program: configuration, replica, changes feed, status, metrics and callbacks."""

@@ -1,0 +1,77 @@
+"""Keys for programs: making a pair, and the fingerprint that peers must be told. Needs the extra `tls`."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from level_replicator.api.config import Config
+from level_replicator.core.errors import ConfigError
+from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS
+from level_replicator.node.admission import Security
+from level_replicator.security.identify import Identifying
+from level_replicator.security.reloader import KeyWatch
+from level_replicator.security.trust import Pin, Trust, TrustedFile
+
+# From the configuration to what a node with keys needs. Everything is read and checked before anything is opened.
+
+
+def load_security(config: Config) -> tuple[Security | None, KeyWatch | None]:
+    """None without keys. Raises ConfigError."""
+    if config.pems is None:
+        return None, None
+    try:
+        from level_replicator.security.key_files import PemsFile, load_pems
+        from level_replicator.security.tls import Contexts
+    except ImportError as error:
+        raise ConfigError(f"pems: {NO_EXTRA}") from error
+    pins = {
+        address: Pin(frozenset(metadata["fingerprint"]), bool(metadata.get("read_only", False)))
+        for address, metadata in config.servers.items()
+        if "fingerprint" in metadata
+    }
+    trusted_file = TrustedFile(Path(config.trusted)) if isinstance(config.trusted, str | PathLike) else None
+    trusted = trusted_file.load() if trusted_file is not None else (config.trusted or frozenset())
+    trust = Trust(pins, trusted)  # type: ignore[arg-type]
+    identifying = None if config.identify is None else Identifying(config.identify)
+    if isinstance(config.pems, Mapping):
+        security = Security(Contexts(load_pems(config.pems)), trust, identifying)
+        return security, None if trusted_file is None else KeyWatch(trusted_file, None)
+    key_file = PemsFile(Path(config.pems))
+    security = Security(Contexts(key_file.load()), trust, identifying)
+
+    def reload_key() -> Contexts | None:
+        pems = key_file.reload()
+        return None if pems is None else Contexts(pems)
+
+    return security, KeyWatch(trusted_file, reload_key)
+
+
+# ----
+
+
+NO_EXTRA = "keys need pyOpenSSL and cryptography, which are not installed: pip install 'level-replicator[tls]'"
+
+
+def generate_pems(
+    *, key: str = "p256", name: str = "level-replicator", days: float = DEFAULT_CERTIFICATE_DAYS
+) -> dict[str, str]:
+    """A new key pair for `pems` of the config: PEM texts `private`, `public` and `cert`.
+
+    `key`: "p256" (ECDSA) or "ed25519". `name` stands in the certificate, for people; `days`: until when it says
+    that it is valid, which replicas do not look at. Raises ConfigError, also without the extra `tls`."""
+    try:
+        from level_replicator.security import key_files
+    except ImportError as error:
+        raise ConfigError(NO_EXTRA) from error
+    return key_files.generate_pems(key=key, name=name, days=days)
+
+
+def fingerprint(key_files: "str | PathLike[str] | Mapping[str, Any]") -> str:
+    """ "sha256:…" of the certificate in `pems`: a dict, a JSON file, or a PEM file with a certificate. What the
+    peers of its owner must be told. Raises ConfigError, also without the extra `tls`."""
+    try:
+        from level_replicator.security.key_files import certificate_fingerprint
+    except ImportError as error:
+        raise ConfigError(NO_EXTRA) from error
+    return certificate_fingerprint(key_files)

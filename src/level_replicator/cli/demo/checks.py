@@ -1,0 +1,187 @@
+"""Whole contents of LevelDBs on disk, side by side."""
+
+import contextlib
+import hashlib
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import plyvel
+
+from level_replicator.cli.demo.process import Master, Operation, Status
+
+# Whether masters say that they are level, and if not, what they lack.
+
+
+def behind(master: Master, others: Sequence[Master]) -> int:
+    """Entries that another one holds and does not know this one to have: the most, by the last reports."""
+    if master.status is None:
+        return 0
+    known = [
+        peer.behind or 0
+        for other in others
+        if other is not master and other.status is not None
+        for peer in other.status.peers
+        if peer.origin == master.status.origin
+    ]
+    return max(known, default=0)
+
+
+def unlevel(masters: Sequence[Master]) -> list[str]:
+    """What differs, a line each; empty when all are live with each other, with equal vectors and counts."""
+    lines = [f"{master.name} has not reported" for master in masters if master.status is None]
+    if lines:
+        return lines
+    newest: dict[str, int] = {}
+    for master in masters:
+        for origin, stamp in _status(master).vector.items():
+            newest[origin] = max(stamp, newest.get(origin, 0))
+    names = {_status(master).origin: master.name for master in masters}
+    for master in masters:
+        lines += _lacks(master, newest, names)
+        lines += _links(master, names)
+    if len({_status(master).keys for master in masters}) > 1:
+        lines.append("keys: " + ", ".join(f"{master.name} {_status(master).keys:,}" for master in masters))
+    return lines
+
+
+def _lacks(master: Master, newest: dict[str, int], names: dict[str, str]) -> list[str]:
+    vector = _status(master).vector
+    lacking = [origin for origin, stamp in newest.items() if vector.get(origin, 0) < stamp]
+    return [f"{master.name} lacks changes of {names.get(origin, origin)}" for origin in lacking]
+
+
+def _links(master: Master, names: dict[str, str]) -> list[str]:
+    lines = []
+    for origin, name in names.items():
+        if name == master.name:
+            continue
+        peer = next((peer for peer in _status(master).peers if peer.origin == origin), None)
+        if peer is None:
+            lines.append(f"{master.name} has not met {name}")
+        elif peer.state != "live":
+            lines.append(f"{master.name} and {name}: {peer.state}, {peer.last_error or 'no error'}")
+    return lines
+
+
+def _status(master: Master) -> Status:
+    assert master.status is not None
+    return master.status
+
+
+# ----
+
+
+# What anybody wrote to each key, so that the end can be held against more than itself.
+#
+# Three equal databases could be equally wrong. What a key holds in the end must be what somebody wrote to
+# it; a key that was written once and never deleted must hold exactly that.
+
+DIGEST_BYTES = 16
+
+
+class Ledger:
+    """Digests of values, of every write that was sent to a master. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._written: dict[bytes, set[bytes | None]] = {}
+
+    def note(self, operations: Iterable[Operation]) -> None:
+        """To be called before they are sent: a write whose answer never came may have happened."""
+        with self._lock:
+            for key, value in operations:
+                self._written.setdefault(key, set()).add(None if value is None else _digest(value))
+
+    def objections(self, contents: Iterable[tuple[bytes, bytes]]) -> list[str]:
+        """What cannot be so in a database: keys lost, keys or values that nobody wrote. The first few."""
+        found: list[str] = []
+        present: set[bytes] = set()
+        for key, value in contents:
+            present.add(key)
+            if key not in self._written:
+                found.append(f"{key!r}: nobody wrote this key")
+            elif _digest(value) not in self._written[key]:
+                found.append(f"{key!r}: nobody wrote this value of {len(value)} bytes")
+        for key, values in self._written.items():
+            if key not in present and None not in values:
+                found.append(f"{key!r}: lost; it was written and never deleted")
+        return _first(found)
+
+
+def _first(found: list[str]) -> list[str]:
+    return found[:SHOWN] + ([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=DIGEST_BYTES).digest()
+
+
+# ----
+
+
+SHOWN = 10
+
+_Item = tuple[bytes, bytes]
+
+
+@dataclass
+class Contents:
+    """`digest`: SHA-256 over all keys and values in order, each behind its length (u64, big-endian)."""
+
+    keys: int = 0
+    digest: str = ""
+
+
+@dataclass
+class Comparison:
+    """Of several databases, in the order given. `differences` names the first few keys, one line each."""
+
+    contents: list[Contents] = field(default_factory=list)
+    differing: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return self.differing == 0 and len({contents.digest for contents in self.contents}) == 1
+
+
+def compare(databases: Sequence[tuple[str, Path]]) -> Comparison:
+    """Reads (name, path) databases to the end. Nobody may have them open. Raises plyvel.Error."""
+    result = Comparison()
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for _, path in databases:
+            db = stack.enter_context(contextlib.closing(plyvel.DB(str(path))))
+            readers.append(stack.enter_context(db.iterator()))
+        hashes = [hashlib.sha256() for _ in databases]
+        counts = [0] * len(databases)
+        items: list[_Item | None] = [next(reader, None) for reader in readers]
+        while any(item is not None for item in items):
+            lowest = min(item[0] for item in items if item is not None)
+            values = [item[1] if item is not None and item[0] == lowest else None for item in items]
+            if len(set(values)) > 1:
+                result.differing += 1
+                if len(result.differences) < SHOWN:
+                    result.differences.append(_difference(lowest, [name for name, _ in databases], values))
+            for index, value in enumerate(values):
+                if value is not None:
+                    counts[index] += 1
+                    for part in (lowest, value):
+                        hashes[index].update(struct.pack(">Q", len(part)))
+                        hashes[index].update(part)
+                    items[index] = next(readers[index], None)
+        result.contents = [Contents(count, digest.hexdigest()) for count, digest in zip(counts, hashes, strict=True)]
+    return result
+
+
+def _difference(key: bytes, names: list[str], values: Sequence[bytes | None]) -> str:
+    return f"{key!r}: " + ", ".join(f"{name} has {_short(value)}" for name, value in zip(names, values, strict=True))
+
+
+def _short(value: bytes | None) -> str:
+    if value is None:
+        return "nothing"
+    return f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()[:12]}"

@@ -1,0 +1,164 @@
+"""`level-replicator demo`."""
+
+import argparse
+import contextlib
+import math
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import plyvel
+
+from level_replicator.cli.demo.checks import compare
+from level_replicator.cli.demo.data_sets import open_data_set
+from level_replicator.cli.demo.process import DemoFailure, InputError, MasterGone
+from level_replicator.cli.demo.scenario import Outcome, Story
+from level_replicator.cli.demo.screen import Screen, open_screen
+
+# The last lines of the demo: what was done, how fast, and whether it came out the same.
+
+MEGABYTE = 1_000_000
+
+
+def work_done(outcome: Outcome) -> list[str]:
+    """Lines for people. Rates are those of this run, with its kill and its cut link, all on one machine."""
+    tallies = outcome.tallies
+    writes = sum(tally.writes for tally in tallies)
+    written = sum(tally.written_bytes for tally in tallies)
+    entries = sum(tally.entries for tally in tallies)
+    edits = sum(tally.edits for tally in tallies)
+    deletes = sum(tally.deletes for tally in tallies)
+    received = [master.received for master in outcome.masters]
+    came = sum(entries for entries, _ in received)
+    came_bytes = sum(count for _, count in received)
+    return [
+        f"written   {_rate(writes, written, outcome.fed_s)}",
+        f"          {entries:,} entries of the data set, {edits:,} edits and {deletes:,} deletes",
+        f"received  {_rate(came, came_bytes, outcome.level_s)}",
+        *(f"meanwhile {incident}" for incident in outcome.incidents),
+        f"level     {outcome.level_s - outcome.fed_s:.1f} s after the last write",
+    ]
+
+
+def verdict(outcome: Outcome, screen: Screen) -> None:
+    """Compares the databases on disk and says `converged: ...` last. Raises DemoFailure with what differs."""
+    databases = [(master.name, master.database) for master in outcome.masters]
+    try:
+        comparison = compare(databases)
+        if not comparison.equal:
+            head = f"NOT converged: {comparison.differing:,} keys differ"
+            raise DemoFailure("\n  ".join([head, *comparison.differences]))
+        with _contents(str(databases[0][1])) as contents:
+            objections = outcome.ledger.objections(contents)
+    except plyvel.Error as error:
+        raise DemoFailure(f"a database of a master cannot be read: {error}") from error
+    if objections:
+        raise DemoFailure("\n  ".join(["NOT what was written, though equal everywhere:", *objections]))
+    screen.say(f"converged: {comparison.contents[0].keys:,} keys, sha256 {comparison.contents[0].digest}")
+
+
+@contextlib.contextmanager
+def _contents(path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]:
+    with contextlib.closing(plyvel.DB(path)) as db, db.iterator() as contents:
+        yield contents
+
+
+def _rate(entries: int, count: int, seconds: float) -> str:
+    seconds = max(seconds, 1e-3)
+    return (
+        f"{entries:,} entries, {count / MEGABYTE:,.1f} MB in {seconds:.1f} s: "
+        f"{entries / seconds:,.0f} entries/s, {count / MEGABYTE / seconds:,.1f} MB/s"
+    )
+
+
+# ----
+
+
+NAME = "demo"
+HELP = (
+    "Three masters on real data: concurrent writes, a SIGKILL, a cut link; then their contents are compared. "
+    "Exit status 0 when they are equal, 1 when not, 2 when the input cannot be used."
+)
+EXAMPLE = "level-replicator demo --no-color"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        type=Path,
+        metavar="DIR|FILE.jsonl|LEVELDB",
+        help='the data: files of a directory; lines {"key": ..., "value": ...}, or key_base64 and so on; '
+        "a LevelDB, which is copied first (default: the source of Python's standard library)",
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the three masters there, in a new or empty DIR")
+    parser.add_argument("--seed", type=int, help="of the random edits (default: another one each time)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="to become level in (default: 120)"
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines in a terminal, too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the demo; returns its exit status."""
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
+    try:
+        with _place(arguments.keep) as place:
+            return _run(arguments, place, seed)
+    except InputError as error:
+        print(f"level-replicator demo: {error}", file=sys.stderr)
+        return 2
+    except (DemoFailure, MasterGone) as failure:
+        print(f"level-replicator demo: {failure}\n(seed {seed})", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace, place: Path, seed: int) -> int:
+    with open_data_set(arguments.input, place) as data:
+        screen: Screen = open_screen(plain=arguments.plain)
+        try:
+            screen.event(f"seed {seed}, in {place}")
+            outcome = Story(data, place, seed, arguments.timeout, screen).tell()
+        finally:
+            screen.close()
+        for line in work_done(outcome):
+            screen.say(line)
+        if arguments.keep is not None:
+            screen.say(f"kept      {arguments.keep}")
+        verdict(outcome, screen)
+    return 0
+
+
+@contextlib.contextmanager
+def _place(keep: Path | None) -> Iterator[Path]:
+    """Where the masters live: `keep`, or a directory that goes away, unless there is something to look at."""
+    if keep is not None:
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+            if any(keep.iterdir()):
+                raise InputError(f"{keep}: not empty")
+        except OSError as error:
+            raise InputError(f"{keep}: {error.strerror or error}") from error
+        yield keep
+        return
+    place = Path(tempfile.mkdtemp(prefix="level-replicator-demo-"))
+    try:
+        yield place
+    except (DemoFailure, MasterGone) as failure:
+        raise DemoFailure(f"{failure}\nthe three masters are left in {place}") from failure
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value

@@ -1,0 +1,111 @@
+"""A thread that feeds one master: its share of the data, and edits and deletes of keys that all edit."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from level_replicator.cli.demo.checks import Ledger
+from level_replicator.cli.demo.data_sets import DataSet
+from level_replicator.cli.demo.process import Master, Operation
+
+STEP_ENTRIES = 16
+LEAST_STEPS = 20
+ENTRIES_FOR_AN_EDIT = 4
+DELETES_IN_EDITS = 0.3
+EDIT_REPEATS = 8
+
+
+@dataclass
+class Tally:
+    """What was acknowledged."""
+
+    entries: int = 0
+    edits: int = 0
+    deletes: int = 0
+    written_bytes: int = 0
+
+    @property
+    def writes(self) -> int:
+        return self.entries + self.edits + self.deletes
+
+
+class Feeder(threading.Thread):
+    """Feeds until its share is written. `failure` says afterwards why it ended early, if it did.
+
+    `incidents` are what happens at which share (0 to 1) of the way: called on this thread right after a batch
+    was sent, while the master is at work on it. One that kills the master starts it again; the batch is then
+    sent once more."""
+
+    def __init__(
+        self,
+        master: Master,
+        data: DataSet,
+        share: Sequence[int],
+        contested: Sequence[bytes],
+        random: Random,
+        ledger: Ledger,
+        incidents: Mapping[float, Callable[[], None]],
+    ) -> None:
+        super().__init__(name=f"{master.name} feeder")
+        self.master = master
+        self.tally = Tally()
+        self.failure: BaseException | None = None
+        self._data = data
+        self._share = share
+        self._contested = contested
+        self._random = random
+        self._ledger = ledger
+        self._incidents = dict(incidents)
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Makes it end after the batch it is at."""
+        self._cancelled.set()
+
+    def run(self) -> None:
+        try:
+            self._feed()
+        except BaseException as error:
+            self.failure = error
+
+    def _feed(self) -> None:
+        done = 0
+        for numbers in self._steps():
+            if self._cancelled.is_set():
+                return
+            batch: list[Operation] = [(self._data.keys[number], self._data.value(number)) for number in numbers]
+            done += len(batch)
+            self._write(batch, atomic=True, progress=done / len(self._share))
+            self.tally.entries += len(batch)
+            edits = self._edits(max(1, len(batch) // ENTRIES_FOR_AN_EDIT))
+            self._write(edits, atomic=False, progress=0.0)
+            self.tally.deletes += sum(value is None for _, value in edits)
+            self.tally.edits += sum(value is not None for _, value in edits)
+
+    def _steps(self) -> Iterator[Sequence[int]]:
+        # Small shares are cut finer, so that something can still happen in the middle of them.
+        size = max(1, min(STEP_ENTRIES, len(self._share) // LEAST_STEPS))
+        for begin in range(0, len(self._share), size):
+            yield self._share[begin : begin + size]
+
+    def _edits(self, count: int) -> list[Operation]:
+        return [(self._random.choice(self._contested), self._edit()) for _ in range(count)]
+
+    def _edit(self) -> bytes | None:
+        if self._random.random() < DELETES_IN_EDITS:
+            return None
+        text = f"{self.master.name} was here, {self._random.getrandbits(64):016x}\n"
+        return text.encode() * self._random.randint(1, EDIT_REPEATS)
+
+    def _write(self, operations: list[Operation], *, atomic: bool, progress: float) -> None:
+        self._ledger.note(operations)
+        due = sorted(share for share in self._incidents if share <= progress)
+        self.master.send(operations, atomic=atomic)
+        for share in due:
+            incarnation = self.master.incarnation
+            self._incidents.pop(share)()
+            if self.master.incarnation != incarnation:
+                self.master.send(operations, atomic=atomic)
+        self.master.await_answer()
+        self.tally.written_bytes += sum(len(key) + len(value or b"") for key, value in operations)

@@ -1,0 +1,83 @@
+"""What one sees of the demo: a live table in a terminal, plain lines anywhere else."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+PROGRESS_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One master at one moment."""
+
+    name: str
+    state: str
+    links: int
+    """Peers that it is level with or receives from as they write."""
+    written: int
+    received: int
+    behind: int
+    keys: int
+
+
+class Screen(Protocol):
+    """Where the story is told. `close` is idempotent; `say` and `event` work after it."""
+
+    def event(self, text: str) -> None:
+        """Something happened."""
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """How the masters are now; to be called often."""
+
+    def say(self, text: str) -> None:
+        """A line of the summary."""
+
+    def close(self) -> None: ...
+
+
+class PlainScreen:
+    """A line for each event and one a second for progress; no escape codes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._began_s = time.monotonic()
+        self._next_s = 0.0
+
+    def event(self, text: str) -> None:
+        self.say(f"{time.monotonic() - self._began_s:6.2f} s  {text}")
+
+    def show(self, rows: Sequence[Row]) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + PROGRESS_INTERVAL_S
+        self.event(" | ".join(_plain(row) for row in rows))
+
+    def say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def open_screen(*, plain: bool = False) -> Screen:
+    """The best screen for standard output. Without rich it is plain, with a hint on a terminal's stderr."""
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainScreen(sys.stdout)
+    try:
+        from level_replicator.cli.demo.rich_screen import RichScreen
+    except ImportError:
+        print("hint: pip install 'level-replicator[demo]' shows this as a live table", file=sys.stderr)
+        return PlainScreen(sys.stdout)
+    return RichScreen()
+
+
+def _plain(row: Row) -> str:
+    return (
+        f"{row.name} {row.state}: written {row.written:,}, received {row.received:,}, "
+        f"behind {row.behind:,}, keys {row.keys:,}"
+    )

@@ -1,0 +1,189 @@
+"""Iterators and snapshots: plyvel's own, each step of which passes the gate of their database.
+
+As with plyvel, a snapshot may be shared by threads, an iterator may not.
+"""
+
+from collections.abc import Callable
+from threading import get_ident
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypedDict, Unpack
+
+from level_replicator.core.errors import ClosedError
+from level_replicator.database.gate import Gate
+
+
+class _ClosedHandle:
+    """Stands where a handle was, and refuses whatever is asked of it."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ClosedError("Database, iterator or snapshot is closed")
+
+
+_CLOSED = _ClosedHandle()
+
+
+def _refuse() -> NoReturn:
+    raise ClosedError("Database or iterator is closed")
+
+
+class ReadOptions(TypedDict, total=False):
+    """Options of every read; what they mean is in plyvel's documentation."""
+
+    verify_checksums: bool
+    fill_cache: bool
+
+
+class IteratorOptions(ReadOptions, total=False):
+    """Options of an iterator; what they mean is in plyvel's documentation."""
+
+    reverse: bool
+    start: bytes | None
+    stop: bytes | None
+    include_start: bool
+    include_stop: bool
+    prefix: bytes | None
+    include_key: bool
+    include_value: bool
+
+
+class _Handle:
+    """Owns one plyvel handle, and lets go of it inside the gate only, since that too is a call into LevelDB.
+
+    Never calls the handle's own `close`: another thread may be inside. The handle goes with its last user."""
+
+    __slots__ = ("__weakref__", "_calls", "_gate", "_raw")
+
+    def __init__(self, gate: Gate, opener: Callable[[], object]) -> None:
+        self._gate = gate
+        self._calls = gate.calls
+        self._raw: Any = _CLOSED  # what stays if opening fails
+        self._raw = opener()
+
+    def close(self) -> None:
+        """Idempotent. Later calls raise ClosedError."""
+        calls = self._calls
+        me = get_ident()
+        try:
+            calls.append(me)
+            if self._gate.shut and self._raw is not _CLOSED:
+                self._gate.park(self._raw)
+            self._forget()
+        finally:
+            calls.remove(me)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _forget(self) -> None:
+        self._raw = _CLOSED
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self._gate.call(self._call_raw, name, *args, **kwargs)
+
+    def _call_raw(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._raw, name)(*args, **kwargs)
+
+
+class Iterator(_Handle):
+    """plyvel's Iterator."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, gate: Gate, opener: Callable[[], object]) -> None:
+        super().__init__(gate, opener)
+        self._next = self._raw.__next__
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        calls = self._calls
+        me = get_ident()
+        try:
+            calls.append(me)
+            if self._gate.shut:
+                self._gate.refuse()
+            return self._next()
+        finally:
+            calls.remove(me)
+
+    def prev(self) -> Any:
+        return self._call("prev")
+
+    def seek(self, target: bytes) -> None:
+        self._call("seek", target)
+
+    def seek_to_start(self) -> None:
+        self._call("seek_to_start")
+
+    def seek_to_stop(self) -> None:
+        self._call("seek_to_stop")
+
+    def _forget(self) -> None:
+        self._raw = _CLOSED
+        self._next = _refuse
+
+
+class RawIterator(_Handle):
+    """plyvel's RawIterator."""
+
+    __slots__ = ()
+
+    def valid(self) -> bool:
+        return bool(self._call("valid"))
+
+    def seek_to_first(self) -> None:
+        self._call("seek_to_first")
+
+    def seek_to_last(self) -> None:
+        self._call("seek_to_last")
+
+    def seek(self, target: bytes) -> None:
+        self._call("seek", target)
+
+    def next(self) -> None:
+        self._call("next")
+
+    def prev(self) -> None:
+        self._call("prev")
+
+    def key(self) -> bytes:
+        return bytes(self._call("key"))
+
+    def value(self) -> bytes:
+        return bytes(self._call("value"))
+
+    def item(self) -> tuple[bytes, bytes]:
+        key, value = self._call("item")
+        return key, value
+
+
+class Snapshot(_Handle):
+    """plyvel's Snapshot: the database as it was, also after later writes."""
+
+    __slots__ = ()
+
+    def release(self) -> None:
+        self.close()
+
+    def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
+        return self._call("get", key, default, **options)
+
+    def __iter__(self) -> Iterator:
+        return self.iterator()
+
+    def iterator(self, **options: Unpack[IteratorOptions]) -> Iterator:
+        return self._gate.call(Iterator, self._gate, lambda: self._call_raw("iterator", **options))
+
+    def raw_iterator(self, **options: Unpack[ReadOptions]) -> RawIterator:
+        return self._gate.call(RawIterator, self._gate, lambda: self._call_raw("raw_iterator", **options))

@@ -1,1 +1,0 @@
-"""What a program uses: install, the plyvel-shaped database, config, events."""

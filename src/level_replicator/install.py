@@ -1,0 +1,295 @@
+"""Making a LevelDB a master."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, overload
+
+import plyvel
+
+from level_replicator.api.callbacks import Listeners
+from level_replicator.api.config import Config, parse_address
+from level_replicator.api.keys import load_security
+from level_replicator.api.metrics import MetricsServer
+from level_replicator.api.replica import Replica
+from level_replicator.client.connect import SOCKET_NAME
+from level_replicator.core.errors import ConfigError, LockedError
+from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.net.unix_socket import MAX_PATH_BYTES
+from level_replicator.node.admission import Security
+from level_replicator.node.client_registry import Access
+from level_replicator.node.maintenance_thread import Keeper
+from level_replicator.node.node import Node
+from level_replicator.security.reloader import KeyWatch
+from level_replicator.shared import SharedDatabase, Sharing
+from level_replicator.storage.engine.boot_id import boot_identity
+from level_replicator.storage.engine.plyvel import PlyvelEngine, open_engine
+from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.store import Store
+
+RS_OPTIONS: dict[str, Any] = {"bloom_filter_bits": 10, "write_buffer_size": 8 * 1024 * 1024}
+"""How `open` opens a replication set: most keys that are looked up in it are not there, and the filter knows. A larger
+buffer is merged less often, a smaller one is quicker to insert into."""
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def install(
+    db: plyvel.DB,
+    rs: plyvel.DB,
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    _wall_ms: Callable[[], int] = _wall_ms,
+    _on_step: Callable[[str], None] | None = None,
+) -> Replica:
+    """Makes `db` one master among many; `rs`, a LevelDB of its own, becomes its replication set.
+
+    With `adopt` what `db` holds becomes the first writes of this master, before this returns; `progress` is told the
+    keys that are done, and may raise. An adoption that is interrupted goes on at the next `install` with `adopt`;
+    where there is nothing to adopt, `adopt` does nothing.
+
+    From here on all writes go through what this returns, and both handles are the replica's: it closes them. Raises
+    ConfigError (also for a port that is taken, two handles on one directory, a `db` with data and a new `rs`),
+    LockedError, FormatError and StorageError; then both handles are as they were, open and the caller's.
+    """
+    settings = Config.of(config)
+    return _checked(db, rs, settings, load_security(settings), adopt, progress, _wall_ms, _on_step)
+
+
+def _checked(
+    db: plyvel.DB,
+    rs: plyvel.DB,
+    settings: Config,
+    security: tuple[Security | None, KeyWatch | None],
+    adopt: bool,
+    progress: Callable[[int], None] | None,
+    wall_ms: Callable[[], int],
+    on_step: Callable[[str], None] | None,
+) -> Replica:
+    """The two handles are fit, and held from here on, or given back as they were."""
+    for name, handle in (("db", db), ("rs", rs)):
+        if not isinstance(handle, plyvel.DB):
+            raise ConfigError(f"{name}: a plyvel.DB is wanted, not {type(handle).__name__}")
+        if handle.closed:
+            raise ConfigError(f"{name}: this handle is closed")
+    if _directory(db) == _directory(rs):
+        raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
+    engines = PlyvelEngine(db, leave_directory=True), PlyvelEngine(rs)
+    try:
+        for engine in engines:
+            engine.hold()
+        if adopt and settings.pull_only:
+            raise ConfigError(
+                "adopt: what is adopted is written here, and `pull_only` takes no writes of this node's own"
+            )
+        adopting = _apart(progress or _nobody) if adopt else None
+        return _install(*engines, settings, security, adopting, wall_ms, on_step)
+    except BaseException as error:
+        for engine in engines:
+            engine.release()
+        if isinstance(error, _ProgressError):
+            raise error.of_caller from None
+        raise
+
+
+def _install(
+    db: PlyvelEngine,
+    rs: PlyvelEngine,
+    config: Config,
+    security: tuple[Security | None, KeyWatch | None],
+    adopt: Callable[[int], None] | None,
+    wall_ms: Callable[[], int],
+    on_step: Callable[[str], None] | None,
+) -> Replica:
+    store = Store(
+        db,
+        rs,
+        now_ms=wall_ms,
+        random_bytes=secrets.token_bytes,
+        boot=boot_identity(),
+        sync=config.sync,
+        adopt=adopt,
+        on_step=on_step,
+    )
+    metrics = None
+    if config.metrics is not None:
+        where = config.metrics
+        metrics = MetricsServer(*(("127.0.0.1", where) if isinstance(where, int) else parse_address(where)))
+    events = Listeners(store, config.on_peer, config.on_conflict)
+    node = Node(
+        store,
+        host=config.host,
+        port=config.port,
+        servers={address: parse_address(address) for address in config.servers},
+        names={address: metadata["name"] for address, metadata in config.servers.items() if "name" in metadata},
+        insecure=config.insecure,
+        max_drift_ms=int(config.max_clock_drift * 1000),
+        heartbeat_ms=int(config.heartbeat * 1000),
+        wall_ms=wall_ms,
+        instance=secrets.token_bytes(16),
+        random=Random(secrets.token_bytes(16)),
+        on_event=events.peer_event,
+        read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
+        security=security[0],
+        keys=security[1],
+        access=Access(config.clients),
+        socket_path=Path(config.socket) if config.socket else None,  # type: ignore[arg-type]
+    )
+    try:
+        node.start()
+    except BaseException:
+        events.stop_reading()
+        events.close()
+        if metrics is not None:
+            metrics.close()
+        raise
+    keeper = Keeper(
+        store,
+        wall_ms=wall_ms,
+        log_max_bytes=config.log_max_bytes,
+        log_max_age_s=config.log_max_age,
+        tombstone_ttl_s=config.tombstone_ttl,
+    )
+    keeper.start()
+    return Replica(db.db, rs.db, node, keeper, config, events, RS_OPTIONS, metrics)
+
+
+def _nobody(_keys: int) -> None:
+    """Progress that nobody wants to hear of."""
+
+
+class _ProgressError(Exception):
+    def __init__(self, of_caller: Exception) -> None:
+        self.of_caller = of_caller
+
+
+def _apart(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """An OSError of the caller's own code is not to be taken for one of the disk."""
+
+    def told(keys: int) -> None:
+        try:
+            progress(keys)
+        except Exception as error:
+            raise _ProgressError(error) from None
+
+    return told
+
+
+@overload
+def open(
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    share: Literal[False] = False,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Replica: ...
+
+
+@overload
+def open(
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    share: Literal[True],
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> SharedDatabase: ...
+
+
+def open(
+    path: "str | bytes | PathLike[str]",
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    share: bool = False,
+    adopt: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Replica | SharedDatabase:
+    """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
+
+    With `share` several processes may do this at once: the first one holds the database, the others use it through its
+    Unix socket, and one of them takes over when it ends. The configuration is the holder's. Raises as `install`, and
+    LockedError when another process or handle holds one of the two."""
+    settings = Config.of(config)
+    root = Path(os.fsdecode(path))
+    if settings.socket is None:
+        beside = root / SOCKET_NAME
+        fits = len(os.fsencode(beside)) <= MAX_PATH_BYTES
+        if share and not fits:
+            raise ConfigError(f"share: {beside} is too long for a Unix socket: say another path as `socket`")
+        settings = replace(settings, socket=beside if fits else False)
+    if not share:
+        return _open(root, settings, adopt, progress, options)
+    if settings.socket is False:
+        raise ConfigError("share: the processes meet at a Unix socket, and `socket` says that there is none")
+    return SharedDatabase(
+        Sharing(
+            root,
+            Path(settings.socket),  # type: ignore[arg-type]
+            lambda: _open(root, settings, adopt, progress, options),
+            CLIENT_TIMEOUT_S,
+        )
+    )
+
+
+def _open(
+    root: Path, settings: Config, adopt: bool, progress: Callable[[int], None] | None, options: dict[str, Any]
+) -> Replica:
+    security = load_security(settings)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        db = open_engine(str(root / "db"), **options)
+    except LockedError as error:
+        if settings.socket and Path(settings.socket).is_socket():  # type: ignore[arg-type]
+            raise LockedError(
+                f"{error}. To use it from here as well: level_replicator.connect({str(root)!r}), or open(share=True)"
+            ) from error
+        raise
+    try:
+        rs = open_engine(str(root / "rs"), **RS_OPTIONS)
+    except BaseException:
+        db.close()
+        raise
+    try:
+        return _checked(db.db, rs.db, settings, security, adopt, progress, _wall_ms, None)
+    except BaseException:
+        rs.close()
+        db.close()
+        raise
+
+
+def new_origin(rs: plyvel.DB) -> None:
+    """Makes the replica whose replication set this is start under a new origin at its next `install`.
+
+    For one of two live nodes that have the same origin, because a directory was copied in a way that does not show.
+    Raises ConfigError when this is no replication set, LockedError when a replica has it installed."""
+    engine = PlyvelEngine(rs)
+    engine.hold()
+    try:
+        meta = load_meta(engine)
+        if meta is None:
+            raise ConfigError(f"{_directory(rs)} is not a replication set")
+        meta.identity = TO_BE_RENEWED
+        store_meta(engine, meta)
+    finally:
+        engine.release()
+
+
+def _directory(handle: plyvel.DB) -> str:
+    name = handle.name
+    return os.path.realpath(os.fsdecode(name))

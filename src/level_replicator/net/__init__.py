@@ -1,0 +1,1 @@
+"""Sockets, addresses, retries and calls in other threads."""

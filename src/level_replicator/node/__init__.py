@@ -1,0 +1,1 @@
+"""One node on an event loop: listening, dialing, admission and sessions of clients."""

@@ -1,0 +1,262 @@
+"""Connections that nobody has accepted yet: how many there may be, for how long, and who says yes.
+
+With keys a connection goes through TLS, the rules of Trust, and `identify`, in this order; only then does it get a
+link, so until then no byte of a session passes, either way. Without keys, on loopback, it gets its link when it has
+said whether it is a peer or a client; over the Unix socket only clients come.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from level_replicator.core.fingerprint import fingerprint_of
+from level_replicator.core.limits import (
+    HANDSHAKE_TIMEOUT_MS,
+    MAX_PENDING_HANDSHAKES,
+    MAX_PENDING_PER_NETWORK,
+)
+from level_replicator.node.client_registry import Clients
+from level_replicator.node.stream import Wire
+from level_replicator.protocol.messages import Bye, ByeCode, encode
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.security.identify import Identifying
+from level_replicator.security.peer_identity import Decision, PeerIdentity
+from level_replicator.security.trust import Trust
+
+if TYPE_CHECKING:
+    from level_replicator.security.tls import Contexts
+
+_NOT_KNOWN = "its key is not among those that are accepted here"
+_PINNED = "its certificate is not the one that is pinned for this server"
+_LATE = "nobody decided about it within the time limit"
+_SILENT = "it did not say who it is within the time limit"
+_REVOKED = "its key is not trusted any more"
+_DISCONNECTED = "it was disconnected here"
+_NO_PEERS = "the Unix socket is for clients"
+
+
+@dataclass
+class Security:
+    """What a node with keys has. `contexts` and `trust` may change while it runs."""
+
+    contexts: "Contexts"
+    trust: Trust
+    identifying: Identifying | None
+
+
+@dataclass
+class _Guest:
+    """A connection on its way in."""
+
+    began_ms: int
+    fingerprint: str | None = None
+    client: bool = False
+
+
+class Doorway:
+    """Of one node, on its event loop."""
+
+    def __init__(self, hub: Hub, clients: Clients, security: Security | None) -> None:
+        self.security = security
+        self._clients = clients
+        self._hub = hub
+        self._guests: dict[Wire, _Guest] = {}
+        self._shut = False
+
+    @property
+    def pending(self) -> int:
+        """Connections that are not open yet."""
+        self._forget_open()
+        return len(self._guests)
+
+    # -- from the wire
+
+    def arrived(self, wire: Wire) -> None:
+        if self._shut:
+            wire.abort()
+            return
+        if wire.server is None:
+            self._make_place(wire.network)
+        else:
+            wire.server.state = PeerState.HANDSHAKE
+        guest = self._guests[wire] = _Guest(self._hub.now_ms())
+        if self.security is not None and not wire.local:
+            wire.secure(self.security.contexts.channel(dialled=wire.server is not None))
+        elif wire.server is not None:
+            self._admit(wire, guest, read_only=wire.server.read_only)
+
+    def introduced(self, wire: Wire, *, client: bool) -> None:
+        """Somebody without a key has said its first bytes."""
+        guest = self._guests.get(wire)
+        if guest is None:
+            return
+        guest.client = client
+        if wire.local and not client:
+            self._turn_away(wire, _NO_PEERS)
+        else:
+            self._admit(wire, guest, read_only=False)
+
+    def authenticated(self, wire: Wire, certificate: bytes, *, client: bool) -> None:
+        """The peer, or client, has proved to hold the key of this certificate, DER."""
+        guest = self._guests.get(wire)
+        if guest is None:
+            return
+        guest.client = client
+        assert self.security is not None
+        trust = self.security.trust
+        guest.fingerprint = fingerprint = fingerprint_of(certificate)
+        if wire.server is not None:
+            wire.server.fingerprint = fingerprint
+            if trust.is_pinned_otherwise(wire.server.address, fingerprint):
+                self._turn_away(wire, _PINNED)
+                return
+        known = trust.knows(fingerprint)
+        if self.security.identifying is not None:
+            self._ask(wire, certificate, known=known)
+        elif known:
+            self._admit(wire, guest, read_only=trust.is_read_only(fingerprint))
+        else:
+            self._turn_away(wire, _NOT_KNOWN)
+
+    def failed(self, wire: Wire, why: str) -> None:
+        """It did not get through TLS."""
+        guest = self._guests.pop(wire, None)
+        if guest is not None:
+            self._hub.turned_away(self._peer(wire, guest), why)
+
+    def left(self, wire: Wire, why: str) -> None:
+        guest = self._guests.pop(wire, None)
+        if guest is not None and wire.link is None and wire.server is not None:
+            wire.server.state = PeerState.WAITING
+            wire.server.last_error = f"{why} in the handshake"
+
+    # -- from the node
+
+    def tick(self) -> None:
+        """Time limits. A peer's link has its own."""
+        self._forget_open()
+        now_ms = self._hub.now_ms()
+        for wire, guest in list(self._guests.items()):
+            if now_ms - guest.began_ms <= HANDSHAKE_TIMEOUT_MS:
+                continue
+            if wire.link is None:
+                self._turn_away(wire, _LATE if guest.fingerprint else _SILENT)
+            elif guest.client:
+                wire.link.end(ByeCode.SILENT, _SILENT)
+
+    def revoke(self, fingerprints: frozenset[str]) -> None:
+        """Whoever has one of these is cut off at once."""
+        for wire, guest in list(self._guests.items()):
+            if wire.link is None and guest.fingerprint in fingerprints:
+                self._turn_away(wire, _REVOKED)
+        for link in list(self._hub.links):
+            if link.peer.fingerprint in fingerprints:
+                link.cut(_REVOKED)
+        self._clients.cut(fingerprints, _REVOKED)
+
+    def disconnect(self, name: str) -> int:
+        """Cuts off whoever has this address, name, origin or fingerprint: peers, clients of the port, and those about
+        whom nobody has decided yet. How many connections that were."""
+        waiting = [
+            wire
+            for wire, guest in self._guests.items()
+            if wire.link is None and not wire.local and self._peer(wire, guest).is_called(name)
+        ]
+        for wire in waiting:
+            self._turn_away(wire, _DISCONNECTED)
+        return len(waiting) + self._hub.disconnect(name) + self._clients.disconnect(name)
+
+    def shut(self) -> list[Wire]:
+        """Nobody comes in any more. Those who were on their way."""
+        self._shut = True
+        waiting = [wire for wire in self._guests if wire.link is None]
+        for wire in waiting:
+            wire.abort()
+        return waiting
+
+    # -- who comes in
+
+    def _ask(self, wire: Wire, certificate: bytes, *, known: bool) -> None:
+        assert self.security is not None
+        assert self.security.identifying is not None
+        loop = asyncio.get_running_loop()
+        answer = self.security.identifying.ask(
+            PeerIdentity(
+                certificate,
+                wire.address,
+                dialled=wire.server is not None,
+                known=known,
+                role="client" if self._guests[wire].client else "peer",
+            ),
+            wire.network,
+        )
+
+        def decided(decision: Decision) -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self._decided, wire, decision)
+
+        answer.add_done_callback(lambda future: decided(future.result()))
+
+    def _decided(self, wire: Wire, decision: Decision) -> None:
+        guest = self._guests.get(wire)
+        if guest is None or wire.link is not None or guest.fingerprint is None:
+            return
+        assert self.security is not None
+        if decision.accepted:
+            role = decision.read_only or self.security.trust.is_read_only(guest.fingerprint)
+            self._admit(wire, guest, read_only=role)
+        else:
+            self._turn_away(wire, decision.reason or _NOT_KNOWN)
+
+    def _admit(self, wire: Wire, guest: _Guest, *, read_only: bool) -> None:
+        if guest.client:
+            client = self._clients.admit(wire, fingerprint=guest.fingerprint, read_only=read_only)
+            if client is None:
+                del self._guests[wire]
+            else:
+                wire.attach(client)
+            return
+        peer = self._peer(wire, guest)
+        peer.read_only = read_only
+        wire.attach(self._hub.connect(wire, peer, began_ms=guest.began_ms))
+
+    def _turn_away(self, wire: Wire, why: str) -> None:
+        """Tells it, which is all that it ever gets."""
+        guest = self._guests.pop(wire)
+        if guest.client:
+            self._clients.refuse(wire, why)
+            return
+        wire.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
+        wire.close()
+        self._hub.turned_away(self._peer(wire, guest), why)
+
+    @staticmethod
+    def _peer(wire: Wire, guest: _Guest) -> Peer:
+        if wire.server is not None:
+            return wire.server
+        return Peer(wire.address, dialled=False, fingerprint=guest.fingerprint)
+
+    # -- how many
+
+    def _make_place(self, network: str) -> None:
+        self._forget_open()
+        incoming = [wire for wire in self._guests if wire.server is None]
+        neighbours = [wire for wire in incoming if wire.network == network]
+        for crowd, most in ((neighbours, MAX_PENDING_PER_NETWORK), (incoming, MAX_PENDING_HANDSHAKES)):
+            if len(crowd) >= most:
+                self._evict(crowd[0])
+
+    def _evict(self, wire: Wire) -> None:
+        if self._guests.pop(wire, None) is None:
+            return
+        if wire.link is not None:
+            wire.link.cut("too many connections wait to be accepted")
+        wire.abort()
+
+    def _forget_open(self) -> None:
+        for wire in [each for each in self._guests if each.link is not None]:
+            assert wire.link is not None
+            if wire.link.ended or wire.link.is_open:
+                del self._guests[wire]

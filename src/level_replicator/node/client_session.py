@@ -1,0 +1,346 @@
+"""One client's connection: requests in, answers out, on the node's loop or beside it.
+
+Answers may overtake each other. A client that does not read its answers is not read either: what it costs is one frame,
+what the kernel holds, and its snapshots.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from level_replicator.core.errors import (
+    ClosedError,
+    LimitError,
+    RemoteProtocolError,
+    ReplicationError,
+    StorageError,
+)
+from level_replicator.core.limits import (
+    MAX_CLIENT_LONG,
+    MAX_CLIENT_LONG_BYTES,
+    MAX_CLIENT_WAITS_MS,
+    MAX_FRAME_BYTES,
+    REQUESTS_PER_TURN,
+)
+from level_replicator.protocol.client_messages import (
+    PREAMBLE,
+    VERSION,
+    Answer,
+    AnyAnswer,
+    AnyRequest,
+    Attach,
+    Attached,
+    Failed,
+    Progress,
+    Read,
+    Write,
+    decode_request,
+    encode,
+)
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import ByeCode
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+
+if TYPE_CHECKING:
+    from level_replicator.node.client_registry import Clients
+    from level_replicator.node.stream import Wire
+
+_log = logging.getLogger("level_replicator.runtime")
+_PROGRESS_EVERY_S = 0.2
+_BEFORE_OPEN_S = 0.02
+"""A node that listens already, and does not answer yet, is looked at again after this."""
+
+
+class Desk(Protocol):
+    """What answers the requests of one client. From any thread, several at once."""
+
+    origin: int
+    read_only: bool
+
+    def lane(self, request: AnyRequest) -> str | None:
+        """None: it is done at once. Else it may take longer than an event loop may stand still, and is done by threads
+        that are for its like: a write does not wait for an audit."""
+
+    def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
+        """None: nothing is there yet, of a Read that may wait. Raises what the client is to see."""
+
+    def call_at_news(self, call: Callable[[], None]) -> None:
+        """Once, when a Read that got None may have more; from any thread."""
+
+    def dont_call(self, call: Callable[[], None]) -> None:
+        """Takes that back."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the replica is being closed: what it refuses then, it will never do."""
+
+    def close(self) -> None: ...
+
+
+def failure_of(request: int, error: BaseException) -> Failed:
+    """For the client: the errors of this library and those of wrong arguments as they are; of others no more than
+    that there was one."""
+    if isinstance(error, ENGINE_ERRORS):
+        return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error}")
+    if isinstance(error, ReplicationError | TypeError | ValueError | OverflowError):
+        return Failed(request, type(error).__name__, str(error))
+    _log.error("a request of a client failed", exc_info=error)
+    return Failed(request, ReplicationError.__name__, "the node failed: its log says how")
+
+
+class ClientLink:
+    """From its first byte to its end. `read_only`: it may write nothing; `local`: it came over the Unix socket."""
+
+    def __init__(
+        self, clients: "Clients", transport: "Wire", *, fingerprint: str | None, read_only: bool, local: bool
+    ) -> None:
+        self.ended = False
+        self.is_open = False
+        self.transport = transport
+        self.fingerprint = fingerprint
+        self.read_only = read_only
+        self.local = local
+        self._clients = clients
+        self._frames = FrameReader()
+        self._preamble = bytearray()
+        self._desk: Desk | None = None
+        self._queue: deque[AnyRequest] = deque()
+        self._out: list[bytes] = []
+        self._long = 0
+        self._long_bytes = 0
+        self._again: asyncio.Handle | None = None
+        self._waiting: dict[int, tuple[Read, asyncio.TimerHandle]] = {}
+        self._bell = False
+        self._progress_at = 0.0
+
+    # -- from the transport
+
+    def received(self, data: bytes) -> None:
+        """What arrived. Never raises for what a client can do."""
+        if len(self._preamble) < len(PREAMBLE):
+            missing = len(PREAMBLE) - len(self._preamble)
+            self._preamble += data[:missing]
+            data = data[missing:]
+            if not PREAMBLE.startswith(self._preamble):
+                self._fail(RemoteProtocolError("this key was accepted as a client's, and this is none"))
+                return
+        try:
+            for body in self._frames.feed(data):
+                request = decode_request(body)
+                if self.is_open and not isinstance(request, Attach):
+                    self._queue.append(request)
+                else:
+                    self._attach(request)
+        except RemoteProtocolError as error:
+            self._fail(error)
+            return
+        self._turn()
+
+    def drained(self) -> None:
+        self._turn()
+
+    def lost(self, why: str) -> None:
+        if not self.ended:
+            self._finish()
+            _log.debug("a client at %s left: %s", self.transport.address, why)
+
+    def end(self, code: ByeCode, text: str) -> None:
+        """Tells it why, and closes."""
+        kind = ClosedError if code is ByeCode.STOPPING else ReplicationError
+        self._fail(kind(text))
+
+    def cut(self, why: str) -> None:
+        """Nothing more is sent, also not what waits to be."""
+        if not self.ended:
+            self.transport.abort()
+            self._finish()
+            _log.info("cut off a client at %s: %s", self.transport.address, why)
+
+    # -- its requests
+
+    def _attach(self, request: AnyRequest) -> None:
+        if self.is_open or not isinstance(request, Attach):
+            raise RemoteProtocolError("a client attaches first, and once")
+        if request.version != VERSION:
+            raise RemoteProtocolError(f"a client of protocol version {request.version}; this node has {VERSION}")
+        self._frames.limit = MAX_FRAME_BYTES
+        self.is_open = True
+
+    def _turn(self) -> None:
+        """Some of what waits, then others have their turn."""
+        self._again = None
+        if self.ended:
+            return
+        if self._desk is None and (not self.is_open or not self._open_desk()):
+            return
+        done = 0
+        while self._queue and self._may_go_on() and done < REQUESTS_PER_TURN:
+            self._serve(self._queue.popleft())
+            done += 1
+            if len(self._out) >= 8:
+                self._flush()
+        self._flush()
+        if self._queue:
+            self.transport.pause()
+            if done == REQUESTS_PER_TURN:
+                self._again = self._again or self._clients.loop.call_soon(self._turn)
+        else:
+            self.transport.resume()
+
+    def _may_go_on(self) -> bool:
+        if self.ended or self.transport.full:
+            return False
+        return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
+
+    def _open_desk(self) -> bool:
+        make = self._clients.open_desk
+        if make is None:
+            self._again = self._clients.loop.call_later(_BEFORE_OPEN_S, self._turn)
+            return False
+        desk = self._desk = make(self.read_only, self.local)
+        self._send(Attached(0, VERSION, desk.origin, desk.read_only))
+        return True
+
+    def _serve(self, request: AnyRequest) -> None:
+        desk = self._desk
+        assert desk is not None
+        lane = desk.lane(request)
+        if lane is not None:
+            self._long += 1
+            cost = (
+                sum(len(key) + len(value or b"") for key, value in request.operations)
+                if isinstance(request, Write)
+                else 0
+            )
+            self._long_bytes += cost
+            self._clients.beside(lane, self._work, request, desk, cost)
+            return
+        answer = self._answer(request, desk)
+        if answer is not None:
+            self._send(answer)
+        elif isinstance(request, Read):
+            self._wait(request)
+
+    def _answer(self, request: AnyRequest, desk: Desk) -> Answer | None:
+        try:
+            return desk.answer(request, lambda _: None)
+        except Exception as error:
+            return failure_of(request.id, error)
+
+    # -- beside the loop
+
+    def _work(self, request: AnyRequest, desk: Desk, cost: int) -> None:
+        loop = self._clients.loop
+
+        def progress(done: int) -> None:
+            if self.ended:
+                raise ClosedError("the client has left")
+            now = loop.time()
+            if now - self._progress_at >= _PROGRESS_EVERY_S:
+                self._progress_at = now
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._tell, Progress(request.id, done))
+
+        try:
+            answer: Answer | None = desk.answer(request, progress)
+        except BaseException as error:
+            answer = failure_of(request.id, error)
+        assert answer is not None
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._worked, answer, cost)
+
+    def _worked(self, answer: Answer, cost: int) -> None:
+        self._long -= 1
+        self._long_bytes -= cost
+        self._tell(answer)
+        self._turn()
+
+    def _tell(self, answer: Answer) -> None:
+        if not self.ended:
+            self._send(answer)
+            self._flush()
+
+    # -- feeds that have nothing yet
+
+    def _wait(self, request: Read) -> None:
+        loop = self._clients.loop
+        wait_s = min(max(request.wait_ms, 0), MAX_CLIENT_WAITS_MS) / 1000
+        timer = loop.call_later(wait_s, self._waited, request.id)
+        self._waiting[request.id] = (request, timer)
+        self._look()
+
+    def _look(self) -> None:
+        """Whether there is news for those who wait."""
+        desk = self._desk
+        assert desk is not None
+        for ears in (False, True):
+            for number, (request, timer) in list(self._waiting.items()):
+                answer = self._answer(request, desk)
+                if answer is not None:
+                    timer.cancel()
+                    del self._waiting[number]
+                    self._tell(answer)
+            if not self._waiting or self._bell or ears or self.ended:
+                return
+            self._bell = True
+            desk.call_at_news(self._ring)
+
+    def _ring(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._clients.loop.call_soon_threadsafe(self._rung)
+
+    def _rung(self) -> None:
+        self._bell = False
+        if not self.ended:
+            self._look()
+
+    def _waited(self, number: int) -> None:
+        """Nothing came in time: the client is told so, and asks again."""
+        if self.ended or number not in self._waiting:
+            return
+        request, _ = self._waiting.pop(number)
+        assert self._desk is not None
+        answer = self._answer(Read(number, request.feed, wait_ms=0), self._desk)
+        assert answer is not None
+        self._tell(answer)
+
+    # -- out, and the end
+
+    def _send(self, answer: Answer) -> None:
+        if isinstance(answer, Failed) and answer.id and self._desk is not None and self._desk.stopping:
+            # not the client's database is closed, but our node: it may find another one
+            self.end(ByeCode.STOPPING, "the node stops")
+            return
+        frame = encode(answer)
+        if len(frame) > MAX_FRAME_BYTES + 4:
+            frame = encode(failure_of(answer.id, LimitError(f"an answer of {len(frame)} bytes is too large")))
+        self._out.append(frame)
+
+    def _flush(self) -> None:
+        if self._out and not self.ended:
+            out, self._out = self._out, []
+            self.transport.send(out)
+
+    def _fail(self, error: ReplicationError) -> None:
+        if not self.ended:
+            self._send(failure_of(0, error))
+            self._flush()
+            self._finish()
+            self.transport.close()
+
+    def _finish(self) -> None:
+        self.ended = True
+        self._queue.clear()
+        self._out.clear()
+        for _, timer in self._waiting.values():
+            timer.cancel()
+        self._waiting.clear()
+        if self._again is not None:
+            self._again.cancel()
+        if self._desk is not None:
+            self._desk.dont_call(self._ring)
+            self._desk.close()
+        self._clients.left(self)

@@ -1,0 +1,279 @@
+"""One replica's event loop, in a thread of its own: listening, dialling, timers."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+from level_replicator.core.errors import ClosedError, ConfigError
+from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
+from level_replicator.net.unix_socket import listen_local
+from level_replicator.node.admission import Doorway, Security
+from level_replicator.node.client_registry import Access, Clients
+from level_replicator.node.dialer import Dialler
+from level_replicator.node.stream import Wire
+from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.peers import Peer, PeerEvent
+from level_replicator.replication.wait_synced import Syncing
+from level_replicator.security.reloader import KeyWatch
+from level_replicator.storage.store import Store
+
+_log = logging.getLogger("level_replicator.runtime")
+_T = TypeVar("_T")
+_STOP_TIMEOUT_S = 2.0
+"""How long a stop waits for farewells to leave."""
+_LAST_TURNS = 4
+"""Of the event loop, in which what has begun comes to its end."""
+
+
+class Listening(Protocol):
+    """Of asyncio.Server, and LocalServer."""
+
+    @property
+    def sockets(self) -> Sequence[Any]: ...
+
+    def close(self) -> None: ...
+
+
+class Node:
+    """Started by `start`, ended by `stop`. All of it but those two, `call` and `local_change` runs on its thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        host: str,
+        port: int | None,
+        servers: Mapping[str, tuple[str, int]],
+        names: Mapping[str, str],
+        insecure: bool,
+        max_drift_ms: int,
+        heartbeat_ms: int,
+        wall_ms: Callable[[], int],
+        instance: bytes,
+        random: Random,
+        on_event: Callable[[PeerEvent], None],
+        read_only: Collection[str] = (),
+        security: Security | None = None,
+        keys: KeyWatch | None = None,
+        access: Access = Access.FULL,
+        socket_path: Path | None = None,
+    ) -> None:
+        self.store = store
+        self.servers = {
+            address: Peer(address, dialled=True, name=names.get(address), read_only=address in read_only)
+            for address in servers
+        }
+        self.address: tuple[str, int] | None = None
+        self.hub = Hub(
+            store,
+            instance=instance,
+            now_ms=lambda: time.monotonic_ns() // 1_000_000,
+            wall_ms=wall_ms,
+            wake=self._wake,
+            max_drift_ms=max_drift_ms,
+            heartbeat_ms=heartbeat_ms,
+            random=random,
+            on_event=on_event,
+        )
+        self._loop = asyncio.new_event_loop()
+        self.clients = Clients(self._loop, access, self.hub.notices)
+        self.doorway = Doorway(self.hub, self.clients, security)
+        self.syncing = Syncing(self.hub, any(not peer.read_only for peer in self.servers.values()))
+        self._where = (host, port)
+        self._dial = servers
+        self._anywhere = insecure or security is not None
+        self._keys = keys
+        self._random = random
+        self._tick_s = min(max(heartbeat_ms / 4000, 0.01), MAX_TICK_S)
+        self._socket_path = socket_path
+        self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
+        self._started: Future[None] = Future()
+        self._stopping = asyncio.Event()
+        self._kicked = self._pumping = False
+        self._run_at: asyncio.TimerHandle | None = None
+
+    # -- from other threads
+
+    def start(self) -> None:
+        """Returns when the node listens. Raises ConfigError if it cannot."""
+        self._thread.start()
+        try:
+            self._started.result()
+        except (OSError, ValueError) as error:
+            self._thread.join()
+            if isinstance(error, ConfigError):
+                raise
+            host, port = self._where
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
+
+    def stop(self) -> None:
+        """Says goodbye and ends the thread. Idempotent."""
+        if self.on_own_thread():
+            raise RuntimeError("a replica cannot be closed from its own event loop: use another thread")
+        if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def on_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def call(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Runs a coroutine on the node's loop."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
+            work.close()
+            raise ClosedError("the replica is closed") from error
+
+    def begin_wait(self, timeout_s: float | None) -> Future[bool]:
+        """The answer of Replica.wait_synced, to come."""
+        return self.call(self.syncing.wait(timeout_s))
+
+    def disconnect(self, name: str) -> Future[int]:
+        """See Replica.disconnect."""
+
+        async def cut() -> int:
+            return self.doorway.disconnect(name)
+
+        return self.call(cut())
+
+    def begin_anew(self, work: Callable[[], None]) -> Future[None]:
+        """Does some work that gives us another origin, and ends all connections, which begin anew: nothing that comes
+        over one of them is applied in between."""
+
+        async def renew() -> None:
+            try:
+                work()
+            finally:
+                self.hub.begin_anew()
+
+        return self.call(renew())
+
+    def local_change(self) -> None:
+        """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
+        if not self._kicked and self.hub.by_origin:
+            self._kicked = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
+                self._loop.call_soon_threadsafe(self._pump)
+
+    # -- the loop
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            else:
+                _log.exception("the event loop of origin %016x ended", self.store.origin)
+        finally:
+            self._loop.close()
+
+    async def _main(self) -> None:
+        host, port = self._where
+        server = None
+        if port is not None:
+            server = await self._loop.create_server(lambda: Wire(self.doorway), host, port, backlog=ACCEPTS_PER_TURN)
+            for each in server.sockets:
+                # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
+                with socket.socket(fileno=os.dup(each.fileno())) as listening:
+                    listening.listen(LISTEN_BACKLOG)
+            name = server.sockets[0].getsockname()
+            self.address = (name[0], name[1])
+        local = None
+        if self._socket_path is not None:
+            try:
+                local = await listen_local(self._socket_path, lambda: Wire(self.doorway, local=True))
+            except BaseException:
+                if server is not None:
+                    server.close()
+                raise
+        self._started.set_result(None)
+        diallers = [
+            Dialler(
+                self.hub, self.doorway, *where, self.servers[address], anywhere=self._anywhere, random=self._random
+            ).run()
+            for address, where in self._dial.items()
+        ]
+        watch = [] if self._keys is None else [self._keys.run(self.doorway)]
+        tasks = [self._loop.create_task(work) for work in [*diallers, *watch, self._ticks()]]
+        for task in tasks:
+            task.add_done_callback(_log_failure)
+        await self._stopping.wait()
+        await self._stop_listening([each for each in (server, local) if each is not None])
+        for task in tasks:
+            task.cancel()
+        wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
+        wires += [wire.closed for wire in [*self.doorway.shut(), *self.clients.stop()]]
+        self.hub.stop()
+        if wires:
+            await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.syncing.cancel()
+        if self.doorway.security is not None and self.doorway.security.identifying is not None:
+            self.doorway.security.identifying.close()
+        # connections that were just being accepted: the doorway turns them away, which takes a few turns of the loop
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_STOP_TIMEOUT_S)
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+
+    async def _stop_listening(self, servers: list[Listening]) -> None:
+        """asyncio (before 3.12.1) loses a connection that it has accepted when its server is closed before it has made
+        the transport: so first nothing more is accepted, and what was is let in."""
+        for server in servers:
+            for each in server.sockets:
+                self._loop.remove_reader(each.fileno())
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self.hub.tick()
+            self.doorway.tick()
+
+    def _wake(self) -> None:
+        if not self._pumping:
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        if self._run_at is not None:
+            self._run_at.cancel()
+            self._run_at = None
+        self._pumping = True  # what becomes ready until then is run in this turn
+        if self._kicked:
+            self.hub.local_change()
+        self._pumping = False
+        wait = self.hub.run()
+        if wait is not None:
+            # until then no write needs to wake anybody
+            self._kicked = True
+            self._run_at = self._loop.call_later(wait / 1000, self._pump)
+            return
+        self._kicked = False
+        if self.hub.has_local_work():
+            # written between the look and the reset
+            self._kicked = True
+            self.hub.local_change()
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a task of the event loop failed", exc_info=task.exception())

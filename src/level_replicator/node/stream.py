@@ -1,0 +1,246 @@
+"""A link's transport on asyncio: a TCP connection, with or without TLS over it, or one over the Unix socket.
+
+The doorway says who may come in; until it has attached a link nothing that arrives is looked at but TLS's own words,
+and whether a peer or a client speaks.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import SEND_BUFFER_BYTES
+from level_replicator.protocol.client_messages import PREAMBLE
+from level_replicator.protocol.messages import ByeCode
+from level_replicator.replication.peers import Peer
+
+if TYPE_CHECKING:
+    from level_replicator.node.admission import Doorway
+    from level_replicator.node.client_session import ClientLink
+    from level_replicator.replication.peer_connection import Link
+    from level_replicator.security.tls import Channel
+
+LOCAL = "this machine"
+"""The address of whoever comes over the Unix socket."""
+CLOSE_LINGER_S = 2.0
+"""How long a farewell may take to leave. A peer that does not read would otherwise keep its socket for ever."""
+_HOST_BITS_V6 = 64
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds, and how often: a client whose machine is gone is noticed after a minute."""
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: a close throws away what the kernel still has to send."""
+
+
+def host_port(address: Any) -> str:
+    """host:port of a socket's address; IPv6 in brackets."""
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def network_of(ip: str) -> str:
+    """What counts as one place that connections come from: an IPv4 address, or an IPv6 /64."""
+    try:
+        address = ipaddress.ip_address(ip.split("%")[0])
+    except ValueError:
+        return ip
+    if address.version == 4:
+        return ip
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address) >> _HOST_BITS_V6 << _HOST_BITS_V6, _HOST_BITS_V6)))
+
+
+class Wire(asyncio.Protocol):
+    """`server`: the peer that we dialled; None: somebody dialled us. `local`: over the Unix socket."""
+
+    def __init__(self, doorway: "Doorway", server: Peer | None = None, *, local: bool = False) -> None:
+        self.full = False
+        self.local = local
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.server = server
+        self.address = "?"
+        self.network = "?"
+        self.link: Link | ClientLink | None = None
+        self._first = b""
+        self._doorway = doorway
+        self._tls: Channel | None = None
+        self._introduced = False
+        self._socket: asyncio.Transport | None = None
+
+    # -- from the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._socket = transport
+        transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
+        if self.local:
+            self.network = self.address = LOCAL
+        else:
+            peer = transport.get_extra_info("peername") or ("?", 0)
+            self.network = network_of(peer[0])
+            self.address = self.server.address if self.server is not None else host_port(peer)
+        self._doorway.arrived(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._tls is None:
+            if self.link is None:
+                data = self._first = self._first + data
+                if len(data) < len(PREAMBLE):
+                    return
+                self._doorway.introduced(self, client=data.startswith(PREAMBLE))
+                self._first = b""
+            if self.link is not None and not self.link.ended:
+                self.link.received(data)
+            return
+        try:
+            self._tls.receive(data)
+        except RemoteProtocolError as error:
+            self._broken(error)
+        else:
+            self._read()
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self.link is not None and not self.link.ended:
+            self.link.drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+        why = "the connection was lost" + (f": {exc}" if exc else "")
+        self._doorway.left(self, why)
+        if self.link is not None:
+            self.link.lost(why)
+
+    # -- what the doorway asks for
+
+    def secure(self, channel: "Channel") -> None:
+        """Everything goes through TLS from here on."""
+        self._tls = channel
+        if self.server is not None:
+            channel.begin()
+        self._flush()
+
+    def attach(self, link: "Link | ClientLink") -> None:
+        """The peer, or the client, may come in."""
+        self.link = link
+        if self._tls is not None:
+            assert self._socket is not None
+            if not self._socket.is_closing():
+                self._socket.resume_reading()
+            self._read()
+
+    # -- TLS
+
+    def _read(self) -> None:
+        """What the peer has said to the session. It may have spoken before we had judged it."""
+        assert self._tls is not None
+        assert self._socket is not None
+        try:
+            if not self._tls.established:
+                self._flush()
+                return
+            if not self._introduced:
+                self._introduced = True
+                self._flush()
+                # whatever it sends now waits in the kernel
+                self._socket.pause_reading()
+                self._doorway.authenticated(self, self._tls.certificate(), client=self._tls.is_client)
+                return
+            if self.link is None or self.link.ended:
+                return
+            parts = []
+            while data := self._tls.read():
+                parts.append(data)
+            self._flush()  # TLS may have something to answer by itself
+        except RemoteProtocolError as error:
+            self._broken(error)
+            return
+        if parts:
+            self.link.received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._tls.ended:
+            self._socket.close()
+
+    def _broken(self, error: RemoteProtocolError) -> None:
+        """The peer broke TLS: an alert tells it why, and that is the end."""
+        assert self._socket is not None
+        self._flush()
+        if self.link is None:
+            self._doorway.failed(self, str(error))
+        elif not self.link.ended:
+            self.link.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
+        self._socket.close()
+        self._abort_later()
+
+    def _flush(self) -> None:
+        if self._tls is not None and self._socket is not None and not self._socket.is_closing():
+            data = self._tls.take()
+            if data:
+                self._socket.write(data)
+
+    # -- what the link asks for
+
+    def send(self, frames: list[bytes]) -> None:
+        if self._socket is None or self._socket.is_closing():
+            return
+        # not writelines: before Python 3.12.8 it never says that the buffer is full (CVE-2024-12254)
+        data = b"".join(frames)
+        if self._tls is None:
+            self._socket.write(data)
+            return
+        try:
+            self._tls.write(data)
+        except RemoteProtocolError:
+            self.abort()
+        else:
+            self._flush()
+
+    def pause(self) -> None:
+        """Nothing more is read, until `resume`."""
+        if self._socket is not None:
+            self._socket.pause_reading()
+
+    def resume(self) -> None:
+        if self._socket is not None:
+            self._socket.resume_reading()
+
+    def keep_alive(self) -> None:
+        """Asks the kernel to notice when the other machine is gone: a client need not say anything for days."""
+        raw = None if self._socket is None else self._socket.get_extra_info("socket")
+        if self.local or raw is None:
+            return
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def close(self) -> None:
+        if self._socket is None:
+            return
+        if self._tls is not None:
+            self._tls.shut()
+            self._flush()
+        self._socket.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        assert self._socket is not None
+        if self.full:
+            # a peer that does not read would never let the buffer run empty
+            self._socket.abort()
+        else:
+            asyncio.get_running_loop().call_later(CLOSE_LINGER_S, self._socket.abort)
+
+    def abort(self) -> None:
+        """Not one more byte, also of what waits to be sent, here or in the kernel."""
+        if self._socket is None:
+            return
+        raw = self._socket.get_extra_info("socket")
+        if raw is not None and not self._socket.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._socket.abort()

@@ -1,0 +1,1 @@
+"""The protocol between nodes and with clients: messages, frames and sessions. No I/O."""

@@ -1,0 +1,180 @@
+"""What a session asks of its surroundings. They are performed in order, each before the next is asked for."""
+
+from dataclasses import dataclass
+
+from level_replicator.core.entry import Entry
+from level_replicator.core.epochs import History
+from level_replicator.core.version_vector import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The peer said who it is: call `Session.welcome` or `Session.refuse`, now or later."""
+
+    origin: int
+    instance: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Both sides have accepted: ask for a pull with `Session.want`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWants:
+    """The peer begins a pull: feed it, from its vector, without what it has of an earlier scan."""
+
+    vector: Vector
+    have: list[tuple[int, int, int]]
+    horizon: Vector
+    lines: int
+    walk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHas:
+    """The peer covers at least this. `feeding`: it is what it had when its round began, and it may send it to us."""
+
+    vector: Vector
+    feeding: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Merge these entries, which are all that the peer's snapshot holds of `origin` in (low, high].
+
+    `resumable`: up to which stamp the peer's vector covered the interval, so that it need not be sent again.
+    `take`: the vector to take over in the same batch, when the round is complete with them."""
+
+    origin: int
+    low: int
+    high: int
+    entries: list[Entry]
+    resumable: int
+    take: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A round is complete: take over the vector that it began with."""
+
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answer with `Session.tell` and the vector as it is now."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer to `Session.ask`."""
+
+    token: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The peer closes, and says why."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHolds:
+    """The peer wants nothing until it wants again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHistories:
+    """What the peer knows of the histories of origins. `last`: that was all of it for now."""
+
+    histories: dict[int, History]
+    branches: dict[int, int]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCompares:
+    """The peer wants to walk through our index."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProbes:
+    """The peer walks: answer each range (low, high, fingerprint, count)."""
+
+    ranges: list[tuple[bytes, bytes, bytes, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFetches:
+    """The peer walks: send these entries."""
+
+    keys: list[bytes]
+    digests: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerWalked:
+    """The peer's walk is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginWalk:
+    """Walk through the peer's index, of about so many lines. `looking`: only to compare, after Session.compare."""
+
+    vector: Vector
+    horizon: Vector
+    dropped: int
+    looking: bool
+    lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Entries that were probed for or fetched, each with its origin, and keys that the peer cannot give.
+
+    `equal`: places of those whose value is left out, since ours is equal. `span`: of a probe: this is all that the peer
+    has from the first key up to before the second (b"": to the end)."""
+
+    entries: list[tuple[int, Entry]]
+    equal: set[int]
+    lacking: list[bytes]
+    last: bool
+    span: tuple[bytes, bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to the oldest open probe: the same; parts; or lines, as (key, index row)."""
+
+    same: bool = False
+    bounds: list[bytes] | None = None
+    prints: list[bytes] | None = None
+    lines: list[tuple[bytes, bytes]] | None = None
+
+
+Effect = (
+    Judge
+    | Opened
+    | PeerWants
+    | PeerHas
+    | Apply
+    | Take
+    | Asked
+    | Told
+    | Farewell
+    | PeerHolds
+    | PeerHistories
+    | PeerCompares
+    | PeerProbes
+    | PeerFetches
+    | PeerWalked
+    | BeginWalk
+    | Fill
+    | Answered
+)

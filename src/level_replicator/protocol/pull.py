@@ -1,0 +1,135 @@
+"""The reading side of a session: what a peer sends is checked here before anything is applied.
+
+A pull is a row of rounds. In a round the peer sends all that one snapshot of its log holds and we
+do not cover; only when the round is complete do we take over the vector with which it began. (Within
+a round entries come newest first, or were left out because something newer of the key comes from another
+origin: a part of a round proves nothing about a vector.)
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+from operator import lt
+
+from level_replicator.core.entry import Entry, decode_entry
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.intervals import Intervals
+from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_ROUND_INTERVALS
+from level_replicator.core.version_vector import Vector, changed
+from level_replicator.protocol.events import Apply, Take
+from level_replicator.protocol.messages import ByeCode, Entries
+
+
+def refuse_future(newest: int, latest: int) -> None:
+    """A stamp beyond `latest` (clock.latest_acceptable) quarantines the peer: nothing of it is applied."""
+    if newest > latest:
+        ahead_s = ((newest - latest) >> 16) / 1000
+        raise RemoteProtocolError(
+            f"a stamp is {ahead_s:.1f} s further ahead of the receiver's clock than max_clock_drift allows:"
+            " set the clock right, of the sender or of the receiver",
+            ByeCode.CLOCK,
+        )
+
+
+class Pull:
+    """Of one session. `completed` counts whole rounds: after the first one the peer is live.
+
+    `number`: of the pull that is wanted now. What still comes of an earlier one is not looked at."""
+
+    def __init__(self) -> None:
+        self.completed = 0
+        self.number = 0
+        self._passing_over = False
+        self._wanted: Vector | None = None
+        self._target: Vector | None = None
+        self._seen: dict[int, Intervals] = {}
+
+    @property
+    def target(self) -> Vector | None:
+        """The vector that the round under way will give."""
+        return self._target
+
+    def renew(self, wanted: Vector | None = None) -> int:
+        """Another pull, from this vector, or none, is wanted from here on. Its number."""
+        self._wanted = wanted
+        self._passing_over = self.number > 0
+        self.number += 1
+        self._target = None
+        return self.number
+
+    def abandon(self) -> None:
+        """The peer gives up its round, for a walk."""
+        self._wanted = None
+        self._target = None
+
+    def begin(self, vector: Vector, latest: int, number: int = 0, missing: Iterable[int] = ()) -> Vector | None:
+        """The vector that the peer had when the round began; None: it is not of the pull that is wanted."""
+        if self._target is not None:
+            raise RemoteProtocolError("a round begins within a round")
+        if number != self.number:
+            if not self._passing_over:
+                raise RemoteProtocolError("a round of a pull that is over")
+            return None
+        refuse_future(max(vector.values(), default=0), latest)
+        self._passing_over = False
+        if self._wanted is not None:  # the first round tells what is not as we said
+            vector, self._wanted = changed(self._wanted, vector, missing), None
+        self._target = vector
+        self._seen = {}
+        return vector
+
+    def entries(self, message: Entries, latest: int) -> Apply | None:
+        """Checks a frame of entries. Raises RemoteProtocolError; then nothing of it may be applied."""
+        if self._passing_over:
+            return None
+        if self._target is None:
+            raise RemoteProtocolError("entries outside a round")
+        origin, low, high = message.origin, message.low, message.high
+        if not 0 < origin < 1 << 64 or not 0 <= low < high < 1 << 64:
+            raise RemoteProtocolError(f"entries of origin {origin} in ({low}, {high}]")
+        if not message.records:
+            raise RemoteProtocolError("a frame of entries without one")
+        refuse_future(high, latest)
+        self._claim(origin, low, high)
+        entries = decode_entries(message.records, low, high)
+        resumable = min(high, self._target.get(origin, 0))
+        return Apply(origin, low, high, entries, resumable, self._complete() if message.last else None)
+
+    def level(self) -> Take | None:
+        if self._passing_over:
+            return None
+        if self._target is None:
+            raise RemoteProtocolError("a round ends that has not begun")
+        return Take(self._complete())
+
+    def _complete(self) -> Vector:
+        target, self._target = self._target, None
+        assert target is not None
+        self.completed += 1
+        return target
+
+    def _claim(self, origin: int, low: int, high: int) -> None:
+        """Within a round nothing is sent twice."""
+        seen = self._seen.setdefault(origin, Intervals())
+        if seen.overlaps(low, high):
+            raise RemoteProtocolError("entries of an interval that was sent in this round already")
+        seen.add(low, high)
+        if len(seen) > MAX_ROUND_INTERVALS:
+            raise RemoteProtocolError("a round full of gaps")
+
+
+def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:
+    """The entries of a frame: of strictly monotonic stamps in (low, high], up or down, of different keys."""
+    if len(records) > MAX_FRAME_ENTRIES:
+        raise RemoteProtocolError(f"{len(records)} entries in a frame, {MAX_FRAME_ENTRIES} are allowed")
+    entries = list(map(decode_entry, records))
+    stamps, keys = [entry[0] for entry in entries], {entry[3] for entry in entries}
+    if stamps:
+        if stamps[0] > stamps[-1]:
+            stamps.reverse()
+        if stamps[0] <= low or stamps[-1] > high:
+            raise RemoteProtocolError("entries outside the interval that they are sent for")
+        if not all(map(lt, stamps, islice(stamps, 1, None))):
+            raise RemoteProtocolError("entries that are not in the order of their stamps")
+        if len(keys) != len(entries):
+            raise RemoteProtocolError("a log holds a key twice")
+    return entries

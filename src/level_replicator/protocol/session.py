@@ -1,0 +1,473 @@
+"""One connection, as a state machine without I/O: bytes and ticks in, bytes and effects out.
+
+Who uses it calls `receive` with what arrived and performs each effect that it gives before asking
+for the next; what is to be sent collects in `take_output`. Every transition is in the table _HANDLERS. A peer that
+breaks the rules raises RemoteProtocolError, a wrong call of ours LocalProtocolError; in both cases the session is over.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from level_replicator.core.epochs import Branches, History, decode_branches, decode_history, encode_pairs
+from level_replicator.core.epochs import Histories as OfOrigins
+from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
+from level_replicator.core.hlc import latest_acceptable
+from level_replicator.core.limits import (
+    HANDSHAKE_TIMEOUT_MS,
+    HISTORIES_PER_FRAME,
+    MANY_LINES,
+    MAX_BYE_CHARACTERS,
+    MAX_DIGEST_BYTES,
+    MAX_FETCH_KEYS,
+    MAX_FRAME_BYTES,
+    MAX_HEARTBEAT_S,
+    MAX_PROBES,
+    MAX_RESUME_INTERVALS,
+    MIN_HEARTBEAT_S,
+    SILENCE_IN_HEARTBEATS,
+)
+from level_replicator.core.version_vector import Vector, covers, decode_origins, decode_vector, encode_vector, newer
+from level_replicator.protocol.events import (
+    Asked,
+    BeginWalk,
+    Effect,
+    Farewell,
+    Judge,
+    Opened,
+    PeerCompares,
+    PeerFetches,
+    PeerHas,
+    PeerHistories,
+    PeerHolds,
+    PeerProbes,
+    PeerWalked,
+    PeerWants,
+    Told,
+)
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import (
+    MAGIC,
+    VERSION,
+    AnyMessage,
+    Ask,
+    Bye,
+    ByeCode,
+    Compare,
+    Entries,
+    Fetch,
+    Have,
+    Hello,
+    Histories,
+    Hold,
+    Items,
+    Level,
+    Lines,
+    Message,
+    Parts,
+    Ping,
+    Probe,
+    Reconcile,
+    Round,
+    Same,
+    Tell,
+    Walked,
+    WalkReply,
+    Want,
+    Welcome,
+    decode,
+    encode,
+    plain,
+)
+from level_replicator.protocol.pull import Pull, refuse_future
+from level_replicator.protocol.push import Push
+from level_replicator.protocol.range_queries import Asks
+
+
+class Phase(Enum):
+    """Where a session is."""
+
+    HELLO = "hello"
+    """Waiting for the peer's Hello."""
+    INTRODUCED = "introduced"
+    """Dialler only: the peer said who it is; its Welcome is awaited, since who accepts a connection judges first."""
+    JUDGING = "judging"
+    """Ours to accept the peer."""
+    WELCOME = "welcome"
+    """Acceptor only: we have accepted; the peer's Welcome is awaited."""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Session:
+    """Of one connection. Times are milliseconds of any clock that does not jump, except `wall_ms`: since 1970."""
+
+    def __init__(
+        self,
+        *,
+        origin: int,
+        instance: bytes,
+        dialled: bool,
+        now_ms: int,
+        max_drift_ms: int,
+        heartbeat_ms: int,
+        read_only: bool = False,
+    ) -> None:
+        self.phase = Phase.HELLO
+        self.dialled = dialled
+        self.read_only = read_only
+        """Of the peer: it gets our changes, and we take none from it."""
+        self.peer_takes_nothing = False
+        """We are read-only to the peer."""
+        self.peer: Judge | None = None
+        self.pull = Pull()
+        self.push = Push()
+        self.asks = Asks()
+        self.refusal: Bye | None = None
+        self.peer_digest = b""
+        """Of the peer's histories, when it accepted us."""
+        self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
+        self._max_drift_ms = max_drift_ms
+        self._heartbeat_ms = heartbeat_ms
+        self._ping_after_ms = heartbeat_ms
+        self._began_ms = now_ms
+        self._heard_ms = now_ms
+        self._sent_ms = now_ms
+        self._comparing = False
+        self._round_vector: Vector | None = None
+        self._asked: set[int] = set()
+        self._frames = FrameReader()
+        self._output: list[bytes] = []
+        if dialled:
+            self.send(self._hello)
+
+    # -- what goes out
+
+    def send(self, message: Message) -> None:
+        if self.phase is not Phase.CLOSED:
+            self._output.append(encode(message))
+
+    def take_output(self, now_ms: int) -> list[bytes]:
+        """The frames to send now, in order."""
+        output = self._output
+        if output:
+            self._output = []
+            self._sent_ms = now_ms
+        return output
+
+    def welcome(self, histories: bytes = b"") -> bool:
+        """Accepts the peer, and tells it the digest of our histories. True when the session is open with that, which is
+        so for the dialler."""
+        if self.phase is not Phase.JUDGING:
+            raise LocalProtocolError(f"welcome in phase {self.phase.value}")
+        self.send(Welcome(self.read_only, histories))
+        if self.dialled:
+            self._open()
+        else:
+            self.phase = Phase.WELCOME
+        return self.dialled
+
+    def refuse(self, code: ByeCode, text: str) -> None:
+        """Says why, and ends the session. Nothing is received or sent after it."""
+        if self.phase is Phase.CLOSED:
+            return
+        self.refusal = Bye(int(code), text[:MAX_BYE_CHARACTERS])
+        self.send(self.refusal)
+        self.phase = Phase.CLOSED
+
+    def want(
+        self,
+        vector: Vector,
+        have: list[tuple[int, int, int]],
+        horizon: Vector,
+        dropped: int,
+        lines: int = MANY_LINES,
+        *,
+        walk: bool = False,
+    ) -> None:
+        """Begins our pull, or begins it anew. The arguments are those of the message."""
+        self.asks.end_pull()
+        number = self.pull.renew(vector)
+        known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
+        self.send(Want(*known, number, lines, walk))
+
+    def hold(self) -> None:
+        """Nothing more of our pull until the next `want`."""
+        self.asks.end_pull()
+        self.pull.renew()
+        self.send(Hold())
+
+    def histories(self, histories: OfOrigins, branches: Branches) -> None:
+        """Tell histories of origins, in as many messages as it takes."""
+        pairs = encode_pairs(list(branches.items()))
+        encoded = [(origin, encode_pairs(history)) for origin, history in histories.items()]
+        for place in range(0, max(1, len(encoded)), HISTORIES_PER_FRAME):
+            last = place + HISTORIES_PER_FRAME >= len(encoded)
+            self.send(Histories(encoded[place : place + HISTORIES_PER_FRAME], pairs, last))
+
+    def compare(self) -> None:
+        """Asks for a walk that takes nothing over."""
+        self._comparing = True
+        self.send(Compare())
+
+    def probe(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
+        for low, high, _, count in ranges:
+            self.asks.probed(low, high, count)
+        self.send(Probe(ranges))
+
+    def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
+        self.asks.fetched(list(keys))
+        self.send(Fetch(keys, digests))
+
+    def walked(self) -> None:
+        """Our walk is over."""
+        self.asks.end()
+        self.send(Walked())
+
+    def have(self, vector: Vector) -> None:
+        self.send(Have(encode_vector(vector)))
+
+    def ask(self, token: int) -> None:
+        self._asked.add(token)
+        self.send(Ask(token))
+
+    @property
+    def unanswered(self) -> int:
+        """Asks of ours that the peer has not answered. It hangs up when they are more than MAX_WAITING_ASKS."""
+        return len(self._asked)
+
+    def tell(self, token: int, vector: Vector) -> None:
+        self.send(Tell(token, encode_vector(vector)))
+
+    # -- what comes in
+
+    @property
+    def round_vector(self) -> Vector:
+        """What the peer is known to have covered when the round under way began: its snapshot is not newer."""
+        return self.push.peer_vector if self._round_vector is None else self._round_vector
+
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Effect]:
+        """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
+        if self._over():
+            return
+        self._heard_ms = now_ms
+        latest = latest_acceptable(wall_ms, self._max_drift_ms)
+        for body in self._frames.feed(data):
+            message = decode(body)
+            handler = _HANDLERS[self.phase].get(type(message))
+            if handler is None:
+                name = type(message).__name__
+                raise RemoteProtocolError(f"{name} in phase {self.phase.value}", ByeCode.PROTOCOL)
+            effect = handler(self, message, latest)
+            if effect is not None:
+                yield effect
+            if self._over():
+                return  # before the next frame is looked at
+
+    def _over(self) -> bool:
+        return self.phase is Phase.CLOSED
+
+    def tick(self, now_ms: int) -> None:
+        """To be called now and then, a few times a heartbeat. Raises RemoteProtocolError for a peer that is silent."""
+        if self.phase is Phase.CLOSED:
+            return
+        if self.phase is not Phase.OPEN:
+            if now_ms - self._began_ms > HANDSHAKE_TIMEOUT_MS:
+                raise RemoteProtocolError("no handshake within the time limit", ByeCode.SILENT)
+            return
+        if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
+            raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.SILENT)
+        if now_ms - self._sent_ms >= self._ping_after_ms:
+            self.send(Ping())
+
+    # -- handlers, one a message
+
+    def _open(self) -> None:
+        self.phase = Phase.OPEN
+        self._frames.limit = MAX_FRAME_BYTES
+
+    def _on_hello(self, message: Hello, _latest: int) -> Effect | None:
+        if message.magic != MAGIC:
+            raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
+        if message.version != VERSION:
+            raise RemoteProtocolError(
+                f"the peer speaks version {message.version} of the protocol, this one {VERSION}: upgrade the older",
+                ByeCode.VERSION,
+            )
+        if not 0 < message.origin < 1 << 64 or not 0 < len(message.instance) <= 64:
+            raise RemoteProtocolError("a Hello without a sound origin and instance")
+        if not MIN_HEARTBEAT_S * 1000 <= message.heartbeat_ms <= MAX_HEARTBEAT_S * 1000:
+            raise RemoteProtocolError(f"a heartbeat of {message.heartbeat_ms} ms")
+        # each listens for its own heartbeat, so the more impatient of the two sets the pace
+        self._ping_after_ms = min(self._heartbeat_ms, message.heartbeat_ms)
+        self.peer = Judge(message.origin, message.instance)
+        if self.dialled:
+            self.phase = Phase.INTRODUCED
+            return None
+        self.send(self._hello)
+        self.phase = Phase.JUDGING
+        return self.peer
+
+    def _on_welcome(self, message: Welcome, _latest: int) -> Effect | None:
+        self.peer_takes_nothing = message.read_only
+        if len(message.histories) > MAX_DIGEST_BYTES:
+            raise RemoteProtocolError(f"a digest of histories of {len(message.histories)} bytes")
+        self.peer_digest = message.histories
+        if self.dialled:
+            self.phase = Phase.JUDGING
+            return self.peer
+        self._open()
+        return Opened()
+
+    def _on_want(self, message: Want, latest: int) -> Effect:
+        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
+        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
+        if len(message.have) > MAX_RESUME_INTERVALS:
+            raise RemoteProtocolError("too many intervals of an earlier scan")
+        if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
+            raise RemoteProtocolError("an interval of an earlier scan that is none")
+        self.push = Push(self.push.peer_vector, message.pull, vector)
+        self._peer_covers(vector)
+        if message.lines < 0:
+            raise RemoteProtocolError("fewer than no lines of an index")
+        return PeerWants(vector, message.have, horizon, message.lines, message.walk)
+
+    def _on_have(self, message: Have, latest: int) -> Effect:
+        return self._peer_has(decode_vector(message.vector), latest, feeding=False)
+
+    def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Effect:
+        refuse_future(max(vector.values(), default=0), latest)
+        self._peer_covers(vector)
+        if feeding:
+            self._round_vector = None
+        return PeerHas(vector, feeding)
+
+    def _peer_covers(self, vector: Vector) -> None:
+        if self.pull.target is not None and self._round_vector is None and newer(vector, self.push.peer_vector):
+            self._round_vector = dict(self.push.peer_vector)  # which it was when the round under way began
+        self.push.peer_has(vector)
+
+    def _refuse_changes(self) -> None:
+        """Of a peer that was never asked for any."""
+        if self.read_only:
+            raise RemoteProtocolError("changes from a peer that is read-only here")
+
+    def _on_round(self, message: Round, latest: int) -> Effect:
+        self._refuse_changes()
+        vector = decode_vector(message.vector)
+        whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
+        return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
+
+    def _on_entries(self, message: Entries, latest: int) -> Effect | None:
+        self._refuse_changes()
+        return self.pull.entries(message, latest)
+
+    def _on_level(self, _message: Level, _latest: int) -> Effect | None:
+        self._refuse_changes()
+        return self.pull.level()
+
+    def _on_hold(self, _message: Hold, _latest: int) -> Effect:
+        return PeerHolds()
+
+    def _on_histories(self, message: Histories, _latest: int) -> Effect:
+        if len(message.histories) > HISTORIES_PER_FRAME:
+            raise RemoteProtocolError(
+                f"{len(message.histories)} histories in a message, {HISTORIES_PER_FRAME} are allowed"
+            )
+        if any(not 0 < origin < 1 << 64 for origin, _ in message.histories):
+            raise RemoteProtocolError("the history of an origin that is none")
+        histories: dict[int, History] = {origin: decode_history(pairs) for origin, pairs in message.histories}
+        if len(histories) != len(message.histories):
+            raise RemoteProtocolError("two histories of one origin")
+        return PeerHistories(histories, decode_branches(message.branches), message.last)
+
+    def _on_compare(self, _message: Compare, _latest: int) -> Effect:
+        return PeerCompares()
+
+    def _on_reconcile(self, message: Reconcile, latest: int) -> Effect | None:
+        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
+        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
+        if not covers(vector, horizon):
+            # taken over, nobody could ever cover it: all would be stale for each other for ever
+            raise RemoteProtocolError("a horizon above its vector")
+        self.push.peer_has(vector)
+        looking = message.pull == 0
+        if not looking:
+            self._refuse_changes()
+        if self.asks.open or (looking and not self._comparing):
+            raise RemoteProtocolError("a walk that was not asked for")
+        if looking:
+            self._comparing = False
+        elif message.pull != self.pull.number:
+            return PeerHas(vector, feeding=False)
+        else:
+            self.pull.abandon()
+        self.asks.begin(looking=looking)
+        return BeginWalk(vector, horizon, message.dropped, looking, message.lines)
+
+    def _on_reply(self, message: WalkReply, latest: int) -> Effect | None:
+        return self.asks.answer(message, latest)
+
+    def _on_probe(self, message: Probe, _latest: int) -> Effect:
+        if not 0 < len(message.ranges) <= MAX_PROBES:
+            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a probe, {MAX_PROBES} are allowed")
+        if any(high and low >= high for low, high, _, _ in message.ranges):
+            raise RemoteProtocolError("a range of keys that is none")
+        return PeerProbes(message.ranges)
+
+    def _on_fetch(self, message: Fetch, _latest: int) -> Effect:
+        if not 0 < len(message.keys) <= MAX_FETCH_KEYS or len(message.keys) != len(message.digests):
+            raise RemoteProtocolError(f"{len(message.keys)} keys in a fetch, {MAX_FETCH_KEYS} are allowed")
+        return PeerFetches(message.keys, message.digests)
+
+    def _on_walked(self, _message: Walked, _latest: int) -> Effect:
+        return PeerWalked()
+
+    def _on_ask(self, message: Ask, _latest: int) -> Effect:
+        return Asked(message.token)
+
+    def _on_tell(self, message: Tell, latest: int) -> Effect:
+        if message.token not in self._asked:
+            raise RemoteProtocolError("an answer to what was not asked")
+        vector = decode_vector(message.vector)
+        refuse_future(max(vector.values(), default=0), latest)
+        self._asked.remove(message.token)
+        return Told(message.token, vector)
+
+    def _on_ping(self, _message: Ping, _latest: int) -> Effect | None:
+        return None
+
+    def _on_bye(self, message: Bye, _latest: int) -> Effect:
+        self.phase = Phase.CLOSED
+        return Farewell(message.code, plain(message.text, MAX_BYE_CHARACTERS))
+
+
+_Handler = Callable[[Session, AnyMessage, int], Effect | None]
+
+_HANDLERS: dict[Phase, dict[type, _Handler]] = {
+    Phase.HELLO: {Hello: Session._on_hello, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.INTRODUCED: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.JUDGING: {Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.WELCOME: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
+    Phase.OPEN: {
+        Want: Session._on_want,  # type: ignore[dict-item]
+        Round: Session._on_round,  # type: ignore[dict-item]
+        Entries: Session._on_entries,  # type: ignore[dict-item]
+        Level: Session._on_level,  # type: ignore[dict-item]
+        Have: Session._on_have,  # type: ignore[dict-item]
+        Ask: Session._on_ask,  # type: ignore[dict-item]
+        Tell: Session._on_tell,  # type: ignore[dict-item]
+        Ping: Session._on_ping,  # type: ignore[dict-item]
+        Hold: Session._on_hold,  # type: ignore[dict-item]
+        Histories: Session._on_histories,  # type: ignore[dict-item]
+        Compare: Session._on_compare,  # type: ignore[dict-item]
+        Reconcile: Session._on_reconcile,  # type: ignore[dict-item]
+        Probe: Session._on_probe,  # type: ignore[dict-item]
+        Fetch: Session._on_fetch,  # type: ignore[dict-item]
+        Walked: Session._on_walked,  # type: ignore[dict-item]
+        Same: Session._on_reply,  # type: ignore[dict-item]
+        Parts: Session._on_reply,  # type: ignore[dict-item]
+        Lines: Session._on_reply,  # type: ignore[dict-item]
+        Items: Session._on_reply,  # type: ignore[dict-item]
+        Bye: Session._on_bye,  # type: ignore[dict-item]
+    },
+}

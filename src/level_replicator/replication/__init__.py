@@ -1,0 +1,1 @@
+"""Replication between connected nodes: who is sent what, and when."""

@@ -1,0 +1,76 @@
+"""What is remembered of each peer over its connections, for `status` and for events."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from level_replicator.core.version_vector import Vector, origin_name
+from level_replicator.replication.pull_backoff import PullBackoff
+
+
+class PeerState(StrEnum):
+    """Where we are with a peer."""
+
+    WAITING = "waiting"
+    """Not connected; dialled again after a while."""
+    CONNECTING = "connecting"
+    HANDSHAKE = "handshake"
+    SCANNING = "scanning"
+    """Connected; its first round is not complete yet."""
+    RECONCILING = "reconciling"
+    """Connected; the two indexes are compared, since the log does not reach back far enough."""
+    LIVE = "live"
+    QUARANTINED = "quarantined"
+    """Refused for the clock, its or ours; tried again."""
+    REFUSED = "refused"
+    """One side does not want the other; last_error says why. Tried again."""
+    GONE = "gone"
+    """It dialled us, and left."""
+
+
+@dataclass
+class Peer:
+    """Counters since this replica was opened; bytes of the session (TLS adds its own), entries as in frames."""
+
+    address: str
+    dialled: bool
+    name: str | None = None
+    origin: int = 0
+    instance: bytes = b""
+    """Of the process that was met there last."""
+    fingerprint: str | None = None
+    """Of the certificate that it showed last; None without TLS."""
+    read_only: bool = False
+    """It gets our changes, and we take none from it."""
+    state: PeerState = PeerState.WAITING
+    last_error: str | None = None
+    connections: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    entries_in: int = 0
+    entries_out: int = 0
+    clock_ahead_ms: int | None = None
+    """Of its clock against ours, at the last live change that it wrote; the way that took is not counted."""
+    vector: Vector | None = None
+    """What it covered when its last connection ended; None: never told."""
+    stalled: bool = False
+    """It is connected, this node waits for something of it, and nothing was taken over for STALL_MS."""
+    pull_backoff: PullBackoff | None = None
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is its address, name, origin or fingerprint."""
+        origin = origin_name(self.origin) if self.origin else None
+        return name in (self.address, self.name, origin, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class PeerEvent:
+    """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, renewed (our own origin).
+
+    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people; `fingerprint`: of
+    its certificate, None without TLS."""
+
+    kind: str
+    address: str
+    origin: str
+    text: str
+    fingerprint: str | None = None

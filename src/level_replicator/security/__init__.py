@@ -1,0 +1,1 @@
+"""TLS, trust and the identity of peers."""

@@ -1,0 +1,239 @@
+"""Key files: a private key and its self-signed certificate, as PEM texts in a dict or a JSON file.
+
+The same three keys, `private`, `public` and `cert`, that self-signed generators of other languages write. Nobody
+signs for anybody here: a certificate is only the form in which TLS carries a public key, and its fingerprint is what
+peers know. Needs the extra `tls`.
+"""
+
+import datetime
+import json
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from level_replicator.core.errors import ConfigError
+from level_replicator.core.fingerprint import fingerprint_of
+from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS, MAX_PEMS_BYTES, MIN_RSA_BITS
+
+# Reading a file of settings: whole, bounded, and never waiting for somebody to write it.
+
+
+def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
+    """Raises ConfigError, which begins with `what`, also for a pipe, which could keep its reader waiting for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"{what}: {path} is not a file, but a directory, a pipe or a device")
+            raw = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{what}: {path}: {getattr(error, 'strerror', None) or error}") from error
+    if len(raw) > most_bytes:
+        raise ConfigError(f"{what}: {path} has more than {most_bytes} bytes")
+    return raw
+
+
+# ----
+
+
+_log = logging.getLogger("level_replicator.security")
+
+_PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
+_KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
+
+
+@dataclass(frozen=True)
+class Pems:
+    """A key pair that was read and checked. The private key is never shown, also not by repr."""
+
+    private: bytes = field(repr=False)
+    """DER, PKCS #8."""
+    certificate: bytes = field(repr=False)
+    """DER."""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.certificate)
+
+
+def generate_pems(
+    *, key: str = "p256", name: str = "level-replicator", days: float = DEFAULT_CERTIFICATE_DAYS
+) -> dict[str, str]:
+    """A new key pair as PEM texts: `private`, `public`, `cert`. `key`: "p256" (ECDSA), or "ed25519".
+
+    `name` stands in the certificate, for people. The certificate is self-signed and valid from yesterday for `days`;
+    replicas do not look at that (SECURITY.md says why). Raises ConfigError."""
+    if key not in ("p256", "ed25519"):
+        raise ConfigError(f"key: {key!r} is not known: p256 or ed25519")
+    if not isinstance(name, str) or not 0 < len(name) <= 64:
+        raise ConfigError("name: 1 to 64 characters are wanted")
+    private: _PrivateKey = (
+        ec.generate_private_key(ec.SECP256R1()) if key == "p256" else ed25519.Ed25519PrivateKey.generate()
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    try:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=days))
+        )
+    except (OverflowError, ValueError, TypeError) as error:
+        raise ConfigError(f"days: {days!r} gives no date that a certificate can hold") from error
+    certificate = builder.sign(private, None if key == "ed25519" else hashes.SHA256())
+    text = serialization.Encoding.PEM
+    return {
+        "private": private.private_bytes(
+            text, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode(),
+        "public": private.public_key().public_bytes(text, serialization.PublicFormat.SubjectPublicKeyInfo).decode(),
+        "cert": certificate.public_bytes(text).decode(),
+    }
+
+
+def write_pems(path: "str | PathLike[str]", pems: Mapping[str, str]) -> None:
+    """Writes a key file that only its owner can read. Raises ConfigError, also when the file exists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists: a key is not overwritten; move it away, or choose another name") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(dict(pems), file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_pems(source: "str | PathLike[str] | Mapping[str, Any]") -> Pems:
+    """What `pems` of the configuration gives: a dict, or the path of a JSON file. Raises ConfigError."""
+    if isinstance(source, Mapping):
+        return _check(source, "pems")
+    return PemsFile(Path(source)).load()
+
+
+class PemsFile:
+    """A key file that may be exchanged while a node runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: bytes | None = None
+
+    def load(self) -> Pems:
+        """What it holds. Raises ConfigError."""
+        raw = read_small_file(self._path, MAX_PEMS_BYTES, "pems")
+        pems = _check(_parse_json(raw, self._path), str(self._path))
+        self._last = raw
+        if os.stat(self._path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            _log.warning("%s can be read by others than its owner: chmod 600", self._path)
+        return pems
+
+    def reload(self) -> Pems | None:
+        """What it holds now; None when that has not changed. Raises ConfigError."""
+        return None if read_small_file(self._path, MAX_PEMS_BYTES, "pems") == self._last else self.load()
+
+
+def certificate_fingerprint(source: "str | PathLike[str] | Mapping[str, Any]") -> str:
+    """The fingerprint that a peer must be told: of a key file, a dict of PEM texts, or a PEM file with a certificate.
+
+    Needs no private key. Raises ConfigError."""
+    if isinstance(source, Mapping):
+        return fingerprint_of(_der(_certificate(source, "pems")))
+    raw = read_small_file(Path(source), MAX_PEMS_BYTES, "pems")
+    if b"-----BEGIN CERTIFICATE-----" in raw and not raw.lstrip().startswith(b"{"):
+        return fingerprint_of(_der(_parse_certificate(raw, str(source))))
+    return fingerprint_of(_der(_certificate(_parse_json(raw, source), str(source))))
+
+
+def _parse_json(raw: bytes, path: "str | PathLike[str]") -> Mapping[str, Any]:
+    try:
+        pems = json.loads(raw)
+    except (ValueError, RecursionError):
+        # without the error: it could quote the key
+        raise ConfigError(f"pems: {path} is not JSON: `level-replicator keygen` writes a key file") from None
+    if not isinstance(pems, Mapping):
+        raise ConfigError(f"pems: {path} holds no object with `private` and `cert`")
+    return pems
+
+
+def _text(pems: Mapping[str, Any], name: str, where: str) -> bytes:
+    text = pems.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"pems: {where} has no {name!r}, which should be a PEM text")
+    return text.encode("utf-8", "replace")
+
+
+def _check(pems: Mapping[str, Any], where: str) -> Pems:
+    certificate = _certificate(pems, where)
+    private = _private(_text(pems, "private", where), where)
+    if private.public_key() != _public(certificate, where):
+        raise ConfigError(f"pems: the private key of {where} is not that of its certificate")
+    if isinstance(private, rsa.RSAPrivateKey) and private.key_size < MIN_RSA_BITS:
+        raise ConfigError(
+            f"pems: the RSA key of {where} has {private.key_size} bits, at least {MIN_RSA_BITS} are wanted:"
+            " make one with `level-replicator keygen`"
+        )
+    der = serialization.Encoding.DER
+    private_der = private.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Pems(private_der, _der(certificate))
+
+
+def _public(certificate: x509.Certificate, where: str) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        raise ConfigError(f"pems: the key in the certificate of {where} cannot be read") from None
+
+
+def _private(pem: bytes, where: str) -> _PrivateKey:
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise ConfigError(f"pems: the private key of {where} is encrypted: one without password is wanted") from None
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        raise ConfigError(f"pems: the private key of {where} is no PEM text of a key") from None
+    if not isinstance(private, _KINDS):
+        raise ConfigError(f"pems: the key of {where} is of no kind for TLS 1.3: ECDSA, Ed25519 or RSA is wanted")
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name not in _CURVES:
+        raise ConfigError(
+            f"pems: the key of {where} is on the curve {private.curve.name}: P-256, P-384 or P-521 is wanted"
+        )
+    return private
+
+
+def _certificate(pems: Mapping[str, Any], where: str) -> x509.Certificate:
+    return _parse_certificate(_text(pems, "cert", where), where)
+
+
+def _parse_certificate(pem: bytes, where: str) -> x509.Certificate:
+    try:
+        with warnings.catch_warnings():
+            # other generators write certificates that are not quite in order; their bytes are all that counts here
+            warnings.simplefilter("ignore")
+            return x509.load_pem_x509_certificate(pem)
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
+        raise ConfigError(f"pems: the certificate of {where} is no PEM text of a certificate") from None
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)

@@ -1,0 +1,210 @@
+"""A LevelDB opened with plyvel, as an engine.
+
+As thin as it can be: the methods that every write passes are plyvel's own, bound as they are, so they raise
+plyvel's own errors. Who calls them catches `ENGINE_ERRORS` at its boundary. A handle that is closed while
+another thread is inside it crashes the process: whoever owns the engine keeps the two apart.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator
+from os import PathLike
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import plyvel
+
+from level_replicator.core.errors import ClosedError, LockedError, StorageError
+from level_replicator.storage.engine.base import Batch, Bytes
+from level_replicator.storage.engine.directory import Directory
+
+ENGINE_ERRORS = (plyvel.Error, StorageError, OSError, struct.error)
+"""What comes of any engine when the disk or the LevelDB on it fails; struct.error: of a line that is not as it was
+written."""
+
+
+class _Put(Protocol):
+    def __call__(self, key: bytes, value: Bytes, /, *, sync: bool = False) -> None: ...
+
+
+class _Delete(Protocol):
+    def __call__(self, key: bytes, /, *, sync: bool = False) -> None: ...
+
+
+class _NewBatch(Protocol):
+    def __call__(self, *, sync: bool = False) -> Batch: ...
+
+
+class _Readable:
+    """Reads of a plyvel handle: the database or a snapshot of it."""
+
+    get: Callable[[bytes], bytes | None]
+
+    def __init__(self, raw: "plyvel.DB | plyvel._plyvel.Snapshot") -> None:
+        self._raw = raw
+        self.get = raw.get
+
+    def scan(
+        self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        if reverse and start is not None and self.get(start) is not None:
+            return _pairs_down_to(start, self._raw.iterator(stop=stop, reverse=True))
+        return self._raw.iterator(start=start, stop=stop, reverse=reverse)
+
+    def scan_keys(
+        self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[bytes]:
+        if reverse and start is not None and self.get(start) is not None:
+            return _keys_down_to(start, self._raw.iterator(stop=stop, reverse=True, include_value=False))
+        return self._raw.iterator(start=start, stop=stop, reverse=reverse, include_value=False)
+
+
+# plyvel's reverse iterator loses the entry at exactly `start` when it is the greatest one of the range,
+# so it is not told of a `start` that is there. It looks at the entry below the range either way.
+
+
+def _pairs_down_to(start: bytes, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for pair in pairs:
+        if pair[0] < start:
+            return
+        yield pair
+
+
+def _keys_down_to(start: bytes, keys: Iterator[bytes]) -> Iterator[bytes]:
+    for key in keys:
+        if key < start:
+            return
+        yield key
+
+
+class PlyvelSnapshot(_Readable):
+    """A snapshot of a LevelDB. Close it: LevelDB keeps what it sees for as long."""
+
+    _raw: "plyvel._plyvel.Snapshot"
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PlyvelEngine(_Readable):
+    """An open LevelDB. Its calls raise ENGINE_ERRORS, and RuntimeError once it is closed."""
+
+    put: _Put
+    delete: _Delete
+    batch: _NewBatch
+
+    def __init__(self, db: plyvel.DB, *, leave_directory: bool = False) -> None:
+        """`leave_directory`: nothing of ours may be put beside the LevelDB's files."""
+        super().__init__(db)
+        self.db = db
+        """The LevelDB itself."""
+        self.put = db.put
+        self.delete = db.delete
+        self.batch = db.write_batch
+        self._directory = Directory(os.fsdecode(db.name), leave=leave_directory)
+
+    @property
+    def name(self) -> str:
+        return self._directory.path
+
+    @property
+    def closed(self) -> bool:
+        return self.db.closed
+
+    def snapshot(self) -> PlyvelSnapshot:
+        return PlyvelSnapshot(self.db.snapshot())
+
+    def size(self, start: bytes, stop: bytes) -> int:
+        return self.db.approximate_size(start, stop)
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        # LevelDB decides how deep it goes before it writes out what is in memory: deletions that were there then
+        # come to lie above what they delete, and stay. The second time it sees them.
+        for _ in range(2):
+            self.db.compact_range(start=start, stop=stop)
+
+    def identity(self) -> bytes:
+        """See `Directory.identity`. Raises ClosedError, StorageError."""
+        self._require_open()
+        return self._directory.identity()
+
+    def hold(self) -> None:
+        """Claims the directory for one replica until `release` or `close`; see `Directory.hold`.
+
+        Raises LockedError when somebody else has claimed it, ClosedError, StorageError."""
+        self._require_open()
+        self._directory.hold()
+
+    def release(self) -> None:
+        """Gives up what `hold` claimed. Idempotent."""
+        self._directory.release()
+
+    def close(self) -> None:
+        """Idempotent."""
+        try:
+            self.db.close()
+        finally:
+            self.release()
+
+    def _require_open(self) -> None:
+        if self.db.closed:
+            raise ClosedError(f"{self.name} is closed")
+
+
+def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
+    """Opens the LevelDB at `path`; `options` go to plyvel.
+
+    Raises LockedError when another handle or process has it open, StorageError when it cannot be opened."""
+    name = os.fspath(path)
+    locked = (
+        f"{name} is open already, in this process or another one: a LevelDB can have one handle only, so"
+        " close the other, or stop the process that has it"
+    )
+    if _has_open(os.path.join(name, "LOCK")):
+        raise LockedError(locked)
+    try:
+        return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
+    except plyvel.Error as error:
+        text = _text(error)
+        if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
+            raise LockedError(locked) from error
+        advice = (
+            "restore it from a backup, or begin with an empty directory and let a peer fill it"
+            if isinstance(error, plyvel.CorruptionError) or "orruption" in text
+            else "check the path, its permissions and the space on the disk"
+        )
+        raise StorageError(f"{name} cannot be opened ({text}): {advice}") from error
+
+
+_LOCKED = {"already held by process", os.strerror(errno.EAGAIN), os.strerror(errno.EACCES)}
+
+
+def _has_open(path: str) -> bool:
+    """Whether this process has the file open. Asked before LevelDB is: when LevelDB finds that this process
+    has the database open, it has opened and closed the lock file again, which gives up the lock on it."""
+    try:
+        wanted = os.stat(path)
+        descriptors = [int(name) for name in os.listdir("/dev/fd")]
+    except (OSError, ValueError):
+        return False
+    for descriptor in descriptors:
+        try:
+            if os.path.samestat(os.fstat(descriptor), wanted):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _text(error: plyvel.Error) -> str:
+    first = error.args[0] if error.args else b""
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)

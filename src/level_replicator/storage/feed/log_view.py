@@ -1,0 +1,58 @@
+"""The log for people: all origins together, by time, the newest first."""
+
+import heapq
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from level_replicator.core.version_vector import origin_name
+from level_replicator.storage.engine.base import Snapshot
+from level_replicator.storage.state.log_reader import read_entry
+from level_replicator.storage.state.schema import log_dot, log_range
+from level_replicator.storage.state.state import State
+
+Dot = tuple[int, int]
+_NEWEST_STAMP = 2**64 - 1
+_LOOKED_AT = 10_000
+"""Entries in one turn, of any prefix."""
+
+
+class Logged(NamedTuple):
+    """One entry of the log. `value` None: a delete. `origin` (16 hexadecimal digits) and `stamp` are those of the write
+    that it carries, also where the entry was re-stamped later."""
+
+    key: bytes
+    value: bytes | None
+    origin: str
+    stamp: int
+
+
+def read_history(
+    state: State, before: Dot | None, prefix: bytes, most: int, most_bytes: int
+) -> tuple[list[Logged], Dot | None]:
+    """Entries with a smaller dot than `before`, the greatest first; and where to go on, None at the end.
+
+    Raises StorageError for a damaged entry."""
+    with state.lock:
+        origins = set(state.newest) | set(state.vector)
+        snapshot = state.rs.snapshot()
+    found: list[Logged] = []
+    size = 0
+    with snapshot:
+        logs = [_of_origin(snapshot, origin, before) for origin in origins]
+        for looked_at, (dot, record) in enumerate(heapq.merge(*logs, key=lambda item: item[0], reverse=True), 1):
+            entry = read_entry(record)
+            if entry.key.startswith(prefix):
+                stamp, origin = entry.written_dot(dot[1])
+                found.append(Logged(entry.key, entry.value, origin_name(origin), stamp))
+                size += len(record)
+            if len(found) >= most or size >= most_bytes or looked_at >= _LOOKED_AT:
+                return found, dot
+    return found, None
+
+
+def _of_origin(snapshot: Snapshot, origin: int, before: Dot | None) -> Iterator[tuple[Dot, bytes]]:
+    high = _NEWEST_STAMP
+    if before is not None:
+        high = before[0] if origin < before[1] else before[0] - 1
+    for key, record in snapshot.scan(*log_range(origin, 0, high), reverse=True):
+        yield log_dot(key), record

@@ -1,0 +1,1 @@
+"""What is done to a replication set in the background, and on request."""

@@ -1,0 +1,188 @@
+"""Floors above the vector, and how they are lowered.
+
+The log holds exactly the index rows above the floor, and a floor is normally covered by the vector. Two things leave a
+floor above it. A bulk load raises the floor to what its peer knows before the first row arrives; if it breaks off and
+the peer is gone for good, or loses power and goes back, perhaps nobody knows that much any more. And after a power
+loss, or when a damaged row is given up, our vector goes back and the floor stays.
+
+No peer ever covers such a floor, so every peer would reconcile with us again for each change, for ever. Usually another
+pull raises the vector within seconds. Where it does not, the index rows between the two are written to the log again,
+and then the floor is lowered to the vector. A bulk load that nobody continues for a while is no exception; its mark
+stays, so that the next peer is asked for a reconciliation, which costs what still differs.
+
+Every step leaves a sound state. Until the last one the floors stay where they are, and the entries below them count as
+late (see State.late); the last one lowers all floors in one batch.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from level_replicator.core.entry import INDEX_HEAD
+from level_replicator.core.intervals import Interval
+from level_replicator.core.limits import (
+    BULK_LOAD_PATIENCE_MS,
+    FLOOR_PATIENCE_CAP_MS,
+    FLOOR_PATIENCE_MS,
+    REPAIR_BATCH_BYTES,
+    RETENTION_BATCH,
+)
+from level_replicator.core.version_vector import Vector, newer, origin_name
+from level_replicator.storage.engine.base import Snapshot
+from level_replicator.storage.state.load import ends_of_log
+from level_replicator.storage.state.log_reader import restore_entry
+from level_replicator.storage.state.schema import INDEX, encode_stamp, floor_key, following, log_key
+from level_replicator.storage.state.state import State
+
+_log = logging.getLogger("level_replicator.storage")
+
+
+def floors_above(state: State) -> bool:
+    """Returns True if a floor is above the vector and no bulk load is under way."""
+    return not state.filling and bool(newer(state.floor, state.vector))
+
+
+class FloorWatch:
+    """Decides when floors that stay above the vector are lowered: after FLOOR_PATIENCE_MS, or BULK_LOAD_PATIENCE_MS
+    while a bulk load is incomplete, and then after ever longer times up to FLOOR_PATIENCE_CAP_MS, since it may fail."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._since_ms: int | None = None
+        self._patience_ms = FLOOR_PATIENCE_MS
+
+    def due(self, now_ms: int) -> bool:
+        """Returns True if they are to be lowered now. `now_ms`: of a clock that does not jump."""
+        if not floors_above(self._state):
+            self._since_ms, self._patience_ms = None, FLOOR_PATIENCE_MS
+            return False
+        if self._since_ms is None:
+            self._since_ms = now_ms
+        patience_ms = max(self._patience_ms, BULK_LOAD_PATIENCE_MS if self._state.half_filled else 0)
+        if now_ms - self._since_ms < patience_ms:
+            return False
+        self._since_ms, self._patience_ms = now_ms, min(2 * self._patience_ms, FLOOR_PATIENCE_CAP_MS)
+        return True
+
+
+def lower_floors(state: State, pause: Callable[[], bool]) -> int:
+    """Lowers all floors above the vector to it. Returns the number of index rows that are in the log again.
+
+    For any thread but the one that applies, and not beside a truncation. `pause` is called between two batches and ends
+    the work by returning False. It also ends when a bulk load begins, and does nothing while one is under way."""
+    with state.lock:
+        state.check()
+        if not floors_above(state):
+            return 0
+        begun = state.bulk_loads
+        above = newer(state.floor, state.vector)
+        spans = {origin: (state.vector.get(origin, 0), high) for origin, high in above.items()}
+        snapshot = state.rs.snapshot()
+    logging_again = _LoggingAgain(state, spans)
+    with snapshot:
+        for batch in _batches(snapshot, spans):
+            index_keys = batch
+            while True:
+                if index_keys:
+                    index_keys = logging_again.log(index_keys)
+                if state.bulk_loads != begun or not pause():
+                    return logging_again.count
+                if not index_keys:
+                    break
+    with state.lock:
+        state.check()
+        if state.bulk_loads == begun:
+            _lower(state, spans, logging_again.damaged)
+    return logging_again.count
+
+
+def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
+    stamp: int
+    stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+    low, high = spans.get(origin, (0, 0))
+    return low < stamp <= high
+
+
+def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[bytes]]:
+    """The index keys of rows within the spans, some at a time; fewer, perhaps none, after a long way without any."""
+    found: list[bytes] = []
+    for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
+        if _is_within(row, spans):
+            found.append(index_key)
+        if len(found) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
+            yield found
+            found = []
+    yield found
+
+
+class _LoggingAgain:
+    """Writes index rows to the log again, a batch at a time.
+
+    count    how many
+    damaged  origin → newest stamp of a row that neither log nor database can give any more
+    """
+
+    def __init__(self, state: State, spans: dict[int, Interval]) -> None:
+        self.count = 0
+        self.damaged: Vector = {}
+        self._state = state
+        self._spans = spans
+
+    def log(self, index_keys: list[bytes]) -> list[bytes]:
+        """One batch, under the lock. Returns the keys that it had no room for."""
+        state = self._state
+        with state.lock:
+            state.check()
+            batch = state.rs.batch()
+            size = added = written = 0
+            newest: Vector = {}
+            rest: list[bytes] = []
+            for place, index_key in enumerate(index_keys):
+                if size >= REPAIR_BATCH_BYTES:
+                    rest = index_keys[place:]
+                    break
+                row = state.rs.get(index_key)
+                if row is None or not _is_within(row, self._spans):
+                    continue  # it has been written or deleted since
+                stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+                logged = state.rs.get(log_key(origin, stamp))
+                record = restore_entry(state.rs, state.db, index_key[len(INDEX) :], row)
+                if record is None:
+                    self.damaged[origin] = max(stamp, self.damaged.get(origin, 0))
+                elif record != logged:
+                    batch.put(log_key(origin, stamp), record)
+                    written += 1
+                    added += logged is None
+                    size += len(record)
+                    newest[origin] = max(stamp, newest.get(origin, 0))
+            if written:
+                state.step("floors: before rs")
+                batch.write()
+                state.step("floors: after rs")
+                state.late = True
+                state.entries += added
+                state.newest.update(newer(newest, state.newest))
+                self.count += written
+        return rest
+
+
+def _lower(state: State, spans: dict[int, Interval], damaged: Vector) -> None:
+    """The last batch. What is damaged stays below the floor: a log that lacked it would be a lie."""
+    lowered = {origin: max(low, damaged.get(origin, 0)) for origin, (low, _) in spans.items()}
+    for origin, stamp in damaged.items():
+        _log.error(
+            "the row at stamp %d of origin %s is damaged, so peers reconcile for each change: run verify with repair",
+            stamp,
+            origin_name(origin),
+        )
+    batch = state.rs.batch()
+    for origin, stamp in lowered.items():
+        if stamp:
+            batch.put(floor_key(origin), encode_stamp(stamp))
+        else:
+            batch.delete(floor_key(origin))
+    state.step("floors: before the last batch")
+    batch.write()
+    state.step("floors: after the last batch")
+    state.floor = {origin: stamp for origin, stamp in {**state.floor, **lowered}.items() if stamp}
+    _, oldest = ends_of_log(state.rs)
+    state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())

@@ -1,0 +1,137 @@
+"""Entries above the vector that no pull will ever complete, and how they come to be covered.
+
+A scan that breaks off leaves entries above the vector of their origin. Usually the same peer completes it later, and
+its vector covers them. Where the peer is gone for good, or has lost power and goes on under another origin, nobody's
+vector ever reaches them: the changes feed, which reads up to the vector, would never report them, no tombstone that has
+seen them could be dropped, and each new session would send them again.
+
+So entries of which nothing has changed for LEFTOVER_PATIENCE_MS are re-stamped: they keep their place in the order of
+writes, and get a dot of our own, which our vector covers. That is safe at any moment. It waits because it costs
+an entry in every log; a great many, which a broken first scan of a large peer leaves, wait much longer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from level_replicator.core.entry import decode_index, encode_dot
+from level_replicator.core.errors import StorageError
+from level_replicator.core.intervals import Interval
+from level_replicator.core.limits import (
+    FEW_LEFTOVERS,
+    LEFTOVER_LONG_PATIENCE_MS,
+    LEFTOVER_PATIENCE_MS,
+    RETENTION_BATCH,
+)
+from level_replicator.core.version_vector import newer
+from level_replicator.storage.state.log_reader import read_entry
+from level_replicator.storage.state.schema import INDEX, log_dot, log_range
+from level_replicator.storage.state.state import State
+from level_replicator.storage.write.restamps import Restamps
+
+_MAX = (1 << 64) - 1
+_Situation = tuple[int, int, tuple[Interval, ...]]
+
+
+@dataclass(slots=True)
+class _Leftover:
+    """Entries of one origin. `situation`: all that a pull of them would change; `since_ms`: for how long it has not."""
+
+    situation: _Situation
+    since_ms: int
+    few: bool
+
+
+class LeftoverWatch:
+    """Decides when entries above the vector are re-stamped. `patience_ms` is for tests."""
+
+    def __init__(self, state: State) -> None:
+        self.patience_ms = LEFTOVER_PATIENCE_MS
+        self.long_patience_ms = LEFTOVER_LONG_PATIENCE_MS
+        self._state = state
+        self._known: dict[int, _Leftover] = {}
+
+    def due(self, now_ms: int) -> list[int]:
+        """Return the origins whose entries above the vector are to be re-stamped now. `now_ms`: of a clock that does
+        not jump."""
+        state = self._state
+        if state.filling or state.half_filled:
+            self._known = {}
+            return []
+        with state.lock:
+            above = newer(state.newest, state.vector)
+            situations = {origin: self._situation(origin, newest) for origin, newest in above.items()}
+        self._known = {origin: each for origin, each in self._known.items() if origin in situations}
+        due = []
+        for origin, situation in situations.items():
+            leftover = self._known.get(origin)
+            if leftover is None or leftover.situation != situation:
+                self._known[origin] = _Leftover(situation, now_ms, self._are_few(origin))
+                continue
+            if now_ms - leftover.since_ms >= (self.patience_ms if leftover.few else self.long_patience_ms):
+                due.append(origin)
+        return due
+
+    def _situation(self, origin: int, newest: int) -> _Situation:
+        resume = self._state.resume.values()
+        spans = tuple(span for origins in resume for span in origins.get(origin, ()))
+        return self._state.vector.get(origin, 0), newest, spans
+
+    def _are_few(self, origin: int) -> bool:
+        bounds = log_range(origin, self._state.vector.get(origin, 0), _MAX)
+        return all(count < FEW_LEFTOVERS for count, _ in enumerate(self._state.rs.scan_keys(*bounds)))
+
+
+def restamp_leftovers(state: State, origin: int, pause: Callable[[], bool]) -> int:
+    """Re-stamp the entries of one origin that are above the vector. Returns how many.
+
+    For any thread but the one that applies. `pause` is called between two batches and ends the work by returning
+    False."""
+    done = 0
+    more = True
+    while more:
+        with state.lock:
+            state.check()
+            count, more = _restamp_some(state, origin)
+            done += count
+            if not more and not state.filling:
+                # what comes above it later sets it anew
+                state.newest[origin] = max(state.vector.get(origin, 0), _newest_logged(state, origin))
+        if more and not pause():
+            break
+    return done
+
+
+def _restamp_some(state: State, origin: int) -> tuple[int, bool]:
+    """One batch, the oldest first. How many, and whether some are left."""
+    batch = state.rs.batch()
+    restamps = Restamps(state)
+    more = False
+    for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), _MAX)):
+        if len(restamps) == RETENTION_BATCH or restamps.full:
+            more = True
+            break
+        try:
+            entry = read_entry(record)
+        except StorageError:
+            continue  # verify reports and repairs it
+        line = state.rs.get(INDEX + entry.key)
+        row = None if line is None else decode_index(line)
+        if row is None or row.dot != (entry.stamp, origin):
+            continue
+        batch.delete(log_at)
+        restamps.add(entry.key, entry.value, row.context, encode_dot(*row.written_dot))
+    if not len(restamps):
+        return 0, False
+    restamps.put_into(batch)
+    state.step("leftovers: before rs")
+    batch.write()
+    state.step("leftovers: after rs")
+    restamps.account()
+    return len(restamps), more
+
+
+def _newest_logged(state: State, origin: int) -> int:
+    """The stamp of the newest entry of an origin in the log, 0 if there is none."""
+    low = state.vector.get(origin, 0)
+    last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)
+    return 0 if last is None else log_dot(last)[0]

@@ -1,0 +1,1 @@
+"""Range-based set reconciliation of the indexes of two nodes."""

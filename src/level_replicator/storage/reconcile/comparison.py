@@ -1,0 +1,66 @@
+"""A walk that only looks: how the index of a peer differs from ours."""
+
+from dataclasses import dataclass, field
+from itertools import islice
+
+from level_replicator.core.limits import SETTLE_LINES
+from level_replicator.protocol.events import Fill
+from level_replicator.storage.engine.base import Snapshot
+from level_replicator.storage.reconcile.initiator import Finds, Wanted
+from level_replicator.storage.state.index_scan import head_of, lines_of
+from level_replicator.storage.state.schema import INDEX
+
+MAX_EXAMPLES = 100
+
+
+@dataclass
+class Difference:
+    """Between two nodes, as of two moments close to each other: what is on its way counts.
+
+    only_here, only_there, differing  how many keys; `examples`: up to MAX_EXAMPLES of them, with which of the three
+    """
+
+    only_here: int = 0
+    only_there: int = 0
+    differing: int = 0
+    examples: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return not (self.only_here or self.only_there or self.differing)
+
+    def note(self, kind: str, key: bytes) -> None:
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append((kind, key))
+
+
+class Comparison(Finds):
+    """Counts, and changes nothing. `snapshot`: of our own index."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.difference = Difference()
+        self._snapshot = snapshot
+
+    def settle(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
+        run = [(key[len(INDEX) :], line) for key, line in islice(lines_of(self._snapshot, low, high), SETTLE_LINES + 1)]
+        following = run.pop()[0] if len(run) > SETTLE_LINES else None
+        ours = dict(run)
+        heads = {key: head for key, head in theirs if key >= low and (following is None or key < following)}
+        for key in sorted(ours.keys() | heads.keys()):
+            if key not in heads:
+                self.difference.note("only_here", key)
+            elif key not in ours:
+                self.difference.note("only_there", key)
+            elif head_of(ours[key]) != heads[key]:
+                self.difference.note("differing", key)
+        return following, []
+
+    def fill(self, fill: Fill) -> None:
+        raise AssertionError("a comparison fetches nothing")
+
+    def count_told(self, count: int) -> int:
+        return max(count, 1)
+
+    def close(self) -> None:
+        self._snapshot.close()

@@ -1,0 +1,213 @@
+"""Renaming what a node has of a branch: afterwards it is as if the origin had been a new one since the fork.
+
+Every node that has a part of the branch renames it in the same way, so a dot is still the same dot everywhere. The
+branch is stored first; a renaming that a kill interrupts goes on at the next open. Each batch leaves log and index in
+agreement, and the vectors change in the last one. Until then what is renamed already is above the vector, as if it
+were of a scan that is not complete.
+
+A context that has seen a stamp of the branch has seen what the origin wrote before the fork, too: it says both.
+"""
+
+import logging
+
+from level_replicator.core.entry import (
+    INDEX_HEAD,
+    Context,
+    Dot,
+    Entry,
+    IndexLine,
+    decode_context,
+    decode_entry,
+    decode_index,
+    encode_context,
+    encode_dot,
+    encode_entry,
+    encode_index,
+)
+from level_replicator.core.epochs import History, divided, encode_pairs
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.version_vector import Vector, decode_vector, encode_vector, origin_name
+from level_replicator.storage.state.load import load
+from level_replicator.storage.state.meta import encode_meta
+from level_replicator.storage.state.schema import (
+    APPLIED,
+    INDEX,
+    META,
+    RESUME,
+    encode_stamp,
+    encode_vector_line,
+    floor_key,
+    following,
+    history_key,
+    horizon_key,
+    log_key,
+    vector_key,
+    written_key,
+)
+from level_replicator.storage.state.state import State
+from level_replicator.storage.write.lost import load_lost
+
+_log = logging.getLogger("level_replicator.storage")
+_BATCH_ROWS = 1_000
+
+_Cuts = dict[int, tuple[int, int]]
+"""Origin → (epoch, start) of the first branch in its history."""
+
+
+def rename_branches(state: State) -> int:
+    """Rename all branches that are in our histories; under the lock. Returns how many rows were renamed.
+
+    Local writes wait for it: it reads the whole index once."""
+    renamed = 0
+    while cuts := _cuts(state):
+        for origin, (epoch, start) in cuts.items():
+            _log.warning(
+                "origin %s was continued twice after stamp %d: a directory was restored or copied. What one"
+                " continuation wrote goes on as origin %s",
+                origin_name(origin),
+                start,
+                origin_name(epoch),
+            )
+        renamed += _rename_rows(state, cuts)
+        _rename_vectors(state, cuts)
+    return renamed
+
+
+def _cuts(state: State) -> _Cuts:
+    cuts: _Cuts = {}
+    for origin, history in state.histories.items():
+        for pair in history:
+            if pair[0] in state.branches:
+                cuts[origin] = pair
+                break
+    return cuts
+
+
+def _rename_rows(state: State, cuts: _Cuts) -> int:
+    batch, count, size, renamed = state.rs.batch(), 0, 0, 0
+    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
+        if len(line) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(line)[1] not in cuts:
+            continue
+        row = decode_index(line)
+        new = _renamed_row(row, cuts)
+        if new == row:
+            continue
+        record = state.rs.get(log_key(row.origin, row.stamp))
+        if record is not None:
+            batch.delete(log_key(row.origin, row.stamp))
+            record = _renamed_record(record, row.origin, cuts)
+            batch.put(log_key(new.origin, new.stamp), record)
+            size += len(record)
+        batch.put(
+            index_key, encode_index(new.stamp, new.origin, new.flags, new.checksum, new.context, new.own, new.written)
+        )
+        renamed += 1
+        count += 1
+        if count == _BATCH_ROWS or size >= REPAIR_BATCH_BYTES:
+            batch.write()
+            state.step("branch: a batch renamed")
+            batch, count, size = state.rs.batch(), 0, 0
+    batch.write()
+    state.step("branch: rows renamed")
+    return renamed
+
+
+def _renamed_dot(dot: Dot, cuts: _Cuts) -> Dot:
+    stamp, origin = dot
+    epoch, start = cuts.get(origin, (origin, 0))
+    return (stamp, epoch) if stamp > start else dot
+
+
+def _renamed_context(pairs: bytes, written: Dot, cuts: _Cuts) -> bytes:
+    """`written`: the write of the row or entry, under its old name."""
+    context = decode_context(pairs)
+    seen: Context = {}
+    for origin, stamp in [*context.items(), (written[1], written[0])]:
+        _, name = _renamed_dot((stamp, origin), cuts)
+        seen[name] = max(stamp, seen.get(name, 0))
+        if name != origin and (start := cuts[origin][1]):
+            seen[origin] = max(start, seen.get(origin, 0))
+    seen.pop(_renamed_dot(written, cuts)[1])
+    return encode_context(seen)
+
+
+def _renamed_written(written: Dot, dot: Dot, cuts: _Cuts) -> bytes:
+    renamed = _renamed_dot(written, cuts)
+    return b"" if renamed == _renamed_dot(dot, cuts) else encode_dot(*renamed)
+
+
+def _renamed_row(row: IndexLine, cuts: _Cuts) -> IndexLine:
+    written = row.written_dot
+    return row._replace(
+        origin=_renamed_dot(row.dot, cuts)[1],
+        context=_renamed_context(row.context, written, cuts),
+        own=_renamed_context(row.own, written, cuts),
+        written=_renamed_written(written, row.dot, cuts),
+    )
+
+
+def _renamed_record(record: bytes, origin: int, cuts: _Cuts) -> bytes:
+    try:
+        entry: Entry = decode_entry(record)
+    except RemoteProtocolError:
+        return record  # it is damaged, and will be reported where it is read
+    written = entry.written_dot(origin)
+    context = _renamed_context(entry.context, written, cuts)
+    new_written = _renamed_written(written, (entry.stamp, origin), cuts)
+    return encode_entry(entry.stamp, entry.key, entry.value, context, new_written)[0]
+
+
+def _renamed_vector(vector: Vector, cuts: _Cuts) -> Vector:
+    renamed = dict(vector)
+    for origin, (epoch, start) in cuts.items():
+        stamp = renamed.get(origin, 0)
+        if stamp > start:
+            renamed[epoch] = max(stamp, renamed.get(epoch, 0))
+            renamed[origin] = start
+            if not start:
+                del renamed[origin]
+    return renamed
+
+
+def _rename_vectors(state: State, cuts: _Cuts) -> None:
+    """The last batch: vector, floor, horizon, histories, and who we are."""
+    meta = state.meta
+    assert meta is not None
+    batch = state.rs.batch(sync=True)
+    vector = _renamed_vector(state.vector, cuts)
+    for origin in state.vector.keys() | vector.keys():
+        stamp = vector.get(origin, 0)
+        if stamp == state.vector.get(origin, 0):
+            continue
+        if stamp:
+            batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
+        else:
+            batch.delete(vector_key(origin))
+    for key_of, old in ((floor_key, state.floor), (horizon_key, state.horizon), (written_key, state.written)):
+        new = _renamed_vector(old, cuts)
+        for origin in old.keys() | new.keys():
+            if stamp := new.get(origin, 0):
+                batch.put(key_of(origin), encode_stamp(stamp))
+            else:
+                batch.delete(key_of(origin))
+    histories: dict[int, History] = divided(state.histories, state.branches)
+    for origin in state.histories.keys() | histories.keys():
+        if history := histories.get(origin, ()):
+            batch.put(history_key(origin), encode_pairs(history))
+        else:
+            batch.delete(history_key(origin))
+    # nothing is known any more of scans that broke off, and the last batch of a peer need not be done again
+    for key in state.rs.scan_keys(RESUME, following(RESUME)):
+        batch.delete(key)
+    batch.delete(APPLIED)
+    meta.origin, _ = cuts.get(meta.origin, (meta.origin, 0))
+    meta.durable = encode_vector(_renamed_vector(decode_vector(meta.durable), cuts))
+    batch.put(META, encode_meta(meta))
+    state.step("branch: before the last batch")
+    batch.write()
+    state.step("branch: after the last batch")
+    state.origin = meta.origin
+    load(state)
+    load_lost(state)
+    state.tail.begin(state.newest.get(state.origin, 0))

@@ -1,0 +1,1 @@
+"""What a replication set contains, on the disk and mirrored in memory."""

@@ -1,0 +1,86 @@
+"""Runs of lines of the index, a few at a time: what both sides of a walk look at."""
+
+from collections.abc import Iterator
+from itertools import islice
+from zlib import crc32
+
+from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, ROW_FLAGS, index_contexts, index_written
+from level_replicator.core.reconcile_rules import HEAD_BYTES
+from level_replicator.storage.engine.base import Reader
+from level_replicator.storage.state.schema import INDEX, following
+
+# Index and database beside each other, key by key.
+
+Pair = tuple[bytes, bytes | None, bytes | None]
+"""Key, line of the index, value in the database."""
+
+
+def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
+    """All keys that either has, in their order."""
+    index = rs.scan(INDEX, following(INDEX))
+    database = db.scan()
+    left, right = next(index, None), next(database, None)
+    while left is not None:
+        key = left[0][len(INDEX) :]
+        if right is None or key < right[0]:
+            yield key, left[1], None
+            left = next(index, None)
+        elif right[0] < key:
+            yield right[0], None, right[1]
+            right = next(database, None)
+        else:
+            yield key, left[1], right[1]
+            left, right = next(index, None), next(database, None)
+    if right is not None:
+        yield right[0], None, right[1]
+    for key, value in database:
+        yield key, None, value
+
+
+def agrees(line: bytes, value: bytes | None) -> bool:
+    """Whether the database holds what the index says."""
+    _, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    if flags & DELETE:
+        return value is None
+    return value is not None and crc32(value) == checksum
+
+
+# ----
+
+
+Line = tuple[bytes, bytes]
+
+
+def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
+    """Bounds for Reader.scan of the lines of [low, high); high b"": to the end."""
+    return INDEX + low, INDEX + high if high else following(INDEX)
+
+
+def lines_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
+    """(key with its prefix, line) of [low, high), in order."""
+    return rs.scan(*index_range(low, high))
+
+
+def take(lines: Iterator[Line], most: int) -> tuple[list[bytes], list[bytes]]:
+    """The next keys, with their prefix, and heads."""
+    return heads_of(list(islice(lines, most)))
+
+
+def heads_of(pairs: list[Line]) -> tuple[list[bytes], list[bytes]]:
+    """Keys, with their prefix, and heads."""
+    return [key for key, _ in pairs], [line if len(line) == HEAD_BYTES else head_of(line) for _, line in pairs]
+
+
+def head_of(line: bytes) -> bytes:
+    """The part of an index row that is equal on two nodes: not its contexts. The dot stands for *written* too."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS, checksum)
+
+
+def row_of(line: bytes) -> bytes:
+    """An index row as a peer is sent it: without contexts, but for a flag that says whether it has one."""
+    if len(line) == HEAD_BYTES:
+        return line
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    has_context = CONTEXT if index_contexts(line)[1] else 0
+    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS | has_context, checksum) + index_written(line)

@@ -1,0 +1,85 @@
+"""From the replication set into memory: vector, newest stamps, broken-off scans, counts."""
+
+from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.version_vector import Vector
+from level_replicator.storage.engine.base import Reader
+from level_replicator.storage.reconcile.bulk_load import load_filling
+from level_replicator.storage.state.histories import load_histories
+from level_replicator.storage.state.schema import (
+    DROPPED,
+    FLOOR,
+    HORIZON,
+    INDEX,
+    LOG,
+    RESUME,
+    VECTOR,
+    decode_intervals,
+    decode_stamp,
+    decode_vector_line,
+    following,
+    line_origin,
+    log_dot,
+    log_key,
+    resume_pair,
+)
+from level_replicator.storage.state.state import State
+
+_MAX = (1 << 64) - 1
+
+
+def load(state: State) -> None:
+    """Everything but the meta record and the counts."""
+    rs = state.rs
+    state.vector = load_vector(rs)
+    state.floor = load_stamps(rs, FLOOR)
+    state.horizon = load_stamps(rs, HORIZON)
+    dropped = rs.get(DROPPED)
+    state.dropped = 0 if dropped is None else decode_stamp(dropped)
+    state.newest, oldest = ends_of_log(rs)
+    state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
+    for origin, stamp in state.vector.items():
+        state.newest[origin] = max(stamp, state.newest.get(origin, 0))
+    state.resume = {}
+    for key, line in rs.scan(RESUME, following(RESUME)):
+        source, origin = resume_pair(key)
+        state.resume.setdefault(source, {})[origin] = decode_intervals(line)
+    load_filling(state)
+    load_histories(state)
+    # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
+    # over it must get the greater stamp
+    for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):
+        state.clock.follow(stamp)
+
+
+def load_vector(rs: Reader) -> Vector:
+    return {line_origin(key): decode_vector_line(line)[1] for key, line in rs.scan(VECTOR, following(VECTOR))}
+
+
+def load_stamps(rs: Reader, prefix: bytes) -> Vector:
+    """Of floor or horizon."""
+    return {line_origin(key): decode_stamp(line) for key, line in rs.scan(prefix, following(prefix))}
+
+
+def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
+    """(newest, oldest), each origin → stamp of an entry: two seeks an origin, however long the log is."""
+    newest: Vector = {}
+    oldest: Vector = {}
+    start = LOG
+    while True:
+        first = next(iter(rs.scan_keys(start, following(LOG))), None)
+        if first is None:
+            return newest, oldest
+        oldest_stamp, origin = log_dot(first)
+        oldest[origin] = oldest_stamp
+        end = log_key(origin, _MAX) + b"\0"
+        last = next(iter(rs.scan_keys(first, end, reverse=True)))
+        newest[origin] = log_dot(last)[0]
+        start = end
+
+
+def count(state: State) -> None:
+    """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
+    keys = 0
+    for _, line in state.rs.scan(INDEX, following(INDEX)):
+        keys += not INDEX_HEAD.unpack_from(line)[2] & DELETE
+    state.keys, state.entries = keys, sum(1 for _ in state.rs.scan_keys(LOG, following(LOG)))

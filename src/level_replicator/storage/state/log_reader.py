@@ -1,0 +1,62 @@
+"""The entry of a line of the index, whether or not the log still holds it."""
+
+from level_replicator.core.entry import (
+    DELETE,
+    INDEX_HEAD,
+    Entry,
+    decode_entry,
+    encode_entry,
+    index_contexts,
+    index_written,
+)
+from level_replicator.core.errors import RemoteProtocolError, StorageError
+from level_replicator.storage.engine.base import Reader
+from level_replicator.storage.state.schema import log_key
+
+# Entries of our own log, read back.
+
+
+class DamagedEntry(StorageError):
+    """The log of this origin holds something at this stamp that is not the entry that was written."""
+
+
+def read_entry(record: bytes) -> Entry:
+    """Raises StorageError when the bytes are not those that were written."""
+    try:
+        return decode_entry(record)
+    except RemoteProtocolError as error:
+        raise StorageError(
+            f"an entry of the log is damaged ({error}): run verify with repair, or restore the replica from a backup"
+        ) from error
+
+
+# ----
+
+
+def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | None:
+    """The bytes of the entry: from the log, else made anew of what the database holds. None: it is damaged.
+
+    A damaged one is never given: nobody can tell what it was."""
+    stamp, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    logged = logged_entry(rs, key, line)
+    if logged is not None:
+        return logged
+    value = None if flags & DELETE else db.get(key)
+    if value is None and not flags & DELETE:
+        return None
+    record, _, found = encode_entry(stamp, key, value, index_contexts(line)[0], index_written(line))
+    return record if found == checksum else None
+
+
+def logged_entry(rs: Reader, key: bytes, line: bytes) -> bytes | None:
+    """What the log holds under the dot of this line, if it is sound and what the line says."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    record: bytes | None = rs.get(log_key(origin, stamp))
+    if record is None:
+        return None
+    try:
+        entry = decode_entry(record)
+    except RemoteProtocolError:
+        return None
+    says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum, entry.written)
+    return record if says == (key, stamp, flags & DELETE, checksum, index_written(line)) else None

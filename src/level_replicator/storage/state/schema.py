@@ -1,0 +1,169 @@
+"""Where everything lies in the replication set. Big-endian, so that an origin's log is in time order.
+
+m                         meta: format, origin, directory identity, clean stop
+l origin stamp            log: one entry (see entry.py)
+i key                     index: the newest dot of the key (see entry.py)
+v origin                  vector: stamp, and the stamp before the batch that set it
+f origin                  floor: stamp up to which the log was truncated
+h origin                  horizon: newest stamp of a tombstone that was dropped
+d                         the newest stamp among all dropped tombstones
+a                         the frame applied last: origin, low, high
+g                         there while the index may hold lines of a walk that fills us and is not complete
+t                         the keys that the last batch of a walk, or of a repair, touched
+c number                  a conflict that has not been reported yet (storage.state.conflict_queue)
+x key                     lost: the index has a row of the key, and its value is nowhere on this node
+(storage.write.lost) e origin                  history: the epochs of the origin, and the stamp each began at (see
+epochs.py) w origin                  written: newest stamp of a write of the origin that is here under another dot,
+re-stamped b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of
+their own r source origin           resume: intervals of `origin` already applied of a scan that `source` has not
+finished
+"""
+
+import struct
+from collections.abc import Iterable
+
+from level_replicator.core.intervals import Interval, Intervals
+
+# The small values of the replication set: vector, floor, horizon, resume, last applied frame.
+
+_ONE_NUMBER = struct.Struct(">Q")
+_TWO_NUMBERS = struct.Struct(">QQ")
+_THREE_NUMBERS = struct.Struct(">QQQ")
+
+
+def encode_vector_line(stamp: int, before: int) -> bytes:
+    """`before`: the stamp that the line held before this batch, so that the batch can be done again."""
+    return _TWO_NUMBERS.pack(stamp, before)
+
+
+def decode_vector_line(line: bytes) -> Interval:
+    """(before, stamp)."""
+    stamp, before = _TWO_NUMBERS.unpack(line)
+    return before, stamp
+
+
+def encode_stamp(stamp: int) -> bytes:
+    """Of a floor, a horizon, or the newest dropped tombstone."""
+    return _ONE_NUMBER.pack(stamp)
+
+
+def decode_stamp(line: bytes) -> int:
+    stamp: int = _ONE_NUMBER.unpack(line)[0]
+    return stamp
+
+
+def encode_applied(origin: int, low: int, high: int) -> bytes:
+    return _THREE_NUMBERS.pack(origin, low, high)
+
+
+def decode_applied(line: bytes) -> tuple[int, int, int]:
+    """(origin, low, high)."""
+    return _THREE_NUMBERS.unpack(line)
+
+
+def encode_intervals(intervals: Iterable[Interval]) -> bytes:
+    return b"".join(_TWO_NUMBERS.pack(low, high) for low, high in intervals)
+
+
+def decode_intervals(line: bytes) -> Intervals:
+    return Intervals(_TWO_NUMBERS.iter_unpack(line))
+
+
+# ----
+
+
+META = b"m"
+APPLIED = b"a"
+LOG = b"l"
+INDEX = b"i"
+VECTOR = b"v"
+FLOOR = b"f"
+HORIZON = b"h"
+DROPPED = b"d"
+TOUCHED = b"t"
+RESUME = b"r"
+FILLING = b"g"
+CONFLICT = b"c"
+LOST = b"x"
+HISTORY = b"e"
+BRANCH = b"b"
+WRITTEN = b"w"
+
+_ONE = struct.Struct(">cQ")
+_TWO = struct.Struct(">cQQ")
+
+
+pack_log = _TWO.pack
+"""`log_key` for loops in which a call costs as much as its work: pack_log(LOG, origin, stamp)."""
+
+
+def log_key(origin: int, stamp: int) -> bytes:
+    return _TWO.pack(LOG, origin, stamp)
+
+
+def log_range(origin: int, low: int, high: int) -> tuple[bytes, bytes]:
+    """Bounds for Reader.scan of the entries in (low, high].
+
+    The trailing byte makes both bounds fall between possible keys, so the range is half open the
+    other way round than an engine's."""
+    return _TWO.pack(LOG, origin, low) + b"\0", _TWO.pack(LOG, origin, high) + b"\0"
+
+
+def log_dot(key: bytes) -> tuple[int, int]:
+    """(stamp, origin) of a log key."""
+    _, origin, stamp = _TWO.unpack(key)
+    return stamp, origin
+
+
+def vector_key(origin: int) -> bytes:
+    return _ONE.pack(VECTOR, origin)
+
+
+def floor_key(origin: int) -> bytes:
+    return _ONE.pack(FLOOR, origin)
+
+
+def horizon_key(origin: int) -> bytes:
+    return _ONE.pack(HORIZON, origin)
+
+
+def history_key(origin: int) -> bytes:
+    return _ONE.pack(HISTORY, origin)
+
+
+def branch_key(epoch: int) -> bytes:
+    return _ONE.pack(BRANCH, epoch)
+
+
+def written_key(origin: int) -> bytes:
+    return _ONE.pack(WRITTEN, origin)
+
+
+def line_origin(key: bytes) -> int:
+    """The origin of a key of vector, floor, horizon or history; the epoch of that of a branch."""
+    origin: int = _ONE.unpack(key)[1]
+    return origin
+
+
+def resume_key(source: int, origin: int) -> bytes:
+    return _TWO.pack(RESUME, source, origin)
+
+
+def resume_pair(key: bytes) -> tuple[int, int]:
+    """(source, origin) of a resume key."""
+    _, source, origin = _TWO.unpack(key)
+    return source, origin
+
+
+def conflict_key(number: int) -> bytes:
+    return _ONE.pack(CONFLICT, number)
+
+
+def conflict_number(key: bytes) -> int:
+    number: int = _ONE.unpack(key)[1]
+    return number
+
+
+def following(prefix: bytes) -> bytes:
+    """The end of the range of all keys that begin with a prefix of one byte."""
+    return bytes([prefix[0] + 1])

@@ -1,0 +1,1 @@
+"""The writes of this node, and those that come from peers."""

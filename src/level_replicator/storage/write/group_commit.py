@@ -1,0 +1,119 @@
+"""Group commit: threads that write with `sync` at one time share what brings their writes to the disk.
+
+Whoever comes first leads: it writes its own batch and all that have come meanwhile as one, and then hands the lead to
+the first of those that have come since. Each write is still whole, and returns when it is on the disk.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from level_replicator.core.entry import Bytes
+from level_replicator.core.errors import ReplicationError
+from level_replicator.core.limits import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES
+from level_replicator.storage.state.state import State
+
+_Operations = list[tuple[bytes, Bytes | None]]
+
+
+class _Waiting:
+    """One write. `turn` is released when it is done, has failed, or is to lead."""
+
+    __slots__ = ("done", "error", "operations", "size", "turn")
+
+    def __init__(self, operations: _Operations) -> None:
+        self.operations = operations
+        self.size = sum([len(key) + (0 if value is None else len(value)) for key, value in operations])
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.done = False
+        self.error: ReplicationError | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.done or self.error is not None
+
+
+class GroupCommit:
+    """Of one replica. `write`: what writes a batch under the lock of the state."""
+
+    def __init__(self, state: State, write: Callable[[State, _Operations, bool], None]) -> None:
+        self._state = state
+        self._write = write
+        self._mutex = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._leader: _Waiting | None = None
+
+    def write(self, operations: _Operations) -> None:
+        """Of different keys. Raises what `write` raises."""
+        mine = _Waiting(operations)
+        try:
+            with self._mutex:
+                self._queue.append(mine)
+                if self._leader is None:
+                    self._leader = mine
+                    mine.turn.release()
+            mine.turn.acquire()
+            if not mine.over:
+                self._lead()
+        finally:
+            self._leave(mine)
+        if mine.error is not None:
+            raise type(mine.error)(str(mine.error)) from mine.error
+
+    def _lead(self) -> None:
+        """Writes the first of the queue, the leader's own write, and those that can go with it."""
+        group: list[_Waiting] = []
+        try:
+            with self._state.lock:
+                group = self._take_group()
+                self._write_group(group)
+        finally:
+            with self._mutex:
+                for each in group:
+                    if each.over:
+                        if each in self._queue:
+                            self._queue.remove(each)
+                        if each is not self._leader:
+                            each.turn.release()
+
+    def _leave(self, mine: _Waiting) -> None:
+        """Hands the lead on. What was interrupted before it was written is not written any more."""
+        with self._mutex:
+            if mine in self._queue:
+                self._queue.remove(mine)
+            if self._leader is mine:
+                self._leader = self._queue[0] if self._queue else None
+                if self._leader is not None:
+                    self._leader.turn.release()
+
+    def _take_group(self) -> list[_Waiting]:
+        """They stay in the queue until they are done. Of two writes of one key the later one waits."""
+        group: list[_Waiting] = []
+        keys: set[bytes] = set()
+        count = size = 0
+        with self._mutex:
+            for each in self._queue:
+                count += len(each.operations)
+                size += each.size
+                own = {key for key, _ in each.operations}
+                if group and (count > MAX_GROUP_ENTRIES or size > MAX_GROUP_BYTES or not keys.isdisjoint(own)):
+                    break
+                keys |= own
+                group.append(each)
+        return group
+
+    def _write_group(self, group: list[_Waiting]) -> None:
+        state = self._state
+        before = state.vector.get(state.origin, 0)
+        try:
+            state.check()
+            self._write(state, [operation for each in group for operation in each.operations], True)
+        except ReplicationError as error:
+            for each in group:
+                each.error = error
+        finally:
+            # also when an interrupt came after all was written
+            if state.vector.get(state.origin, 0) > before:
+                for each in group:
+                    each.done = True

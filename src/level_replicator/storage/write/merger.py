@@ -1,0 +1,373 @@
+"""One batch of merging: entries of peers, and rows of ours that a reconciliation judged, go to index, log and database.
+
+The greatest entry of a key wins (core.merge). Two outcomes need an entry of our own in the same batch: a winner whose
+dot is smaller than the loser's is re-stamped, and a put that a delete forgotten here had superseded is buried under a
+tombstone. See storage.write.restamps.
+"""
+
+from collections.abc import Iterator
+from zlib import crc32
+
+import msgspec
+
+from level_replicator.core.entry import (
+    DELETE,
+    INDEX_HEAD,
+    RESTAMPED,
+    Dot,
+    Entry,
+    IndexLine,
+    decode_index,
+    encode_dot,
+    encode_index,
+    index_contexts,
+)
+from level_replicator.core.intervals import Interval
+from level_replicator.core.merge import (
+    lost_in_conflict,
+    order_of,
+    order_of_row,
+    overwrites,
+    same_value,
+    union_context,
+)
+from level_replicator.core.reconcile_rules import (
+    Sides,
+    dot_disagrees,
+    is_dead,
+    is_dead_there,
+    is_doubtful,
+    must_restamp,
+    stale,
+)
+from level_replicator.core.version_vector import Vector, origin_name
+from level_replicator.storage.state.conflict_queue import Conflict, Version
+from level_replicator.storage.state.histories import put_written
+from level_replicator.storage.state.schema import INDEX, LOG, TOUCHED, log_key, pack_log
+from level_replicator.storage.state.state import State
+from level_replicator.storage.write.lost import forget_found, is_lost
+from level_replicator.storage.write.restamps import Restamps
+
+_pack_line = INDEX_HEAD.pack
+_NOTHING_KNOWN: Vector = {}
+
+
+class Merger:
+    """One batch, under the lock of the state from its making to `write`.
+
+    sides       of the reconciliation that it is part of, None in a round of the log
+    filling     entries under the floor of keys that are new here are not logged (see storage.reconcile.bulk_load)
+    peer_pulls  whether the peer pulls from us, and so re-stamps what we leave out as doubtful; if not, we take it and
+                re-stamp it ourselves
+    whole       False when something was left out, so that the peer's vector must not be adopted
+    changed     whether the batch, when it is written, took or re-stamped an entry
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        sync: bool,
+        sides: Sides | None = None,
+        filling: bool = False,
+        peer_pulls: bool = True,
+    ) -> None:
+        self.whole = True
+        self.changed = False
+        self.news: dict[int, list[Interval]] = {}
+        self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
+        self.restamps = Restamps(state)
+        self._state = state
+        self._sides = sides
+        self._known = _NOTHING_KNOWN if sides is None else sides.known
+        self._filling = filling
+        self._peer_pulls = peer_pulls
+        self._keys, self._entries = state.keys, state.entries
+        self._conflicts: list[Conflict] = []
+        self._met = 0  # conflicts
+        self._gone: list[int] = []  # our own entries that leave the log
+        self._touched: list[bytes] = []
+        self._db_changes = False
+        self._newest = 0
+        self._late = False
+        self._found = False
+        self._written: Vector = {}
+
+    # -- entries of a peer
+
+    def merge(self, entries: Iterator[tuple[int, Entry]], doubt: int, *, in_order: bool = True) -> bool:
+        """Merge entries of different keys, each with its origin. Returns False if some are left in the iterator, since
+        the batch is full of re-stamped values.
+
+        `in_order`: their stamps only grow, or only shrink, so that a run of new ones is one interval. `doubt`: see
+        `doubt_of`."""
+        state = self._state
+        floor, vector = state.floor, state.vector
+        get, is_new = state.rs.get, state.known.is_new
+        put, db_put = self.rs_batch.put, self.db_batch.put
+        filling, restamps = self._filling, self.restamps
+        keys, newest = self._keys, self._newest
+        self._db_changes = True
+        low = high = 0  # of a run of entries, in a row, that are new; high 0: there is none
+        run_origin = 0
+        complete = True
+        for origin, entry in entries:
+            stamp, flags, checksum, key, value, context, record, written = entry
+            if stamp > newest:
+                newest = stamp
+            if written:
+                self._reached(entry.written_dot(origin))
+            index_key = INDEX + key
+            plain = filling and not (flags or doubt) and vector.get(origin, 0) < stamp <= floor.get(origin, 0)
+            if plain and is_new(key):
+                put(index_key, _pack_line(stamp, origin, 0, checksum))
+                db_put(key, value)  # type: ignore[arg-type]
+                keys += 1
+                continue
+            live = False
+            union = context
+            line = None if is_new(key) else get(index_key)
+            if line is None:
+                self._keys = keys
+                takes = self._takes_absent(origin, entry, doubt)
+                keys = self._keys
+                if not takes:
+                    high = self._end(run_origin, low, high)
+                    if restamps.full:
+                        complete = False
+                        break
+                    continue
+                if filling and stamp <= floor.get(origin, 0):
+                    put(index_key, encode_index(stamp, origin, flags, checksum, context, written=written))
+                    keys += value is not None
+                    if value is not None:
+                        db_put(key, value)
+                    continue
+                self._entries += 1
+            else:
+                self._keys = keys
+                met = self._meet(origin, entry, line, doubt)
+                keys = self._keys
+                if met is None:
+                    high = self._end(run_origin, low, high)
+                    if restamps.full:
+                        complete = False
+                        break
+                    continue
+                union, live = met
+            if not high or origin != run_origin or not in_order:
+                self._end(run_origin, low, high)
+                low, high, run_origin = stamp - 1, stamp, origin
+            elif stamp > high:
+                high = stamp
+            else:
+                low = stamp - 1
+            if floor and stamp <= floor.get(origin, 0):
+                self._late = True
+            put(pack_log(LOG, origin, stamp), record)
+            if union or flags:
+                put(index_key, encode_index(stamp, origin, flags, checksum, union, context, written))
+            else:  # as encode_index does it; a call costs as much as its work
+                put(index_key, _pack_line(stamp, origin, 0, checksum))
+            if value is None:
+                self.db_batch.delete(key)
+                keys -= live
+            else:
+                db_put(key, value)
+                keys += not live
+        self._end(run_origin, low, high)
+        self._keys, self._newest = keys, newest
+        return complete
+
+    def _reached(self, written: Dot) -> None:
+        """A write is here, or was, under another dot than its own."""
+        self._written.update(put_written(self._state, self.rs_batch, written))
+
+    def _end(self, origin: int, low: int, high: int) -> int:
+        """Close the current run of new entries. Returns 0, the `high` of no run."""
+        if high:
+            self.news.setdefault(origin, []).append((low, high))
+        return 0
+
+    def _takes_absent(self, origin: int, entry: Entry, doubt: int) -> bool:
+        """Whether an entry of a key that has no row here is to be taken. If it is not, it has been dealt with."""
+        stamp, known, vector = entry.stamp, self._known, self._state.vector
+        if known and stamp <= known.get(origin, 0):
+            return False  # we had it, and dropped its tombstone
+        if entry.value is None:
+            # of our own deletes we forget only those that need no tombstone any more
+            return origin != self._state.origin or stamp > vector.get(origin, 0)
+        doubtful = bool(doubt) and is_doubtful(stamp, False, doubt)
+        if doubtful and self._peer_pulls:
+            self.whole = False
+            return False
+        written = entry.written_dot(origin)
+        if is_dead(written, vector):
+            self._restamp(entry.key, None, entry.context, written, live=False)
+        elif doubtful:
+            self._restamp(entry.key, entry.value, entry.context, written, live=False)
+        else:
+            return True
+        return False
+
+    def _meet(self, origin: int, entry: Entry, line: bytes, doubt: int) -> tuple[bytes, bool] | None:
+        """An entry meets the row of its key. Returns the context of the new row, and whether the key was live, if the
+        entry is to be taken as it is; None if it loses, or has been dealt with."""
+        state = self._state
+        stamp, key, value = entry.stamp, entry.key, entry.value
+        old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(line)
+        if stamp == old_stamp and origin == old_origin:
+            if key in state.lost and value is not None and entry.checksum == old_checksum and is_lost(state, key):
+                self._find(key, value, line)
+            return None
+        restamped = entry.written or old_flags & RESTAMPED
+        if not restamped and stamp > old_stamp:
+            written, old_written = (stamp, origin), (old_stamp, old_origin)
+            old_union = index_contexts(line)[1]
+        else:
+            old = decode_index(line)
+            written, old_written, old_union = entry.written_dot(origin), old.written_dot, old.context
+            if order_of(written, entry.flags, entry.checksum, (stamp, origin)) < order_of_row(old):
+                self._lose(key, old, (stamp, origin), written, entry)
+                return None
+        doubtful = bool(doubt) and is_doubtful(stamp, value is None, doubt) and stamp > self._known.get(origin, 0)
+        if doubtful and self._peer_pulls:
+            self.whole = False
+            return None
+        live = not old_flags & DELETE
+        union = union_context(written, entry.context, old_written, old_union)
+        same_write = written == old_written
+        if value is not None and not same_write and is_dead(written, state.vector):
+            # a delete that is forgotten here was greater than this put, and all copies of it are to disappear
+            self._replace(key, old_stamp, old_origin)
+            self._restamp(key, None, union, written, live=live)
+            return None
+        conflict = not same_write and not overwrites(written, entry.context, old_written)
+        conflict = conflict and not same_value(entry, decode_index(line))
+        self._met += conflict
+        if conflict and state.unreported.wanted:
+            loser = _version(state.db.get(key) if live else None, old_written)
+            self._conflicts.append(Conflict(key, _version(value, written), loser))
+        if doubtful or dot_disagrees((stamp, origin), (old_stamp, old_origin)):
+            self._replace(key, old_stamp, old_origin)
+            self._restamp(key, value, union, written, live=live)
+            return None
+        self._entries += 1
+        self._replace(key, old_stamp, old_origin)
+        return union, live
+
+    def _find(self, key: bytes, value: bytes, line: bytes) -> None:
+        """A value that was lost here comes back (see storage.write.lost)."""
+        row = decode_index(line)
+        self._found = True
+        self._replace(key, row.stamp, row.origin)
+        self._restamp(key, value, row.context, row.written_dot, live=True)
+
+    def _lose(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, entry: Entry) -> None:
+        """An entry loses to our row."""
+        conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
+        self._met += conflict
+        if conflict and self._state.unreported.wanted:
+            winner = _version(self._state.db.get(key), row.written_dot)
+            self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
+        self._lost(key, row, dot, written, union_context(row.written_dot, row.context, written, entry.context))
+
+    def _lost(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, union: bytes) -> None:
+        """The entry with this dot, which carries the write `written`, lost to our row, which reflects `union` now."""
+        if self._sides is not None and is_dead_there(row, written, self._sides):
+            self.bury_ours(key, row, union)
+        elif must_restamp(row, dot, self._sides):
+            self.restamp_ours(key, row, union)
+        elif union != row.context:
+            merged = encode_index(row.stamp, row.origin, row.flags, row.checksum, union, row.own, row.written)
+            self.rs_batch.put(INDEX + key, merged)
+
+    # -- rows of ours, in a reconciliation
+
+    def lose_row(self, key: bytes, ours: IndexLine, theirs: IndexLine) -> None:
+        """The peer's row of a key, which has no context that ours has not seen, loses to ours."""
+        if theirs.stamp > self._newest:
+            self._newest = theirs.stamp
+        union = union_context(ours.written_dot, ours.context, theirs.written_dot, b"")
+        self._lost(key, ours, theirs.dot, theirs.written_dot, union)
+
+    def restamp_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
+        """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
+        value = None
+        if not row.deleted:
+            value = self._state.db.get(key)
+            if value is None or crc32(value) != row.checksum:
+                self.whole = False
+                return
+        self._replace(key, row.stamp, row.origin)
+        self._entries += 1
+        written = encode_dot(*row.written_dot)
+        self.restamps.add(key, value, row.context if context is None else context, written)
+
+    def bury_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
+        """The peer deleted our put and dropped the tombstone: it becomes one again."""
+        self._replace(key, row.stamp, row.origin)
+        self._restamp(key, None, row.context if context is None else context, row.written_dot, live=True)
+
+    # -- both
+
+    def _restamp(self, key: bytes, value: bytes | None, context: bytes, written: Dot, *, live: bool) -> None:
+        self.restamps.add(key, value, context, encode_dot(*written))
+        self._entries += 1
+        self._db_changes = True
+        if value is None:
+            self.db_batch.delete(key)
+            self._keys -= live
+        else:
+            self.db_batch.put(key, value)
+            self._keys += not live
+
+    def _replace(self, key: bytes, stamp: int, origin: int) -> None:
+        """The entry of a row of ours leaves the log."""
+        state = self._state
+        if (not state.floor and not state.lost) or state.logged(origin, stamp):
+            self.rs_batch.delete(log_key(origin, stamp))
+            self._entries -= 1
+            if origin == state.origin:
+                self._gone.append(stamp)
+
+    def touch(self, keys: list[bytes]) -> None:
+        """After a kill these keys are made to agree with the index: the log may know nothing of them."""
+        self._touched.extend(keys)
+
+    def write(self, step: str) -> None:
+        """Write the batch into `rs`, then into `db`."""
+        state = self._state
+        state.clock.follow(self._newest)
+        self.restamps.put_into(self.rs_batch)
+        state.unreported.record(self.rs_batch, self._conflicts)
+        if self._touched:
+            self.rs_batch.put(TOUCHED, msgspec.msgpack.encode(self._touched))
+        state.step(f"{step}: before rs")
+        self.rs_batch.write()
+        state.step(f"{step}: between rs and db")
+        if self._db_changes:
+            self.db_batch.write()
+        state.step(f"{step}: after db")
+        self.changed = bool(self.news or self.restamps) or self._keys != state.keys
+        state.keys, state.entries = self._keys, self._entries
+        state.written = {**state.written, **self._written}
+        for stamp in self._gone:
+            state.tail.drop(stamp)
+        self.restamps.account()
+        state.late = state.late or self._late
+        state.conflicts += self._met
+        if self._conflicts:
+            state.unreported.notify()
+        if self._found:
+            forget_found(state)
+
+
+def _version(value: bytes | None, written: Dot) -> Version:
+    return Version(value, origin_name(written[1]), written[0])
+
+
+def doubt_of(state: State, peer_vector: Vector) -> int:
+    """The stamp up to which a put of this peer may be older than a tombstone that was dropped here: 0 unless the peer
+    has missed some. As of now: retention goes on while a round is under way."""
+    return state.dropped if state.horizon and stale(peer_vector, state.horizon) else 0
