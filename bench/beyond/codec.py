@@ -10,7 +10,7 @@ from typing import Any
 from bench.beyond import build
 from level_replicator.protocol import pull
 from level_replicator.storage.state.schema import encode_vector_line, vector_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write import remote_applier
 from level_replicator.storage.write.local_writer import LocalWriter, Operation, _account
 
@@ -23,11 +23,11 @@ def install() -> None:
     def decode_entries(records: list[bytes], low: int, high: int) -> Any:
         return native.decode_entries(records, low, high) or _decode_entries(records, low, high)
 
-    def write_locked(state: State, operations: list[Operation], sync: bool) -> None:
+    def write_locked(state: ReplicationState, operations: list[Operation], sync: bool) -> None:
         if sync or state.floor:
             _write_locked(state, operations, sync)
             return
-        origin, known = state.origin, state.known
+        origin, known = state.origin, state.key_filter
         before = state.vector.get(origin, 0)
         first = state.clock.next(state.now_ms(), len(operations))
         last = first + len(operations) - 1
@@ -45,10 +45,18 @@ def install() -> None:
         _account(state, first, last, state.keys + keys, state.entries + entries, new, size, gone)
 
     def merge(self: Any, entries: Iterable[Any], known: dict[int, int], doubt: int, *, in_order: bool = True) -> bool:
-        state: State = self._state
+        state: ReplicationState = self._state
         listed = list(entries)
         origins = {origin for origin, _ in listed}
-        if known or doubt or not in_order or self._filling or state.floor or state.on_conflict or len(origins) != 1:
+        if (
+            known
+            or doubt
+            or not in_order
+            or self._bulk_loading
+            or state.floor
+            or state.on_conflict
+            or len(origins) != 1
+        ):
             return _merge(self, listed, known, doubt, in_order=in_order)
         (origin,) = origins
         runs, gone, newest, keys, more, met, lookups = native.merge(
@@ -56,13 +64,13 @@ def install() -> None:
             origin,
             state.origin,
             state.vector.get(origin, 0),
-            state.known.bits,
-            state.known.whole,
+            state.key_filter.bits,
+            state.key_filter.whole,
             *_calls(state, self.rs_batch, self.db_batch),
         )
         if runs:
             self.news.setdefault(origin, []).extend(zip(runs[::2], runs[1::2], strict=True))
-        state.known.lookups += lookups
+        state.key_filter.lookups += lookups
         self._gone += gone
         self._newest = max(self._newest, newest)
         self.keys, self.entries, self._met = self.keys + keys, self.entries + more, self._met + met
@@ -73,5 +81,5 @@ def install() -> None:
     remote_applier.Merging.merge = merge  # type: ignore[method-assign]
 
 
-def _calls(state: State, rs_batch: Any, db_batch: Any) -> tuple[Callable[..., Any], ...]:
+def _calls(state: ReplicationState, rs_batch: Any, db_batch: Any) -> tuple[Callable[..., Any], ...]:
     return state.rs.get, rs_batch.put, rs_batch.delete, db_batch.put, db_batch.delete

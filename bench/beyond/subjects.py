@@ -12,7 +12,7 @@ from bench.beyond import build, codec
 from bench.beyond.rocks import open_rocks
 from bench.beyond.work import LATEST, OWN, OWN_MS, PEER, Operations
 from level_replicator.protocol.messages import Entries, decode
-from level_replicator.protocol.pull import Pull
+from level_replicator.protocol.pull import PullReceiver
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import open_engine
 from level_replicator.storage.store import Store
@@ -66,7 +66,7 @@ class Package:
         )
         if self._store.origin != OWN:
             raise AssertionError("another origin than the prototypes have")
-        self._pull = Pull()
+        self._pull = PullReceiver()
         self._peer = 0
 
     def _on_step(self, name: str) -> None:

@@ -22,14 +22,14 @@ from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.net.unix_socket import MAX_PATH_BYTES
 from level_replicator.node.admission import Security
-from level_replicator.node.client_registry import Access
-from level_replicator.node.maintenance_thread import Keeper
+from level_replicator.node.client_registry import ClientAccess
+from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
-from level_replicator.security.reloader import KeyWatch
-from level_replicator.shared import SharedDatabase, Sharing
+from level_replicator.security.reloader import CredentialReloader
+from level_replicator.shared import SharedBackend, SharedDatabase
 from level_replicator.storage.engine.boot_id import boot_identity
 from level_replicator.storage.engine.plyvel import PlyvelEngine, open_engine
-from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.store import Store
 
 RS_OPTIONS: dict[str, Any] = {"bloom_filter_bits": 10, "write_buffer_size": 8 * 1024 * 1024}
@@ -69,7 +69,7 @@ def _checked(
     db: plyvel.DB,
     rs: plyvel.DB,
     settings: Config,
-    security: tuple[Security | None, KeyWatch | None],
+    security: tuple[Security | None, CredentialReloader | None],
     adopt: bool,
     progress: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
@@ -105,7 +105,7 @@ def _install(
     db: PlyvelEngine,
     rs: PlyvelEngine,
     config: Config,
-    security: tuple[Security | None, KeyWatch | None],
+    security: tuple[Security | None, CredentialReloader | None],
     adopt: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
@@ -141,7 +141,7 @@ def _install(
         read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
         security=security[0],
         keys=security[1],
-        access=Access(config.clients),
+        access=ClientAccess(config.clients),
         socket_path=Path(config.socket) if config.socket else None,  # type: ignore[arg-type]
     )
     try:
@@ -152,15 +152,15 @@ def _install(
         if metrics is not None:
             metrics.close()
         raise
-    keeper = Keeper(
+    maintenance = MaintenanceThread(
         store,
         wall_ms=wall_ms,
         log_max_bytes=config.log_max_bytes,
         log_max_age_s=config.log_max_age,
         tombstone_ttl_s=config.tombstone_ttl,
     )
-    keeper.start()
-    return Replica(db.db, rs.db, node, keeper, config, events, RS_OPTIONS, metrics)
+    maintenance.start()
+    return Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
 
 
 def _nobody(_keys: int) -> None:
@@ -235,7 +235,7 @@ def open(
     if settings.socket is False:
         raise ConfigError("share: the processes meet at a Unix socket, and `socket` says that there is none")
     return SharedDatabase(
-        Sharing(
+        SharedBackend(
             root,
             Path(settings.socket),  # type: ignore[arg-type]
             lambda: _open(root, settings, adopt, progress, options),
@@ -284,7 +284,7 @@ def new_origin(rs: plyvel.DB) -> None:
         meta = load_meta(engine)
         if meta is None:
             raise ConfigError(f"{_directory(rs)} is not a replication set")
-        meta.identity = TO_BE_RENEWED
+        meta.identity = NEW_ORIGIN_REQUESTED
         store_meta(engine, meta)
     finally:
         engine.release()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from level_replicator.api.replica import Replica
-from level_replicator.client.backends import ClientBackend, Connection, Local, Told
+from level_replicator.client.backends import ClientBackend, Connection, Local, ProgressCallback
 from level_replicator.client.connect import call_local
-from level_replicator.client.connection import Caller
+from level_replicator.client.connection import ClientConnection
 from level_replicator.client.database import RemoteDatabase
 from level_replicator.core.errors import (
     ClosedError,
@@ -33,7 +33,7 @@ _LONGEST_PAUSE_S = 0.25
 _of_the_parent: list[object] = []
 
 
-class Sharing:
+class SharedBackend:
     """The backend of a SharedDatabase. `open_replica` raises LockedError while another process holds the database."""
 
     def __init__(self, path: Path, socket: Path, open_replica: Callable[[], Replica], timeout_s: float) -> None:
@@ -46,7 +46,7 @@ class Sharing:
         self._lock = threading.Lock()
         self._replica: Replica | None = None
         self._current: ClientBackend | None = None
-        self._watching: Caller | None = None
+        self._watching: ClientConnection | None = None
         self.backend()
 
     @property
@@ -80,7 +80,7 @@ class Sharing:
     def call(self, kind: type[Request], *arguments: Any) -> AnyAnswer:
         return self._insist(lambda backend: backend.call(kind, *arguments))
 
-    def do(self, verb: str, progress: Told | None = None, **arguments: Any) -> Any:
+    def do(self, verb: str, progress: ProgressCallback | None = None, **arguments: Any) -> Any:
         return self._insist(lambda backend: backend.do(verb, progress, **arguments))
 
     def apart(self) -> ClientBackend:
@@ -156,7 +156,7 @@ class Sharing:
 
     def _hold(self, replica: Replica) -> None:
         self._replica = replica
-        self._current = Local(str(self._path), replica.desk())
+        self._current = Local(str(self._path), replica.request_handler())
         _log.info("this process holds %s now", self._path)
 
     def _watch(self, backend: Connection) -> None:
@@ -182,9 +182,9 @@ class SharedDatabase(RemoteDatabase):
     When the holder ends, calls wait until another process has taken over. A write that was under way is then made
     once more: it may have been done twice, with another one in between."""
 
-    _backend: Sharing
+    _backend: SharedBackend
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: SharedBackend) -> None:
         super().__init__(sharing)
 
     @property

@@ -8,16 +8,16 @@ import pytest
 
 from level_replicator import shared
 from level_replicator.api import admin_commands, request_handler
-from level_replicator.api.request_handler import Desk
+from level_replicator.api.request_handler import RequestHandler
 from level_replicator.client import changes
 from level_replicator.client.aio.changes import AsyncChanges
-from level_replicator.client.connection import Caller
+from level_replicator.client.connection import ClientConnection
 from level_replicator.net import unix_socket
 from level_replicator.node import admission, client_registry, client_session
-from level_replicator.node.client_registry import Clients
-from level_replicator.node.client_session import ClientLink
-from level_replicator.node.stream import Wire
-from level_replicator.storage.state.notifier import Signal
+from level_replicator.node.client_registry import ClientRegistry
+from level_replicator.node.client_session import ClientSession
+from level_replicator.node.stream import StreamTransport
+from level_replicator.storage.state.notifier import Notifier
 from tests.cluster import waiting
 
 Switch = Callable[[pytest.MonkeyPatch], None]
@@ -29,13 +29,13 @@ def _nothing(*_arguments: Any) -> None:
 
 
 def _readers_write(patch: pytest.MonkeyPatch) -> None:
-    init = Desk.__init__
+    init = RequestHandler.__init__
 
-    def lax(self: Desk, *arguments: Any, **options: Any) -> None:
+    def lax(self: RequestHandler, *arguments: Any, **options: Any) -> None:
         init(self, *arguments, **options)
         self.read_only = False
 
-    patch.setattr(Desk, "__init__", lax)
+    patch.setattr(RequestHandler, "__init__", lax)
 
 
 def _readers_care(patch: pytest.MonkeyPatch) -> None:
@@ -47,26 +47,26 @@ def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(
         request_handler.VERBS,
         "backup",
-        lambda replica, _rights, progress, arguments: backup(
-            replica, admin_commands.Rights(local=True), progress, arguments
+        lambda replica, _permissions, progress, arguments: backup(
+            replica, admin_commands.ClientPermissions(local=True), progress, arguments
         ),
     )
 
 
 def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    init = Clients.__init__
-    full = client_registry.Access.FULL
-    patch.setattr(Clients, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
+    init = ClientRegistry.__init__
+    full = client_registry.ClientAccess.FULL
+    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
 
 
 def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:
-    introduced = admission.Doorway.introduced
+    introduced = admission.Admission.introduced
 
     def lax(self: Any, wire: Any, *, client: bool) -> None:
         wire.local = False
         introduced(self, wire, client=client)
 
-    patch.setattr(admission.Doorway, "introduced", lax)
+    patch.setattr(admission.Admission, "introduced", lax)
 
 
 def _role_not_held_to(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def _anybody_may_open_the_socket(patch: pytest.MonkeyPatch) -> None:
 
 
 def _read_on_though_nobody_reads(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ClientLink, "_may_go_on", lambda self: not self.ended)
+    patch.setattr(ClientSession, "_may_go_on", lambda self: not self.ended)
 
 
 def _bytes_without_bound(patch: pytest.MonkeyPatch) -> None:
@@ -90,11 +90,11 @@ def _snapshots_without_bound(patch: pytest.MonkeyPatch) -> None:
 
 
 def _snapshots_never_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Caller, "forget", _nothing)
+    patch.setattr(ClientConnection, "forget", _nothing)
 
 
 def _ears_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Signal, "dont_call", _nothing)
+    patch.setattr(Notifier, "dont_call", _nothing)
 
 
 def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -110,11 +110,11 @@ def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(shared.Sharing, "_watch", _nothing)
+    patch.setattr(shared.SharedBackend, "_watch", _nothing)
 
 
 def _silent_ones_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Wire, "close", _nothing)
+    patch.setattr(StreamTransport, "close", _nothing)
 
 
 MUTANTS: dict[str, tuple[Switch, str]] = {

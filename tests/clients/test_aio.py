@@ -169,7 +169,7 @@ def test_who_asks_again_and_again_leaves_no_ear(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("level_replicator.client.aio.changes.MAX_CLIENT_WAITS_MS", 1)
 
     async def body(replica: lrep.Replica) -> None:
-        bell = replica._node.store.signal
+        bell = replica._node.store.notifier
         listen = bell.call_at_next
         ears: list[int] = []
         enough = asyncio.Event()

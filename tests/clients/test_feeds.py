@@ -142,4 +142,6 @@ def test_who_leaves_takes_its_ear_away(replica: lrep.Replica, client: lrep.Clien
         feed = client.changes(now=True)
         assert not feed.wait(0.01)
         feed.close()
-    wait_until(lambda: len(replica._node.clients.links) <= 1 and replica._node.store.signal.waiting == 0, "no ear left")
+    wait_until(
+        lambda: len(replica._node.clients.links) <= 1 and replica._node.store.notifier.waiting == 0, "no ear left"
+    )

@@ -223,9 +223,9 @@ def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None
         for raw, _ in feeds:
             answer = raw.hear()
             assert [key for key, *_ in answer.changes] == [b"new"]  # type: ignore[union-attr]
-    wait_until(lambda: replica._node.store.signal.waiting <= 5 and not replica._node.clients.links, "their end")
+    wait_until(lambda: replica._node.store.notifier.waiting <= 5 and not replica._node.clients.links, "their end")
     replica.put(b"newer", b"1")
-    wait_until(lambda: replica._node.store.signal.waiting == 0, "no ear left")
+    wait_until(lambda: replica._node.store.notifier.waiting == 0, "no ear left")
 
 
 def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> None:

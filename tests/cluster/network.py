@@ -63,8 +63,8 @@ class Network(Generic[P]):
 
         def in_sync() -> bool:
             statuses = [self.nodes[node].ask("status") for node in numbers]
-            pulling = any(peer["state"] in PULLING for status in statuses for peer in status["peers"])
-            return not pulling and all(status["vector"] == statuses[0]["vector"] for status in statuses)
+            puller = any(peer["state"] in PULLING for status in statuses for peer in status["peers"])
+            return not puller and all(status["vector"] == statuses[0]["vector"] for status in statuses)
 
         wait_until(in_sync, lambda: self._what_is_missing(numbers))
 

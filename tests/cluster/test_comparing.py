@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.limits import MANY_LINES
+from level_replicator.core.limits import MANY_ROWS
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 
@@ -46,14 +46,14 @@ def test_what_a_walk_costs_on_the_wire(master: Make) -> None:
     """One fingerprint for all that is equal; for a hundred keys that differ a few parts of each."""
     a = master("a", heartbeat=60.0)
     b = master("b", [a.address], heartbeat=60.0)
-    fill(a, MANY_LINES + 5_000)
+    fill(a, MANY_ROWS + 5_000)
     wait_level(a, b)
     before = wire_bytes(b)
     assert b.replica.verify(a.address).equal
     assert wire_bytes(b) - before < 1_000
 
     b.close()
-    for number in range(0, MANY_LINES, MANY_LINES // 100):
+    for number in range(0, MANY_ROWS, MANY_ROWS // 100):
         a.put(b"key%06d" % number, b"another")
     a.replica.truncate()
     a.close()
@@ -92,9 +92,12 @@ def test_comparing_beside_writes_reconciling_and_more_comparing(master: Make) ->
         a.put(b"%d" % number, b"value")
     a.replica.truncate()
     b = master("b", [a.address], heartbeat=2.0)
-    wait_until(lambda: bool(a.replica._node.hub.by_origin) and bool(b.replica._node.hub.by_origin), "connected")
     wait_until(
-        lambda: all(link.feed for node in (a, b) for link in node.replica._node.hub.by_origin.values()), "wanted"
+        lambda: bool(a.replica._node.coordinator.by_origin) and bool(b.replica._node.coordinator.by_origin), "connected"
+    )
+    wait_until(
+        lambda: all(link.send_queue for node in (a, b) for link in node.replica._node.coordinator.by_origin.values()),
+        "wanted",
     )
     failures: list[Exception] = []
 

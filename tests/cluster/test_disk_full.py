@@ -70,8 +70,8 @@ def test_what_was_acknowledged_is_kept_and_nothing_more_is_taken(master: Make, t
             assert replica.get(b"own %d" % number) == value.randbytes(1_000)
         assert replica.verify().sound
         replica.put(b"later", b"value")
-    mended = master("full", [peer.address])
-    wait_level(peer, mended)
+    repaired_rows = master("full", [peer.address])
+    wait_level(peer, repaired_rows)
     peer.close()
-    mended.close()
-    assert check_equal([peer.folder, mended.folder])[0].db[b"later"] == b"value"
+    repaired_rows.close()
+    assert check_equal([peer.folder, repaired_rows.folder])[0].db[b"later"] == b"value"

@@ -76,8 +76,8 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         for one in (to_a, to_b):
             one.heal()
         wait_until(lambda: a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live", "both live")
-        hubs = [one.replica._node.hub for one in (a, b)]
-        wait_until(lambda: all(len(hub.links) == 1 for hub in hubs), "one connection")  # noqa: B023
+        hubs = [one.replica._node.coordinator for one in (a, b)]
+        wait_until(lambda: all(len(coordinator.connections) == 1 for coordinator in hubs), "one connection")  # noqa: B023
         link = next(iter(hubs[0].links))
         a.put(b"key", b"a")
         b.put(b"key", b"b")
@@ -85,7 +85,7 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         assert list(hubs[0].links) == [link], "it stays the same one"
         for one in (to_a, to_b):
             one.cut()
-        wait_until(lambda: not any(hub.by_origin for hub in hubs), "cut")  # noqa: B023
+        wait_until(lambda: not any(coordinator.by_origin for coordinator in hubs), "cut")  # noqa: B023
 
 
 def test_a_server_that_is_oneself(master: Make, relay: MakeRelay) -> None:

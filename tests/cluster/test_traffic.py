@@ -7,7 +7,7 @@ import pytest
 
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.core.version_vector import Vector
-from level_replicator.protocol.events import Apply
+from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, Ping, decode, encode
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
@@ -48,16 +48,18 @@ def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay
         return all(side.endswith(PING * 2) for side in kept)
 
     wait_until(quiet, "a link falls silent")
-    sides = [side for one in relays for pair in one.captured for side in pair]
-    before = [len(side) for side in sides]
+    reconcile_context = [side for one in relays for pair in one.captured for side in pair]
+    before = [len(side) for side in reconcile_context]
     wait_until(
-        lambda: all(len(side) >= start + HEARTBEATS * len(PING) for side, start in zip(sides, before, strict=True)),
+        lambda: all(
+            len(side) >= start + HEARTBEATS * len(PING) for side, start in zip(reconcile_context, before, strict=True)
+        ),
         "heartbeats",
     )
-    for side, start in zip(sides, before, strict=True):
+    for side, start in zip(reconcile_context, before, strict=True):
         later = bytes(side[start:])
         assert later == PING * (len(later) // len(PING))
-    for side in sides:
+    for side in reconcile_context:
         assert isinstance(messages_in(side)[0], Hello)
 
 
@@ -67,7 +69,9 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, in
     count: Counter[tuple[RemoteApplier, int, int, int]] = Counter()
     apply = RemoteApplier.apply
 
-    def counting(self: RemoteApplier, frame: Apply, source: int, source_vector: Vector, **options: bool) -> Applied:
+    def counting(
+        self: RemoteApplier, frame: EntriesReceived, source: int, source_vector: Vector, **options: bool
+    ) -> Applied:
         for entry in frame.entries:
             count[self, source, entry.stamp, frame.origin] += 1
         return apply(self, frame, source, source_vector, **options)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from level_replicator.core.entry import (
     DELETE,
     Dot,
-    IndexLine,
+    IndexRow,
     decode_context,
     decode_index,
     encode_context,
@@ -34,7 +34,7 @@ DOTS = st.tuples(SMALL, st.sampled_from(ORIGINS))
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> IndexLine:
+def rows(draw: st.DrawFn) -> IndexRow:
     """Contexts as a writer makes them: of other origins only, of what was there before. Some rows are re-stamped."""
     written = draw(DOTS)
     older = {other: draw(st.integers(0, written[0] - 1)) for other in ORIGINS if other != written[1]}
@@ -49,7 +49,7 @@ def rows(draw: st.DrawFn) -> IndexLine:
     )
 
 
-def merge(row: IndexLine, entry: IndexLine) -> IndexLine:
+def merge(row: IndexRow, entry: IndexRow) -> IndexRow:
     """What an index row becomes when an entry arrives; the row's own entry, once more, changes nothing."""
     if row.dot == entry.dot:
         return row
@@ -58,9 +58,9 @@ def merge(row: IndexLine, entry: IndexLine) -> IndexLine:
     return winner._replace(context=union, own=union)
 
 
-def distinct(*merged: IndexLine) -> bool:
+def distinct(*merged: IndexRow) -> bool:
     """One dot is one entry, and one write has one context."""
-    dots: dict[Dot, IndexLine] = {}
+    dots: dict[Dot, IndexRow] = {}
     writes: dict[Dot, bytes] = {}
     return all(
         dots.setdefault(row.dot, row) == row and writes.setdefault(row.written_dot, row.context) == row.context
@@ -74,13 +74,13 @@ def test_the_bytes_of_a_write_compare_as_its_dot_does(a: Dot, b: Dot) -> None:
 
 
 @given(rows(), rows())
-def test_of_two_entries_that_were_not_restamped_the_dot_decides(a: IndexLine, b: IndexLine) -> None:
+def test_of_two_entries_that_were_not_restamped_the_dot_decides(a: IndexRow, b: IndexRow) -> None:
     if not a.written and not b.written and distinct(a, b) and not same_family(a, b):
         assert (order_of_row(a) > order_of_row(b)) == (a.dot > b.dot)
 
 
 @given(rows(), rows(), st.permutations(range(len(ORIGINS))))
-def test_a_fork_does_not_change_the_order_of_different_contents(a: IndexLine, b: IndexLine, names: list[int]) -> None:
+def test_a_fork_does_not_change_the_order_of_different_contents(a: IndexRow, b: IndexRow, names: list[int]) -> None:
     """A fork gives an origin another name of its family."""
     renamed = {origin: (origin >> 40 << 40) + 10 + name for origin, name in zip(ORIGINS, names, strict=True)}
     if a.checksum != b.checksum or a.deleted != b.deleted:
@@ -88,30 +88,30 @@ def test_a_fork_does_not_change_the_order_of_different_contents(a: IndexLine, b:
         assert (order_of_row(a) > order_of_row(b)) == (order_of_row(new_a) > order_of_row(new_b))
 
 
-def same_family(a: IndexLine, b: IndexLine) -> bool:
+def same_family(a: IndexRow, b: IndexRow) -> bool:
     """Two writes with the same stamp, of which the values decide."""
     return family_of(a.written_dot[1]) == family_of(b.written_dot[1])
 
 
-def _under_other_names(row: IndexLine, names: dict[int, int]) -> IndexLine:
+def _under_other_names(row: IndexRow, names: dict[int, int]) -> IndexRow:
     stamp, origin = row.written_dot
     written = encode_dot(stamp, names[origin]) if row.written else b""
     return row._replace(origin=names[row.origin], written=written)
 
 
 @given(rows(), rows())
-def test_commutative(a: IndexLine, b: IndexLine) -> None:
+def test_commutative(a: IndexRow, b: IndexRow) -> None:
     if distinct(a, b):
         assert merge(a, b) == merge(b, a)
 
 
 @given(rows())
-def test_idempotent(a: IndexLine) -> None:
+def test_idempotent(a: IndexRow) -> None:
     assert merge(a, a) == a
 
 
 @given(rows(), rows(), rows(), st.lists(st.integers(0, 2), max_size=4))
-def test_neither_order_nor_repetition_matters(a: IndexLine, b: IndexLine, c: IndexLine, again: list[int]) -> None:
+def test_neither_order_nor_repetition_matters(a: IndexRow, b: IndexRow, c: IndexRow, again: list[int]) -> None:
     if distinct(a, b, c):
         results = set()
         for order in permutations((a, b, c)):
@@ -122,7 +122,7 @@ def test_neither_order_nor_repetition_matters(a: IndexLine, b: IndexLine, c: Ind
 
 
 @given(rows(), rows())
-def test_restamping_changes_nothing_between_different_writes(a: IndexLine, b: IndexLine) -> None:
+def test_restamping_changes_nothing_between_different_writes(a: IndexRow, b: IndexRow) -> None:
     if a.written_dot != b.written_dot and not same_family(a, b):
         assert (order_of_row(a) > order_of_row(b)) == (a.written_dot > b.written_dot)
 

@@ -8,7 +8,7 @@ from level_replicator.core.entry import encode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_RESUME_INTERVALS
 from level_replicator.protocol.messages import ByeCode, Entries
-from level_replicator.protocol.pull import Pull
+from level_replicator.protocol.pull import PullReceiver
 
 LATEST = 1 << 40
 
@@ -22,25 +22,25 @@ def frame(low: int, high: int, *stamps: int, origin: int = 1, last: bool = False
 
 
 @pytest.fixture
-def pull() -> Pull:
-    pull = Pull()
+def pull() -> PullReceiver:
+    pull = PullReceiver()
     pull.begin({1: 100}, LATEST)
     return pull
 
 
-def test_the_vector_is_handed_over_with_the_last_frame_and_not_before(pull: Pull) -> None:
+def test_the_vector_is_handed_over_with_the_last_frame_and_not_before(pull: PullReceiver) -> None:
     assert pull.entries(frame(50, 100, 100, 60), LATEST).take is None
     assert pull.entries(frame(0, 50, 10, last=True), LATEST).take == {1: 100}
     assert pull.completed == 1
     assert pull.target is None
 
 
-def test_level_ends_a_round_without_entries(pull: Pull) -> None:
+def test_level_ends_a_round_without_entries(pull: PullReceiver) -> None:
     assert pull.level().vector == {1: 100}
     assert pull.completed == 1
 
 
-def test_only_what_the_rounds_vector_covers_can_be_resumed(pull: Pull) -> None:
+def test_only_what_the_rounds_vector_covers_can_be_resumed(pull: PullReceiver) -> None:
     assert pull.entries(frame(90, 120, 120), LATEST).resumable == 100
     assert pull.entries(frame(0, 7, 7, origin=2), LATEST).resumable == 0
 
@@ -65,24 +65,24 @@ def test_only_what_the_rounds_vector_covers_can_be_resumed(pull: Pull) -> None:
         pytest.param(Entries(1, 0, 9_999, [record(n) for n in range(1, MAX_FRAME_ENTRIES + 2)], False), id="too many"),
     ],
 )
-def test_frames_that_are_refused(pull: Pull, bad: Entries) -> None:
+def test_frames_that_are_refused(pull: PullReceiver, bad: Entries) -> None:
     with pytest.raises(RemoteProtocolError):
         pull.entries(bad, LATEST)
 
 
-def test_a_part_of_an_interval_is_not_sent_twice_in_a_round(pull: Pull) -> None:
+def test_a_part_of_an_interval_is_not_sent_twice_in_a_round(pull: PullReceiver) -> None:
     pull.entries(frame(50, 100, 100), LATEST)
     with pytest.raises(RemoteProtocolError, match="already"):
         pull.entries(frame(40, 51, 51), LATEST)
 
 
-def test_a_later_round_may_send_an_interval_again(pull: Pull) -> None:
+def test_a_later_round_may_send_an_interval_again(pull: PullReceiver) -> None:
     pull.entries(frame(0, 100, 5, last=True), LATEST)
     pull.begin({1: 100}, LATEST)
     pull.entries(frame(0, 100, 5, last=True), LATEST)
 
 
-def test_intervals_full_of_gaps_do_not_grow_without_bound(pull: Pull) -> None:
+def test_intervals_full_of_gaps_do_not_grow_without_bound(pull: PullReceiver) -> None:
     """Each gap costs the reader memory, and a line of its replication set."""
     for low in range(0, 4 * MAX_RESUME_INTERVALS, 2):
         pull.entries(frame(low, low + 1, low + 1), LATEST)
@@ -90,31 +90,31 @@ def test_intervals_full_of_gaps_do_not_grow_without_bound(pull: Pull) -> None:
         pull.entries(frame(LATEST - 1, LATEST, LATEST), LATEST)
 
 
-def test_rounds_do_not_overlap(pull: Pull) -> None:
+def test_rounds_do_not_overlap(pull: PullReceiver) -> None:
     with pytest.raises(RemoteProtocolError, match="within"):
         pull.begin({}, LATEST)
 
 
 def test_outside_a_round_there_are_neither_entries_nor_an_end() -> None:
     with pytest.raises(RemoteProtocolError):
-        Pull().entries(frame(0, 5, 1), LATEST)
+        PullReceiver().entries(frame(0, 5, 1), LATEST)
     with pytest.raises(RemoteProtocolError):
-        Pull().level()
+        PullReceiver().level()
 
 
-def test_stamps_of_the_future_are_a_matter_of_the_clock(pull: Pull) -> None:
+def test_stamps_of_the_future_are_a_matter_of_the_clock(pull: PullReceiver) -> None:
     with pytest.raises(RemoteProtocolError) as refused:
         pull.entries(frame(0, LATEST + 1, LATEST + 1), LATEST)
     assert refused.value.code == ByeCode.CLOCK
     with pytest.raises(RemoteProtocolError) as refused:
-        Pull().begin({1: LATEST + 1}, LATEST)
+        PullReceiver().begin({1: LATEST + 1}, LATEST)
     assert refused.value.code == ByeCode.CLOCK
-    Pull().begin({1: LATEST}, LATEST)
+    PullReceiver().begin({1: LATEST}, LATEST)
 
 
 @given(st.sets(st.integers(1, 50)), st.booleans())
 def test_stamps_may_go_up_or_down(stamps: set[int], down: bool) -> None:
-    pull = Pull()
+    pull = PullReceiver()
     pull.begin({}, LATEST)
     order = sorted(stamps, reverse=down)
     if order:

@@ -9,10 +9,10 @@ from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.version_vector import Vector, decode_vector
 from level_replicator.protocol.messages import Entries
-from level_replicator.protocol.push import Push, Read
+from level_replicator.protocol.push import PullSender, Read
 
 
-def drain(push: Push, log: dict[int, list[int]], batch: int) -> list[Entries]:
+def drain(push: PullSender, log: dict[int, list[int]], batch: int) -> list[Entries]:
     """Answers every read from a log of stamps, at most `batch` entries at once."""
     sent = []
     while (read := push.next_read()) is not None:
@@ -36,7 +36,7 @@ LOGS = st.dictionaries(st.integers(1, 3), st.sets(st.integers(1, 30), min_size=1
 def test_a_round_sends_each_stamp_above_the_readers_vector_once(
     log: dict[int, list[int]], known: Vector, batch: int, live: bool
 ) -> None:
-    push = Push()
+    push = PullSender()
     if live:
         push.completed = 1
     push.peer_has(known)
@@ -54,13 +54,13 @@ def test_a_round_sends_each_stamp_above_the_readers_vector_once(
         assert highs == sorted(highs, reverse=True), "the newest of all origins first"
 
 
-def drain_round(push: Push, log: dict[int, list[int]], batch: int) -> list[Entries]:
+def drain_round(push: PullSender, log: dict[int, list[int]], batch: int) -> list[Entries]:
     push.begin({o: stamps[-1] for o, stamps in log.items()}, {o: Intervals([(0, s[-1])]) for o, s in log.items()})
     return drain(push, log, batch)
 
 
 def test_the_vector_of_a_later_round_names_only_what_the_reader_lacks() -> None:
-    push = Push(number=3)
+    push = PullSender(number=3)
     push.peer_has({1: 5, 2: 9})
     first = push.begin({1: 7, 2: 9}, {})
     assert decode_vector(first.vector) == {1: 7, 2: 9}, "what we do not know tells whether we missed tombstones"
@@ -71,7 +71,7 @@ def test_the_vector_of_a_later_round_names_only_what_the_reader_lacks() -> None:
 
 
 def test_what_the_reader_gets_elsewhere_meanwhile_is_left_out() -> None:
-    push = Push()
+    push = PullSender()
     push.begin({1: 100}, {1: Intervals([(0, 100)])})
     assert push.next_read() == Read(1, 0, 100, True)
     push.peer_has({1: 60})
@@ -81,7 +81,7 @@ def test_what_the_reader_gets_elsewhere_meanwhile_is_left_out() -> None:
 
 
 def test_nothing_is_said_of_an_interval_that_is_empty() -> None:
-    push = Push()
+    push = PullSender()
     push.begin({1: 100}, {1: Intervals([(0, 100)])})
     read = push.next_read()
     assert read is not None
@@ -92,21 +92,21 @@ def test_nothing_is_said_of_an_interval_that_is_empty() -> None:
 
 
 def test_one_round_at_a_time() -> None:
-    push = Push()
+    push = PullSender()
     push.begin({}, {})
     with pytest.raises(LocalProtocolError):
         push.begin({}, {})
 
 
 def test_a_peers_vector_never_goes_back() -> None:
-    push = Push()
+    push = PullSender()
     push.peer_has({1: 9})
     push.peer_has({1: 5, 2: 1})
     assert push.peer_vector == {1: 9, 2: 1}
 
 
 def test_vectors_that_name_ever_more_origins_are_refused() -> None:
-    push = Push()
+    push = PullSender()
     push.peer_has(dict.fromkeys(range(1, MAX_VECTOR_ORIGINS + 1), 1))
     with pytest.raises(RemoteProtocolError, match="origins"):
         push.peer_has({MAX_VECTOR_ORIGINS + 1: 1})

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from level_replicator.core.entry import DELETE, IndexLine, decode_index, encode_context, encode_dot, encode_index
+from level_replicator.core.entry import DELETE, IndexRow, decode_index, encode_context, encode_dot, encode_index
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
 from level_replicator.core.reconcile_rules import (
     Fingerprint,
-    Sides,
-    Verdict,
+    ReconcileContext,
+    Resolution,
     is_dead,
-    judge_both,
-    judge_ours,
-    judge_theirs,
     may_be_dropped,
+    resolve_both,
+    resolve_local_only,
+    resolve_remote_only,
     separator,
     stale,
     value_digest,
@@ -35,18 +35,18 @@ def test_stale_is_who_is_below_a_horizon_anywhere() -> None:
 @pytest.mark.parametrize(
     ("stamp", "deleted", "known", "doubt", "verdict"),
     [
-        (5, False, {}, 0, Verdict.TAKE),
-        (5, False, {1: 4}, 4, Verdict.TAKE),
-        (5, False, {1: 5}, 9, Verdict.KEEP),
-        (5, False, {1: 4}, 5, Verdict.DOUBTFUL),
-        (5, True, {1: 4}, 5, Verdict.TAKE),  # a tombstone is never doubtful
-        (5, False, {2: 9}, 0, Verdict.TAKE),
+        (5, False, {}, 0, Resolution.TAKE),
+        (5, False, {1: 4}, 4, Resolution.TAKE),
+        (5, False, {1: 5}, 9, Resolution.KEEP),
+        (5, False, {1: 4}, 5, Resolution.DOUBTFUL),
+        (5, True, {1: 4}, 5, Resolution.TAKE),  # a tombstone is never doubtful
+        (5, False, {2: 9}, 0, Resolution.TAKE),
     ],
 )
 def test_a_key_that_only_the_peer_has(
-    stamp: int, deleted: bool, known: dict[int, int], doubt: int, verdict: Verdict
+    stamp: int, deleted: bool, known: dict[int, int], doubt: int, verdict: Resolution
 ) -> None:
-    assert judge_theirs(stamp, 1, deleted, known, doubt) is verdict
+    assert resolve_remote_only(stamp, 1, deleted, known, doubt) is verdict
 
 
 def row(
@@ -56,7 +56,7 @@ def row(
     deleted: bool = False,
     context: dict[int, int] | None = None,
     written: tuple[int, int] | None = None,
-) -> IndexLine:
+) -> IndexRow:
     dot = b"" if written is None else encode_dot(*written)
     return decode_index(
         encode_index(stamp, origin, DELETE if deleted else 0, 0, encode_context(context or {}), None, dot)
@@ -67,54 +67,56 @@ def row(
 @pytest.mark.parametrize(
     ("ours", "verdict", "verdict_if_stale"),
     [
-        (row(5), Verdict.BURY, Verdict.BURY),  # the peer's vector covers it
-        (row(5, written=(4, 2)), Verdict.BURY, Verdict.BURY),
-        (row(6), Verdict.KEEP, Verdict.RESTAMP),
-        (row(8), Verdict.KEEP, Verdict.RESTAMP),  # as old as the newest that the peer dropped
-        (row(9, written=(5, 1)), Verdict.BURY, Verdict.BURY),  # the write that it carries
-        (row(6, written=(6, 1)), Verdict.KEEP, Verdict.RESTAMP),
-        (row(9, written=(6, 1)), Verdict.KEEP, Verdict.KEEP),  # here it is the dot that counts
-        (row(9), Verdict.KEEP, Verdict.KEEP),
-        (row(5, deleted=True), Verdict.KEEP, Verdict.KEEP),  # only retention drops a tombstone
-        (row(8, deleted=True), Verdict.KEEP, Verdict.KEEP),
+        (row(5), Resolution.BURY, Resolution.BURY),  # the peer's vector covers it
+        (row(5, written=(4, 2)), Resolution.BURY, Resolution.BURY),
+        (row(6), Resolution.KEEP, Resolution.RESTAMP),
+        (row(8), Resolution.KEEP, Resolution.RESTAMP),  # as old as the newest that the peer dropped
+        (row(9, written=(5, 1)), Resolution.BURY, Resolution.BURY),  # the write that it carries
+        (row(6, written=(6, 1)), Resolution.KEEP, Resolution.RESTAMP),
+        (row(9, written=(6, 1)), Resolution.KEEP, Resolution.KEEP),  # here it is the dot that counts
+        (row(9), Resolution.KEEP, Resolution.KEEP),
+        (row(5, deleted=True), Resolution.KEEP, Resolution.KEEP),  # only retention drops a tombstone
+        (row(8, deleted=True), Resolution.KEEP, Resolution.KEEP),
     ],
 )
-def test_a_key_that_only_we_have(ours: IndexLine, verdict: Verdict, verdict_if_stale: Verdict, is_stale: bool) -> None:
-    sides = Sides(known={}, theirs={1: 5}, stale=is_stale, their_dropped=8)
-    assert judge_ours(ours, sides) is (verdict_if_stale if is_stale else verdict)
+def test_a_key_that_only_we_have(
+    ours: IndexRow, verdict: Resolution, verdict_if_stale: Resolution, is_stale: bool
+) -> None:
+    reconcile_context = ReconcileContext(known={}, theirs={1: 5}, stale=is_stale, their_dropped=8)
+    assert resolve_local_only(ours, reconcile_context) is (verdict_if_stale if is_stale else verdict)
 
 
-NOBODY_STALE = Sides({}, {}, False, 0)
+NOBODY_STALE = ReconcileContext({}, {}, False, 0)
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "verdict"),
     [
-        (row(5), row(6), Verdict.TAKE),
-        (row(5), row(5, 2), Verdict.TAKE),
-        (row(5, 2), row(5, 2), Verdict.KEEP),
-        (row(6), row(5, 2), Verdict.KEEP),
-        (row(5), row(9, 2, written=(4, 3)), Verdict.RESTAMP),  # ours is the later write, under the smaller dot
-        (row(9, 2, written=(4, 3)), row(5), Verdict.TAKE),
-        (row(9, 2, written=(5, 1)), row(5), Verdict.KEEP),  # of one write the greatest dot
-        (row(9, 2, written=(5, 1), deleted=True), row(10, 3, written=(5, 1)), Verdict.RESTAMP),  # and a delete first
+        (row(5), row(6), Resolution.TAKE),
+        (row(5), row(5, 2), Resolution.TAKE),
+        (row(5, 2), row(5, 2), Resolution.KEEP),
+        (row(6), row(5, 2), Resolution.KEEP),
+        (row(5), row(9, 2, written=(4, 3)), Resolution.RESTAMP),  # ours is the later write, under the smaller dot
+        (row(9, 2, written=(4, 3)), row(5), Resolution.TAKE),
+        (row(9, 2, written=(5, 1)), row(5), Resolution.KEEP),  # of one write the greatest dot
+        (row(9, 2, written=(5, 1), deleted=True), row(10, 3, written=(5, 1)), Resolution.RESTAMP),  # and a delete first
     ],
 )
-def test_of_a_key_that_both_have_the_later_write_wins(ours: IndexLine, theirs: IndexLine, verdict: Verdict) -> None:
-    assert judge_both(ours, theirs, NOBODY_STALE, 0) is verdict
+def test_of_a_key_that_both_have_the_later_write_wins(ours: IndexRow, theirs: IndexRow, verdict: Resolution) -> None:
+    assert resolve_both(ours, theirs, NOBODY_STALE, 0) is verdict
 
 
 def test_a_doubtful_winner_is_not_taken_over_a_row_either() -> None:
-    assert judge_both(row(5), row(6), NOBODY_STALE, 6) is Verdict.DOUBTFUL
-    assert judge_both(row(5), row(6, deleted=True), NOBODY_STALE, 6) is Verdict.TAKE
-    assert judge_both(row(5), row(6), Sides({1: 6}, {}, False, 0), 6) is Verdict.TAKE
+    assert resolve_both(row(5), row(6), NOBODY_STALE, 6) is Resolution.DOUBTFUL
+    assert resolve_both(row(5), row(6, deleted=True), NOBODY_STALE, 6) is Resolution.TAKE
+    assert resolve_both(row(5), row(6), ReconcileContext({1: 6}, {}, False, 0), 6) is Resolution.TAKE
 
 
 def test_what_wins_on_a_stale_reader_travels_again() -> None:
-    sides = Sides(known={}, theirs={}, stale=True, their_dropped=8)
-    assert judge_both(row(8), row(5), sides, 0) is Verdict.RESTAMP
-    assert judge_both(row(8, deleted=True), row(5), sides, 0) is Verdict.KEEP
-    assert judge_both(row(9), row(5), sides, 0) is Verdict.KEEP
+    reconcile_context = ReconcileContext(known={}, theirs={}, stale=True, their_dropped=8)
+    assert resolve_both(row(8), row(5), reconcile_context, 0) is Resolution.RESTAMP
+    assert resolve_both(row(8, deleted=True), row(5), reconcile_context, 0) is Resolution.KEEP
+    assert resolve_both(row(9), row(5), reconcile_context, 0) is Resolution.KEEP
 
 
 def test_a_put_whose_write_is_covered_is_dead() -> None:
@@ -135,7 +137,7 @@ def test_a_put_whose_write_is_covered_is_dead() -> None:
         (row(5, written=(4, 3), deleted=True), False),
     ],
 )
-def test_a_tombstone_is_dropped_when_the_vector_covers_all_that_it_has_seen(tombstone: IndexLine, may: bool) -> None:
+def test_a_tombstone_is_dropped_when_the_vector_covers_all_that_it_has_seen(tombstone: IndexRow, may: bool) -> None:
     assert may_be_dropped(tombstone, {1: 5, 2: 7}) is may
 
 

@@ -14,7 +14,7 @@ from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, encode_cont
 from level_replicator.core.reconcile_rules import Fingerprint
 from level_replicator.core.version_vector import Cursor, encode_cursor, encode_vector
 from level_replicator.protocol import client_messages, messages
-from level_replicator.protocol.messages import ByeCode, Entries, Hello, Want
+from level_replicator.protocol.messages import ByeCode, Entries, Hello, StartPull
 from level_replicator.storage.state.schema import INDEX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -102,7 +102,7 @@ def examples() -> dict[str, str]:
     prints.add([INDEX + b"key", INDEX + b"kez"], heads)
     return {
         "hello": messages.encode(Hello(messages.MAGIC, 2, ORIGIN, b"\x11" * 16, 5000)).hex(),
-        "want": messages.encode(Want(encode_vector({ORIGIN: STAMP}), [(OTHER, 1, 7)], b"", 0, 1)).hex(),
+        "want": messages.encode(StartPull(encode_vector({ORIGIN: STAMP}), [(OTHER, 1, 7)], b"", 0, 1)).hex(),
         "put": entry.hex(),
         "delete": deleted.hex(),
         "entries": messages.encode(Entries(ORIGIN, STAMP - 1, HIGH, [entry, deleted], True)).hex(),

@@ -48,7 +48,7 @@ def blocks(page: Path, ports: list[int]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def serving(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
+def pusher(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
     server = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -74,7 +74,7 @@ def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
                 if command[:2] == ["pip", "install"]:
                     continue  # tests/packaging
                 if command[-1] == "&":
-                    stack.enter_context(serving(command[:-1], environment, tmp_path))
+                    stack.enter_context(pusher(command[:-1], environment, tmp_path))
                     continue
                 done = subprocess.run(
                     command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
@@ -95,7 +95,7 @@ def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path) -> None:
         (tmp_path / "pems.json").write_text(json.dumps(pems), "utf-8")
         (tmp_path / "trusted.txt").write_text(lrep.fingerprint(pems) + "\n", "utf-8")
         command = [sys.executable, "-m", "level_replicator.cli.main", "serve", "node", "--config", "node.toml"]
-        with serving(command, dict(os.environ), tmp_path):
+        with pusher(command, dict(os.environ), tmp_path):
             pass
 
 

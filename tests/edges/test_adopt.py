@@ -17,7 +17,7 @@ from level_replicator.cli import maintenance
 from level_replicator.cli.target import INTERRUPTED
 from level_replicator.core.limits import MAX_KEY_BYTES
 from level_replicator.storage.recovery import adopt as adoption
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 DATA = {b"%03d" % i: b"value %d" % i for i in range(500)}
 
@@ -96,7 +96,7 @@ def test_an_interrupt_says_that_it_can_go_on(
     monkeypatch.setattr(adoption, "_CHUNK_KEYS", 100)
     adopt_chunk = adoption._adopt
 
-    def interrupted(state: State, chunk: list[tuple[bytes, int]]) -> None:
+    def interrupted(state: ReplicationState, chunk: list[tuple[bytes, int]]) -> None:
         if state.keys == 300:
             raise KeyboardInterrupt
         adopt_chunk(state, chunk)

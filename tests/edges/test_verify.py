@@ -47,9 +47,9 @@ def test_what_is_found_and_what_is_made_of_it(replica: Path, capsys: pytest.Capt
     assert "b'logged'" in told
     assert "repaired             2" in told
     assert cli.main(["verify", str(replica), "--json"]) == 0
-    with lrep.open(replica) as mended:
-        assert mended.get(b"logged") == b"v"
-        assert mended.get(b"\xffaround") == b"x"
+    with lrep.open(replica) as repaired_rows:
+        assert repaired_rows.get(b"logged") == b"v"
+        assert repaired_rows.get(b"\xffaround") == b"x"
 
 
 def test_what_is_lost_is_told_and_comes_back(replica: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from level_replicator.api.item_queue import ItemQueue
-from level_replicator.client.changes import FeedPlace
+from level_replicator.client.changes import FeedPosition
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor, encode_vector, origin_name
 from level_replicator.protocol.client_messages import Items
 from level_replicator.storage.feed.change_feed import Change, Chunk, Rescan
@@ -15,7 +15,7 @@ def _change(stamp: int, origin: int = 1) -> Change:
     return Change(b"%d" % stamp, b"", origin_name(origin), stamp)
 
 
-def _cursor(queue: ItemQueue | FeedPlace) -> Cursor:
+def _cursor(queue: ItemQueue | FeedPosition) -> Cursor:
     return decode_cursor(queue.cursor)
 
 
@@ -85,7 +85,7 @@ def _items(dots: list[tuple[int, int]], *, node: int = HERE) -> Items:
 
 
 def test_a_place_follows_the_dots() -> None:
-    place = FeedPlace(encode_cursor(Cursor({1: 1}, 8)), b"", now=False)
+    place = FeedPosition(encode_cursor(Cursor({1: 1}, 8)), b"", now=False)
     assert place.take(_items([(5, 1), (6, 1)]))
     assert place.give() == Change(b"a", b"1", origin_name(77), 3)
     assert _cursor(place) == Cursor({1: 5}, HERE, {1: 9, 2: 2})
@@ -96,7 +96,7 @@ def test_a_place_follows_the_dots() -> None:
 
 def test_a_place_beside_a_node_of_an_earlier_version() -> None:
     """It says neither node nor dots: those of the changes themselves."""
-    place = FeedPlace(None, b"", now=False)
+    place = FeedPosition(None, b"", now=False)
     place.take(_items([], node=0))
     place.give()
     assert place.cursor == encode_cursor(Cursor({77: 3}))

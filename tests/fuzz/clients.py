@@ -9,7 +9,7 @@ from typing import Any
 import level_replicator as lrep
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_FRAME_BYTES
-from level_replicator.node.client_session import ClientLink
+from level_replicator.node.client_session import ClientSession
 from level_replicator.protocol.client_messages import (
     PREAMBLE,
     Attach,
@@ -87,12 +87,12 @@ class _Clients:
 
     def __init__(self, loop: _Loop, replica: lrep.Replica) -> None:
         self.loop = loop
-        self.open_desk = replica._open_desk
+        self.open_request_handler = replica._open_request_handler
 
     def beside(self, _lane: str, work: Callable[..., None], *arguments: Any) -> None:
         work(*arguments)
 
-    def left(self, _link: ClientLink) -> None:
+    def left(self, _link: ClientSession) -> None:
         return
 
 
@@ -142,7 +142,7 @@ def client(data: bytes) -> None:
     replica.put(b"key", b"value")
     before = replica.status()["vector"]
     loop, wire = _Loop(), _Wire()
-    link = ClientLink(
+    link = ClientSession(
         _Clients(loop, replica),  # type: ignore[arg-type]
         wire,  # type: ignore[arg-type]
         fingerprint=None,

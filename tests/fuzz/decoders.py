@@ -18,11 +18,22 @@ from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
 from level_replicator.core.reconcile_rules import PRINT_BYTES
 from level_replicator.core.version_vector import decode_vector, encode_vector
-from level_replicator.protocol.events import Answered, Apply, Fill, Take
+from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, RoundCompleted
 from level_replicator.protocol.framing import FrameReader
-from level_replicator.protocol.messages import ByeCode, Entries, Items, Level, Lines, Parts, Round, Same, decode, encode
-from level_replicator.protocol.pull import Pull
-from level_replicator.protocol.range_queries import Asks
+from level_replicator.protocol.messages import (
+    ByeCode,
+    Entries,
+    RangeEntries,
+    RangeEqual,
+    RangeRows,
+    RangeSplit,
+    RoundEnd,
+    RoundStart,
+    decode,
+    encode,
+)
+from level_replicator.protocol.pull import PullReceiver
+from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.storage.state.schema import (
     decode_applied,
     decode_intervals,
@@ -203,8 +214,8 @@ def _index(line: bytes) -> None:
 def answers(data: bytes) -> None:
     """Answers of a walk: what comes out was asked for, is in its range and in order, and not of the future."""
     source = Source(data)
-    asks = Asks()
-    asks.begin(looking=source.flag())
+    asks = PendingQueries()
+    asks.begin(compare_only=source.flag())
     asked: list[tuple[bytes, bytes, list[bytes]]] = []
     while source.left and asks.open:
         what = source.byte()
@@ -214,13 +225,13 @@ def answers(data: bytes) -> None:
             asked.append((b"", b"", wanted))
         elif what & 3 == 1:
             low, high = sorted([key(source), key(source)])
-            asks.probed(low, high, source.below(3))
+            asks.queried(low, high, source.below(3))
             asked.append((low, high, []))
         elif what == 0xFE:
             asks.end()
         else:
             said = _said(source)
-            if isinstance(said, Same | Parts | Lines | Items):
+            if isinstance(said, RangeEqual | RangeSplit | RangeRows | RangeEntries):
                 try:
                     found = asks.answer(said, ACCEPTABLE)
                 except RemoteProtocolError as error:
@@ -228,10 +239,10 @@ def answers(data: bytes) -> None:
                     return
                 assert found is not None
                 _answer_is_right(found, *asked[0])
-                if isinstance(found, Answered) or found.last:
+                if isinstance(found, RangeAnswered) or found.last:
                     asked.pop(0)
     assert len(asks._asks) == len(asked) or not asks.open
-    assert asks.open or asks.answer(Same(), ACCEPTABLE) is None
+    assert asks.open or asks.answer(RangeEqual(), ACCEPTABLE) is None
 
 
 def _said(source: Source) -> object:
@@ -244,8 +255,10 @@ def _said(source: Source) -> object:
         return None
 
 
-def _answer_is_right(found: Answered | Fill, low: bytes, high: bytes, fetched: list[bytes]) -> None:
-    if isinstance(found, Fill):
+def _answer_is_right(
+    found: RangeAnswered | RangeEntriesReceived, low: bytes, high: bytes, fetched: list[bytes]
+) -> None:
+    if isinstance(found, RangeEntriesReceived):
         told = [entry.key for _, entry in found.entries]
         assert all(origin and 0 < entry.stamp <= ACCEPTABLE for origin, entry in found.entries)
         if fetched:
@@ -272,7 +285,7 @@ def _answer_is_right(found: Answered | Fill, low: bytes, high: bytes, fetched: l
 def pulls(data: bytes) -> None:
     """Rounds: what is applied lies where it was said to be, nothing twice in a round, nothing of the future."""
     source = Source(data)
-    pull = Pull()
+    pull = PullReceiver()
     covered: dict[int, set[tuple[int, int]]] = {}
     while source.left:
         what = source.byte()
@@ -284,7 +297,7 @@ def pulls(data: bytes) -> None:
                 pull.abandon()
                 continue
             said = _said(source)
-            if isinstance(said, Round):
+            if isinstance(said, RoundStart):
                 number = pull.number if what & 1 else said.pull
                 if pull.begin(decode_vector(said.vector), ACCEPTABLE, number) is not None:
                     covered = {}
@@ -292,16 +305,16 @@ def pulls(data: bytes) -> None:
                 apply = pull.entries(said, ACCEPTABLE)
                 if apply is not None:
                     _frame_is_right(apply, covered.setdefault(apply.origin, set()))
-            elif isinstance(said, Level):
+            elif isinstance(said, RoundEnd):
                 took = pull.level()
-                assert took is None or isinstance(took, Take)
+                assert took is None or isinstance(took, RoundCompleted)
         except RemoteProtocolError as error:
             refused(error)
             return
         assert pull.target is None or max(pull.target.values(), default=0) <= ACCEPTABLE
 
 
-def _frame_is_right(apply: Apply, covered: set[tuple[int, int]]) -> None:
+def _frame_is_right(apply: EntriesReceived, covered: set[tuple[int, int]]) -> None:
     assert 0 < apply.origin < 1 << 64
     assert 0 <= apply.low < apply.high <= ACCEPTABLE
     assert apply.resumable <= apply.high

@@ -5,7 +5,7 @@ from zlib import crc32
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.protocol.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, encode
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import PeerState
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Store
@@ -32,7 +32,7 @@ class _Scene(Stage):
     def deliver(self) -> None:
         """What is under way arrives, as long as it does not go on forever."""
         for _ in range(_MOST_MESSAGES):
-            waits = [wait for wait in [actor.hub.run() for actor in self.actors] if wait is not None]
+            waits = [wait for wait in [actor.coordinator.run() for actor in self.actors] if wait is not None]
             if self.moving:
                 self._bring(*self.moving.popleft())
             elif waits:
@@ -71,7 +71,7 @@ def node(data: bytes) -> None:
                 us.store.retention.drop_tombstones(us.store.clock.last)
             case 3:
                 scene.now_ms += [1, 300, 1_000, 70_000][what & 3]
-                us.hub.tick()
+                us.coordinator.tick()
             case _:
                 _say(hostile[what % len(hostile)], b"".join(saying(source) for _ in range(1 + (what & 3))))
         if what & 0xC:
@@ -132,7 +132,7 @@ def _meet_somebody_honest(scene: _Scene, us: Actor) -> None:
         assert other.contents().items() >= {("own", "1")} or "own" in us.contents()
 
 
-def _blames_nobody(link: Link) -> None:
+def _blames_nobody(link: PeerConnection) -> None:
     """An honest node's session with an honest node never ends for what one of them said."""
     said = link.session.refusal
     assert said is None or said.code not in (ByeCode.PROTOCOL, ByeCode.STORAGE), said

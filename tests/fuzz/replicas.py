@@ -8,12 +8,12 @@ import msgspec
 
 from level_replicator.core.errors import ClockError, ConfigError, FormatError, StorageError
 from level_replicator.core.version_vector import decode_vector
-from level_replicator.protocol.push import Push
+from level_replicator.protocol.push import PullSender
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
-from level_replicator.storage.feed.send_queue import Feed
-from level_replicator.storage.reconcile.responder import Answering
+from level_replicator.storage.feed.send_queue import SendQueue
+from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.meta import FORMAT, Meta, encode_meta, load_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.store import Reconciling, Round, Store
@@ -107,7 +107,7 @@ def replica(data: bytes) -> None:
         store = open_store(db_disk, rs_disk, wall_ms=START_MS, boot=boot)
     except NAMED:
         return
-    for work in (_walk, _serve, _write, _audit, _write, _walk, _serve):
+    for work in (_initiator, _serve, _write, _audit, _write, _initiator, _serve):
         try:
             work(store)
             if work is _audit and faults == 1:
@@ -116,7 +116,7 @@ def replica(data: bytes) -> None:
             break
         except ENGINE_ERRORS as error:
             # a link tells such a one in the log, and hangs up; writing and verify give it its name
-            assert isinstance(error, StorageError) or work in (_walk, _serve)  # noqa: PT017 - no test looks for it
+            assert isinstance(error, StorageError) or work in (_initiator, _serve)  # noqa: PT017 - no test looks for it
             break
     with contextlib.suppress(StorageError):
         store.close()
@@ -165,27 +165,27 @@ def _quietly(keys: int) -> None:
 
 def _serve(store: Store) -> None:
     """A first round to a peer that has nothing, or, where the log does not reach, all of the index."""
-    opened = store.open_round(Feed(9, []), {}, {})
+    opened = store.open_round(SendQueue(9, []), {}, {})
     if isinstance(opened, Round):
-        push = Push()
+        push = PullSender()
         push.begin(opened.target, opened.work)
         while (read := push.next_read()) is not None:
             push.read(read, *opened.reader.read(read, 10, 1 << 20))
         opened.reader.close()
     elif isinstance(opened, Reconciling):
-        _answer_all(opened.answering)
+        _answer_all(opened.responder)
 
 
-def _walk(store: Store) -> None:
+def _initiator(store: Store) -> None:
     """A peer that looks at everything."""
     opened = store.open_comparison()
-    opened.answering.probe([(b"", b"", bytes(16), 1)])
-    _answer_all(opened.answering)
+    opened.responder.probe([(b"", b"", bytes(16), 1)])
+    _answer_all(opened.responder)
 
 
-def _answer_all(answering: Answering) -> None:
-    answering.probe([(b"", b"", bytes(16), 0)])
-    answering.fetch([b"a", b"p1", b"nowhere"], [b"", b"", b""])
-    while answering.busy:
-        answering.step()
-    answering.close()
+def _answer_all(responder: Responder) -> None:
+    responder.probe([(b"", b"", bytes(16), 0)])
+    responder.fetch([b"a", b"p1", b"nowhere"], [b"", b"", b""])
+    while responder.busy:
+        responder.step()
+    responder.close()

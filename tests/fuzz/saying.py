@@ -8,28 +8,28 @@ from level_replicator.core.version_vector import encode_vector
 from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
-    Ask,
     Bye,
-    Compare,
+    CompareStart,
     Entries,
     Fetch,
-    Have,
     Hello,
     Histories,
-    Hold,
-    Items,
-    Level,
-    Lines,
     Message,
-    Parts,
+    PausePull,
     Ping,
-    Probe,
-    Reconcile,
-    Round,
-    Same,
-    Tell,
-    Walked,
-    Want,
+    RangeEntries,
+    RangeEqual,
+    RangeQuery,
+    RangeRows,
+    RangeSplit,
+    ReconcileDone,
+    ReconcileStart,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
     Welcome,
     encode,
 )
@@ -128,7 +128,7 @@ def _hello(source: Source) -> Message:
 
 def _want(source: Source) -> Message:
     have = [(origin(source), *_interval(source)) for _ in range(source.below(4))]
-    return Want(vector(source), have, vector(source), stamp(source) if source.flag() else 0, source.below(4))
+    return StartPull(vector(source), have, vector(source), stamp(source) if source.flag() else 0, source.below(4))
 
 
 def _entries(source: Source) -> Message:
@@ -143,12 +143,12 @@ def _entries(source: Source) -> Message:
 def _parts(source: Source) -> Message:
     bounds = keys(source)
     prints = source.piece() if source.byte() == 0xFF else bytes(16 * (len(bounds) + 1))
-    return Parts(bounds, prints)
+    return RangeSplit(bounds, prints)
 
 
 def _lines(source: Source) -> Message:
     told = keys(source)
-    return Lines(told, [row(source) for _ in told] + ([source.piece()] if source.byte() == 0xFF else []))
+    return RangeRows(told, [row(source) for _ in told] + ([source.piece()] if source.byte() == 0xFF else []))
 
 
 def _items(source: Source) -> Message:
@@ -161,7 +161,7 @@ def _items(source: Source) -> Message:
         # without its value, and said to be equal: what only a fetch may bring
         equal.append(0)
     extra = source.piece() if flags & 0x80 else b""
-    return Items(
+    return RangeEntries(
         pack(f">{len(origins)}Q", *origins) + extra, records, equal, keys(source, flags >> 4 & 3), flags & 1 == 0
     )
 
@@ -169,7 +169,7 @@ def _items(source: Source) -> Message:
 def _probe(source: Source) -> Message:
     count = source.byte()
     some = [(key(source), key(source), source.pick([bytes(16), b""]), source.below(80)) for _ in range(count & 3)]
-    return Probe(some if some or count & 4 else [(b"", b"", bytes(16), source.below(4))])
+    return RangeQuery(some if some or count & 4 else [(b"", b"", bytes(16), source.below(4))])
 
 
 def _fetch(source: Source) -> Message:
@@ -178,27 +178,27 @@ def _fetch(source: Source) -> Message:
 
 
 def _reconcile(source: Source) -> Message:
-    return Reconcile(vector(source), vector(source), stamp(source) if source.flag() else 0, source.below(4))
+    return ReconcileStart(vector(source), vector(source), stamp(source) if source.flag() else 0, source.below(4))
 
 
 _SAYING: list[Callable[[Source], Message]] = [
-    lambda source: Round(vector(source), source.below(4)),
+    lambda source: RoundStart(vector(source), source.below(4)),
     _entries,
-    lambda source: Level(),
+    lambda source: RoundEnd(),
     _want,
-    lambda source: Have(vector(source)),
+    lambda source: VectorUpdate(vector(source)),
     _reconcile,
     _items,
     _lines,
     _parts,
-    lambda source: Same(),
+    lambda source: RangeEqual(),
     _probe,
     _fetch,
-    lambda source: Compare(),
-    lambda source: Walked(),
-    lambda source: Hold(),
-    lambda source: Ask(source.pick([1, 0, -1, LAST])),
-    lambda source: Tell(source.pick([1, 0, LAST]), vector(source)),
+    lambda source: CompareStart(),
+    lambda source: ReconcileDone(),
+    lambda source: PausePull(),
+    lambda source: VectorQuery(source.pick([1, 0, -1, LAST])),
+    lambda source: VectorReply(source.pick([1, 0, LAST]), vector(source)),
     lambda source: Ping(),
     lambda source: Bye(source.pick([0, 1, 11, 12, -1, LAST]), source.pick(["why", "", "x" * 600])),
     _hello,

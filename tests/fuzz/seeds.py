@@ -22,7 +22,7 @@ from level_replicator.protocol.client_messages import (
     Write,
 )
 from level_replicator.protocol.client_messages import encode as encode_request
-from level_replicator.protocol.messages import Entries, Items, decode
+from level_replicator.protocol.messages import Entries, RangeEntries, decode
 from level_replicator.security.key_files import generate_pems
 from level_replicator.storage.state.schema import META
 from tests.fuzz.replicas import kept_replicas
@@ -95,8 +95,8 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "requests": [body for body, _ in _requests()],
         "client": [
-            bytes([rights, 1]) + b"".join(bytes([2 * len(body)]) + body for body in some)
-            for rights in (0, 1)
+            bytes([permissions, 1]) + b"".join(bytes([2 * len(body)]) + body for body in some)
+            for permissions in (0, 1)
             for some in [[body for body, _ in _requests()], *([body] for body, _ in _requests())]
         ],
         "replica": [bytes([how, 0, 0, kind, 7, 7, 7]) for how in range(8) for kind in range(7)],
@@ -134,7 +134,7 @@ def _certificate() -> str:
 
 def _records(body: bytes) -> list[bytes]:
     message = decode(body)
-    return message.records if isinstance(message, Entries | Items) else []
+    return message.records if isinstance(message, Entries | RangeEntries) else []
 
 
 def name_of(data: bytes) -> str:

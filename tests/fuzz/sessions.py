@@ -5,20 +5,20 @@ from collections.abc import Callable
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_BYE_CHARACTERS, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
 from level_replicator.protocol.events import (
-    Answered,
-    Apply,
-    BeginWalk,
-    Effect,
-    Farewell,
-    Fill,
-    Judge,
-    Opened,
-    PeerFetches,
-    PeerHas,
-    PeerProbes,
-    PeerWants,
-    Take,
-    Told,
+    EntriesReceived,
+    EntriesRequested,
+    Event,
+    PeerClosed,
+    PeerIdentified,
+    PeerVectorAdvanced,
+    PullRequested,
+    RangeAnswered,
+    RangeEntriesReceived,
+    RangesQueried,
+    ReconcileStarted,
+    RoundCompleted,
+    SessionOpened,
+    VectorReceived,
 )
 from level_replicator.protocol.messages import MAGIC, VERSION, ByeCode, Hello, Welcome, decode, encode
 from level_replicator.protocol.session import Phase, Session
@@ -35,7 +35,7 @@ class _Played:
     """What came of it: equal, however the bytes were cut."""
 
     def __init__(self) -> None:
-        self.effects: list[Effect] = []
+        self.effects: list[Event] = []
         self.sent: list[bytes] = []
         self.error = ""
         self.phase = Phase.HELLO
@@ -101,10 +101,10 @@ def _play(source: Source, *, opened: bool, piece: int) -> _Played:
 def _receive(talk: Session, data: bytes, now_ms: int, piece: int, played: _Played, *, accept: int) -> None:
     for at in range(0, len(data), piece):
         for effect in talk.receive(data[at : at + piece], now_ms, WALL_MS):
-            assert talk.phase is not Phase.CLOSED or isinstance(effect, Farewell)
+            assert talk.phase is not Phase.CLOSED or isinstance(effect, PeerClosed)
             _effect_is_right(effect)
             played.effects.append(effect)
-            if isinstance(effect, Judge) and accept != 4:
+            if isinstance(effect, PeerIdentified) and accept != 4:
                 if accept == 8:
                     talk.refuse(ByeCode.BUSY, "busy")
                 else:
@@ -131,7 +131,7 @@ _OURS: list[Callable[[Session, Source], None]] = [
     lambda talk, source: talk.probe([(b"", b"", bytes(16), source.below(3))]),
     lambda talk, source: talk.probe([(b"a", b"c", bytes(16), 0), (b"c", b"", bytes(16), 9)]),
     lambda talk, source: _fetch(talk, keys(source)),
-    lambda talk, source: talk.walked(),
+    lambda talk, source: talk.reconcile_done(),
     lambda talk, source: talk.hold(),
     lambda talk, source: talk.ask(1),
     lambda talk, source: talk.have({US: 7}),
@@ -143,35 +143,35 @@ def _fetch(talk: Session, wanted: list[bytes]) -> None:
     talk.fetch(wanted, [b""] * len(wanted))
 
 
-def _effect_is_right(effect: Effect) -> None:
+def _effect_is_right(effect: Event) -> None:
     """What the floors above take for granted."""
     match effect:
-        case Apply():
+        case EntriesReceived():
             assert all(0 < effect.low + 1 <= entry.stamp <= effect.high <= ACCEPTABLE for entry in effect.entries)
             _vector_is_right(effect.take or {})
-        case Fill():
+        case RangeEntriesReceived():
             assert all(0 < o < 1 << 64 and 0 < entry.stamp <= ACCEPTABLE for o, entry in effect.entries)
-        case Answered():
+        case RangeAnswered():
             assert effect.same == (effect.bounds is None and effect.lines is None)
-        case PeerWants():
+        case PullRequested():
             _vector_is_right(effect.vector)
             _vector_is_right(effect.horizon)
             assert all(0 < of < 1 << 64 and 0 <= low < high < 1 << 64 for of, low, high in effect.have)
-        case BeginWalk():
+        case ReconcileStarted():
             _vector_is_right(effect.vector)
             _vector_is_right(effect.horizon)
             assert 0 <= effect.dropped <= ACCEPTABLE
-        case PeerHas() | Take() | Told():
+        case PeerVectorAdvanced() | RoundCompleted() | VectorReceived():
             _vector_is_right(effect.vector)
-        case PeerProbes():
+        case RangesQueried():
             assert all(not high or low < high for low, high, _, _ in effect.ranges)
-        case PeerFetches():
+        case EntriesRequested():
             assert len(effect.keys) == len(effect.digests)
-        case Farewell():
+        case PeerClosed():
             assert len(effect.text) <= MAX_BYE_CHARACTERS
-        case Judge():
+        case PeerIdentified():
             assert 0 < effect.origin < 1 << 64
-        case Opened():
+        case SessionOpened():
             pass
 
 

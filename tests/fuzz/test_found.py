@@ -4,8 +4,8 @@ import pytest
 
 from level_replicator.core.entry import ENTRY_HEAD, INDEX_HEAD, encode_entry, encode_index, is_sound
 from level_replicator.core.errors import RemoteProtocolError, StorageError
-from level_replicator.protocol.messages import Bye, Items, encode
-from level_replicator.protocol.range_queries import Asks
+from level_replicator.protocol.messages import Bye, RangeEntries, encode
+from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.protocol.session import Phase, Session
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
@@ -18,8 +18,8 @@ ONE = (1).to_bytes(8, "big")
 LATEST = 1_000
 
 
-def fetching(key: bytes) -> Asks:
-    asks = Asks()
+def fetching(key: bytes) -> PendingQueries:
+    asks = PendingQueries()
     asks.begin()
     asks.fetched([key])
     return asks
@@ -34,14 +34,14 @@ def test_a_delete_cannot_be_said_to_be_equal() -> None:
     """Over an empty value it put that value into the database, and a tombstone into the index."""
     delete = encode_entry(5, b"k", None)[0]
     with pytest.raises(RemoteProtocolError):
-        fetching(b"k").answer(Items(ONE, [delete], [0], [], True), LATEST)
+        fetching(b"k").answer(RangeEntries(ONE, [delete], [0], [], True), LATEST)
 
 
 def test_an_entry_of_a_walk_has_a_stamp() -> None:
     """Its line in the index was refused by every honest peer that walked through it."""
     record = encode_entry(0, b"k", b"v")[0]
     with pytest.raises(RemoteProtocolError, match="stamp 0"):
-        fetching(b"k").answer(Items(ONE, [record], [], [], True), LATEST)
+        fetching(b"k").answer(RangeEntries(ONE, [record], [], [], True), LATEST)
 
 
 def test_nothing_is_read_after_a_bye() -> None:

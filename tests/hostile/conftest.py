@@ -15,9 +15,9 @@ def shared_masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Masters
 @pytest.fixture
 def masters(shared_masters: Masters) -> Iterator[Masters]:
     """Whatever a test does: the honest peer never loses its connection, and is served afterwards."""
-    link = shared_masters.victim.node.hub.by_origin[shared_masters.honest.store.origin]
+    link = shared_masters.victim.node.coordinator.by_origin[shared_masters.honest.store.origin]
     yield shared_masters
-    assert shared_masters.victim.node.hub.by_origin.get(shared_masters.honest.store.origin) is link
+    assert shared_masters.victim.node.coordinator.by_origin.get(shared_masters.honest.store.origin) is link
     shared_masters.check_served()
 
 

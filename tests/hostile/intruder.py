@@ -12,7 +12,7 @@ from level_replicator.protocol.messages import (
     Bye,
     Hello,
     Message,
-    Want,
+    StartPull,
     Welcome,
     decode,
     encode,
@@ -79,7 +79,7 @@ class Intruder:
         self.say(Hello(MAGIC, VERSION, origin, b"intruder"))
         assert self.hear(Welcome) is not None
         self.say(Welcome())
-        assert self.hear(Want) is not None
+        assert self.hear(StartPull) is not None
 
     def _read(self) -> Iterator[AnyMessage]:
         while True:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from level_replicator.node.node import Node
-from level_replicator.node.stream import Wire
+from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.storage.engine.plyvel import open_engine
 from level_replicator.storage.store import Store
@@ -83,9 +83,10 @@ class Master:
         """Bytes that wait in the transports of all links; a fed link that is full comes first."""
 
         async def sizes() -> list[int]:
-            wires = [link.transport for link in self.node.hub.links]
+            wires = [link.transport for link in self.node.coordinator.connections]
             return sorted(
-                (w._socket.get_write_buffer_size() for w in wires if isinstance(w, Wire) and w._socket), reverse=True
+                (w._socket.get_write_buffer_size() for w in wires if isinstance(w, StreamTransport) and w._socket),
+                reverse=True,
             )
 
         return self.node.call(sizes()).result()
@@ -115,7 +116,7 @@ class Masters:
         self.victim.wait_for(other)
 
     def honest_is_connected(self) -> bool:
-        return self.honest.store.origin in self.victim.node.hub.by_origin
+        return self.honest.store.origin in self.victim.node.coordinator.by_origin
 
     def close(self) -> None:
         self.honest.close()

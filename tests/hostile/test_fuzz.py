@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from level_replicator.core.entry import encode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.version_vector import encode_vector
-from level_replicator.protocol.events import Effect, Judge, Opened, PeerWants
+from level_replicator.protocol.events import Event, PeerIdentified, PullRequested, SessionOpened
 from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
-    Ask,
     Bye,
     Entries,
-    Have,
     Hello,
     Histories,
-    Level,
     Message,
     Ping,
-    Round,
-    Tell,
-    Want,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
     Welcome,
     encode,
 )
@@ -44,14 +44,14 @@ RECORDS = st.builds(
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.sampled_from([MAGIC, ""]), st.sampled_from([VERSION, 0]), U64, st.binary(max_size=80)),
     st.just(Welcome()),
-    st.builds(Want, VECTORS, st.lists(st.tuples(STAMPS, STAMPS, STAMPS), max_size=3)),
-    st.builds(Round, VECTORS),
+    st.builds(StartPull, VECTORS, st.lists(st.tuples(STAMPS, STAMPS, STAMPS), max_size=3)),
+    st.builds(RoundStart, VECTORS),
     st.builds(Entries, STAMPS, STAMPS, STAMPS, st.lists(RECORDS, max_size=3), st.booleans()),
-    st.just(Level()),
-    st.builds(Have, VECTORS),
+    st.just(RoundEnd()),
+    st.builds(VectorUpdate, VECTORS),
     st.just(Ping()),
-    st.builds(Ask, st.integers(-(1 << 63), (1 << 64) - 1)),
-    st.builds(Tell, U64, VECTORS),
+    st.builds(VectorQuery, st.integers(-(1 << 63), (1 << 64) - 1)),
+    st.builds(VectorReply, U64, VECTORS),
     st.builds(Bye, st.integers(-5, 20), st.text(max_size=5)),
     st.builds(Histories, st.lists(st.tuples(STAMPS, VECTORS), max_size=3), VECTORS, st.booleans()),
 )
@@ -63,15 +63,15 @@ CONVERSATION = [
     *map(
         encode,
         [
-            Want(VECTOR, [(2, 1, 3)]),
-            Round(VECTOR),
+            StartPull(VECTOR, [(2, 1, 3)]),
+            RoundStart(VECTOR),
             Entries(2, 3, 7, [RECORD], False),
-            Level(),
-            Round(b""),
+            RoundEnd(),
+            RoundStart(b""),
             Entries(2, 3, 7, [RECORD], True),
-            Have(VECTOR),
-            Ask(1),
-            Tell(1, VECTOR),
+            VectorUpdate(VECTOR),
+            VectorQuery(1),
+            VectorReply(1, VECTOR),
             Ping(),
             Bye(0, "the end"),
         ],
@@ -81,13 +81,13 @@ CONVERSATION = [
 
 def new_session(*, dialled: bool) -> Session:
     session = Session(origin=1, instance=b"me", dialled=dialled, now_ms=0, max_drift_ms=60_000, heartbeat_ms=1_000)
-    session.ask(1)
+    session.query_vector(1)
     return session
 
 
-def effects(session: Session, data: bytes) -> Iterator[Effect]:
+def effects(session: Session, data: bytes) -> Iterator[Event]:
     for effect in session.receive(data, 0, WALL_MS):
-        if isinstance(effect, Judge):
+        if isinstance(effect, PeerIdentified):
             session.welcome()
         yield effect
 
@@ -135,10 +135,10 @@ def test_frames_of_a_valid_conversation_left_out_and_repeated(frames: list[bytes
 @pytest.mark.parametrize("piece", [1, 7, 10_000])
 def test_the_valid_conversation_is_valid(dialled: bool, piece: int) -> None:
     session, stream = new_session(dialled=dialled), b"".join(CONVERSATION)
-    seen: list[Effect] = []
+    seen: list[Event] = []
     for at in range(0, len(stream), piece):
         seen += effects(session, stream[at : at + piece])
-    assert any(isinstance(effect, PeerWants) for effect in seen)
-    assert dialled or any(isinstance(effect, Opened) for effect in seen)
+    assert any(isinstance(effect, PullRequested) for effect in seen)
+    assert dialled or any(isinstance(effect, SessionOpened) for effect in seen)
     assert session.phase is Phase.CLOSED
     assert session.pull.completed == 2

@@ -6,22 +6,22 @@ from unittest.mock import patch
 
 from level_replicator.core.limits import SEND_BUFFER_BYTES
 from level_replicator.node import stream as wire_module
-from level_replicator.node.stream import Wire
-from level_replicator.replication.coordinator import Hub
-from level_replicator.replication.peer_connection import Link
+from level_replicator.node.stream import StreamTransport
+from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.peer_connection import PeerConnection
 from tests.hostile.masters import TIMEOUT_S
 from tests.protocol.stage import Stage
 
 
-async def _close_while_nobody_reads(hub: Hub) -> None:
+async def _close_while_nobody_reads(coordinator: Coordinator) -> None:
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
 
-    def attach(wire: Wire, address: str) -> Link:
-        return hub.connect(wire, address)
+    def attach(wire: StreamTransport, address: str) -> PeerConnection:
+        return coordinator.connect(wire, address)
 
     with theirs:
-        _, wire = await asyncio.get_running_loop().create_connection(lambda: Wire(attach), sock=ours)
+        _, wire = await asyncio.get_running_loop().create_connection(lambda: StreamTransport(attach), sock=ours)
         wire.send([bytes(SEND_BUFFER_BYTES // 2)])
         assert not wire.full
         wire.close()
@@ -31,4 +31,4 @@ async def _close_while_nobody_reads(hub: Hub) -> None:
 
 def test_what_is_unsent_does_not_keep_a_closed_socket() -> None:
     with patch.object(wire_module, "CLOSE_LINGER_S", 0.0):
-        asyncio.run(_close_while_nobody_reads(Stage().actor("A").hub))
+        asyncio.run(_close_while_nobody_reads(Stage().actor("A").coordinator))

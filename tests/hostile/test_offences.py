@@ -17,25 +17,25 @@ from level_replicator.core.version_vector import encode_vector
 from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
-    Ask,
     ByeCode,
-    Compare,
+    CompareStart,
     Entries,
     Fetch,
-    Have,
     Hello,
     Histories,
-    Items,
-    Level,
-    Lines,
     Message,
-    Parts,
     Ping,
-    Probe,
-    Reconcile,
-    Round,
-    Tell,
-    Want,
+    RangeEntries,
+    RangeQuery,
+    RangeRows,
+    RangeSplit,
+    ReconcileStart,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
     Welcome,
     encode,
 )
@@ -56,12 +56,12 @@ def record(stamp: int, key: bytes | None = None) -> bytes:
 
 def entries(*records: bytes, low: int = 0, high: int = 9, origin: int = ORIGIN) -> list[Message]:
     """A round with one frame, which completes it."""
-    return [Round(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
+    return [RoundStart(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
 
 
 def walk(answer: Message) -> list[Message]:
     """A walk of the victim, which is empty and so asks for all there is, and an answer to its first question."""
-    return [Reconcile(encode_vector({ORIGIN: 9}), b"", 0, FIRST_PULL), answer]
+    return [ReconcileStart(encode_vector({ORIGIN: 9}), b"", 0, FIRST_PULL), answer]
 
 
 BEFORE_THE_HANDSHAKE = {
@@ -72,7 +72,7 @@ BEFORE_THE_HANDSHAKE = {
     "an empty frame": (bytes(4), ByeCode.PROTOCOL),
     "not a Hello": (encode(Ping()), ByeCode.PROTOCOL),
     "Hello twice": (encode(HELLO) * 2, ByeCode.PROTOCOL),
-    "data before it was accepted": (encode(HELLO) + encode(Round(b"")), ByeCode.PROTOCOL),
+    "data before it was accepted": (encode(HELLO) + encode(RoundStart(b"")), ByeCode.PROTOCOL),
     "another protocol": (encode(Hello("other", VERSION, 1, b"i")), ByeCode.PROTOCOL),
     "version 0": (encode(Hello(MAGIC, 0, ORIGIN, b"i")), ByeCode.VERSION),
     "version 2^64-1": (encode(Hello(MAGIC, LAST, ORIGIN, b"i")), ByeCode.VERSION),
@@ -87,10 +87,10 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a length of 4 GiB": (b"\xff\xff\xff\xff", ByeCode.PROTOCOL),
     "Hello again": ([HELLO], ByeCode.PROTOCOL),
     "Welcome again": ([Welcome()], ByeCode.PROTOCOL),
-    "a round of a pull that is over": ([Round(b"", 0)], ByeCode.PROTOCOL),
+    "a round of a pull that is over": ([RoundStart(b"", 0)], ByeCode.PROTOCOL),
     "entries outside a round": ([Entries(ORIGIN, 0, 9, [record(5)], True)], ByeCode.PROTOCOL),
-    "the end of no round": ([Level()], ByeCode.PROTOCOL),
-    "a round in a round": ([Round(b"", FIRST_PULL), Round(b"", FIRST_PULL)], ByeCode.PROTOCOL),
+    "the end of no round": ([RoundEnd()], ByeCode.PROTOCOL),
+    "a round in a round": ([RoundStart(b"", FIRST_PULL), RoundStart(b"", FIRST_PULL)], ByeCode.PROTOCOL),
     "up and down": (entries(record(5), record(7), record(6)), ByeCode.PROTOCOL),
     "outside their interval": (entries(record(5), high=4), ByeCode.PROTOCOL),
     "at the lower bound": (entries(record(5), low=5), ByeCode.PROTOCOL),
@@ -104,13 +104,13 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "entries of origin 0": (entries(record(5), origin=0), ByeCode.PROTOCOL),
     "an entry of the future": (entries(record(FAR), high=FAR), ByeCode.CLOCK),
     "the last of all stamps": (entries(record(LAST), high=LAST), ByeCode.CLOCK),
-    "Want from the future": ([Want(encode_vector({ORIGIN: FAR}), [])], ByeCode.CLOCK),
-    "a round of the future": ([Round(encode_vector({ORIGIN: FAR}), FIRST_PULL), Level()], ByeCode.CLOCK),
-    "Have of the future": ([Have(encode_vector({ORIGIN: LAST}))], ByeCode.CLOCK),
-    "an answer that nobody asked for": ([Tell(1, b"")], ByeCode.PROTOCOL),
-    "a vector with origin 0": ([Have(bytes(15) + b"\1" + bytes(7) + b"\1")], ByeCode.PROTOCOL),
-    "a vector with stamp 0": ([Have(bytes(7) + b"\1" + bytes(8))], ByeCode.PROTOCOL),
-    "half a vector": ([Have(b"half")], ByeCode.PROTOCOL),
+    "Want from the future": ([StartPull(encode_vector({ORIGIN: FAR}), [])], ByeCode.CLOCK),
+    "a round of the future": ([RoundStart(encode_vector({ORIGIN: FAR}), FIRST_PULL), RoundEnd()], ByeCode.CLOCK),
+    "Have of the future": ([VectorUpdate(encode_vector({ORIGIN: LAST}))], ByeCode.CLOCK),
+    "an answer that nobody asked for": ([VectorReply(1, b"")], ByeCode.PROTOCOL),
+    "a vector with origin 0": ([VectorUpdate(bytes(15) + b"\1" + bytes(7) + b"\1")], ByeCode.PROTOCOL),
+    "a vector with stamp 0": ([VectorUpdate(bytes(7) + b"\1" + bytes(8))], ByeCode.PROTOCOL),
+    "half a vector": ([VectorUpdate(b"half")], ByeCode.PROTOCOL),
     "an empty history": ([Histories([(ORIGIN, b"")])], ByeCode.PROTOCOL),
     "half a history": ([Histories([(ORIGIN, b"half")])], ByeCode.PROTOCOL),
     "the history of origin 0": ([Histories([(0, encode_vector({1: 1}))])], ByeCode.PROTOCOL),
@@ -120,41 +120,41 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
         ByeCode.PROTOCOL,
     ),
     "branches above the limit": ([Histories([], bytes(16 * (MAX_BRANCHES + 1)))], ByeCode.PROTOCOL),
-    "a vector above the limit": ([Have(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
-    "intervals above the limit": ([Want(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
-    "an interval that is none": ([Want(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
-    "a question outside a walk": ([Probe([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
+    "a vector above the limit": ([VectorUpdate(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
+    "intervals above the limit": ([StartPull(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
+    "an interval that is none": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
+    "a question outside a walk": ([RangeQuery([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
     "a fetch outside a walk": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
-    "a range that is none": ([Compare(), Probe([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
-    "a probe of nothing": ([Compare(), Probe([])], ByeCode.PROTOCOL),
-    "a fetch without digests": ([Compare(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
-    "two comparisons at once": ([Compare(), Compare()], ByeCode.PROTOCOL),
-    "a flood of questions": ([Compare(), *[Probe([(b"", b"", b"", 1)] * 256)] * 50], ByeCode.PROTOCOL),
-    "a walk that nobody asked for": ([Reconcile(b"", b"", 0, 0)], ByeCode.PROTOCOL),
+    "a range that is none": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
+    "a probe of nothing": ([CompareStart(), RangeQuery([])], ByeCode.PROTOCOL),
+    "a fetch without digests": ([CompareStart(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
+    "two comparisons at once": ([CompareStart(), CompareStart()], ByeCode.PROTOCOL),
+    "a flood of questions": ([CompareStart(), *[RangeQuery([(b"", b"", b"", 1)] * 256)] * 50], ByeCode.PROTOCOL),
+    "a walk that nobody asked for": ([ReconcileStart(b"", b"", 0, 0)], ByeCode.PROTOCOL),
     "a horizon of the future": (
-        [Reconcile(b"", encode_vector({ORIGIN: FAR}), 0, FIRST_PULL)],
+        [ReconcileStart(b"", encode_vector({ORIGIN: FAR}), 0, FIRST_PULL)],
         ByeCode.CLOCK,
     ),
     "a horizon above its vector": (
-        [Reconcile(encode_vector({ORIGIN: 9}), encode_vector({ORIGIN: 9, 7: 1}), 0, FIRST_PULL)],
+        [ReconcileStart(encode_vector({ORIGIN: 9}), encode_vector({ORIGIN: 9, 7: 1}), 0, FIRST_PULL)],
         ByeCode.PROTOCOL,
     ),
-    "tombstones of the future": ([Want(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
-    "answers that are none": (walk(Parts([], b"")), ByeCode.PROTOCOL),
-    "parts without prints": (walk(Parts([b"a"], b"")), ByeCode.PROTOCOL),
-    "parts out of order": (walk(Parts([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
-    "lines without heads": (walk(Lines([b"a"], b"")), ByeCode.PROTOCOL),
-    "lines of origin 0": (walk(Lines([b"a"], bytes(21))), ByeCode.PROTOCOL),
-    "entries of a walk without origins": (walk(Items(b"", [record(5)], [], [], True)), ByeCode.PROTOCOL),
+    "tombstones of the future": ([StartPull(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
+    "answers that are none": (walk(RangeSplit([], b"")), ByeCode.PROTOCOL),
+    "parts without prints": (walk(RangeSplit([b"a"], b"")), ByeCode.PROTOCOL),
+    "parts out of order": (walk(RangeSplit([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
+    "lines without heads": (walk(RangeRows([b"a"], b"")), ByeCode.PROTOCOL),
+    "lines of origin 0": (walk(RangeRows([b"a"], bytes(21))), ByeCode.PROTOCOL),
+    "entries of a walk without origins": (walk(RangeEntries(b"", [record(5)], [], [], True)), ByeCode.PROTOCOL),
     "entries of a walk out of order": (
-        walk(Items((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
+        walk(RangeEntries((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
         ByeCode.PROTOCOL,
     ),
     "an entry of a walk without its value": (
-        walk(Items(bytes(7) + b"\1", [record(5)[: -len(b"value")]], [0], [], True)),
+        walk(RangeEntries(bytes(7) + b"\1", [record(5)[: -len(b"value")]], [0], [], True)),
         ByeCode.PROTOCOL,
     ),
-    "a flood of asks": ([Ask(n) for n in range(100_000)], ByeCode.PROTOCOL),
+    "a flood of asks": ([VectorQuery(n) for n in range(100_000)], ByeCode.PROTOCOL),
 }
 
 
@@ -185,12 +185,12 @@ def test_an_answer_of_the_future(masters: Masters) -> None:
     victim = masters.victim
     with Intruder(victim.address) as intruder:
         intruder.enter()
-        intruder.say(Want(b"", []))
-        victim.wait_until(lambda: victim.node.hub.by_origin[ORIGIN].feed is not None)
+        intruder.say(StartPull(b"", []))
+        victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].feed is not None)
         synced = victim.node.call(victim.node.syncing.wait(TIMEOUT_S))
-        asked = intruder.hear(Ask)
-        assert isinstance(asked, Ask)
-        intruder.say(Tell(asked.token, encode_vector({ORIGIN: FAR})))
+        asked = intruder.hear(VectorQuery)
+        assert isinstance(asked, VectorQuery)
+        intruder.say(VectorReply(asked.token, encode_vector({ORIGIN: FAR})))
         bye = intruder.farewell()
         assert bye is not None
         assert bye.code == ByeCode.CLOCK
@@ -202,7 +202,7 @@ def test_the_nodes_own_origin(masters: Masters) -> None:
         intruder.say(Hello(MAGIC, VERSION, masters.victim.store.origin, b"intruder"))
         bye = intruder.farewell()
         assert bye is not None
-        assert bye.code == ByeCode.TWIN
+        assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
 def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
@@ -210,14 +210,14 @@ def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
         intruder.say(Hello(MAGIC, VERSION, masters.honest.store.origin, b"intruder"))
         bye = intruder.farewell()
         assert bye is not None
-        assert bye.code == ByeCode.TWIN
+        assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
 def test_the_last_of_all_origins_is_one_like_others(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
-        intruder.say(Have(encode_vector({LAST: 1})), Ask(5))
-        assert isinstance(intruder.hear(Tell), Tell)
+        intruder.say(VectorUpdate(encode_vector({LAST: 1})), VectorQuery(5))
+        assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
 def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
@@ -225,13 +225,13 @@ def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
         for byte in encode(HELLO):
             intruder.send(bytes([byte]))
         assert intruder.hear(Welcome) is not None
-        for byte in encode(Welcome()) + encode(Ask(5)):
+        for byte in encode(Welcome()) + encode(VectorQuery(5)):
             intruder.send(bytes([byte]))
-        assert isinstance(intruder.hear(Tell), Tell)
+        assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
 def test_half_a_frame_and_gone(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
-        intruder.send(encode(Have(encode_vector({1: 1})))[:-1])
-    masters.victim.wait_until(lambda: ORIGIN not in masters.victim.node.hub.by_origin)
+        intruder.send(encode(VectorUpdate(encode_vector({1: 1})))[:-1])
+    masters.victim.wait_until(lambda: ORIGIN not in masters.victim.node.coordinator.by_origin)

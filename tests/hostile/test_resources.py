@@ -12,22 +12,22 @@ from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
     MAX_PENDING_PER_NETWORK,
     MAX_VECTOR_ORIGINS,
-    MAX_WAITING_ASKS,
+    MAX_WAITING_VECTOR_QUERIES,
     SEND_BUFFER_BYTES,
 )
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.protocol.messages import (
-    Ask,
     Bye,
     ByeCode,
     Entries,
-    Have,
-    Level,
     Message,
-    Reconcile,
-    Round,
-    Tell,
-    Want,
+    ReconcileStart,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
 )
 from tests.hostile.intruder import ORIGIN, Intruder
 from tests.hostile.masters import TIMEOUT_S, Masters, peak_memory_bytes
@@ -38,11 +38,11 @@ def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
     before = peak_memory_bytes()
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
-        intruder.say(Have(encode_vector(dict.fromkeys(range(1, MAX_VECTOR_ORIGINS + 1), 1))), Ask(5))
-        assert isinstance(intruder.hear(Tell), Tell)
+        intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(1, MAX_VECTOR_ORIGINS + 1), 1))), VectorQuery(5))
+        assert isinstance(intruder.hear(VectorReply), VectorReply)
         for round_ in range(1, 20):
             low = round_ * MAX_VECTOR_ORIGINS // 10
-            intruder.say(Have(encode_vector(dict.fromkeys(range(low, low + MAX_VECTOR_ORIGINS // 10 + 1), 1))))
+            intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(low, low + MAX_VECTOR_ORIGINS // 10 + 1), 1))))
         bye = intruder.farewell()
         assert bye is None or bye.code == ByeCode.PROTOCOL
     assert peak_memory_bytes() - before < 600_000_000
@@ -52,15 +52,15 @@ MADE_UP = encode_vector(dict.fromkeys(range(1, 200), 1))
 
 
 def _takes_a_round() -> list[Message]:
-    return [Round(MADE_UP, 1), Level()]
+    return [RoundStart(MADE_UP, 1), RoundEnd()]
 
 
 def _takes_a_frame() -> list[Message]:
-    return [Round(MADE_UP, 1), Entries(5, 0, 1, [encode_entry(1, b"key", b"")[0]], True)]
+    return [RoundStart(MADE_UP, 1), Entries(5, 0, 1, [encode_entry(1, b"key", b"")[0]], True)]
 
 
 def _takes_a_walk() -> list[Message]:
-    return [Reconcile(MADE_UP, b"", 0, 1)]
+    return [ReconcileStart(MADE_UP, b"", 0, 1)]
 
 
 @pytest.mark.usefixtures("nothing_applied")
@@ -81,7 +81,7 @@ def test_a_vector_that_would_make_ours_too_long(
 
 @pytest.mark.parametrize(
     "said",
-    [Have(MADE_UP), Want(b"", [], MADE_UP), Round(MADE_UP, 1)],
+    [VectorUpdate(MADE_UP), StartPull(b"", [], MADE_UP), RoundStart(MADE_UP, 1)],
     ids=lambda message: type(message).__name__,
 )
 def test_one_with_many_connections_that_tells_ever_more_origins(
@@ -94,8 +94,8 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
         for number in range(10):
             intruder = stack.enter_context(Intruder(masters.victim.address))
             intruder.enter(ORIGIN + number)
-            intruder.say(said, Ask(5))
-            if isinstance(intruder.hear(Bye | Tell), Bye):  # type: ignore[arg-type]
+            intruder.say(said, VectorQuery(5))
+            if isinstance(intruder.hear(Bye | VectorReply), Bye):  # type: ignore[arg-type]
                 break
         assert number in (2, 3, 4, 5)  # a Round names them twice
         masters.check_served()
@@ -105,37 +105,37 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
 def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes again and again under other names does not make us keep all the vectors that it has told."""
     monkeypatch.setattr("level_replicator.replication.coordinator.MAX_REMEMBERED_ORIGINS", 1_000)
-    hub = masters.victim.node.hub
+    coordinator = masters.victim.node.coordinator
     for number in range(10):
         with Intruder(masters.victim.address) as intruder:
             intruder.enter(ORIGIN + number)
-            intruder.say(Have(encode_vector(dict.fromkeys(range(1, 301), 1))), Ask(5))
-            assert isinstance(intruder.hear(Tell), Tell)
-        masters.victim.wait_until(lambda number=number: ORIGIN + number not in hub.by_origin)  # type: ignore[misc]
-    kept = [ORIGIN + number for number in range(10) if hub.visitors[ORIGIN + number].vector]
+            intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(1, 301), 1))), VectorQuery(5))
+            assert isinstance(intruder.hear(VectorReply), VectorReply)
+        masters.victim.wait_until(lambda number=number: ORIGIN + number not in coordinator.by_origin)  # type: ignore[misc]
+    kept = [ORIGIN + number for number in range(10) if coordinator.visitors[ORIGIN + number].vector]
     assert kept == [ORIGIN + 7, ORIGIN + 8, ORIGIN + 9]
 
 
 @pytest.mark.usefixtures("nothing_applied")
 def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
     """From one address: the one that has waited longest makes place, so the next honest one comes in all the same."""
-    doorway = masters.victim.node.doorway
+    admission = masters.victim.node.admission
     with ExitStack() as stack:
         silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_PER_NETWORK)]
-        masters.victim.wait_until(lambda: doorway.pending == MAX_PENDING_PER_NETWORK)
+        masters.victim.wait_until(lambda: admission.pending == MAX_PENDING_PER_NETWORK)
         one_more = stack.enter_context(Intruder(masters.victim.address))
         assert silent[0].farewell() is None
         one_more.enter()
-        assert doorway.pending == MAX_PENDING_PER_NETWORK - 1
-    masters.victim.wait_until(lambda: doorway.pending == 0)
+        assert admission.pending == MAX_PENDING_PER_NETWORK - 1
+    masters.victim.wait_until(lambda: admission.pending == 0)
 
 
 def test_however_many_addresses_they_come_from(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("level_replicator.node.admission.MAX_PENDING_HANDSHAKES", 20)
-    doorway = masters.victim.node.doorway
+    admission = masters.victim.node.admission
     with ExitStack() as stack:
         silent = [stack.enter_context(Intruder(masters.victim.address, source=f"127.0.7.{n}")) for n in range(1, 21)]
-        masters.victim.wait_until(lambda: doorway.pending == 20)
+        masters.victim.wait_until(lambda: admission.pending == 20)
         one_more = stack.enter_context(Intruder(masters.victim.address, source="127.0.7.99"))
         assert silent[0].farewell() is None
         one_more.enter()
@@ -149,16 +149,16 @@ def test_a_peer_that_never_reads_is_sent_no_more_than_a_buffer(masters: Masters)
     most = SEND_BUFFER_BYTES + 2 * FRAME_TARGET_BYTES
     with Intruder(victim.address, receive_buffer=4_096) as intruder:
         intruder.enter()
-        intruder.say(Want(b"", []))
-        hub = victim.node.hub
-        victim.wait_until(lambda: hub.by_origin[ORIGIN].transport.full)
+        intruder.say(StartPull(b"", []))
+        coordinator = victim.node.coordinator
+        victim.wait_until(lambda: coordinator.by_origin[ORIGIN].transport.full)
         assert SEND_BUFFER_BYTES <= victim.write_buffers()[0] <= most
         for number in range(20):
             victim.put(b"more %d" % number, noise.randbytes(64 * 1024))
         masters.check_served()
         assert victim.write_buffers()[0] <= most
-        intruder.say(*(Ask(number) for number in range(17)))
-        victim.wait_until(lambda: ORIGIN not in hub.by_origin)
+        intruder.say(*(VectorQuery(number) for number in range(17)))
+        victim.wait_until(lambda: ORIGIN not in coordinator.by_origin)
     masters.check_served()
 
 
@@ -167,19 +167,19 @@ def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters
     victim = masters.victim
     with Intruder(victim.address, receive_buffer=4_096) as intruder:
         intruder.enter()
-        intruder.say(Want(b"", []))
-        hub = victim.node.hub
-        victim.wait_until(lambda: hub.by_origin[ORIGIN].transport.full)
-        wire = hub.by_origin[ORIGIN].transport
+        intruder.say(StartPull(b"", []))
+        coordinator = victim.node.coordinator
+        victim.wait_until(lambda: coordinator.by_origin[ORIGIN].transport.full)
+        wire = coordinator.by_origin[ORIGIN].transport
         intruder.send(b"\xff\xff\xff\xff")
         victim.wait_until(lambda: wire.closed.done())  # type: ignore[attr-defined]
-    assert ORIGIN not in hub.by_origin
+    assert ORIGIN not in coordinator.by_origin
 
 
 def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> None:
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.syncing.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_ASKS)))
+        return await asyncio.gather(*(node.syncing.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
 
     assert all(node.call(wait_all()).result())

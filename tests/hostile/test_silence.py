@@ -21,10 +21,10 @@ def test_a_handshake_has_its_time_and_no_more(said: bytes) -> None:
     stage.settle()
     stage.pass_time(HANDSHAKE_TIMEOUT_MS - len(said))
     stage.settle()
-    assert link in a.hub.links
+    assert link in a.coordinator.connections
     stage.pass_time(1)
     stage.settle()
-    assert link not in a.hub.links
+    assert link not in a.coordinator.connections
     assert link.ended
     assert any("Bye(SILENT" in line for line in stage.lines)
 
@@ -37,7 +37,7 @@ def test_an_open_connection_ends_after_some_silent_heartbeats() -> None:
     link.received(HELLO + encode(Welcome()))
     stage.settle()
     stage.pass_time(SILENCE_IN_HEARTBEATS * HEARTBEAT_MS)
-    assert link in a.hub.links
+    assert link in a.coordinator.connections
     stage.pass_time(1)
-    assert link not in a.hub.links
-    assert not a.hub.by_origin
+    assert link not in a.coordinator.connections
+    assert not a.coordinator.by_origin

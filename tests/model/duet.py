@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 
 from level_replicator.core.entry import decode_context, decode_entry, decode_index
 from level_replicator.core.epochs import EPOCH_BYTES
-from level_replicator.protocol.events import Answered, Apply, BeginWalk, Fill
-from level_replicator.protocol.push import Push
-from level_replicator.protocol.range_queries import Asks
+from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, ReconcileStarted
+from level_replicator.protocol.push import PullSender
+from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
-from level_replicator.storage.feed.send_queue import Feed
-from level_replicator.storage.reconcile.initiator import Walk
-from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.feed.send_queue import SendQueue
+from level_replicator.storage.reconcile.initiator import Initiator
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.model.reference import (
     FAMILY,
@@ -266,7 +266,7 @@ def _state(store: Store) -> tuple[object, ...]:
     return index, log, contents, state.vector, state.floor, state.horizon, state.dropped, *_names(state)
 
 
-def _names(state: State) -> tuple[int, dict[int, History], dict[int, int]]:
+def _names(state: ReplicationState) -> tuple[int, dict[int, History], dict[int, int]]:
     return state.origin, dict(state.histories), dict(state.branches)
 
 
@@ -278,7 +278,7 @@ class RealPull:
 
     def __init__(self, reader: Store, source: Store) -> None:
         self.reader, self.source = reader, source
-        self._feed = Feed(reader.origin, reader.resumable(source.origin))
+        self._feed = SendQueue(reader.origin, reader.resumable(source.origin))
         self._opened = source.open_round(self._feed, dict(reader.vector), dict(reader.horizon))
         self._walk_closes: Callable[[], None] = lambda: None
         self.mode = {Round: "log", Reconciling: "reconcile"}.get(type(self._opened), "wait")
@@ -286,30 +286,32 @@ class RealPull:
     def begin(self, ref: Pull) -> None:
         self.ref = ref
         if isinstance(self._opened, Round):
-            push = Push()
+            push = PullSender()
             push.peer_has(dict(self.reader.vector))
             push.begin(self._opened.target, self._opened.work)
             self.messages = self._log(self._opened, push)
             return
         opened = self._opened
         assert isinstance(opened, Reconciling)
-        begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
-        walk, settling = self.reader.begin_walk(begin, self.source.origin, lambda news: None, lambda again: None)
-        self._tell_reference(settling)
+        begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, lines=opened.lines)
+        walk, resolver = self.reader.begin_reconciliation(
+            begin, self.source.origin, lambda news: None, lambda again: None
+        )
+        self._tell_reference(resolver)
         self._walk_closes = walk.close
-        self.messages = self._walk(opened, walk, settling)
+        self.messages = self._initiator(opened, walk, resolver)
 
     def close(self) -> None:
         self.messages.close()  # type: ignore[attr-defined]
         self._walk_closes()
         if self.mode == "reconcile":
-            self.reader.end_walk()
+            self.reader.end_reconciliation()
         if isinstance(self._opened, Round):
             self._opened.reader.close()
         else:
-            self._opened.answering.close()
+            self._opened.responder.close()
 
-    def _log(self, opened: Round, push: Push) -> Iterator[bool]:
+    def _log(self, opened: Round, push: PullSender) -> Iterator[bool]:
         whole, complete = True, False
         while (read := push.next_read()) is not None:
             records, reached = opened.reader.read(read, 1, 1 << 20)
@@ -320,7 +322,7 @@ class RealPull:
             resumable = min(message.high, opened.target.get(message.origin, 0))
             complete = message.last
             take = opened.target if message.last and whole else None
-            frame = Apply(message.origin, message.low, message.high, entries, resumable, take)
+            frame = EntriesReceived(message.origin, message.low, message.high, entries, resumable, take)
             whole = self.reader.apply(frame, self.source.origin, opened.target).whole and whole
             for entry in entries:
                 self.ref.entry(entry.key)
@@ -331,35 +333,35 @@ class RealPull:
         if whole != self.ref.whole:
             raise Unlike(f"a scan that is {'' if whole else 'not '}whole")
 
-    def _walk(self, opened: Reconciling, walk: Walk, settling: Settling) -> Iterator[bool]:
-        asks = Asks()
+    def _initiator(self, opened: Reconciling, walk: Initiator, resolver: Resolver) -> Iterator[bool]:
+        asks = PendingQueries()
         asks.begin()
         while not walk.done:
             while walk.has_work:
                 requests = walk.step()
-                if requests.probes:
-                    for each in requests.probes:
-                        asks.probed(each.low, each.high, each.count)
-                    opened.answering.probe([(r.low, r.high, r.print, r.count) for r in requests.probes])
+                if requests.queries:
+                    for each in requests.queries:
+                        asks.queried(each.low, each.high, each.count)
+                    opened.responder.probe([(r.low, r.high, r.print, r.count) for r in requests.queries])
                 if requests.fetch:
                     asks.fetched([key for key, _ in requests.fetch])
-                    opened.answering.fetch([k for k, _ in requests.fetch], [d for _, d in requests.fetch])
+                    opened.responder.fetch([k for k, _ in requests.fetch], [d for _, d in requests.fetch])
                 yield True
-            message = opened.answering.step()
+            message = opened.responder.step()
             if message is None:
                 continue
             answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
-            if isinstance(answer, Answered):
+            if isinstance(answer, RangeAnswered):
                 walk.answered(answer)
-            elif isinstance(answer, Fill):
+            elif isinstance(answer, RangeEntriesReceived):
                 walk.filled(answer)
-        settling.take()
-        self.reader.end_walk()
-        if settling.whole != self.ref.whole:
-            raise Unlike(f"a walk that is {'' if settling.whole else 'not '}whole")
+        resolver.take()
+        self.reader.end_reconciliation()
+        if resolver.whole != self.ref.whole:
+            raise Unlike(f"a walk that is {'' if resolver.whole else 'not '}whole")
 
-    def _tell_reference(self, settling: Settling) -> None:
-        settle, fill = settling.settle, settling.fill
+    def _tell_reference(self, resolver: Resolver) -> None:
+        settle, fill = resolver.settle, resolver.fill
 
         def settled(low, high, theirs):  # type: ignore[no-untyped-def]
             every = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
@@ -369,7 +371,7 @@ class RealPull:
             assert ended is None
             return ended, wanted
 
-        def filled(frame: Fill) -> None:
+        def filled(frame: RangeEntriesReceived) -> None:
             ours = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
             fill(frame)
             if frame.span is not None:
@@ -378,8 +380,8 @@ class RealPull:
                 self.ref.settle({key for key in ours if key >= low and (not high or key < high)})
             self.ref.fill([entry.key for _, entry in frame.entries])
 
-        settling.settle = settled  # type: ignore[method-assign]
-        settling.fill = filled  # type: ignore[method-assign]
+        resolver.settle = settled  # type: ignore[method-assign]
+        resolver.fill = filled  # type: ignore[method-assign]
 
 
 def play(nodes: int, steps: list[Step], off: str | None = None) -> str | None:

@@ -38,7 +38,7 @@ from itertools import takewhile
 from typing import NamedTuple
 from zlib import crc32
 
-FILL_SHARE = 8
+BULK_LOAD_SHARE = 8
 """A node that knows only its own writes is filled if it has no more than this part of what it is filled with."""
 
 RULES = (
@@ -169,8 +169,8 @@ class Node:
         self.horizon: Vector = {}
         self.dropped = 0
         self.seen: dict[Key, set[int]] = {}
-        self.filling = False
-        self.half_filled = False
+        self.bulk_loading = False
+        self.bulk_load_incomplete = False
         self._again: list[tuple[Key, Row]] = []
 
     # -- writes
@@ -213,7 +213,7 @@ class Node:
 
     def reopen(self) -> None:
         """Another run begins; of the last one there is only what is on the disk."""
-        self.filling = False
+        self.bulk_loading = False
         self._again = []
         self.clock = max([self.dropped, *(row.stamp for row in self.index.values())], default=0)
         for stamps in (self.vector, self.floor, self.horizon):
@@ -305,7 +305,7 @@ class Node:
         for origin, stamp in vector.items():
             if origin != self.origin:
                 self.floor[origin] = max(self.floor.get(origin, 0), stamp)
-        self.half_filled = True
+        self.bulk_load_incomplete = True
 
     def reflects_unknown(self, row: Row) -> bool:
         """Whether a row has seen a write that our vector does not cover."""
@@ -413,16 +413,16 @@ class Pull:
         below = any(reader.vector.get(o, 0) < stamp for o, stamp in source.floor.items() if o != reader.origin)
         if self._missed(source.vector, reader.horizon) and not self.stale:
             self.mode = "wait"
-        elif source.filling and (self.stale or below):
+        elif source.bulk_loading and (self.stale or below):
             self.mode = "wait"  # it gets all of it, or nothing
         elif self.stale or (below and self.off != "floor"):
             self.mode = "reconcile"
             if self.off != "clock":
                 reader.follow(max(self.vector.values(), default=0))
             fresh = reader.vector.keys() <= {reader.origin}
-            if fresh and len(reader.contents()) <= len(source.contents()) // FILL_SHARE:
+            if fresh and len(reader.contents()) <= len(source.contents()) // BULK_LOAD_SHARE:
                 reader.is_filled(self.vector)
-            reader.filling = reader.half_filled
+            reader.bulk_loading = reader.bulk_load_incomplete
         else:
             self.mode = "log"
             self.entries = {row.dot for row in source.index.values() if source.logged(row) and self._lacks(reader, row)}
@@ -430,7 +430,7 @@ class Pull:
     @property
     def alone(self) -> bool:
         """Whether the reader's other pulls must stop."""
-        return self.mode == "reconcile" and (self.stale or self.reader.filling) and self.off != "alone"
+        return self.mode == "reconcile" and (self.stale or self.reader.bulk_loading) and self.off != "alone"
 
     def _missed(self, vector: Vector, horizon: Vector) -> bool:
         return self.off != "stale" and missed(vector, horizon)
@@ -548,7 +548,7 @@ class Pull:
     def end(self) -> None:
         """It is over, complete or not."""
         if self.mode == "reconcile":
-            self.reader.filling = False
+            self.reader.bulk_loading = False
         elif self.off == "prefix":
             self.adopt_vector()
 
@@ -559,7 +559,7 @@ class Pull:
             return
         self.adopt_vector()
         if self.mode == "reconcile" or not missed(reader.vector, reader.floor):
-            reader.half_filled = False
+            reader.bulk_load_incomplete = False
         if self.mode == "reconcile" and self.stale and self.off != "horizon":
             for origin, stamp in self.horizon.items():
                 reader.horizon[origin] = max(stamp, reader.horizon.get(origin, 0))

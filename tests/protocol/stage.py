@@ -8,8 +8,8 @@ from random import Random
 
 from level_replicator.core.version_vector import Vector
 from level_replicator.protocol.messages import Message, decode, encode
-from level_replicator.replication.coordinator import Hub
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer, PeerEvent
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
@@ -36,7 +36,7 @@ class Actor:
             random_bytes=lambda count: origin.to_bytes(count, "big"),
             boot=b"boot",
         )
-        self.hub = Hub(
+        self.coordinator = Coordinator(
             self.store,
             instance=instance,
             now_ms=lambda: stage.now_ms,
@@ -47,7 +47,7 @@ class Actor:
             random=Random(name),
             on_event=self._event,
         )
-        self.hub.on_told = self._told
+        self.coordinator.on_vector_received = self._told
 
     def wall_ms(self) -> int:
         return self._stage.now_ms + self.skew_ms
@@ -58,7 +58,7 @@ class Actor:
             self._stage.now_ms += 1
             self._stage.say(f"  {self.name}: " + (f"delete {key}" if value is None else f"put {key}={value}"))
             self.store.writer.write([(key.encode(), None if value is None else value.encode())], False)
-            self.hub.local_change()
+            self.coordinator.local_change()
 
     def truncate(self) -> None:
         self._stage.say(f"  {self.name}: truncates its log")
@@ -70,9 +70,9 @@ class Actor:
 
     def ask(self) -> None:
         """What wait_synced does of each peer."""
-        for link in self.hub.by_origin.values():
-            link.session.ask(7)
-            self.hub.has_output(link)
+        for link in self.coordinator.by_origin.values():
+            link.session.query_vector(7)
+            self.coordinator.has_output(link)
 
     def contents(self) -> dict[str, str]:
         return {key.decode(): value.decode() for key, value in self.store._state.db.scan()}
@@ -91,7 +91,7 @@ class End:
         self.full = False
         self.name = name
         self.other: End = self
-        self.link: Link | None = None
+        self.link: PeerConnection | None = None
         self._stage = stage
 
     def send(self, frames: list[bytes]) -> None:
@@ -130,20 +130,20 @@ class Stage:
     def connect(self, dialler: Actor, acceptor: Actor) -> tuple[End, End]:
         self.say(f"  {dialler.name} dials {acceptor.name}")
         left, right = self._ends(dialler.name, acceptor.name)
-        left.link = dialler.hub.connect(left, Peer(acceptor.name, dialled=True))
-        right.link = acceptor.hub.connect(right, Peer(dialler.name, dialled=False))
+        left.link = dialler.coordinator.connect(left, Peer(acceptor.name, dialled=True))
+        right.link = acceptor.coordinator.connect(right, Peer(dialler.name, dialled=False))
         return left, right
 
     def puppet(self, acceptor: Actor) -> End:
         """Somebody who dials and says what the script says."""
         puppet, end = self._ends("?", acceptor.name)
-        end.link = acceptor.hub.connect(end, Peer("?", dialled=False))
+        end.link = acceptor.coordinator.connect(end, Peer("?", dialled=False))
         return puppet
 
     def settle(self, messages: int | None = None) -> None:
         """Until nobody has anything more to say, or that many messages have arrived."""
         while messages is None or messages > 0:
-            waits = [wait for wait in [actor.hub.run() for actor in self.actors] if wait is not None]
+            waits = [wait for wait in [actor.coordinator.run() for actor in self.actors] if wait is not None]
             if self.moving:
                 messages = None if messages is None else messages - 1
                 self._arrive(*self.moving.popleft())
@@ -165,7 +165,7 @@ class Stage:
         self.now_ms += milliseconds
         self.say(f"  {milliseconds} ms later")
         for actor in self.actors:
-            actor.hub.tick()
+            actor.coordinator.tick()
 
     # -- the transcript
 

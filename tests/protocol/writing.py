@@ -3,22 +3,22 @@
 from level_replicator.core.entry import Dot, decode_context, decode_dot, decode_entry, decode_index
 from level_replicator.core.version_vector import decode_vector
 from level_replicator.protocol.messages import (
-    Ask,
     Bye,
     ByeCode,
     Entries,
     Fetch,
-    Have,
     Hello,
-    Items,
-    Lines,
     Message,
-    Parts,
-    Probe,
-    Reconcile,
-    Round,
-    Tell,
-    Want,
+    RangeEntries,
+    RangeQuery,
+    RangeRows,
+    RangeSplit,
+    ReconcileStart,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
 )
 
 
@@ -70,7 +70,7 @@ def _fetched(message: Fetch) -> list[tuple[bytes, bytes]]:
     return list(zip(message.keys, message.digests, strict=True))
 
 
-def _item(message: Items, place: int, record: bytes) -> str:
+def _item(message: RangeEntries, place: int, record: bytes) -> str:
     origin = int.from_bytes(message.origins[8 * place : 8 * place + 8], "big")
     entry = decode_entry(record, valueless=place in message.equal)
     if place in message.equal:
@@ -83,35 +83,35 @@ def describe(message: Message) -> str:
     match message:
         case Hello():
             return f"Hello(version {message.version}, origin {_letter(message.origin)})"
-        case Want():
+        case StartPull():
             have = ", ".join(f"{_letter(o)} ({_bound(low)}, {_bound(high)}]" for o, low, high in message.have)
             dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
             number = f", pull {message.pull}" if message.pull > 1 else ""
             return f"Want({_vector(message.vector)}" + (f", have {have}" if have else "") + dropped + number + ")"
-        case Reconcile():
+        case ReconcileStart():
             dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
             return f"Reconcile({_vector(message.vector)}{dropped})"
-        case Probe():
+        case RangeQuery():
             return "Probe(" + "; ".join(f"{_span(low, high)}: {count}" for low, high, _, count in message.ranges) + ")"
-        case Parts():
+        case RangeSplit():
             return "Parts(" + ", ".join(bound.decode() for bound in message.bounds) + ")"
-        case Lines():
+        case RangeRows():
             return "Lines(" + "; ".join(map(_head, message.keys, message.rows)) + ")"
         case Fetch():
             asked = [key.decode() + (" (if not equal)" if digest else "") for key, digest in _fetched(message)]
             return "Fetch(" + ", ".join(asked) + ")"
-        case Items():
+        case RangeEntries():
             items = [_item(message, place, record) for place, record in enumerate(message.records)]
             return "Items(" + "; ".join(items) + ("; last)" if message.last else ")")
-        case Round() | Have():
+        case RoundStart() | VectorUpdate():
             return f"{type(message).__name__}({_vector(message.vector)})"
         case Entries():
             records = "; ".join(map(_record, message.records))
             interval = f"{_letter(message.origin)} ({_bound(message.low)}, {_bound(message.high)}]"
             return f"Entries({interval}: {records}{'; last' if message.last else ''})"
-        case Ask():
+        case VectorQuery():
             return f"Ask({message.token})"
-        case Tell():
+        case VectorReply():
             return f"Tell({message.token}, {_vector(message.vector)})"
         case Bye():
             return f"Bye({ByeCode(message.code).name}: {message.text})"

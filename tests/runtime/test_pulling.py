@@ -11,15 +11,26 @@ import pytest
 
 from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
 from level_replicator.core.version_vector import encode_vector
-from level_replicator.protocol.messages import MAGIC, VERSION, Have, Hello, Level, Ping, Probe, Round, Want, Welcome
+from level_replicator.protocol.messages import (
+    MAGIC,
+    VERSION,
+    Hello,
+    Ping,
+    RangeQuery,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorUpdate,
+    Welcome,
+)
 from level_replicator.replication import pusher
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer
-from level_replicator.replication.pull_backoff import PullBackoff, Why
+from level_replicator.replication.pull_backoff import PullBackoff, RetryReason
 from tests.protocol.stage import HEARTBEAT_MS, Actor, End, Stage
 
 
-def _pair() -> tuple[Stage, Actor, Actor, Link, Link]:
+def _pair() -> tuple[Stage, Actor, Actor, PeerConnection, PeerConnection]:
     """A has dialled B. The links of A and of B."""
     stage = Stage()
     a, b = stage.pair()
@@ -32,11 +43,11 @@ def _pair() -> tuple[Stage, Actor, Actor, Link, Link]:
     return stage, a, b, left.link, right.link
 
 
-def _reconcile_again(stage: Stage, link: Link) -> None:
+def _reconcile_again(stage: Stage, link: PeerConnection) -> None:
     """B says to A, whom it has served from its log, that it had better reconcile."""
-    assert link.feed is not None
-    link.feed.must_walk = True
-    link.hub.has_output(link)
+    assert link.send_queue is not None
+    link.send_queue.must_reconcile = True
+    link.coordinator.has_output(link)
     stage.settle()
 
 
@@ -50,7 +61,7 @@ def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> 
     assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
     _reconcile_again(stage, at_b)
     assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 1)
-    waits = at_a.pulling.waits_for
+    waits = at_a.puller.waits_for
     assert waits is not None
     assert waits.startswith("a retry in 0.")
     assert waits.endswith(" s, after a reconciliation that changed nothing")
@@ -60,16 +71,16 @@ def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> 
     stage.pass_time(PULL_AGAIN_FIRST_MS)
     stage.settle()
     assert _said(stage, "A → B  Want") == 1
-    assert at_a.pulling.waits_for is None
+    assert at_a.puller.waits_for is None
     _reconcile_again(stage, at_b)
     _reconcile_again(stage, at_b)
     assert _wait_ms(stage, at_a) > PULL_AGAIN_FIRST_MS, "a round without anything in it is no change"
 
 
-def _wait_ms(stage: Stage, link: Link) -> int:
+def _wait_ms(stage: Stage, link: PeerConnection) -> int:
     """How long it takes until the pull that was put off has begun again, and what comes of it is over."""
     began_ms = stage.now_ms
-    while link.pulling.waits_for is not None:
+    while link.puller.waits_for is not None:
         stage.pass_time(10)
         stage.settle()
         assert stage.now_ms - began_ms <= PULL_AGAIN_CAP_MS + 20
@@ -83,7 +94,7 @@ def test_the_wait_doubles_until_something_changes() -> None:
 
     def pull() -> None:
         stage.lines.clear()
-        at_a.pulling.want()
+        at_a.puller.want()
         stage.settle()
 
     pull()
@@ -124,8 +135,8 @@ def test_the_wait_is_remembered_over_connections_and_not_prolonged_by_them() -> 
         at_a.lost("the connection was lost")
         at_b.lost("the connection was lost")
         left, right = stage._ends("A", "B")
-        left.link = at_a = a.hub.connect(left, at_a.peer)
-        right.link = at_b = b.hub.connect(right, Peer("A", dialled=False))
+        left.link = at_a = a.coordinator.connect(left, at_a.peer)
+        right.link = at_b = b.coordinator.connect(right, Peer("A", dialled=False))
         stage.lines.clear()
         stage.settle()
         assert (_said(stage, "Walked"), _said(stage, "Hold")) == (0, 1)
@@ -151,30 +162,30 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     stage.settle()
     assert at_c is not None
     assert _said(stage, "C → A  Reconcile") == 1
-    assert at_c.pulling.waits_for == "another reconciliation of this node to end"
+    assert at_c.puller.waits_for == "another reconciliation of this node to end"
     wants = _said(stage, "A → C  Want")
     for _ in range(STALL_MS // 1_000 + 10):
         stage.pass_time(1_000)
         stage.settle()
     assert _said(stage, "A → C  Want") == wants
     assert not at_c.peer.stalled, "it is the fault of B"
-    assert a.hub.by_origin[b.store.origin].peer.stalled
+    assert a.coordinator.by_origin[b.store.origin].peer.stalled
     b_to_a.full = False
     assert b_to_a.link is not None
     b_to_a.link.drained()
     messages = 0
-    while at_c.pulling.waits_for == "another reconciliation of this node to end":
+    while at_c.puller.waits_for == "another reconciliation of this node to end":
         stage.settle(1)
         messages += 1
         assert messages < 100
     stage.now_ms += STALL_MS // 20
-    a.hub.tick()
+    a.coordinator.tick()
     assert not at_c.peer.stalled, "C has just begun"
     stage.settle()
-    assert not a.hub.by_origin[b.store.origin].peer.stalled
+    assert not a.coordinator.by_origin[b.store.origin].peer.stalled
     assert _said(stage, "A → C  Want") == wants + 1
     assert a.contents() == {**b.contents(), **c.contents(), "own": "1"}
-    assert all(link.pulling.waits_for is None for link in a.hub.links)
+    assert all(link.puller.waits_for is None for link in a.coordinator.connections)
 
 
 class _Slow:
@@ -200,13 +211,13 @@ class _Slow:
     def connect_c(self) -> None:
         """Its round is under way when this returns."""
         self._c_to_a = self.stage.connect(self.a, self.c)[1]
-        while self.a.store.origin not in self.c.hub.by_origin or not _said(self.stage, "C → A  Entries"):
+        while self.a.store.origin not in self.c.coordinator.by_origin or not _said(self.stage, "C → A  Entries"):
             self.stage.settle(1)
         self._c_to_a.full = True
         self.stage.settle()
         assert self.c.store.origin not in self.a.store.vector
 
-    def connect_b(self) -> Link:
+    def connect_b(self) -> PeerConnection:
         link = self.stage.connect(self.a, self.b)[0].link
         assert link is not None
         self.stage.settle()
@@ -238,7 +249,7 @@ def test_a_reconciliation_that_fails_again_and_again_lets_a_pull_from_another_pe
     slow.pass_seconds(300)
     assert slow.a.contents().keys() >= {f"c{number}" for number in range(20)}
     assert slow.a.store.vector[slow.c.store.origin] == slow.c.store.vector[slow.c.store.origin]
-    assert at_b.pulling.waits_for is not None
+    assert at_b.puller.waits_for is not None
     assert _said(slow.stage, "B → A  Items") >= 3
 
 
@@ -276,11 +287,11 @@ def test_only_a_pull_that_was_put_off_for_doubt_begins_when_the_peer_catches_up(
     stage, a, b, at_a, at_b = _pair()
     _reconcile_again(stage, at_b)
     _reconcile_again(stage, at_b)
-    assert at_a.pulling.waits_for is not None
-    at_b.session.have(dict(b.store.vector))
+    assert at_a.puller.waits_for is not None
+    at_b.session.send_vector_update(dict(b.store.vector))
     at_b.flush()
     stage.settle()
-    a.hub.tick()
+    a.coordinator.tick()
     stage.settle()
     assert _said(stage, "A → B  Want") == 0
 
@@ -292,11 +303,11 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
 
     def connect() -> tuple[End, End]:
         ends = stage._ends("A", "B")
-        ends[0].link = a.hub.connect(ends[0], Peer("B", dialled=True, read_only=True))
-        ends[1].link = link = b.hub.connect(ends[1], Peer("A", dialled=False))
+        ends[0].link = a.coordinator.connect(ends[0], Peer("B", dialled=True, read_only=True))
+        ends[1].link = link = b.coordinator.connect(ends[1], Peer("A", dialled=False))
         for _ in range(50):
             stage.settle(1)
-            assert "missed deletions" not in (link.pulling.waits_for or "")
+            assert "missed deletions" not in (link.puller.waits_for or "")
         return ends
 
     a.write(first="1")
@@ -312,7 +323,7 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
     assert b.contents() == a.contents() == {"first": "1", "old": "2", "later": "3"}
     assert b.store.vector[a.store.origin] == a.store.vector[a.store.origin]
     assert right.link is not None
-    assert right.link.pulling.waits_for is None
+    assert right.link.puller.waits_for is None
     stage.cut((ends[0], right))
     a.write(another="4")
     a.truncate()
@@ -325,7 +336,7 @@ def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() ->
 
 def test_waits_double_up_to_a_cap_and_differ() -> None:
     backoff, other = PullBackoff(Random(1)), PullBackoff(Random(2))
-    waits = [(backoff.put_off(Why.DOUBT, 0), other.put_off(Why.DOUBT, 0)) for _ in range(12)]
+    waits = [(backoff.put_off(RetryReason.DOUBT, 0), other.put_off(RetryReason.DOUBT, 0)) for _ in range(12)]
     for number, both in enumerate(waits):
         step_ms = min(PULL_AGAIN_FIRST_MS * 2**number, PULL_AGAIN_CAP_MS)
         assert all(step_ms // 2 <= wait_ms <= step_ms for wait_ms in both)
@@ -334,7 +345,7 @@ def test_waits_double_up_to_a_cap_and_differ() -> None:
     assert backoff.not_before(7) > backoff.not_before(8) == 0
     backoff.reset()
     assert backoff.not_before(7) == 0
-    assert backoff.put_off(Why.DOUBT, 0) <= PULL_AGAIN_FIRST_MS
+    assert backoff.put_off(RetryReason.DOUBT, 0) <= PULL_AGAIN_FIRST_MS
 
 
 # -- stalls
@@ -345,7 +356,7 @@ def _puppet(stage: Stage, a: Actor) -> End:
     puppet = stage.puppet(a)
     puppet.say(Hello(MAGIC, VERSION, 77, b"puppet", HEARTBEAT_MS))
     puppet.say(Welcome())
-    puppet.say(Want(encode_vector({77: 5}), []))
+    puppet.say(StartPull(encode_vector({77: 5}), []))
     stage.settle()
     return puppet
 
@@ -362,14 +373,14 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
     stage = Stage()
     a = stage.actor("A")
     puppet = _puppet(stage, a)
-    (link,) = a.hub.links
+    (link,) = a.coordinator.connections
     _wait(stage, puppet, STALL_MS // 1_000 - 10)
     assert not link.peer.stalled
-    assert link.pulling.waits_for == "the first round of the peer's log to end"
+    assert link.puller.waits_for == "the first round of the peer's log to end"
     assert not caplog.records
     _wait(stage, puppet, 20)
     assert link.peer.stalled
-    assert STALL_MS <= link.pulling.waiting_ms <= STALL_MS + 15_000
+    assert STALL_MS <= link.puller.waiting_ms <= STALL_MS + 15_000
     _wait(stage, puppet, 120)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -379,17 +390,17 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
     )
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="level_replicator"):
-        puppet.say(Round(encode_vector({77: 5}), 1))
-        puppet.say(Level())
+        puppet.say(RoundStart(encode_vector({77: 5}), 1))
+        puppet.say(RoundEnd())
         stage.settle()
     assert not link.peer.stalled
-    assert (link.pulling.waits_for, link.pulling.waiting_ms) == (None, 0)
+    assert (link.puller.waits_for, link.puller.waiting_ms) == (None, 0)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "is over" in record.getMessage()
-    puppet.say(Have(encode_vector({77: 6})))
+    puppet.say(VectorUpdate(encode_vector({77: 6})))
     _wait(stage, puppet, 5)
-    assert link.pulling.waits_for == "changes that the peer has"
+    assert link.puller.waits_for == "changes that the peer has"
     caplog.clear()
     _wait(stage, puppet, STALL_MS // 1_000 + 5)
     assert len(caplog.records) == 1, "once for each stall"
@@ -400,14 +411,14 @@ def test_a_peer_whose_changes_come_from_elsewhere_does_not_stand_still() -> None
     stage = Stage()
     a = stage.actor("A")
     puppet = _puppet(stage, a)
-    (link,) = a.hub.links
-    puppet.say(Round(encode_vector({77: 5}), 1))
-    puppet.say(Level())
+    (link,) = a.coordinator.connections
+    puppet.say(RoundStart(encode_vector({77: 5}), 1))
+    puppet.say(RoundEnd())
     for stamp in range(6, 400):
-        puppet.say(Have(encode_vector({77: stamp})))
+        puppet.say(VectorUpdate(encode_vector({77: stamp})))
         _wait(stage, puppet, 1)
         a.store.take({77: stamp - 3}, 78)
-        assert link.pulling.waits_for == "changes that the peer has"
+        assert link.puller.waits_for == "changes that the peer has"
         assert not link.peer.stalled
 
 
@@ -424,7 +435,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
     began_ms = stage.now_ms
     while not link.peer.stalled:
         assert stage.now_ms - began_ms <= 2 * STALL_MS
-        waits = link.pulling.waits_for
+        waits = link.puller.waits_for
         assert waits is not None
         assert waits.endswith("the peer could not give damaged entries (it should run verify with repair)")
         stage.pass_time(1_000)
@@ -437,7 +448,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
         stage.settle()
     assert not link.peer.stalled
     assert a.contents() == b.contents()
-    assert link.pulling.waits_for is None
+    assert link.puller.waits_for is None
 
 
 def test_who_waits_for_a_peer_that_reconciles_with_us_says_so() -> None:
@@ -448,14 +459,14 @@ def test_who_waits_for_a_peer_that_reconciles_with_us_says_so() -> None:
     puppet = stage.puppet(a)
     puppet.say(Hello(MAGIC, VERSION, 77, b"puppet", HEARTBEAT_MS))
     puppet.say(Welcome())
-    puppet.say(Want(encode_vector({77: 5}), []))
+    puppet.say(StartPull(encode_vector({77: 5}), []))
     stage.settle()
     a.drop_tombstones()
-    (link,) = a.hub.links
-    assert link.pulling.waits_for == "the peer's reconciliation with this node to end (the peer missed deletions)"
-    puppet.say(Want(encode_vector({77: 5}), []))
+    (link,) = a.coordinator.connections
+    assert link.puller.waits_for == "the peer's reconciliation with this node to end (the peer missed deletions)"
+    puppet.say(StartPull(encode_vector({77: 5}), []))
     for _ in range(10):
-        puppet.say(Probe([(b"", b"", b"", 1)]))
+        puppet.say(RangeQuery([(b"", b"", b"", 1)]))
         _wait(stage, puppet, 10)
         assert not link.peer.stalled
     _wait(stage, puppet, STALL_MS // 1_000)

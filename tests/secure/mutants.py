@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from level_replicator.node import admission
-from level_replicator.node.admission import Doorway
+from level_replicator.node.admission import Admission
 from level_replicator.protocol.session import Session
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.security import identify, tls
-from level_replicator.security.identify import Identifying
+from level_replicator.security.identify import IdentifyRunner
 from level_replicator.security.peer_identity import Decision
 from level_replicator.security.trust import Trust
 from tests.cluster import waiting
@@ -40,7 +40,7 @@ def _role_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def _who_raises_has_said_yes(patch: pytest.MonkeyPatch) -> None:
-    def call(self: Identifying, peer: Any, outcome: Any, _stranger: Any) -> None:
+    def call(self: IdentifyRunner, peer: Any, outcome: Any, _stranger: Any) -> None:
         try:
             self._identify(peer)
         except BaseException:
@@ -48,29 +48,29 @@ def _who_raises_has_said_yes(patch: pytest.MonkeyPatch) -> None:
         else:
             peer.decision.add_done_callback(lambda decided: outcome.set_result(decided.result()))
 
-    patch.setattr(Identifying, "_call", call)
+    patch.setattr(IdentifyRunner, "_call", call)
 
 
 def _no_bound_on_questions(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Identifying, "_has_room", lambda *_: True)
+    patch.setattr(IdentifyRunner, "_has_room", lambda *_: True)
 
 
 def _strangers_crowd_out_the_known(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Identifying, "_has_room", lambda self, _: self._under_way < identify.MAX_IDENTIFY_CALLS)
+    patch.setattr(IdentifyRunner, "_has_room", lambda self, _: self._under_way < identify.MAX_IDENTIFY_CALLS)
 
 
 def _no_time_limit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Doorway, "tick", _nothing)
+    patch.setattr(Admission, "tick", _nothing)
 
 
 def _let_in_before_the_decision(patch: pytest.MonkeyPatch) -> None:
-    ask = Doorway._ask
+    ask = Admission._ask
 
-    def admit_first(self: Doorway, wire: Any, certificate: bytes, *, known: bool) -> None:
+    def admit_first(self: Admission, wire: Any, certificate: bytes, *, known: bool) -> None:
         ask(self, wire, certificate, known=known)
         self._admit(wire, self._guests[wire], read_only=False)
 
-    patch.setattr(Doorway, "_ask", admit_first)
+    patch.setattr(Admission, "_ask", admit_first)
 
 
 def _read_before_the_decision(patch: pytest.MonkeyPatch) -> None:
@@ -80,11 +80,11 @@ def _read_before_the_decision(patch: pytest.MonkeyPatch) -> None:
 
 
 def _revoking_does_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Doorway, "revoke", _nothing)
+    patch.setattr(Admission, "revoke", _nothing)
 
 
 def _revoked_ones_get_the_rest(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Link, "cut", lambda self, why: self.end(admission.ByeCode.REJECTED, why))
+    patch.setattr(PeerConnection, "cut", lambda self, why: self.end(admission.ByeCode.REJECTED, why))
 
 
 def _read_only_ones_are_asked(patch: pytest.MonkeyPatch) -> None:
@@ -99,14 +99,14 @@ def _read_only_ones_are_heard(patch: pytest.MonkeyPatch) -> None:
 
 
 def _origin_is_who_it_says(patch: pytest.MonkeyPatch) -> None:
-    peer = Doorway._peer
+    peer = Admission._peer
 
     def without_its_key(wire: Any, guest: Any) -> Any:
         found = peer(wire, guest)
         found.fingerprint = None
         return found
 
-    patch.setattr(Doorway, "_peer", staticmethod(without_its_key))
+    patch.setattr(Admission, "_peer", staticmethod(without_its_key))
 
 
 def _older_tls(patch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def _no_bound_on_strangers(patch: pytest.MonkeyPatch) -> None:
 
 
 def _strangers_told_without_end(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("level_replicator.replication.refusal_limiter.REFUSALS_TOLD_PER_S", MANY)
+    patch.setattr("level_replicator.replication.refusal_limiter.REFUSALS_REPORTED_PER_S", MANY)
 
 
 MUTANTS: dict[str, tuple[Switch, str]] = {

@@ -14,7 +14,7 @@ from level_replicator.core.limits import (
     FRAME_TARGET_BYTES,
     MAX_PENDING_HANDSHAKES,
     MAX_PENDING_PER_NETWORK,
-    REFUSALS_TOLD_PER_S,
+    REFUSALS_REPORTED_PER_S,
     SEND_BUFFER_BYTES,
 )
 from level_replicator.core.version_vector import encode_vector
@@ -29,11 +29,11 @@ from level_replicator.protocol.messages import (
     Entries,
     Hello,
     Message,
-    Round,
-    Want,
+    RoundStart,
+    StartPull,
     Welcome,
 )
-from level_replicator.replication.refusal_limiter import Notices
+from level_replicator.replication.refusal_limiter import RefusalLimiter
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
 from tests.secure.conftest import Open, wait_connected
@@ -92,7 +92,7 @@ def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") 
 
 
 def test_silent_connections_by_the_thousand(pair: Pair) -> None:
-    doorway = pair.victim.replica._node.doorway
+    admission = pair.victim.replica._node.admission
     before = descriptors()
     with ExitStack() as stack:
         for number in range(1_000):
@@ -100,22 +100,22 @@ def test_silent_connections_by_the_thousand(pair: Pair) -> None:
             sock.bind((f"127.1.{number % 40}.{1 + number % 7}", 0))
             sock.connect(pair.address)
         pair.check_served()
-        wait_until(lambda: doorway.pending <= MAX_PENDING_HANDSHAKES, "the bound")
+        wait_until(lambda: admission.pending <= MAX_PENDING_HANDSHAKES, "the bound")
         wait_until(lambda: descriptors() <= before + 1_000 + MAX_PENDING_HANDSHAKES + 10, descriptors)
-        assert len(pair.victim.replica._node.hub.links) == 1
+        assert len(pair.victim.replica._node.coordinator.connections) == 1
         with pair.dial() as newcomer:
-            assert isinstance(enter(newcomer, 0xBEE), Want)
-    wait_until(lambda: doorway.pending == 0, "the end of them all")
+            assert isinstance(enter(newcomer, 0xBEE), StartPull)
+    wait_until(lambda: admission.pending == 0, "the end of them all")
 
 
 def test_from_one_address_only_so_many_wait(pair: Pair) -> None:
-    doorway = pair.victim.replica._node.doorway
+    admission = pair.victim.replica._node.admission
     with ExitStack() as stack:
         for _ in range(3 * MAX_PENDING_PER_NETWORK):
             stack.enter_context(socket.create_connection(pair.address, 30, ("127.9.9.9", 0)))
-        wait_until(lambda: doorway.pending == MAX_PENDING_PER_NETWORK, lambda: doorway.pending)
+        wait_until(lambda: admission.pending == MAX_PENDING_PER_NETWORK, lambda: admission.pending)
         other = stack.enter_context(socket.create_connection(pair.address, 30, ("127.9.9.8", 0)))
-        wait_until(lambda: doorway.pending == MAX_PENDING_PER_NETWORK + 1, lambda: doorway.pending)
+        wait_until(lambda: admission.pending == MAX_PENDING_PER_NETWORK + 1, lambda: admission.pending)
         other.close()
 
 
@@ -170,11 +170,11 @@ def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, capl
 
 
 def test_how_many_refusals_are_told() -> None:
-    notices = Notices()
-    assert [notices.may_tell(500) for _ in range(20)].count(True) == REFUSALS_TOLD_PER_S
-    assert notices.may_tell(1_500)
-    assert notices.take_untold() == 20 - REFUSALS_TOLD_PER_S
-    assert notices.take_untold() == 0
+    notices = RefusalLimiter()
+    assert [notices.may_report(500) for _ in range(20)].count(True) == REFUSALS_REPORTED_PER_S
+    assert notices.may_report(1_500)
+    assert notices.take_unreported() == 20 - REFUSALS_REPORTED_PER_S
+    assert notices.take_unreported() == 0
 
 
 # -- accepted ones
@@ -184,9 +184,9 @@ def test_one_that_claims_the_origin_of_another(pair: Pair) -> None:
     """And its instance, which every peer is told: only its key says who it is."""
     honest = pair.honest.replica._node
     with pair.dial() as intruder:
-        bye = enter(intruder, honest.store.origin, honest.hub.instance)
+        bye = enter(intruder, honest.store.origin, honest.coordinator.instance)
     assert isinstance(bye, Bye)
-    assert bye.code == ByeCode.TWIN
+    assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
 def test_one_that_claims_the_origin_of_one_who_is_away(master: Open) -> None:
@@ -196,10 +196,10 @@ def test_one_that_claims_the_origin_of_one_who_is_away(master: Open) -> None:
     wait_connected(victim, honest)
     origin, port = honest.replica._node.store.origin, honest.port
     honest.close()
-    wait_until(lambda: victim.replica._node.hub.by_origin == {}, "the end of the link")
+    wait_until(lambda: victim.replica._node.coordinator.by_origin == {}, "the end of the link")
     with SecureIntruder.dial(("127.0.0.1", victim.port), context(pems("C"))) as intruder:
         intruder.handshake()
-        assert isinstance(enter(intruder, origin), Want)
+        assert isinstance(enter(intruder, origin), StartPull)
         honest._config["port"] = port
         honest.open()
         wait_until(lambda: "refused" in honest.event_kinds(), lambda: honest.events)
@@ -221,10 +221,10 @@ def test_one_that_forges_the_stamps_of_the_future(pair: Pair) -> None:
     for origin in (0xBAD, pair.honest.replica._node.store.origin, pair.victim.replica._node.store.origin):
         with pair.dial() as intruder:
             want = enter(intruder, 0xBAD)
-            assert isinstance(want, Want)
+            assert isinstance(want, StartPull)
             forged = Entries(origin, 0, future, [record], True)
-            bye = _say_all(intruder, Round(encode_vector({7: 7}), want.pull), forged)
-            assert bye.code in (ByeCode.CLOCK, ByeCode.TWIN)
+            bye = _say_all(intruder, RoundStart(encode_vector({7: 7}), want.pull), forged)
+            assert bye.code in (ByeCode.CLOCK, ByeCode.DUPLICATE_ORIGIN)
     assert b"forged" not in pair.victim.contents()
 
 
@@ -238,9 +238,9 @@ def test_one_that_forges_what_is_known_already(pair: Pair) -> None:
     vector = store.vector_copy()
     with pair.dial() as intruder:
         want = enter(intruder, 0xBAD)
-        assert isinstance(want, Want)
+        assert isinstance(want, StartPull)
         intruder.say(
-            Round(encode_vector({0xBAD: 1}), want.pull),
+            RoundStart(encode_vector({0xBAD: 1}), want.pull),
             Entries(own, 0, vector[own], [encode_entry(vector[own], b"never written", b"false")[0]], False),
             Entries(other, 0, vector[other], [encode_entry(vector[other], b"theirs", b"false")[0]], True),
         )
@@ -257,25 +257,25 @@ def test_one_that_never_reads(pair: Pair) -> None:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     sock.connect(pair.address)
-    hub = pair.victim.replica._node.hub
+    coordinator = pair.victim.replica._node.coordinator
     with SecureIntruder(sock, context(pems("C"))) as intruder:
         intruder.handshake()
-        assert isinstance(enter(intruder, 0xBAD), Want)
-        intruder.say(Want(b"", [], b"", 0, 1))
-        wait_until(lambda: hub.by_origin[0xBAD].transport.full, "a full buffer")
+        assert isinstance(enter(intruder, 0xBAD), StartPull)
+        intruder.say(StartPull(b"", [], b"", 0, 1))
+        wait_until(lambda: coordinator.by_origin[0xBAD].transport.full, "a full buffer")
         pair.check_served()
-        wire = hub.by_origin[0xBAD].transport
+        wire = coordinator.by_origin[0xBAD].transport
         waiting = wire._socket.get_write_buffer_size()  # type: ignore[attr-defined]
         assert waiting <= SEND_BUFFER_BYTES + 3 * FRAME_TARGET_BYTES
-    wait_until(lambda: 0xBAD not in hub.by_origin, "its end")
+    wait_until(lambda: 0xBAD not in coordinator.by_origin, "its end")
 
 
 def test_a_flood_of_frames(pair: Pair) -> None:
     """As fast as it can: the others have their turn all the same."""
     with pair.dial() as intruder:
-        assert isinstance(enter(intruder, 0xBAD), Want)
+        assert isinstance(enter(intruder, 0xBAD), StartPull)
         for _ in range(50):
-            intruder.say(*(Round(b"", 99) for _ in range(200)))
+            intruder.say(*(RoundStart(b"", 99) for _ in range(200)))
             if intruder.ended:
                 break
         pair.check_served()

@@ -23,8 +23,8 @@ from level_replicator.protocol.messages import (
     ByeCode,
     Entries,
     Hello,
-    Round,
-    Want,
+    RoundStart,
+    StartPull,
     Welcome,
     encode,
 )
@@ -44,8 +44,8 @@ EARLY = b"".join(
         [
             Hello(MAGIC, VERSION, 0xBAD, b"intruder"),
             Welcome(),
-            Want(b"", []),
-            Round(encode_vector({0xBAD: 1 << 20}), 1),
+            StartPull(b"", []),
+            RoundStart(encode_vector({0xBAD: 1 << 20}), 1),
             Entries(0xBAD, 0, 1 << 20, [FORGED], True),
         ],
     )
@@ -68,7 +68,7 @@ def victim(master: Open) -> Iterator[Master]:
     node.put(b"key", SECRET)
     before = dump(node)
     yield node
-    wait_until(lambda: node.replica._node.hub.by_origin == {}, "the end of all links")
+    wait_until(lambda: node.replica._node.coordinator.by_origin == {}, "the end of all links")
     assert node.contents() == {b"key": SECRET}
     assert dump(node) == before
 
@@ -93,7 +93,7 @@ def test_nothing_at_all_while_nobody_has_decided(master: Open) -> None:
         intruder.handshake()
         intruder.send(EARLY)
         wait_until(lambda: bool(waiting), "a question")
-        (wire,) = node.replica._node.doorway._guests
+        (wire,) = node.replica._node.admission._guests
         assert wire.link is None
         assert not wire._socket.is_reading()  # type: ignore[union-attr]
         waiting[0].reject("no")
@@ -197,7 +197,7 @@ def test_a_recorded_session_played_again(victim: Master) -> None:
             honest.handshake()
             honest.say(Hello(MAGIC, VERSION, 0xBEE, b"honest"))
             assert isinstance(honest.hear(), Hello)
-        wait_until(lambda: not victim.replica._node.hub.links, "the end of the recorded session")
+        wait_until(lambda: not victim.replica._node.coordinator.connections, "the end of the recorded session")
         recorded = bytes(honest.raw_out)
         with socket.create_connection(address(victim), 30) as replay:
             replay.sendall(recorded)
@@ -229,11 +229,11 @@ def test_no_session_is_resumed(victim: Master) -> None:
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
         assert isinstance(intruder.hear(), Hello)
         session = intruder.tls.get_session()
-    wait_until(lambda: not victim.replica._node.hub.links, "the end of the first session")
+    wait_until(lambda: not victim.replica._node.coordinator.connections, "the end of the first session")
     asked: list[Any] = []
-    doorway = victim.replica._node.doorway
-    authenticated = doorway.authenticated
-    doorway.authenticated = lambda wire, der, client: (asked.append(der), authenticated(wire, der, client=client))[1]  # type: ignore[method-assign]
+    admission = victim.replica._node.admission
+    authenticated = admission.authenticated
+    admission.authenticated = lambda wire, der, client: (asked.append(der), authenticated(wire, der, client=client))[1]  # type: ignore[method-assign]
     with SecureIntruder.dial(address(victim), tls, session=session) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
@@ -313,7 +313,7 @@ def test_a_weak_key_of_the_other_side(victim: Master) -> None:
     key = rsa.generate_private_key(65_537, 1024)
     now = datetime.datetime.now(datetime.UTC)
     weak = _pems_of(key, _certificate(key, now, now + datetime.timedelta(days=9)))
-    security = victim.replica._node.doorway.security
+    security = victim.replica._node.admission.security
     assert security is not None
     security.trust.trusted |= {lrep.fingerprint(weak)}
     _refused(victim, context(weak))
@@ -377,8 +377,8 @@ def test_garbage_after_the_handshake(victim: Master, after: bytes) -> None:
         assert isinstance(intruder.hear(), Hello)
         intruder.send_raw(after)
         messages = intruder.hear_all()
-    assert not any(isinstance(each, Want) for each in messages)
-    wait_until(lambda: not victim.replica._node.hub.links, "the end of the link")
+    assert not any(isinstance(each, StartPull) for each in messages)
+    wait_until(lambda: not victim.replica._node.coordinator.connections, "the end of the link")
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xff\xff\xff", (40_000).to_bytes(4, "big") + b"x" * 40_000])
@@ -402,5 +402,5 @@ def test_a_connection_that_ends_in_the_middle_of_anything(victim: Master) -> Non
             sock.sendall(recorded[:length])
             if length % 2:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not an end
-    wait_until(lambda: victim.replica._node.doorway.pending == 0, "the end of them all")
+    wait_until(lambda: victim.replica._node.admission.pending == 0, "the end of them all")
     assert not [each for each in threading.enumerate() if each.name.startswith("Thread-")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.protocol.messages import Entries, Level, Reconcile, Round, Welcome, encode
+from level_replicator.protocol.messages import Entries, ReconcileStart, RoundEnd, RoundStart, Welcome, encode
 from level_replicator.protocol.session import Session
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
@@ -90,10 +90,10 @@ def test_a_comparison_with_it_is_only_looking(master: Open) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Round(b""),
+        RoundStart(b""),
         Entries(7, 0, 5, [b""], True),
-        Level(),
-        Reconcile(b"", b"", 0, 1),
+        RoundEnd(),
+        ReconcileStart(b"", b"", 0, 1),
     ],
     ids=lambda message: type(message).__name__,
 )

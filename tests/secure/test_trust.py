@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 import level_replicator as lrep
-from level_replicator.protocol.messages import MAGIC, VERSION, Hello, Want, Welcome
+from level_replicator.protocol.messages import MAGIC, VERSION, Hello, StartPull, Welcome
 from level_replicator.security.trust import TrustedFile
 from tests.cluster.master import Master, wait_level
 from tests.cluster.waiting import wait_until
@@ -122,7 +122,7 @@ def test_a_revoked_peer_that_does_not_read_gets_not_one_byte_more(master: Open, 
     a = master("A", trusted=trusted)
     b = master("B", {a: {"fingerprint": A}})
     wait_connected(a, b)
-    (link,) = a.replica._node.hub.links
+    (link,) = a.replica._node.coordinator.connections
     aborted: list[bool] = []
     wire = link.transport
     abort = wire.abort
@@ -169,11 +169,13 @@ def test_what_the_kernel_holds_for_a_revoked_peer_stays_here_too(master: Open, t
     sock.connect(("127.0.0.1", a.port))
     with SecureIntruder(sock, context(pems("B"))) as intruder:
         intruder.handshake()
-        intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"), Welcome(), Want(b"", [], b"", 0, 1))
-        hub = a.replica._node.hub
-        wait_until(lambda: 0xBAD in hub.by_origin and hub.by_origin[0xBAD].transport.full, "a full buffer")
+        intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"), Welcome(), StartPull(b"", [], b"", 0, 1))
+        coordinator = a.replica._node.coordinator
+        wait_until(
+            lambda: 0xBAD in coordinator.by_origin and coordinator.by_origin[0xBAD].transport.full, "a full buffer"
+        )
         trusted.write_text("")
-        wait_until(lambda: not hub.links, "the end of the link")
+        wait_until(lambda: not coordinator.connections, "the end of the link")
         heard = len(intruder.raw_in)
         while intruder._fill():
             pass
@@ -226,7 +228,7 @@ def test_the_pin_stands_whatever_the_list_says(master: Open, tmp_path: Path) -> 
     b = master("B", {a: {"fingerprint": A}}, trusted=trusted)
     wait_connected(a, b)
     trusted.write_text(C)
-    wait_until(lambda: b.replica._node.doorway.security.trust.trusted == {C}, "the new list")  # type: ignore[union-attr]
+    wait_until(lambda: b.replica._node.admission.security.trust.trusted == {C}, "the new list")  # type: ignore[union-attr]
     a.put(b"1", b"")
     wait_level(a, b)
     assert b.peer(a)["connections"] == 1
@@ -332,7 +334,7 @@ def test_both_dial_at_once_and_take_their_time_to_decide(master: Open) -> None:
     b.put(b"b", b"")
     wait_level(a, b)
     wait_connected(a, b)
-    assert len(a.replica._node.hub.by_origin) == len(b.replica._node.hub.by_origin) == 1
+    assert len(a.replica._node.coordinator.by_origin) == len(b.replica._node.coordinator.by_origin) == 1
 
 
 def test_a_node_that_dials_itself_is_told(master: Open) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from level_replicator.core.entry import INDEX_HEAD
 from level_replicator.core.limits import FLOOR_PATIENCE_MS, FRAME_TARGET_ENTRIES, PULL_AGAIN_CAP_MS, SEND_BUFFER_BYTES
-from level_replicator.protocol.messages import Probe, Reconcile
+from level_replicator.protocol.messages import RangeQuery, ReconcileStart
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.maintenance.floors import floors_above
 from level_replicator.storage.state.meta import load_meta, store_meta
@@ -67,7 +67,7 @@ def broken_scan_resumes() -> None:
     count = 4 * FRAME_TARGET_ENTRIES
     a.store.writer.write([(b"k%d" % i, b"v") for i in range(count)], False)
     b.start()
-    assert b.hub is not None
+    assert b.coordinator is not None
     while sum(world.received.values()) < 2 * FRAME_TARGET_ENTRIES:
         world.run_for(1)
     for connection in list(world.connections):
@@ -91,14 +91,14 @@ def superseded_while_broken_off() -> None:
     for node in (a, b, d):
         node.start()
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     assert d.store is not None
     a.store.writer.put(b"k", b"old", False)
     world.run_for(1_000)
     d.store.writer.put(b"k", b"new", False)
     world.run_for(1_000)
     a.store.writer.put(b"tail", b"1", False)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(3_000)
     world.cuts.remove(frozenset("ad"))
     _cut(world, "ab")
@@ -217,9 +217,9 @@ def nothing_comes_back() -> None:
     for number in range(5):
         for node in world.nodes.values():
             assert node.store is not None
-            assert node.hub is not None
+            assert node.coordinator is not None
             node.store.writer.put(b"%d of " % number + node.name.encode(), b"v", False)
-            node.hub.local_change()
+            node.coordinator.local_change()
         world.run_for(50)
     world.run_for(3_000)
     world.check_sent_once()
@@ -243,7 +243,7 @@ def _tombstone_dropped_behind(world: World, *names: str, begun: bool = False) ->
     c.store.retention.drop_tombstones(c.store.clock.last)
 
 
-def walks_alone() -> None:
+def reconciles_alone() -> None:
     """While b reconciles with c, which has forgotten that `a` was deleted, a would send it `a`, and is then gone."""
     world = World(7, _plan(["a", "b", "c"], [("a", "c"), ("b", "a"), ("b", "c")]))
     a, b, c = (world.nodes[name] for name in "abc")
@@ -258,8 +258,8 @@ def walks_alone() -> None:
     world.cuts = {frozenset("ac"), frozenset("ab")}
     for _ in range(5_000):
         world.run_for(1)
-        walker = None if b.hub is None else b.hub._walker
-        if walker is not None and walker.pulling._walk is not None and None in walker.pulling._walk._asked:
+        walker = None if b.coordinator is None else b.coordinator._reconciling_with
+        if walker is not None and walker.puller._initiator is not None and None in walker.puller._initiator._asked:
             break  # what the walk has passed is behind it: it waits for what it fetches
     world.cuts = {frozenset("ac"), frozenset("bc")}  # what c answers waits
     world.run_for(4_000)
@@ -267,7 +267,7 @@ def walks_alone() -> None:
     a.kill()
     world.run_for(4_000)
     assert b.store is not None
-    if b.store._state.db.get(b"a") is not None and not b.hub.by_origin:
+    if b.store._state.db.get(b"a") is not None and not b.coordinator.by_origin:
         raise Broken("b is not connected")
     world.cuts = set()
     world.run_for(10_000)
@@ -325,10 +325,10 @@ def doubtful_until_written_again() -> None:
     world.run_for(3_000)
     world.cuts = {frozenset("ab")}
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     assert b.store is not None
     a.store.writer.put(b"k", b"1", False)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(100)  # the round has left a
     b.store.writer.delete(b"other", False)
     b.store.retention.drop_tombstones(b.store.clock.last)
@@ -343,14 +343,14 @@ def doubtful_until_written_again() -> None:
 
 def _nothing_to_wait_for(world: World) -> None:
     for node in world.nodes.values():
-        if node.hub is None:
+        if node.coordinator is None:
             continue
         assert node.store is not None
-        if node.store.half_filled or floors_above(node.store._state):
+        if node.store.bulk_load_incomplete or floors_above(node.store._state):
             raise Broken(f"{node.name}: its bulk load is incomplete, or a floor is above the vector")
-        for link in node.hub.by_origin.values():
-            if link.pulling.waits_for is not None:
-                raise Broken(f"{node.name} waits for {link.pulling.waits_for} of {world.name_of(link)}")
+        for link in node.coordinator.by_origin.values():
+            if link.puller.waits_for is not None:
+                raise Broken(f"{node.name} waits for {link.puller.waits_for} of {world.name_of(link)}")
 
 
 def bulk_load_from_a_peer_that_is_gone() -> None:
@@ -361,7 +361,7 @@ def bulk_load_from_a_peer_that_is_gone() -> None:
     for node in (b, c, d):
         node.start()
         assert node.store is not None
-        node.store.fill_min_entries = 1
+        node.store.bulk_load_min_entries = 1
     assert b.store is not None
     b.store.writer.write([(b"%06d" % number, b"v") for number in range(4 * FRAME_TARGET_ENTRIES)], False)
     world.cuts = {frozenset("ac"), frozenset("ad")}
@@ -373,9 +373,9 @@ def bulk_load_from_a_peer_that_is_gone() -> None:
         node.store.leftover_watch.long_patience_ms = 1 << 40
     for _ in range(5_000):
         world.run_for(1)
-        if a.store.filling and a.store.keys >= FRAME_TARGET_ENTRIES:
+        if a.store.bulk_loading and a.store.keys >= FRAME_TARGET_ENTRIES:
             break
-    if not a.store.filling:
+    if not a.store.bulk_loading:
         raise Broken("a did not begin a bulk load")
     world.cuts = {frozenset("ab")}
     _cut(world)
@@ -385,15 +385,15 @@ def bulk_load_from_a_peer_that_is_gone() -> None:
     world.run_for(FLOOR_PATIENCE_MS + 10_000)
     _nothing_to_wait_for(world)
     check_node(a)
-    reconciled = world.said("a", "c", Reconcile)
+    reconciled = world.said("a", "c", ReconcileStart)
     for node in (a, c):
         for number in range(5):
             assert node.store is not None
-            assert node.hub is not None
+            assert node.coordinator is not None
             node.store.writer.put(b"%d of " % number + node.name.encode(), b"later", False)
-            node.hub.local_change()
+            node.coordinator.local_change()
             world.run_for(1_000)
-    if world.said("a", "c", Reconcile) > reconciled:
+    if world.said("a", "c", ReconcileStart) > reconciled:
         raise Broken("c reconciled with a for a change that is in the log")
     for node in (c, d):
         assert node.store is not None
@@ -436,8 +436,8 @@ def ends_with_its_connection() -> None:
     asked = 0
     for _ in range(60_000):
         world.run_for(1)
-        if world.said("b", "a", Probe) > asked:
-            asked = world.said("b", "a", Probe)
+        if world.said("b", "a", RangeQuery) > asked:
+            asked = world.said("b", "a", RangeQuery)
             for connection in list(world.connections):
                 connection.break_now()
     if not asked:
@@ -488,7 +488,7 @@ def conflict_before_a_kill() -> None:
         b.store.writer.put(b"k", b"older", False)
         b.kill_at_step = step
         world.run_for(2_000)
-        if b.hub is not None:
+        if b.coordinator is not None:
             b.kill()
         b.start()
         world.run_for(20_000)
@@ -534,9 +534,9 @@ def owed_to_a_reader_that_leaves() -> None:
     a, b = world.nodes["a"], world.nodes["b"]
     assert a.store is not None
     assert b.store is not None
-    assert b.hub is not None
+    assert b.coordinator is not None
     b.store.writer.put(b"k", b"old", False)
-    b.hub.local_change()
+    b.coordinator.local_change()
     world.run_for(1_000)
     world.cuts = {frozenset("ab")}
     _cut(world)
@@ -596,8 +596,8 @@ def _restored_without_a_trace(world: World, *, first_run: bool) -> tuple[SimNode
     if not first_run:
         a.start()
     a.store.writer.put(b"forgotten", b"v", False)
-    assert a.hub is not None
-    a.hub.local_change()
+    assert a.coordinator is not None
+    a.coordinator.local_change()
     world.run_for(10_000)
     if b"forgotten" not in contents(p):
         raise Broken("p does not have it")
@@ -648,14 +648,14 @@ def told_while_it_was_on_its_way() -> None:
     for node in (a, p, n):
         node.start()
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     a.store.writer.put(b"before", b"v", False)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(5_000)
     image = a.db_disk.copy(unseen=True), a.rs_disk.copy(unseen=True)
     world.cuts.add(frozenset("pn"))  # nobody is told: what is sent waits on the way
     a.store.writer.put(b"forgotten", b"v", False)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(500)
     a.stop()
     a.db_disk, a.rs_disk = image
@@ -663,7 +663,7 @@ def told_while_it_was_on_its_way() -> None:
     a.start()
     a.store.writer.put(b"later", b"v", False)
     world.run_for(2_000)
-    if b"later" not in contents(n) or not p.hub or not p.hub.links:
+    if b"later" not in contents(n) or not p.coordinator or not p.coordinator.connections:
         raise Broken("n has nothing of a, or the connection of p and n does not stand")
     _all_have_all(world, a, p, n)
 
@@ -681,8 +681,8 @@ def histories_travel() -> None:
     a.start()
     world.run_for(5_000)
     a.store.writer.put(b"k", b"2", False)
-    assert a.hub is not None
-    a.hub.local_change()
+    assert a.coordinator is not None
+    a.coordinator.local_change()
     world.run_for(5_000)
     assert c.store is not None
     if contents(c) != {b"k": b"2"} or c.store.histories != a.store.histories or len(a.store.histories) != 1:
@@ -716,9 +716,9 @@ def forked_in_what_was_restamped() -> None:
     a.start()
     n.start()
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     a.store.writer.put(b"later", b"v", True)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(10_000)
     if b"later" not in contents(n):
         raise Broken("n does not have it")
@@ -790,7 +790,7 @@ AIMED: dict[str, Callable[[], None]] = {
     "power-loss-loses-what-the-vector-covers": power_loss_loses_what_the_vector_covers,
     "restored-backup": restored_backup,
     "nothing-comes-back": nothing_comes_back,
-    "walks-alone": walks_alone,
+    "walks-alone": reconciles_alone,
     "truncated-then-power-is-lost": truncated_then_power_is_lost,
     "deleted-while-away": deleted_while_away,
     "doubtful-until-written-again": doubtful_until_written_again,

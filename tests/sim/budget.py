@@ -78,10 +78,10 @@ class Budget:
     def _waits(self) -> list[str]:
         waits = []
         for node in self._world.nodes.values():
-            if node.store is not None and (node.store.half_filled or floors_above(node.store._state)):
+            if node.store is not None and (node.store.bulk_load_incomplete or floors_above(node.store._state)):
                 waits.append(f"{node.name}: its bulk load is incomplete, or a floor is above the vector")
-            for link in node.hub.links if node.hub is not None else ():
+            for link in node.coordinator.connections if node.coordinator is not None else ():
                 name = self._world.name_of(link)
-                what = link.pulling.waits_for or "nothing"
+                what = link.puller.waits_for or "nothing"
                 waits.append(f"{node.name} with {name} ({link.peer.state.value}): waits for {what}")
         return waits

@@ -95,7 +95,7 @@ def check_converged(world: World) -> None:
         vectors[node.name] = dict(node.store.vector)
         check_node(node)
         check_vector(world, node)
-        if floors_above(node.store._state) or node.store.half_filled:
+        if floors_above(node.store._state) or node.store.bulk_load_incomplete:
             raise Broken(f"{node.name}: the floor {node.store.floor} is above the vector, or a bulk load is incomplete")
     first = next(iter(contents.values()))
     if any(content != first for content in contents.values()):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from level_replicator.core.entry import Entry, IndexLine, decode_context, decode_index
+from level_replicator.core.entry import Entry, IndexRow, decode_context, decode_index
 from level_replicator.storage.state.schema import INDEX
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Meeting(NamedTuple):
     been reported there."""
 
 
-_Arrival = tuple[bytes, "IndexLine | None", "Dot", bool, bool]
+_Arrival = tuple[bytes, "IndexRow | None", "Dot", bool, bool]
 
 
 class Meetings:
@@ -70,7 +70,7 @@ class Meetings:
             _arrived(node, key, written)
 
     def _note(
-        self, node: SimNode, key: bytes, row: IndexLine | None, arrived: Dot, restamped: bool, deleted: bool
+        self, node: SimNode, key: bytes, row: IndexRow | None, arrived: Dot, restamped: bool, deleted: bool
     ) -> None:
         now = index_row(node, key)
         if now is None or not _reflects(now, arrived):
@@ -90,12 +90,12 @@ def _arrived(node: SimNode, key: bytes, written: Dot) -> None:
     node.world.truth.arrived(node.name, key, written, node.store.branches, node.store.histories)
 
 
-def _reflects(row: IndexLine, dot: Dot) -> bool:
+def _reflects(row: IndexRow, dot: Dot) -> bool:
     """Whether a row carries this write, or it was merged into it."""
     return row.written_dot == dot or decode_context(row.context).get(dot[1], 0) >= dot[0]
 
 
-def index_row(node: SimNode, key: bytes) -> IndexLine | None:
+def index_row(node: SimNode, key: bytes) -> IndexRow | None:
     assert node.store is not None
     line = node.store._state.rs.get(INDEX + key)
     return None if line is None else decode_index(line)

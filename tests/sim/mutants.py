@@ -11,33 +11,39 @@ from contextlib import contextmanager
 from typing import Any
 
 from level_replicator.core import merge, reconcile_rules
-from level_replicator.core.entry import Entry, IndexLine
+from level_replicator.core.entry import Entry, IndexRow
 from level_replicator.core.epochs import History, Met
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.reconcile_rules import Sides, Verdict, judge_both, judge_ours, judge_theirs
+from level_replicator.core.reconcile_rules import (
+    ReconcileContext,
+    Resolution,
+    resolve_both,
+    resolve_local_only,
+    resolve_remote_only,
+)
 from level_replicator.core.version_vector import Vector
-from level_replicator.protocol.events import Apply, Effect, PeerHas
-from level_replicator.protocol.push import Push
-from level_replicator.replication.coordinator import Hub
-from level_replicator.replication.peer_connection import Link
+from level_replicator.protocol.events import EntriesReceived, Event, PeerVectorAdvanced
+from level_replicator.protocol.push import PullSender
+from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.pull_backoff import PullBackoff
-from level_replicator.replication.puller import Pulling
+from level_replicator.replication.puller import Puller
 from level_replicator.storage import store
 from level_replicator.storage.feed import change_feed
 from level_replicator.storage.feed.change_feed import ChangeReader
-from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.maintenance import floors, retention
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.maintenance.leftovers import LeftoverWatch
 from level_replicator.storage.maintenance.retention import Retention
 from level_replicator.storage.reconcile import resolver
-from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import open as opening
 from level_replicator.storage.state import histories
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
-from level_replicator.storage.state.key_filter import KnownKeys
+from level_replicator.storage.state.key_filter import KeyFilter
 from level_replicator.storage.state.schema import INDEX
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import local_writer, merger, remote_applier, restamps
 from level_replicator.storage.write.merger import Merger
@@ -74,15 +80,15 @@ def mutant(name: str) -> Iterator[None]:
 @rule("vector-moved-early")
 def _vector_moved_early() -> Patches:
     """The vector of a round is taken over when it begins."""
-    perform = Link._perform
+    perform = PeerConnection._perform
 
-    def early(self: Link, effect: Effect) -> None:
+    def early(self: PeerConnection, effect: Event) -> None:
         perform(self, effect)
-        if isinstance(effect, PeerHas) and effect.feeding and not self.ended:
+        if isinstance(effect, PeerVectorAdvanced) and effect.feeding and not self.ended:
             assert self.session.peer is not None
-            self.hub.moved(self, self.hub.store.take(effect.vector, self.session.peer.origin))
+            self.coordinator.moved(self, self.coordinator.store.take(effect.vector, self.session.peer.origin))
 
-    return [(Link, "_perform", early)]
+    return [(PeerConnection, "_perform", early)]
 
 
 @rule("scan-finished-with-another-peer")
@@ -101,7 +107,7 @@ def _vector_moved_during_scan() -> Patches:
     """Each frame moves the vector up to what it holds, though it came newest first."""
     apply = RemoteApplier.apply
 
-    def eager(self: RemoteApplier, frame: Apply, *args: Any, **options: Any) -> Applied:
+    def eager(self: RemoteApplier, frame: EntriesReceived, *args: Any, **options: Any) -> Applied:
         if frame.take is None:
             frame = dataclasses.replace(frame, take={frame.origin: frame.high})
         return apply(self, frame, *args, **options)
@@ -114,25 +120,25 @@ def _vector_moved_during_scan() -> Patches:
     return [(RemoteApplier, "apply", eager), (Store, "__init__", open_store)]
 
 
-def _open_differently(change: Callable[[Feed, State, Vector, Work], None]) -> Patches:
+def _open_differently(change: Callable[[SendQueue, ReplicationState, Vector, Work], None]) -> Patches:
     """Changes what a first round reads."""
-    plain = Feed.open
+    plain = SendQueue.open
 
-    def changed(self: Feed, state: State, peer_vector: Vector) -> tuple[Vector, Work]:
+    def changed(self: SendQueue, state: ReplicationState, peer_vector: Vector) -> tuple[Vector, Work]:
         first = not self.began
         target, work = plain(self, state, peer_vector)
         if first:
             change(self, state, peer_vector, work)
         return target, work
 
-    return [(Feed, "open", changed)]
+    return [(SendQueue, "open", changed)]
 
 
 @rule("stop-at-first-known")
 def _stop_at_first_known() -> Patches:
     """One log in order of time, read backwards until an entry that the peer knows."""
 
-    def stop(_feed: Feed, state: State, peer_vector: Vector, work: Work) -> None:
+    def stop(_feed: SendQueue, state: ReplicationState, peer_vector: Vector, work: Work) -> None:
         known = max((min(stamp, peer_vector.get(origin, 0)) for origin, stamp in state.newest.items()), default=0)
         for intervals in work.values():
             intervals.remove_up_to(known)
@@ -144,7 +150,7 @@ def _stop_at_first_known() -> Patches:
 def _read_only_below_the_vector() -> Patches:
     """A round leaves out what stands in the log above the vector, of a scan that is not complete."""
 
-    def cap(_feed: Feed, state: State, _peer_vector: Vector, work: Work) -> None:
+    def cap(_feed: SendQueue, state: ReplicationState, _peer_vector: Vector, work: Work) -> None:
         for origin, intervals in work.items():
             intervals.remove(state.vector.get(origin, 0), 1 << 64)
 
@@ -154,20 +160,20 @@ def _read_only_below_the_vector() -> Patches:
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
-    taken, begin_walk = remote_applier.taken, Store.begin_walk
+    taken, begin_reconciliation = remote_applier.taken, Store.begin_reconciliation
 
-    def unmoved(state: State, moved: Vector, source: int, **options: Any) -> None:
+    def unmoved(state: ReplicationState, moved: Vector, source: int, **options: Any) -> None:
         last = state.clock.last
         taken(state, moved, source, **options)
         state.clock.last = last
 
     def begin(self: Store, *args: Any, **options: Any) -> Any:
         last = self.clock.last
-        begun = begin_walk(self, *args, **options)
+        begun = begin_reconciliation(self, *args, **options)
         self.clock.last = last
         return begun
 
-    return [(remote_applier, "taken", unmoved), (resolver, "taken", unmoved), (Store, "begin_walk", begin)]
+    return [(remote_applier, "taken", unmoved), (resolver, "taken", unmoved), (Store, "begin_reconciliation", begin)]
 
 
 @rule("ties-by-arrival")
@@ -179,7 +185,7 @@ def _ties_by_arrival() -> Patches:
 @rule("no-redo-after-kill")
 def _no_redo_after_kill() -> Patches:
     """The last batch is not done again into the database."""
-    return [(opening, "redo_last_batch", lambda _state: 0)]
+    return [(opening, "replay_last_batch", lambda _state: 0)]
 
 
 @rule("no-new-origin-for-forgetful")
@@ -200,18 +206,18 @@ def _vector_survives_power_loss() -> Patches:
 @rule("echo")
 def _echo() -> Patches:
     """What a peer sent goes back to it: neither what it says that it covers nor who sent it is looked at."""
-    perform = Link._perform
+    perform = PeerConnection._perform
 
-    def back(self: Link, effect: Effect) -> None:
+    def back(self: PeerConnection, effect: Event) -> None:
         perform(self, effect)
-        if isinstance(effect, Apply) and not self.ended:
+        if isinstance(effect, EntriesReceived) and not self.ended:
             self.applied_elsewhere(effect.origin, [(effect.low, effect.high)])
 
-    def deaf(self: Push, vector: Vector) -> None:
+    def deaf(self: PullSender, vector: Vector) -> None:
         if not self.peer_vector:
             self.peer_vector.update(vector)
 
-    return [(Link, "_perform", back), (Push, "peer_has", deaf)]
+    return [(PeerConnection, "_perform", back), (PullSender, "peer_has", deaf)]
 
 
 @rule("restart-instead-of-resume")
@@ -233,26 +239,32 @@ def _stale_read_as_current() -> Patches:
     ]
 
 
-def _judge_ours_differently(verdict: Verdict, other: Verdict = Verdict.KEEP) -> Patches:
+def _judge_ours_differently(verdict: Resolution, other: Resolution = Resolution.KEEP) -> Patches:
     """What would be this verdict on a key that only the reader has is the other one."""
 
-    def judge(row: IndexLine, sides: Sides) -> Verdict:
-        found = judge_ours(row, sides)
+    def judge(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
+        found = resolve_local_only(row, reconcile_context)
         return other if found is verdict else found
 
-    return [(resolver, "judge_ours", judge)]
+    return [(resolver, "resolve_local_only", judge)]
 
 
 @rule("unseen-writes-keep-their-dots")
 def _unseen_writes_keep_their_dots() -> Patches:
     """A stale node does not re-stamp a put that the peer has never seen."""
-    return _judge_ours_differently(Verdict.RESTAMP)
+    return _judge_ours_differently(Resolution.RESTAMP)
 
 
 @rule("winners-of-the-stale-keep-their-dots")
 def _winners_of_the_stale_keep_their_dots() -> Patches:
     """A stale node does not re-stamp its row that wins over the peer's."""
-    return [(merger, "must_restamp", lambda winner, loser, _sides: reconcile_rules.dot_disagrees(winner.dot, loser))]
+    return [
+        (
+            merger,
+            "must_restamp",
+            lambda winner, loser, _reconcile_context: reconcile_rules.dot_disagrees(winner.dot, loser),
+        )
+    ]
 
 
 @rule("dots-against-the-order")
@@ -279,7 +291,7 @@ def _restamped_as_new_writes() -> Patches:
 def _tombstones_dropped_too_early() -> Patches:
     """A tombstone is dropped although it has seen writes that the vector does not cover."""
 
-    def may(tombstone: IndexLine, vector: Vector) -> bool:
+    def may(tombstone: IndexRow, vector: Vector) -> bool:
         return tombstone.stamp <= vector.get(tombstone.origin, 0)
 
     return [(retention, "may_be_dropped", may)]
@@ -295,26 +307,29 @@ def _dead_writes_taken() -> Patches:
 def _dead_for_the_peer_kept() -> Patches:
     """A put that was re-stamped is kept, though the peer has forgotten a delete that had seen it."""
 
-    def judge(row: IndexLine, sides: Sides) -> Verdict:
-        found = judge_ours(row, sides)
-        if found is not Verdict.BURY or row.stamp <= sides.theirs.get(row.origin, 0):
+    def judge(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
+        found = resolve_local_only(row, reconcile_context)
+        if found is not Resolution.BURY or row.stamp <= reconcile_context.theirs.get(row.origin, 0):
             return found
-        return judge_ours(row._replace(written=b""), sides)
+        return resolve_local_only(row._replace(written=b""), reconcile_context)
 
-    return [(resolver, "judge_ours", judge), (merger, "is_dead_there", lambda _winner, _loser, _sides: False)]
+    return [
+        (resolver, "resolve_local_only", judge),
+        (merger, "is_dead_there", lambda _winner, _loser, _reconcile_context: False),
+    ]
 
 
 @rule("deleted-keys-stay")
 def _deleted_keys_stay() -> Patches:
     """A rejoining node keeps what the peer knew and deleted."""
-    return _judge_ours_differently(Verdict.BURY)
+    return _judge_ours_differently(Resolution.BURY)
 
 
 @rule("removed-without-a-trace")
 def _removed_without_a_trace() -> Patches:
     """What the peer knew and deleted leaves no tombstone."""
 
-    def remove(self: Merger, key: bytes, row: IndexLine) -> None:
+    def remove(self: Merger, key: bytes, row: IndexRow) -> None:
         self.rs_batch.delete(INDEX + key)
         self.db_batch.delete(key)
         self._replace(key, row.stamp, row.origin)
@@ -328,8 +343,8 @@ def _removed_without_a_trace() -> Patches:
 def _absent_keys_accept_anything() -> Patches:
     """In a walk, a key that we had and whose tombstone we dropped is taken again."""
 
-    def judge(stamp: int, origin: int, deleted: bool, _known: Vector, doubt: int) -> Verdict:
-        return judge_theirs(stamp, origin, deleted, {}, doubt)
+    def judge(stamp: int, origin: int, deleted: bool, _known: Vector, doubt: int) -> Resolution:
+        return resolve_remote_only(stamp, origin, deleted, {}, doubt)
 
     def takes(self: Merger, origin: int, entry: Entry, doubt: int) -> bool:
         known, self._known = self._known, {}
@@ -339,19 +354,19 @@ def _absent_keys_accept_anything() -> Patches:
             self._known = known
 
     plain = Merger._takes_absent
-    return [(resolver, "judge_theirs", judge), (Merger, "_takes_absent", takes)]
+    return [(resolver, "resolve_remote_only", judge), (Merger, "_takes_absent", takes)]
 
 
 @rule("horizon-not-taken-over")
 def _horizon_not_taken_over() -> Patches:
     """A rejoining node takes the peer's vector, but not its horizon."""
-    take = Settling.take
+    take = Resolver.take
 
-    def without(self: Settling) -> Vector:
-        self._sides = dataclasses.replace(self._sides, stale=False)
+    def without(self: Resolver) -> Vector:
+        self._reconcile_context = dataclasses.replace(self._reconcile_context, stale=False)
         return take(self)
 
-    return [(Settling, "take", without)]
+    return [(Resolver, "take", without)]
 
 
 @rule("doubt-not-looked-at-again")
@@ -367,50 +382,50 @@ def _doubt_only_for_absent_keys() -> Patches:
     def meet(self: Merger, origin: int, entry: Entry, line: bytes, _doubt: int) -> Any:
         return plain(self, origin, entry, line, 0)
 
-    def judge(ours: IndexLine, theirs: IndexLine, sides: Sides, _doubt: int) -> Verdict:
-        return judge_both(ours, theirs, sides, 0)
+    def judge(ours: IndexRow, theirs: IndexRow, reconcile_context: ReconcileContext, _doubt: int) -> Resolution:
+        return resolve_both(ours, theirs, reconcile_context, 0)
 
     plain = Merger._meet
-    return [(Merger, "_meet", meet), (resolver, "judge_both", judge)]
+    return [(Merger, "_meet", meet), (resolver, "resolve_both", judge)]
 
 
 @rule("doubtful-and-yet-taken")
 def _doubtful_and_yet_taken() -> Patches:
     """The vector of a pull that left something doubtful out is taken over all the same."""
 
-    def insist(self: Pulling, frame: Apply) -> None:
+    def insist(self: Puller, frame: EntriesReceived) -> None:
         link = self._link
         assert link.session.peer is not None
-        link.hub.apply(link, dataclasses.replace(frame, take=None))
+        link.coordinator.apply(link, dataclasses.replace(frame, take=None))
         if frame.take is not None and not link.ended:
-            link.hub.moved(link, link.hub.store.take(frame.take, link.session.peer.origin))
+            link.coordinator.moved(link, link.coordinator.store.take(frame.take, link.session.peer.origin))
 
-    return [(Pulling, "apply", insist)]
+    return [(Puller, "apply", insist)]
 
 
 @rule("not-alone")
 def _not_alone() -> Patches:
     """A stale node goes on with its other pulls while it reconciles."""
-    begins = Hub.walk_begins
-    return [(Hub, "walk_begins", lambda self, link, alone: begins(self, link, alone=False))]
+    begins = Coordinator.reconciliation_began
+    return [(Coordinator, "reconciliation_began", lambda self, link, alone: begins(self, link, alone=False))]
 
 
 @rule("keys-taken-for-new")
 def _keys_taken_for_new() -> Patches:
     """The filter of known keys spares also lookups of keys that are there."""
-    return [(KnownKeys, "is_new", lambda _self, _key: True)]
+    return [(KeyFilter, "is_new", lambda _self, _key: True)]
 
 
 @rule("filled-above-the-floor")
 def _filled_above_the_floor() -> Patches:
     """What fills a node is not logged, and its floor does not say so."""
 
-    def begin(state: State, _vector: Vector) -> None:
-        state.filling = state.half_filled = True
+    def begin(state: ReplicationState, _vector: Vector) -> None:
+        state.bulk_loading = state.bulk_load_incomplete = True
 
     def merge(self: Merger, entries: Any, doubt: int, *, in_order: bool = True) -> bool:
         floor, state = self._state.floor, self._state
-        if self._filling:
+        if self._bulk_loading:
             entries = list(entries)
             state.floor = {origin: 1 << 63 for origin, _ in entries}
         try:
@@ -419,7 +434,7 @@ def _filled_above_the_floor() -> Patches:
             state.floor = floor
 
     plain = Merger.merge
-    return [(store, "begin_filling", begin), (Merger, "merge", merge)]
+    return [(store, "begin_bulk_load", begin), (Merger, "merge", merge)]
 
 
 @rule("bulk-loads-end-with-their-floor-only")
@@ -427,10 +442,10 @@ def _bulk_loads_end_with_their_floor_only() -> Patches:
     """A whole reconciliation with another peer does not complete a bulk load."""
     put, took = remote_applier.put_taken, remote_applier.taken
 
-    def put_taken(state: State, batch: Any, moved: Vector, source: int, **_: Any) -> None:
+    def put_taken(state: ReplicationState, batch: Any, moved: Vector, source: int, **_: Any) -> None:
         put(state, batch, moved, source)
 
-    def taken(state: State, moved: Vector, source: int, **_: Any) -> None:
+    def taken(state: ReplicationState, moved: Vector, source: int, **_: Any) -> None:
         took(state, moved, source)
 
     return [(resolver, "put_taken", put_taken), (resolver, "taken", taken)]
@@ -537,7 +552,7 @@ def _histories_not_compared() -> Patches:
         (local_writer, "epoch_begun", lambda _state: None),
         (restamps, "put_epoch", lambda _state, _batch: None),
         (restamps, "epoch_begun", lambda _state: None),
-        (Hub, "has_our_histories", lambda _self, _link, _vector: True),
+        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
     ]
 
 
@@ -546,14 +561,14 @@ def _histories_compared_without_what_is_there() -> Patches:
     """Whoever knows fewer epochs of an origin takes the others, however far it is itself."""
     return [
         (histories, "_reach", lambda _state, _origin: 0),
-        (Hub, "has_our_histories", lambda _self, _link, _vector: True),
+        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
     ]
 
 
 @rule("histories-told-once")
 def _histories_told_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
-    return [(Link, "tell_histories", lambda _self: None)]
+    return [(PeerConnection, "send_histories", lambda _self: None)]
 
 
 @rule("histories-compared-by-dots-only")
@@ -572,4 +587,4 @@ def _equal_stamps_ordered_by_names() -> Patches:
 @rule("histories-taken-on-trust")
 def _histories_taken_on_trust() -> Patches:
     """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
-    return [(Hub, "has_our_histories", lambda _self, _link, _vector: True)]
+    return [(Coordinator, "has_our_histories", lambda _self, _link, _vector: True)]

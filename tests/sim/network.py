@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from level_replicator.replication.peer_connection import Link
+    from level_replicator.replication.peer_connection import PeerConnection
     from tests.sim.world import World
 
 
@@ -14,7 +14,7 @@ class End:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.link: Link | None = None
+        self.link: PeerConnection | None = None
         self.other: End = self
         self.full = False
         self.unread = bytearray()

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.entry import decode_index
 from level_replicator.core.epochs import EPOCH_BYTES
-from level_replicator.core.limits import FILL_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
+from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, FILTER_WORTH_LOOKUPS
 from level_replicator.net.backoff import Backoff
-from level_replicator.protocol.events import Apply, Fill
-from level_replicator.replication.coordinator import Hub
-from level_replicator.replication.peer_connection import Link
+from level_replicator.protocol.events import EntriesReceived, RangeEntriesReceived
+from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer, PeerEvent
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
-from level_replicator.storage.reconcile.initiator import Walk
-from level_replicator.storage.reconcile.resolver import Settling
-from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.reconcile.initiator import Initiator
+from level_replicator.storage.reconcile.resolver import Resolver
+from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.store import Store
 from tests.sim.network import Connection
 
@@ -49,7 +49,7 @@ class SimNode:
         self.servers = {server: Peer(server, dialled=True) for server in servers}
         self.skew_ms = world.plan.skews_ms[name]
         self.db_disk, self.rs_disk = VirtualDisk(), VirtualDisk()
-        self.hub: Hub | None = None
+        self.coordinator: Coordinator | None = None
         self.store: Store | None = None
         self.boot = 1
         self.life = 0
@@ -96,12 +96,12 @@ class SimNode:
         store.leftover_watch.patience_ms = store.leftover_watch.long_patience_ms = LEFTOVER_PATIENCE_MS
         self.world.meetings.opened(self)
         # in half of the worlds a node that is empty is filled, not sent the log
-        store.fill_min_entries = (FILL_MIN_ENTRIES, 1, FILL_MIN_ENTRIES, 4)[self.world.seed % 4]
+        store.bulk_load_min_entries = (BULK_LOAD_MIN_ENTRIES, 1, BULK_LOAD_MIN_ENTRIES, 4)[self.world.seed % 4]
         if self.world.seed % 3 == 0:
-            store._state.known.lookups = FILTER_WORTH_LOOKUPS
+            store._state.key_filter.lookups = FILTER_WORTH_LOOKUPS
             store.learn_keys(lambda: True)
         self._listen_to_conflicts(store)
-        self.hub = Hub(
+        self.coordinator = Coordinator(
             store,
             instance=self.rng.randbytes(16),
             now_ms=lambda: self.world.now_ms,
@@ -112,7 +112,7 @@ class SimNode:
             random=Random(f"{self.world.seed} {self.name} {self.life}"),
             on_event=self._event,
         )
-        self._count_received(self.hub)
+        self._count_received(self.coordinator)
         self._running = False
         for server, peer in self.servers.items():
             peer.state = peer.state.WAITING
@@ -125,7 +125,7 @@ class SimNode:
 
         def report() -> None:
             nonlocal last
-            if life != self.life or self.store is not store or self.hub is None:
+            if life != self.life or self.store is not store or self.coordinator is None:
                 return
             for number, conflict in store.unreported_conflicts(last):
                 assert conflict is not None
@@ -137,7 +137,7 @@ class SimNode:
 
     def kill(self) -> None:
         """SIGKILL: what was written stays, nobody says goodbye."""
-        self.hub = self.store = None
+        self.coordinator = self.store = None
         self.life += 1
         self.db_disk.kill()
         self.rs_disk.kill()
@@ -154,11 +154,11 @@ class SimNode:
         self.boot += 1
 
     def stop(self) -> None:
-        assert self.hub is not None
+        assert self.coordinator is not None
         assert self.store is not None
-        self.hub.stop()
+        self.coordinator.stop()
         self.store.close()
-        self.hub = self.store = None
+        self.coordinator = self.store = None
         self.life += 1
 
     def ask_for_new_origin(self) -> None:
@@ -166,7 +166,7 @@ class SimNode:
         rs = MemoryEngine(self.rs_disk, self.name + "/rs")
         meta = load_meta(rs)
         assert meta is not None
-        meta.identity = TO_BE_RENEWED
+        meta.identity = NEW_ORIGIN_REQUESTED
         store_meta(rs, meta)
         rs.close()
         self.duplicate = False
@@ -182,29 +182,29 @@ class SimNode:
     def _event(self, event: PeerEvent) -> None:
         self.events.append(event)
 
-    def _count_received(self, hub: Hub) -> None:
-        apply = hub.apply
+    def _count_received(self, coordinator: Coordinator) -> None:
+        apply = coordinator.apply
 
-        def counting(link: Link, frame: Apply) -> bool:
+        def counting(link: PeerConnection, frame: EntriesReceived) -> bool:
             for entry in frame.entries:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
-            if frame.origin == hub.store.origin and frame.entries:
+            if frame.origin == coordinator.store.origin and frame.entries:
                 self.world.echoes += 1
             with self.world.meetings.watching(self, ((frame.origin, entry) for entry in frame.entries)):
                 return apply(link, frame)
 
-        hub.apply = counting  # type: ignore[method-assign]
-        begin_walk = hub.store.begin_walk
+        coordinator.apply = counting  # type: ignore[method-assign]
+        begin_reconciliation = coordinator.store.begin_reconciliation
 
-        def walking(*args: Any, **options: Any) -> tuple[Walk, Settling]:
-            walk, settling = begin_walk(*args, **options)
-            fill = settling.fill
+        def reconciling(*args: Any, **options: Any) -> tuple[Initiator, Resolver]:
+            walk, resolver = begin_reconciliation(*args, **options)
+            fill = resolver.fill
 
-            def filling(answer: Fill) -> None:
+            def bulk_loading(answer: RangeEntriesReceived) -> None:
                 with self.world.meetings.watching(self, answer.entries):
                     fill(answer)
 
-            settle = settling.settle
+            settle = resolver.settle
 
             def settled(low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Any:
                 outcome = settle(low, high, theirs)
@@ -212,11 +212,11 @@ class SimNode:
                     self.world.meetings.compared(self, key, decode_index(row).written_dot)
                 return outcome
 
-            settling.fill = filling  # type: ignore[method-assign]
-            settling.settle = settled  # type: ignore[method-assign]
-            return walk, settling
+            resolver.fill = bulk_loading  # type: ignore[method-assign]
+            resolver.settle = settled  # type: ignore[method-assign]
+            return walk, resolver
 
-        hub.store.begin_walk = walking  # type: ignore[method-assign]
+        coordinator.store.begin_reconciliation = reconciling  # type: ignore[method-assign]
 
     # -- its event loop
 
@@ -228,20 +228,20 @@ class SimNode:
         self.world.after(delay_ms, lambda: self._run(life))
 
     def _run(self, life: int) -> None:
-        if life == self.life and self.hub is not None:
-            wait = self.hub.run()
+        if life == self.life and self.coordinator is not None:
+            wait = self.coordinator.run()
             if wait is not None:
                 self._run_after(max(wait, 1))
 
     def _tick(self, life: int) -> None:
-        if life == self.life and self.hub is not None:
-            self.hub.tick()
+        if life == self.life and self.coordinator is not None:
+            self.coordinator.tick()
             assert self.store is not None
             if self.store.floor_watch.due(self.world.now_ms):
                 self.store.retention.lower_floors()
             for origin in self.store.leftover_watch.due(self.world.now_ms):
                 if self.store.retention.restamp_leftovers(origin):
-                    self.hub.local_change()
+                    self.coordinator.local_change()
             self.world.after(HEARTBEAT_MS // 4, lambda: self._tick(life))
 
     # -- dialling
@@ -251,16 +251,16 @@ class SimNode:
         self.world.after(delay_ms, lambda: self._dial(server, backoff, life))
 
     def _dial(self, server: str, backoff: Backoff, life: int) -> None:
-        if life != self.life or self.hub is None or server not in self.world.nodes:
+        if life != self.life or self.coordinator is None or server not in self.world.nodes:
             return
         peer, other = self.servers[server], self.world.nodes[server]
-        link = self.hub.by_origin.get(peer.origin)
+        link = self.coordinator.by_origin.get(peer.origin)
         connected = link is not None and link.peer.instance == peer.instance
-        busy = connected or any(link.peer is peer for link in self.hub.links)
-        if not busy and other.hub is not None and not self.world.is_cut(self.name, server):
+        busy = connected or any(link.peer is peer for link in self.coordinator.connections)
+        if not busy and other.coordinator is not None and not self.world.is_cut(self.name, server):
             connection = Connection(self.world, (self.name, server))
             self.world.connections[connection] = None
-            connection.left.link = self.hub.connect(connection.left, peer)
-            connection.right.link = other.hub.connect(connection.right, Peer(self.name, dialled=False))
+            connection.left.link = self.coordinator.connect(connection.left, peer)
+            connection.right.link = other.coordinator.connect(connection.right, Peer(self.name, dialled=False))
             backoff.reset()
         self._dial_later(server, backoff, min(2_000, int(backoff.next_s() * 1000)) + 1)

@@ -112,7 +112,7 @@ class Reader:
             pass
         if node.world.forked:
             return  # excused: a cursor has no epochs; one of a continuation that a node does not know claims too much
-        assert node.hub is not None
+        assert node.coordinator is not None
         assert node.store is not None
         state = node.store._state
         for key in self.contents.keys() | dict(state.db.scan()).keys():

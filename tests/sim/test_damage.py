@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from level_replicator.core.entry import INDEX_HEAD, encode_entry
 from level_replicator.storage.state.schema import LOG, following, log_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from tests.sim.aimed import _plan
 from tests.sim.checks import check_node
 from tests.sim.world import World
@@ -12,7 +12,7 @@ from tests.sim.world import World
 KEYS = [b"%d" % number for number in range(40)]
 
 
-def _worlds() -> tuple[World, State]:
+def _worlds() -> tuple[World, ReplicationState]:
     """a has written, and b has not met it yet."""
     world = World(1, _plan(["a", "b"], [("b", "a")]))
     a = world.nodes["a"]
@@ -23,7 +23,7 @@ def _worlds() -> tuple[World, State]:
     return world, a.store._state
 
 
-def _damage_log(state: State) -> None:
+def _damage_log(state: ReplicationState) -> None:
     for at in list(state.rs.scan_keys(LOG, following(LOG)))[10:13]:
         record = state.rs.get(at)
         assert record is not None
@@ -96,13 +96,13 @@ def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     check_node(b)
     # and verify brings it right: the value that is there is adopted, everybody ends with the same
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     assert a.store.verify(repair=True, progress=lambda keys: None).lost
     report = a.store.verify(repair=True, progress=lambda keys: None)
     assert report.renewed
     assert report.given_up
     assert report.left == 0
-    a.hub.begin_anew()
+    a.coordinator.begin_anew()
     world.run_for(30_000)
     assert a.store.verify(repair=False, progress=lambda keys: None).sound
     assert dict(b.store._state.db.scan()) == dict(a.store._state.db.scan())

@@ -11,7 +11,7 @@ from level_replicator.core.epochs import Branches, Histories, History, family_of
 from level_replicator.storage.state.schema import INDEX
 
 if TYPE_CHECKING:
-    from level_replicator.storage.state.state import State
+    from level_replicator.storage.state.state import ReplicationState
     from level_replicator.storage.store import Store
     from tests.sim.node import SimNode
 
@@ -63,7 +63,7 @@ class Op:
         stamp, origin = self.dot(store.branches)
         return stamp <= store.vector.get(origin, 0) and self.is_known_as(store.branches, store.histories)
 
-    def is_row_of(self, state: State) -> bool:
+    def is_row_of(self, state: ReplicationState) -> bool:
         """Whether the index row of the key carries this write, and not another one of the same name."""
         line = state.rs.get(INDEX + self.key)
         if line is None or decode_index(line).written_dot != self.dot(state.branches):

@@ -10,7 +10,7 @@ from random import Random
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.version_vector import newer
 from level_replicator.protocol.messages import Message, Ping, decode
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.storage.maintenance.floors import floors_above
 from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.schema import INDEX
@@ -104,7 +104,7 @@ class World:
         """How many messages of a kind, since the budget began."""
         return self.budget.said[(sender, receiver, kind.__name__)]
 
-    def name_of(self, link: Link) -> str:
+    def name_of(self, link: PeerConnection) -> str:
         """Of the node at the other end."""
         assert isinstance(link.transport, End)
         return link.transport.names[1]
@@ -156,7 +156,7 @@ class World:
             node.start()
             return
         node.fill(data)
-        while node.hub is None:
+        while node.coordinator is None:
             try:
                 node.start(adopt=True, kill_at=self.rng.randint(0, 3) if self.rng.random() < 0.6 else None)
             except Killed:
@@ -185,7 +185,7 @@ class World:
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))
-        if node.store is None or node.hub is None:
+        if node.store is None or node.coordinator is None:
             return
         count = 1 if self.rng.random() < 0.8 else self.rng.randint(1, 8)
         keys = self.rng.sample(self.plan.keys, min(count, len(self.plan.keys)))
@@ -209,7 +209,7 @@ class World:
         origin = node.store.origin
         history = node.store.histories.get(origin, ())
         self.truth.acknowledge(node.name, operations, (node.store.vector[origin], origin), synced, past, history)
-        node.hub.local_change()
+        node.coordinator.local_change()
 
     def _note_unacknowledged(
         self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int, past: Past
@@ -238,7 +238,7 @@ class World:
             if self.rng.random() < rate:
                 self.guarded(getattr(self, f"_fault_{fault}", lambda: None))
         for node in self.nodes.values():
-            if node.hub is None and self.rng.random() < 0.2:
+            if node.coordinator is None and self.rng.random() < 0.2:
                 self.guarded(node.start)
             if self.plan.clock == "jumping" and self.rng.random() < 0.05:
                 node.skew_ms = self.rng.randint(-20_000, 20_000)
@@ -255,7 +255,7 @@ class World:
             self.rng.choice(list(self.connections)).break_now()
 
     def _running(self) -> list[SimNode]:
-        return [node for node in self.nodes.values() if node.hub is not None]
+        return [node for node in self.nodes.values() if node.coordinator is not None]
 
     def _fault_kill(self) -> None:
         if self._running():
@@ -286,7 +286,7 @@ class World:
     def _fault_restore(self) -> None:
         """A node stops, and goes on from an older copy of its directory."""
         node = self.rng.choice(list(self.nodes.values()))
-        if node.hub is not None:
+        if node.coordinator is not None:
             node.stop()
         elif node.backup is None:
             return
@@ -302,7 +302,7 @@ class World:
     def _fault_unseen_restore(self) -> None:
         """A node goes back to an older image of itself, and nothing in its directory shows it."""
         node = self.rng.choice(list(self.nodes.values()))
-        if node.hub is not None:
+        if node.coordinator is not None:
             node.stop() if self.rng.random() < 0.5 else node.kill()
         if node.image is None or self.rng.random() < 0.4:
             node.image = (node.db_disk.copy(unseen=True), node.rs_disk.copy(unseen=True), len(self.truth.ops))
@@ -316,7 +316,7 @@ class World:
         """A node goes on from a copy of the directory of another one, with the same origin, and neither notices."""
         node, source = self.rng.sample(list(self.nodes.values()), 2)
         for each in (node, source):
-            if each.hub is not None:
+            if each.coordinator is not None:
                 each.stop()
         self.faults["unseen_copy"] += 1
         node.db_disk, node.rs_disk = source.db_disk.copy(unseen=True), source.rs_disk.copy(unseen=True)
@@ -328,7 +328,7 @@ class World:
         """A node goes on from a copy of the directory of another one."""
         node, source = self.rng.sample(list(self.nodes.values()), 2)
         for each in (node, source):
-            if each.hub is not None:
+            if each.coordinator is not None:
                 each.stop()
         self.faults["copy"] += 1
         node.db_disk, node.rs_disk = source.db_disk.copy(), source.rs_disk.copy()
@@ -388,10 +388,10 @@ class World:
                 node.skew_ms = 9 * 3_600_000
             if node.duplicate:
                 # as the error says with which two live duplicates refuse each other
-                if node.hub is not None:
+                if node.coordinator is not None:
                     node.stop()
                 node.ask_for_new_origin()
-            if node.hub is None:
+            if node.coordinator is None:
                 node.start()
             node.kill_at_step = None
         if self.plan.gone is not None:
@@ -425,13 +425,17 @@ class World:
         if any(store is None for store in stores):
             return False
         vectors = [store.vector for store in stores if store is not None]
-        links = [link for node in self.nodes.values() if node.hub for link in node.hub.by_origin.values()]
+        links = [
+            link for node in self.nodes.values() if node.coordinator for link in node.coordinator.by_origin.values()
+        ]
         pairs = {frozenset(dial) for dial in self.plan.dials}
         return (
             all(vector == vectors[0] for vector in vectors)
             and len(links) == 2 * len(pairs)
             and all(_live(link) for link in links)
-            and not any(store.half_filled or floors_above(store._state) for store in stores if store is not None)
+            and not any(
+                store.bulk_load_incomplete or floors_above(store._state) for store in stores if store is not None
+            )
             and not any(newer(store._state.newest, store.vector) for store in stores if store is not None)
         )
 
@@ -443,5 +447,5 @@ class World:
             raise Broken(self.budget.reason(f"all is level, and yet {self.chatter - before} messages, not heartbeats,"))
 
 
-def _live(link: Link) -> bool:
-    return link.session.pull.completed > 0 and link.pulling.waits_for is None
+def _live(link: PeerConnection) -> bool:
+    return link.session.pull.completed > 0 and link.puller.waits_for is None

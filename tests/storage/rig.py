@@ -7,11 +7,11 @@ from itertools import count
 from random import Random
 
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
-from level_replicator.protocol.events import Apply
-from level_replicator.protocol.push import Push
+from level_replicator.protocol.events import EntriesReceived
+from level_replicator.protocol.push import PullSender
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
-from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.state.meta import load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Round, Store
@@ -89,11 +89,11 @@ def assert_sound(store: Store) -> None:
 
 def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, frame_entries: int = 2) -> bool:
     """A whole first round, or as much of it as `most` allows. Whether it was completed."""
-    feed = Feed(into.origin, into.resumable(source.origin))
+    feed = SendQueue(into.origin, into.resumable(source.origin))
     opened = source.open_round(feed, dict(into.vector), dict(into.horizon))
     assert isinstance(opened, Round)
     reader, target, work = opened.reader, opened.target, opened.work
-    push = Push()
+    push = PullSender()
     push.peer_has(dict(into.vector))
     push.begin(target, work)
     while (read := push.next_read()) is not None:
@@ -106,7 +106,9 @@ def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, fr
         entries = [decode_entry(record) for record in records]
         take = target if message.last else None
         resumable = min(message.high, target.get(message.origin, 0))
-        into.apply(Apply(message.origin, message.low, message.high, entries, resumable, take), source.origin, target)
+        into.apply(
+            EntriesReceived(message.origin, message.low, message.high, entries, resumable, take), source.origin, target
+        )
         if message.last:
             return True
     into.take(target, source.origin)

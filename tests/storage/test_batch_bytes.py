@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.reconcile_rules import Sides
+from level_replicator.core.reconcile_rules import ReconcileContext
 from level_replicator.storage.engine.memory import MemoryBatch, MemoryEngine
-from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import new_origin, repair
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps
@@ -48,8 +48,8 @@ def test_what_a_stale_node_writes_again(sizes: list[int]) -> None:
     _, store, data = filled()
     sizes.clear()
     again: list[int] = []
-    sides = Sides(dict(store.vector), {}, stale=True, their_dropped=store.clock.last)
-    told = Settling(store._state, 1, sides, {}, lambda news: None, again.append, sync=False)
+    reconcile_context = ReconcileContext(dict(store.vector), {}, stale=True, their_dropped=store.clock.last)
+    told = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, again.append, sync=False)
     low: bytes | None = b""
     while low is not None:
         low, wanted = told.settle(low, b"", [])

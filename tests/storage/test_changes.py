@@ -10,7 +10,7 @@ import pytest
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
 from level_replicator.storage.feed import change_feed
 from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
-from level_replicator.storage.reconcile.bulk_load import begin_filling
+from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import INDEX, log_key
 from level_replicator.storage.store import Store
@@ -356,5 +356,5 @@ def test_what_fills_a_node_is_known_up_to_its_floor() -> None:
     """It is not logged, and above the vector, but a reader may be owed it."""
     store = _written(Rig(1), b"a")
     with store._state.lock:
-        begin_filling(store._state, {7: 5})
+        begin_bulk_load(store._state, {7: 5})
         assert change_feed.what_is_known(store._state) == {**store.vector, 7: 5}

@@ -3,20 +3,20 @@
 import dataclasses
 
 from level_replicator.core.limits import MAX_FEED_INTERVALS
-from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.store import Round, Store
 from tests.storage.rig import Rig, contents, pull
 
 
-def _open(store: Store, feed: Feed) -> Round:
+def _open(store: Store, feed: SendQueue) -> Round:
     opened = store.open_round(feed, {}, {})
     assert isinstance(opened, Round)
     return opened
 
 
-def _live_feed(rig: Rig, peer: int = 99) -> Feed:
+def _live_feed(rig: Rig, peer: int = 99) -> SendQueue:
     store = rig.open()
-    feed = Feed(peer, [])
+    feed = SendQueue(peer, [])
     _open(store, feed).reader.close()
     return feed
 
@@ -52,7 +52,7 @@ def test_nobody_is_sent_what_it_wrote_itself() -> None:
     store = rig.open()
     pull(store, other)
     store.writer.put(b"ours", b"v", False)
-    feed = Feed(other.origin, [])
+    feed = SendQueue(other.origin, [])
     work = _open(store, feed).work
     assert set(work) == {store.origin}
     feed.applied(other.origin, [(1, 2)])

@@ -6,11 +6,11 @@ from zlib import crc32
 import pytest
 
 from level_replicator.core.entry import encode_index
-from level_replicator.core.limits import FILL_PREVIEW_ENTRIES
-from level_replicator.protocol.events import BeginWalk
-from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.core.limits import BULK_LOAD_PREVIEW_ENTRIES
+from level_replicator.protocol.events import ReconcileStarted
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import open as opening
-from level_replicator.storage.state.schema import FILLING
+from level_replicator.storage.state.schema import BULK_LOADING
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
 from tests.storage.walking import reconcile, reconciling, round_for
@@ -27,7 +27,7 @@ def _source(count: int) -> Store:
 
 def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
     source, reader = _source(MANY), Rig(2).open()
-    source.fill_min_entries = MANY
+    source.bulk_load_min_entries = MANY
     opened = round_for(source, reader)
     assert isinstance(opened, Round)
     assert opened.preview
@@ -36,7 +36,7 @@ def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
 @pytest.mark.parametrize("why", ["small log", "reader knows somebody", "reader has many"])
 def test_others_are_sent_the_log(why: str) -> None:
     source, reader = _source(MANY), Rig(2).open()
-    source.fill_min_entries = MANY + 1 if why == "small log" else MANY
+    source.bulk_load_min_entries = MANY + 1 if why == "small log" else MANY
     if why == "reader knows somebody":
         reader.take({77: 1}, 77)
     if why == "reader has many":
@@ -57,8 +57,8 @@ def test_what_fills_is_not_logged_and_lies_under_the_floor() -> None:
     assert reader.floor == {source.origin: source.vector[source.origin]}
     assert reader.vector == {**source.vector, reader.origin: reader.vector[reader.origin]}
     assert_sound(reader)
-    assert not reader.half_filled
-    assert reader._state.rs.get(FILLING) is None
+    assert not reader.bulk_load_incomplete
+    assert reader._state.rs.get(BULK_LOADING) is None
 
 
 def test_nobody_below_the_floor_is_served_before_the_fill_is_complete() -> None:
@@ -92,20 +92,20 @@ def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_diff
     reader = rig.open()
     assert_sound(reader)
     assert reader.vector.keys() <= {reader.origin}
-    assert reader.half_filled == (step != "fill: before rs")
+    assert reader.bulk_load_incomplete == (step != "fill: before rs")
     had = reader.keys
     assert had == {"walk: before rs": 1_024, "walk: between rs and db": 1_024, "walk: after db": 2_048}.get(step, 0)
-    reader.fill_own_lines = -1  # as of a reader with more lines
+    reader.bulk_load_own_rows = -1  # as of a reader with more lines
     frames = reconcile(source, reader)
     assert sum(len(frame.entries) for frame in frames) == MANY - had
     assert contents(reader) == contents(source)
-    assert not reader.half_filled
+    assert not reader.bulk_load_incomplete
     assert_sound(reader)
 
 
 def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     _, rig = _killed("walk: between rs and db")
-    monkeypatch.setattr(opening, "mend_half_filled", lambda state: 0)
+    monkeypatch.setattr(opening, "recover_bulk_load", lambda state: 0)
     with pytest.raises(AssertionError):
         assert_sound(rig.open())
 
@@ -116,7 +116,7 @@ def _deleted_meanwhile() -> tuple[Store, Store]:
     walk = reconciling(source, reader)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
-    reader.end_walk()
+    reader.end_reconciliation()
     reader.writer.put(b"000001", b"mine", False)
     source.writer.write([(b"000000", None), (b"000002", None)], False)
     source.retention.drop_tombstones(source.vector[source.origin])
@@ -132,7 +132,7 @@ def test_what_only_the_reader_has_in_a_filled_range_is_judged() -> None:
 
 def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     source, reader = _deleted_meanwhile()
-    monkeypatch.setattr(Settling, "_settle_own", lambda *_: None)
+    monkeypatch.setattr(Resolver, "_resolve_own", lambda *_: None)
     reconcile(source, reader)
     assert b"000000" in contents(reader)
 
@@ -140,11 +140,11 @@ def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_mark_that_the_log_of_others_made_good_leaves_with_it() -> None:
     source, rig = _killed("walk: after db")
     reader = rig.open()
-    assert reader.half_filled
+    assert reader.bulk_load_incomplete
     reader.take(dict(source.vector), source.origin)
-    assert not reader.half_filled
+    assert not reader.bulk_load_incomplete
     reader.close()
-    assert not rig.open().half_filled
+    assert not rig.open().bulk_load_incomplete
 
 
 def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
@@ -165,7 +165,7 @@ def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
 def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
     source, rig = _killed("walk: after db")
     reader, third = rig.open(), Rig(3).open()
-    reader.fill_own_lines = -1
+    reader.bulk_load_own_rows = -1
     assert isinstance(round_for(reader, third), Reconciling)  # the source may be gone for good
     walk = reconciling(source, reader)
     next(walk)
@@ -213,16 +213,16 @@ def test_a_power_loss_right_after_a_fill_leaves_no_value_that_nothing_tells_of(s
 
 def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come() -> None:
     source, reader = _source(10_000), Rig(2).open()
-    source.fill_min_entries = 1
+    source.bulk_load_min_entries = 1
     reader.writer.write([(b"own%d" % number, b"mine") for number in range(1_000)], False)
     told = reader.keys
-    pull(reader, source, allow(1), frame_entries=FILL_PREVIEW_ENTRIES)
-    assert reader.keys == told + FILL_PREVIEW_ENTRIES
-    opened = round_for(source, reader, walk=True)
+    pull(reader, source, allow(1), frame_entries=BULK_LOAD_PREVIEW_ENTRIES)
+    assert reader.keys == told + BULK_LOAD_PREVIEW_ENTRIES
+    opened = round_for(source, reader, reconcile=True)
     assert isinstance(opened, Reconciling)
-    begin = BeginWalk(opened.vector, opened.horizon, opened.dropped, looking=False, lines=opened.lines)
-    reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None, lines_told=told)
-    assert reader.filling
+    begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, lines=opened.lines)
+    reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None, rows_told=told)
+    assert reader.bulk_loading
 
 
 def test_a_write_over_what_a_broken_off_fill_left_gets_the_greater_stamp() -> None:

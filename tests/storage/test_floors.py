@@ -9,10 +9,10 @@ import pytest
 from level_replicator.core.limits import BULK_LOAD_PATIENCE_MS, FLOOR_PATIENCE_CAP_MS, FLOOR_PATIENCE_MS
 from level_replicator.core.version_vector import newer
 from level_replicator.storage.engine.memory import MemoryBatch
-from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.maintenance import floors
 from level_replicator.storage.maintenance.floors import FloorWatch
-from level_replicator.storage.state.schema import FILLING, INDEX
+from level_replicator.storage.state.schema import BULK_LOADING, INDEX
 from level_replicator.storage.store import Reconciling, Round, Store
 from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 from tests.storage.walking import reconcile, reconciling, round_for
@@ -35,7 +35,7 @@ def _left_by_a_peer_that_is_gone() -> tuple[Store, Rig]:
     walk = reconciling(source, reader)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
-    reader.end_walk()
+    reader.end_reconciliation()
     return reader, rig
 
 
@@ -46,7 +46,7 @@ def _whole(store: Store) -> None:
 
 def _sent_to(third: Store, source: Store) -> list[bool]:
     """Whether a peer that has reconciled with the source is sent rounds of each of its later changes."""
-    feed = Feed(third.origin, (), lines=third.keys)
+    feed = SendQueue(third.origin, (), lines=third.keys)
     opened = source.open_round(feed, {}, {})
     assert isinstance(opened, Reconciling)
     feed.completed()
@@ -70,11 +70,11 @@ def test_the_log_is_made_whole_and_the_bulk_load_can_be_continued() -> None:
     reader.close()
     reader = rig.open()
     _whole(reader)
-    assert reader.half_filled
+    assert reader.bulk_load_incomplete
     source = _source()
-    reader.fill_own_lines = -1  # as of a reader with more rows
+    reader.bulk_load_own_rows = -1  # as of a reader with more rows
     assert sum(len(frame.entries) for frame in reconcile(source, reader)) == MANY - 1_024
-    assert not reader.half_filled
+    assert not reader.bulk_load_incomplete
     _whole(reader)
 
 
@@ -136,8 +136,8 @@ def test_any_whole_reconciliation_completes_a_bulk_load() -> None:
     other = Rig(4).open()
     other.writer.put(b"of the other", b"1", False)
     reconcile(other, reader)
-    assert not reader.half_filled
-    assert reader._state.rs.get(FILLING) is None
+    assert not reader.bulk_load_incomplete
+    assert reader._state.rs.get(BULK_LOADING) is None
     assert newer(reader.floor, reader.vector), "and the rest is for lower_floors"
     reader.retention.lower_floors()
     _whole(reader)
@@ -168,7 +168,7 @@ def test_a_bulk_load_that_begins_meanwhile_goes_first(monkeypatch: pytest.Monkey
         if loads == 2:  # when all rows of the first one are in the log again
             next(walk)
             walk.close()  # type: ignore[attr-defined]
-            reader.end_walk()
+            reader.end_reconciliation()
         return True
 
     reader.retention.lower_floors(pause=load)
@@ -241,7 +241,7 @@ def test_a_tombstone_is_logged_again() -> None:
     walk = reconciling(source, reader)
     next(walk)
     walk.close()  # type: ignore[attr-defined]
-    reader.end_walk()
+    reader.end_reconciliation()
     row = reader._state.rs.get(INDEX + b"000003")
     reader.retention.lower_floors()
     assert reader._state.rs.get(INDEX + b"000003") == row
@@ -254,7 +254,7 @@ def test_it_is_done_after_a_while_and_again_after_ever_longer_ones() -> None:
     assert not watch.due(0)
     assert not watch.due(BULK_LOAD_PATIENCE_MS - 1)
     assert watch.due(BULK_LOAD_PATIENCE_MS)
-    reader._state.half_filled = False
+    reader._state.bulk_load_incomplete = False
     watch = FloorWatch(reader._state)
     assert not watch.due(1_000)
     assert not watch.due(1_000 + FLOOR_PATIENCE_MS - 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from level_replicator.core.errors import StorageError
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write import group_commit
 from level_replicator.storage.write.group_commit import GroupCommit
 from level_replicator.storage.write.local_writer import LocalWriter, Operation
@@ -24,7 +24,7 @@ class Held:
         self.began, self.may_go_on = threading.Event(), threading.Event()
         self.fails: BaseException | None = None
 
-    def __call__(self, state: State, operations: list[Operation], sync: bool) -> None:
+    def __call__(self, state: ReplicationState, operations: list[Operation], sync: bool) -> None:
         assert sync
         self.batches.append([key for key, _ in operations])
         if len(self.batches) == 1:

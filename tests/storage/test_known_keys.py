@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.core.limits import FILTER_WORTH_LOOKUPS
-from level_replicator.storage.state.key_filter import KnownKeys
+from level_replicator.storage.state.key_filter import KeyFilter
 from level_replicator.storage.store import Store
 from tests.storage.rig import Rig, assert_sound
 
 
 @given(st.lists(st.binary(max_size=3)))
 def test_of_a_key_that_was_added_it_is_never_said_that_it_is_new(keys: list[bytes]) -> None:
-    known = KnownKeys()
+    known = KeyFilter()
     known.begin(empty=True)
     seen: set[bytes] = set()
     for key in keys:
@@ -21,7 +21,7 @@ def test_of_a_key_that_was_added_it_is_never_said_that_it_is_new(keys: list[byte
 
 
 def test_nearly_all_new_keys_are_told() -> None:
-    known = KnownKeys()
+    known = KeyFilter()
     known.begin(empty=True)
     assert sum(known.is_new(b"%d" % number) for number in range(10_000)) > 9_900
 
@@ -57,13 +57,13 @@ def test_what_was_there_at_open_is_learned_once_it_is_worth_it() -> None:
     store.close()
     store = rig.open()
     store.learn_keys(lambda: True)
-    assert not store._state.known.whole
+    assert not store._state.key_filter.whole
     for number in range(FILTER_WORTH_LOOKUPS):
         store.writer.put(b"new %d" % number, b"", False)
     store.learn_keys(lambda: False)
-    assert not store._state.known.whole
+    assert not store._state.key_filter.whole
     store.learn_keys(lambda: True)
-    assert store._state.known.whole
+    assert store._state.key_filter.whole
     asked = _lookups(store)
     store.writer.put(b"newer", b"", False)
     store.writer.put(b"a", b"2", False)
@@ -77,7 +77,7 @@ def test_learning_is_given_up_when_the_filter_begins_anew() -> None:
     store.writer.put(b"a", b"1", False)
     store.close()
     store = rig.open()
-    known = store._state.known
+    known = store._state.key_filter
     known.lookups = FILTER_WORTH_LOOKUPS
 
     def begins_anew() -> bool:

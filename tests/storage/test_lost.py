@@ -26,9 +26,9 @@ def _two() -> tuple[World, SimNode, SimNode]:
 
 def _repair(world: World, node: SimNode) -> None:
     assert node.store is not None
-    assert node.hub is not None
+    assert node.coordinator is not None
     assert node.store.verify(repair=True, progress=lambda keys: None).lost == 1
-    node.hub.begin_anew()
+    node.coordinator.begin_anew()
 
 
 @pytest.mark.parametrize("value", [b"damaged", None])
@@ -36,10 +36,10 @@ def test_a_restamped_value_comes_back_and_is_not_buried(value: bytes | None) -> 
     """Its `written` is covered by vectors that say nothing of its dot."""
     world, a, p = _two()
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     assert p.store is not None
     a.store.writer.put(b"gone", b"x", False)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(5_000)
     world.cuts = {frozenset("ap")}
     for connection in list(world.connections):
@@ -69,10 +69,10 @@ def test_a_restamped_value_comes_back_and_is_not_buried(value: bytes | None) -> 
 def test_a_loss_does_not_forget_which_deletes_were_seen() -> None:
     world, a, p = _two()
     assert a.store is not None
-    assert a.hub is not None
+    assert a.coordinator is not None
     a.store.writer.put(b"k1", b"v1", True)
     a.store.writer.put(b"k2", b"v2", True)
-    a.hub.local_change()
+    a.coordinator.local_change()
     world.run_for(5_000)
     p.stop()
     a.store.writer.delete(b"k2", True)

@@ -5,7 +5,7 @@ import pytest
 from level_replicator.core.entry import INDEX_HEAD, decode_index, encode_entry, index_contexts
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.state.log_reader import restore_entry
-from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.state.schema import (
     INDEX,
     LOG,
@@ -327,7 +327,7 @@ def renew_with_floor(rig: Rig, count: int = 2_500) -> Store:
     store.writer.write([(b"%05d" % i, b"new") for i in range(count - 100, count + 100)], False)
     meta = load_meta(store._state.rs)
     assert meta is not None
-    meta.identity, meta.traced = TO_BE_RENEWED, False  # as of a version without histories
+    meta.identity, meta.traced = NEW_ORIGIN_REQUESTED, False  # as of a version without histories
     store_meta(store._state.rs, meta)
     rig.kill()
     return store
@@ -374,7 +374,7 @@ def test_a_new_origin_takes_over_the_horizon_above_what_is_beyond_doubt() -> Non
     assert store.retention.drop_tombstones(newest) == 1
     meta = load_meta(store._state.rs)
     assert meta is not None
-    meta.identity, meta.traced = TO_BE_RENEWED, False
+    meta.identity, meta.traced = NEW_ORIGIN_REQUESTED, False
     store_meta(store._state.rs, meta)
     store = rig.reopen_after_kill()
     assert store.horizon == {store.origin: newest}
@@ -393,7 +393,7 @@ def test_a_new_origin_keeps_what_the_histories_of_the_old_one_vouch_for() -> Non
     meta = load_meta(store._state.rs)
     assert meta is not None
     assert meta.traced
-    meta.identity = TO_BE_RENEWED
+    meta.identity = NEW_ORIGIN_REQUESTED
     store_meta(store._state.rs, meta)
     store = rig.reopen_after_kill()
     assert store.origin != old

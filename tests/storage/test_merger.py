@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from level_replicator.core.entry import IndexLine, decode_entry, decode_index, encode_context, encode_dot, encode_entry
-from level_replicator.protocol.events import Apply
+from level_replicator.core.entry import IndexRow, decode_entry, decode_index, encode_context, encode_dot, encode_entry
+from level_replicator.protocol.events import EntriesReceived
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps
@@ -42,11 +42,11 @@ def apply(
 ) -> Applied:
     entries = [decode_entry(record) for record in records]
     stamps = [each.stamp for each in entries]
-    frame = Apply(origin, min(stamps) - 1, max(stamps), entries, max(stamps), take)
+    frame = EntriesReceived(origin, min(stamps) - 1, max(stamps), entries, max(stamps), take)
     return store.apply(frame, PEER, knows if knows is not None else {PEER: 1 << 63})
 
 
-def row(store: Store, key: bytes = b"k") -> IndexLine:
+def row(store: Store, key: bytes = b"k") -> IndexRow:
     line = store._state.rs.get(INDEX + key)
     assert line is not None
     return decode_index(line)
@@ -116,7 +116,7 @@ def test_a_write_that_a_forgotten_delete_had_superseded_is_buried(standing: byte
     assert_sound(store)
 
 
-def _origins(line: IndexLine) -> list[int]:
+def _origins(line: IndexRow) -> list[int]:
     return [int.from_bytes(line.context[place : place + 8], "big") for place in range(0, len(line.context), 16)]
 
 
@@ -205,5 +205,5 @@ def test_a_new_write_is_not_restamped_and_has_seen_what_the_row_carries() -> Non
     assert dict(zip(_origins(mine), _stamps(mine), strict=True)) == {AUTHOR: at(3), OTHER: at(2)}
 
 
-def _stamps(line: IndexLine) -> list[int]:
+def _stamps(line: IndexRow) -> list[int]:
     return [int.from_bytes(line.context[place + 8 : place + 16], "big") for place in range(0, len(line.context), 16)]

@@ -3,11 +3,11 @@
 import pytest
 
 from level_replicator.core.entry import decode_entry, decode_index
-from level_replicator.protocol.events import Apply
-from level_replicator.protocol.push import Push
+from level_replicator.protocol.events import EntriesReceived
+from level_replicator.protocol.push import PullSender
 from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.feed.send_queue import Feed
-from level_replicator.storage.state.meta import TO_BE_RENEWED, load_meta, store_meta
+from level_replicator.storage.feed.send_queue import SendQueue
+from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Round, Store
 from level_replicator.storage.write.merger import Merger
@@ -23,7 +23,7 @@ def ask_for_new_origin(rig: Rig, *, traced: bool = True) -> None:
     rs = MemoryEngine(rig.rs_disk, "rs")
     meta = load_meta(rs)
     assert meta is not None
-    meta.identity, meta.traced = TO_BE_RENEWED, traced
+    meta.identity, meta.traced = NEW_ORIGIN_REQUESTED, traced
     store_meta(rs, meta)
     rs.close()
 
@@ -128,7 +128,7 @@ def test_values_of_a_bulk_load_are_on_the_disk_before_it_counts_as_complete() ->
     world.run_for(5_000)
     assert n.store is not None
     assert n.store.floor
-    assert not n.store.half_filled
+    assert not n.store.bulk_load_incomplete
     n.kill()
     n.db_disk.power_loss(_LosesAll())
     n.boot += 1
@@ -147,15 +147,15 @@ def test_a_doubtful_value_of_a_peer_that_takes_nothing_from_us_is_counted_once()
     store.writer.delete(b"gone", True)
     store.retention.truncate()
     assert store.retention.drop_tombstones(NEVER) == 1
-    opened = peer.open_round(Feed(store.origin, []), dict(store.vector), {})
+    opened = peer.open_round(SendQueue(store.origin, []), dict(store.vector), {})
     assert isinstance(opened, Round)
-    push = Push()
+    push = PullSender()
     push.begin(opened.target, opened.work)
     read = push.next_read()
     assert read is not None
     records, _ = opened.reader.read(read, 10, 1 << 20)
     entries = [decode_entry(record) for record in records]
-    frame = Apply(peer.origin, 0, read.high, entries, read.high, opened.target)
+    frame = EntriesReceived(peer.origin, 0, read.high, entries, read.high, opened.target)
     assert store.apply(frame, peer.origin, opened.target, peer_pulls=False).whole
     line = store._state.rs.get(INDEX + b"k")
     assert line is not None

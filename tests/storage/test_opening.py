@@ -7,7 +7,7 @@ from level_replicator.core.entry import DELETE, encode_entry, encode_index
 from level_replicator.core.errors import ConfigError, FormatError, StorageError
 from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.virtual_disk import VirtualDisk
-from level_replicator.storage.state.meta import TO_BE_RENEWED, encode_meta, load_meta, store_meta
+from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, encode_meta, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, META, following, log_key
 from tests.storage.rig import Rig, allow, assert_sound, contents, dots, hide_copy, pull
 
@@ -259,7 +259,7 @@ def test_new_origin_takes_over_the_whole_log() -> None:
     engine = MemoryEngine(twin.rs_disk, "rs")
     meta = load_meta(engine)
     assert meta is not None
-    meta.identity = TO_BE_RENEWED
+    meta.identity = NEW_ORIGIN_REQUESTED
     store_meta(engine, meta)
     engine.close()
     store, other = rig.open(), twin.open()

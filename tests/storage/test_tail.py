@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.protocol.push import Read
-from level_replicator.storage.feed.send_queue import Feed, RoundReader
+from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.state import tail as module
 from level_replicator.storage.state.tail import Tail, TailReader
 from level_replicator.storage.store import Round, Store
@@ -58,9 +58,9 @@ def test_it_reads_as_the_log_does(sizes: list[int], most_entries: int, most_byte
         assert (found, low) == from_log.read(read, most_entries, most_bytes)
 
 
-def _live(store: Store) -> tuple[Feed, Round]:
+def _live(store: Store) -> tuple[SendQueue, Round]:
     """A feed whose first round is over, and its next one."""
-    feed = Feed(7, ())
+    feed = SendQueue(7, ())
     opened = store.open_round(feed, {}, {})
     assert isinstance(opened, Round)
     feed.completed()

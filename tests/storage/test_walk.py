@@ -5,77 +5,79 @@ from __future__ import annotations
 import pytest
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MAX_PROBES, MAX_WALK_DEPTH
+from level_replicator.core.limits import MAX_RANGE_QUERIES, MAX_RECONCILE_DEPTH
 from level_replicator.core.reconcile_rules import Fingerprint
-from level_replicator.protocol.events import Answered, BeginWalk
-from level_replicator.storage.reconcile.initiator import Range, Walk
+from level_replicator.protocol.events import RangeAnswered, ReconcileStarted
+from level_replicator.storage.reconcile.initiator import Initiator, Range
 from level_replicator.storage.store import Store
 from tests.storage.rig import Rig
 
 
-def _walk(count: int) -> tuple[Store, Walk]:
+def _initiator(count: int) -> tuple[Store, Initiator]:
     store = Rig().open()
     for number in range(count):
         store.writer.put(b"%06d" % number, b"", False)
-    store.fill_own_lines = -1
-    walk, _ = store.begin_walk(BeginWalk({7: 1}, {}, 0, False), 7, lambda news: None, lambda again: None)
+    store.bulk_load_own_rows = -1
+    walk, _ = store.begin_reconciliation(
+        ReconcileStarted({7: 1}, {}, 0, False), 7, lambda news: None, lambda again: None
+    )
     return store, walk
 
 
-def _probes(walk: Walk) -> list[Range]:
-    probes: list[Range] = []
+def _probes(walk: Initiator) -> list[Range]:
+    queries: list[Range] = []
     while walk.has_work:
-        probes += walk.step().probes
-    return probes
+        queries += walk.step().queries
+    return queries
 
 
 EMPTY = Fingerprint().digest()
 
 
-def _part_for_ever(walk: Walk) -> None:
+def _part_for_ever(walk: Initiator) -> None:
     """Our one key is always in the lower part, which is never equal."""
-    for depth in range(MAX_WALK_DEPTH + 3):
+    for depth in range(MAX_RECONCILE_DEPTH + 3):
         (probe,) = _probes(walk)
         assert probe.depth == depth + 1
-        bound = b"000000" + bytes(MAX_WALK_DEPTH + 4 - depth)
-        walk.answered(Answered(bounds=[bound], prints=[bytes(16), EMPTY]))
+        bound = b"000000" + bytes(MAX_RECONCILE_DEPTH + 4 - depth)
+        walk.answered(RangeAnswered(bounds=[bound], prints=[bytes(16), EMPTY]))
 
 
 def test_a_peer_that_parts_for_ever_is_found_out() -> None:
-    _, walk = _walk(1)
+    _, walk = _initiator(1)
     with pytest.raises(RemoteProtocolError, match="does not come to an end"):
         _part_for_ever(walk)
 
 
-def _part_in_breadth(walk: Walk) -> None:
+def _part_in_breadth(walk: Initiator) -> None:
     for _ in range(50):
         for probe in _probes(walk):
             bounds = [probe.low + b"%05d" % number + bytes(100) for number in range(1_023)]
-            walk.answered(Answered(bounds=bounds, prints=[bytes(16)] * 1_024))
+            walk.answered(RangeAnswered(bounds=bounds, prints=[bytes(16)] * 1_024))
 
 
 def test_a_peer_that_parts_into_too_much_is_found_out() -> None:
     """What waits to be probed is bounded in number and bytes."""
-    _, walk = _walk(1)
+    _, walk = _initiator(1)
     with pytest.raises(RemoteProtocolError, match="too many ranges"):
         _part_in_breadth(walk)
 
 
 def test_no_more_questions_are_open_than_the_peer_allows() -> None:
-    _, walk = _walk(3_000)
+    _, walk = _initiator(3_000)
     (probe,) = _probes(walk)
     assert probe.count == 3_000
     bounds = [b"%06d" % number for number in range(3, 3_000, 3)]
-    walk.answered(Answered(bounds=bounds, prints=[bytes(16)] * (len(bounds) + 1)))
-    assert len(_probes(walk)) == MAX_PROBES
+    walk.answered(RangeAnswered(bounds=bounds, prints=[bytes(16)] * (len(bounds) + 1)))
+    assert len(_probes(walk)) == MAX_RANGE_QUERIES
     assert not walk.has_work
-    walk.answered(Answered(same=True))
+    walk.answered(RangeAnswered(same=True))
     assert len(_probes(walk)) == 1
 
 
 def test_equal_ranges_end_a_walk() -> None:
-    store, walk = _walk(100)
+    store, walk = _initiator(100)
     assert len(_probes(walk)) == 1
-    walk.answered(Answered(same=True))
+    walk.answered(RangeAnswered(same=True))
     assert walk.done
     assert store.keys == 100

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from level_replicator.core.reconcile_rules import Sides
-from level_replicator.storage.reconcile.resolver import Settling
+from level_replicator.core.reconcile_rules import ReconcileContext
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 
@@ -18,9 +18,11 @@ CHOICES = 30
 
 def take_away(store: Store) -> None:
     """What a peer, which has nothing, makes of our keys: it knew all values and has dropped all tombstones."""
-    sides = Sides(dict(store.vector), dict(store.vector), stale=True, their_dropped=store.clock.last)
-    settling = Settling(store._state, 1, sides, {}, lambda news: None, lambda restamped: None, sync=False)
-    assert settling.settle(b"", b"", []) == (None, [])
+    reconcile_context = ReconcileContext(
+        dict(store.vector), dict(store.vector), stale=True, their_dropped=store.clock.last
+    )
+    resolver = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, lambda restamped: None, sync=False)
+    assert resolver.settle(b"", b"", []) == (None, [])
 
 
 @pytest.mark.parametrize("choice", range(CHOICES))

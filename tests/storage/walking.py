@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from level_replicator.protocol.events import Answered, BeginWalk, Fill
-from level_replicator.protocol.range_queries import Asks
-from level_replicator.storage.feed.send_queue import Feed
+from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived, ReconcileStarted
+from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.store import Reconciling, Round, Store
 
 LATEST = (1 << 64) - 1
@@ -14,42 +14,42 @@ LATEST = (1 << 64) - 1
 
 def round_for(source: Store, reader: Store, *, walk: bool = False) -> Round | Reconciling | None:
     """What the source would send in a new session."""
-    feed = Feed(reader.origin, (), lines=reader.keys, walk=walk)
+    feed = SendQueue(reader.origin, (), lines=reader.keys, reconcile=walk)
     return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
 
 
-def reconciling(source: Store, reader: Store) -> Iterator[Fill]:
+def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
     """Stops at each frame of entries after it has arrived; takes the vector over at the end."""
-    begun = round_for(source, reader, walk=True)
+    begun = round_for(source, reader, reconcile=True)
     assert isinstance(begun, Reconciling)
-    begin = BeginWalk(begun.vector, begun.horizon, begun.dropped, looking=False, lines=begun.lines)
-    walk, settling = reader.begin_walk(begin, source.origin, lambda news: None, lambda again: None)
-    asks = Asks()
+    begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, lines=begun.lines)
+    walk, resolver = reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None)
+    asks = PendingQueries()
     asks.begin()
     while not walk.done:
         while walk.has_work:
             requests = walk.step()
-            for each in requests.probes:
-                asks.probed(each.low, each.high, each.count)
-            if requests.probes:
-                begun.answering.probe([(r.low, r.high, r.print, r.count) for r in requests.probes])
+            for each in requests.queries:
+                asks.queried(each.low, each.high, each.count)
+            if requests.queries:
+                begun.responder.probe([(r.low, r.high, r.print, r.count) for r in requests.queries])
             if requests.fetch:
                 asks.fetched([key for key, _ in requests.fetch])
-                begun.answering.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
-        message = begun.answering.step()
+                begun.responder.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
+        message = begun.responder.step()
         if message is None:
             continue
         answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
-        if isinstance(answer, Answered):
+        if isinstance(answer, RangeAnswered):
             walk.answered(answer)
-        elif isinstance(answer, Fill):
+        elif isinstance(answer, RangeEntriesReceived):
             walk.filled(answer)
             yield answer
-    settling.take()
-    reader.end_walk()
+    resolver.take()
+    reader.end_reconciliation()
     walk.close()
-    begun.answering.close()
+    begun.responder.close()
 
 
-def reconcile(source: Store, reader: Store) -> list[Fill]:
+def reconcile(source: Store, reader: Store) -> list[RangeEntriesReceived]:
     return list(reconciling(source, reader))

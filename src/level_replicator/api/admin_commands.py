@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from level_replicator.api.replica import Replica
 
 Arguments = Mapping[str, Any]
-Verb = Callable[["Replica", "Rights", Callable[[int], None], Arguments], Any]
+Verb = Callable[["Replica", "ClientPermissions", Callable[[int], None], Arguments], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Rights:
+class ClientPermissions:
     """`local`: it came over the Unix socket, or is in this process, and may do what its user may do here."""
 
     read_only: bool = False
     local: bool = False
 
 
-def _writes(rights: Rights) -> None:
-    if rights.read_only:
+def _writes(permissions: ClientPermissions) -> None:
+    if permissions.read_only:
         raise ReadOnlyError("this client may read only")
 
 
@@ -35,59 +35,79 @@ def _take(arguments: Arguments, **wanted: type | tuple[type, ...]) -> dict[str, 
     return dict(arguments)
 
 
-def _status(replica: "Replica", _rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _status(
+    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     _take(arguments)
     return replica.status()
 
 
-def _property(replica: "Replica", _rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _property(
+    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     return replica.get_property(_take(arguments, name=bytes)["name"])
 
 
-def _sizes(replica: "Replica", _rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _sizes(
+    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     ranges = _take(arguments, ranges=list)["ranges"]
     return replica.approximate_sizes(*((start, stop) for start, stop in ranges))
 
 
-def _compact(replica: "Replica", rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
-    _writes(rights)
+def _compact(
+    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
+    _writes(permissions)
     bounds = (bytes, type(None))
     return replica.compact_range(**_take(arguments, start=bounds, stop=bounds))
 
 
-def _wait_synced(replica: "Replica", _rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _wait_synced(
+    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     timeout = _take(arguments, timeout=(int, float)).get("timeout", 0)
     return replica.wait_synced(min(timeout, MAX_CLIENT_WAITS_MS / 1000))
 
 
-def _truncate(replica: "Replica", rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
-    _writes(rights)
+def _truncate(
+    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
+    _writes(permissions)
     return replica.truncate(**_take(arguments, max_bytes=(int, type(None)), max_age=(int, float, type(None))))
 
 
-def _verify(replica: "Replica", rights: Rights, progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _verify(
+    replica: "Replica", permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     options = _take(arguments, repair=bool, peer=str)
     if "peer" in options:
         return _plain(replica.verify(options["peer"]))
     repair = bool(options.get("repair"))
     if repair:
-        _writes(rights)
+        _writes(permissions)
     return _plain(replica.verify(repair=repair, progress=progress))
 
 
-def _backup(replica: "Replica", rights: Rights, progress: Callable[[int], None], arguments: Arguments) -> Any:
-    if not rights.local:
+def _backup(
+    replica: "Replica", permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
+) -> Any:
+    if not permissions.local:
         raise ReadOnlyError("backup: a node writes files for clients of its own machine only, over its Unix socket")
-    _writes(rights)
+    _writes(permissions)
     return replica.backup(_take(arguments, path=str)["path"], progress=progress)
 
 
-def _disconnect(replica: "Replica", rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
-    _writes(rights)
+def _disconnect(
+    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
+    _writes(permissions)
     return replica.disconnect(_take(arguments, peer=str)["peer"])
 
 
-def _log(replica: "Replica", _rights: Rights, _progress: Callable[[int], None], arguments: Arguments) -> Any:
+def _log(
+    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+) -> Any:
     options = _take(arguments, before=(list, type(None)), prefix=bytes, most=int)
     before = options.get("before")
     most = min(max(options.get("most", PAGE_ENTRIES), 1), PAGE_ENTRIES)

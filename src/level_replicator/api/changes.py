@@ -71,7 +71,7 @@ class Changes:
     def close(self) -> None:
         """Ends the iteration, also one that waits in another thread. Idempotent."""
         self._closed = True
-        self._store.signal.ring()
+        self._store.notifier.ring()
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,7 @@ class Changes:
         end = None if timeout is None else time.monotonic() + timeout
         while not self._closed and not self._gate.shut:
             left = _LOOK_AGAIN_S if end is None else min(_LOOK_AGAIN_S, end - time.monotonic())
-            if self._store.signal.wait(self._has_news, max(left, 0.0)):
+            if self._store.notifier.wait(self._has_news, max(left, 0.0)):
                 return not self._closed and not self._gate.shut
             if end is not None and time.monotonic() >= end:
                 return False

@@ -21,7 +21,7 @@ from level_replicator.core.limits import (
     MIN_HEARTBEAT_S,
     MIN_RETENTION_S,
 )
-from level_replicator.node.client_registry import Access
+from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.dialer import is_loopback
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.identify import Identify
@@ -155,7 +155,7 @@ class Config:
     trusted: str | PathLike[str] | Collection[str] | None = None
     identify: Identify | None = None
     pull_only: bool = False
-    clients: str = Access.FULL
+    clients: str = ClientAccess.FULL
     socket: str | PathLike[str] | bool | None = None
     metrics: int | str | None = None
     insecure: bool = False
@@ -281,8 +281,8 @@ def _check_types(config: Config) -> None:
             raise ConfigError(f"{name}: cannot be called")
     if not config.host:
         raise ConfigError("host: empty")
-    if config.clients not in list(Access):
-        raise ConfigError(f"clients: {config.clients!r} is none of {', '.join(Access)}")
+    if config.clients not in list(ClientAccess):
+        raise ConfigError(f"clients: {config.clients!r} is none of {', '.join(ClientAccess)}")
     if config.socket is True:
         raise ConfigError("socket: a path is wanted, or False for none")
 

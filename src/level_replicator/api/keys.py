@@ -9,14 +9,14 @@ from level_replicator.api.config import Config
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS
 from level_replicator.node.admission import Security
-from level_replicator.security.identify import Identifying
-from level_replicator.security.reloader import KeyWatch
+from level_replicator.security.identify import IdentifyRunner
+from level_replicator.security.reloader import CredentialReloader
 from level_replicator.security.trust import Pin, Trust, TrustedFile
 
 # From the configuration to what a node with keys needs. Everything is read and checked before anything is opened.
 
 
-def load_security(config: Config) -> tuple[Security | None, KeyWatch | None]:
+def load_security(config: Config) -> tuple[Security | None, CredentialReloader | None]:
     """None without keys. Raises ConfigError."""
     if config.pems is None:
         return None, None
@@ -33,10 +33,10 @@ def load_security(config: Config) -> tuple[Security | None, KeyWatch | None]:
     trusted_file = TrustedFile(Path(config.trusted)) if isinstance(config.trusted, str | PathLike) else None
     trusted = trusted_file.load() if trusted_file is not None else (config.trusted or frozenset())
     trust = Trust(pins, trusted)  # type: ignore[arg-type]
-    identifying = None if config.identify is None else Identifying(config.identify)
+    identifying = None if config.identify is None else IdentifyRunner(config.identify)
     if isinstance(config.pems, Mapping):
         security = Security(Contexts(load_pems(config.pems)), trust, identifying)
-        return security, None if trusted_file is None else KeyWatch(trusted_file, None)
+        return security, None if trusted_file is None else CredentialReloader(trusted_file, None)
     key_file = PemsFile(Path(config.pems))
     security = Security(Contexts(key_file.load()), trust, identifying)
 
@@ -44,7 +44,7 @@ def load_security(config: Config) -> tuple[Security | None, KeyWatch | None]:
         pems = key_file.reload()
         return None if pems is None else Contexts(pems)
 
-    return security, KeyWatch(trusted_file, reload_key)
+    return security, CredentialReloader(trusted_file, reload_key)
 
 
 # ----

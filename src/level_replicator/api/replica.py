@@ -11,12 +11,12 @@ from typing import Any, TypeVar, overload
 
 import plyvel
 
-from level_replicator.api.admin_commands import Rights
+from level_replicator.api.admin_commands import ClientPermissions
 from level_replicator.api.callbacks import Listeners
 from level_replicator.api.changes import Changes, OnChange, open_reader
 from level_replicator.api.config import Config
 from level_replicator.api.metrics import MetricsServer
-from level_replicator.api.request_handler import Desk
+from level_replicator.api.request_handler import RequestHandler
 from level_replicator.api.status import status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
@@ -24,7 +24,7 @@ from level_replicator.core.hlc import stamp_at
 from level_replicator.core.limits import PAGE_BYTES
 from level_replicator.core.version_vector import origin_name
 from level_replicator.database.database import Database
-from level_replicator.node.maintenance_thread import Keeper
+from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
 from level_replicator.replication.peer_diff import compare
 from level_replicator.storage.feed.log_view import Logged
@@ -68,7 +68,7 @@ class Replica(Database):
         db: plyvel.DB,
         rs: plyvel.DB,
         node: Node,
-        keeper: Keeper,
+        maintenance: MaintenanceThread,
         config: Config,
         events: Listeners,
         rs_options: Mapping[str, Any],
@@ -78,7 +78,7 @@ class Replica(Database):
         writer = RefusingWriter() if config.pull_only else node.store.writer
         super().__init__(db, writer, sync_default=config.sync)
         self._node = node
-        self._keeper = keeper
+        self._maintenance = maintenance
         self._events = events
         self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
@@ -87,7 +87,7 @@ class Replica(Database):
         self._metrics = metrics
         if metrics is not None:
             metrics.start(self.status, self._check_alive)
-        node.clients.open_desk = self._open_desk
+        node.clients.open_request_handler = self._open_request_handler
         events.start(lambda: self._gate.shut)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
@@ -193,7 +193,7 @@ class Replica(Database):
         if math.inf in (max_bytes, max_age):
             raise ConfigError("max_bytes, max_age: without bound nothing would leave; leave the argument out")
         if max_age is not None:
-            bounds["before"] = stamp_at(int(self._node.hub.wall_ms() - max_age * 1000))
+            bounds["before"] = stamp_at(int(self._node.coordinator.wall_ms() - max_age * 1000))
         if max_bytes is not None:
             bounds["most_bytes"] = max(0, self._gate.call(retention.log_bytes) - int(max_bytes))
         return self._gate.call(partial(retention.truncate, **bounds, pause=self._still_open))
@@ -221,7 +221,7 @@ class Replica(Database):
                 raise ConfigError(f"peer: an address, name or origin is wanted, not {peer!r}")
             if repair:
                 raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
-            return self._wait_for(self._gate.call(self._node.call, compare(self._node.hub, peer)))
+            return self._wait_for(self._gate.call(self._node.call, compare(self._node.coordinator, peer)))
         store = self._node.store
         return self._gate.call(
             partial(store.verify, repair=repair, progress=self._progress(progress), alone=self._alone)
@@ -257,13 +257,13 @@ class Replica(Database):
         except CancelledError as error:
             raise ClosedError("the replica was closed") from error
 
-    def desk(self) -> Desk:
+    def request_handler(self) -> RequestHandler:
         """What answers requests in this process; for the library."""
-        return self._open_desk(read_only=False, local=True)
+        return self._open_request_handler(read_only=False, local=True)
 
-    def _open_desk(self, read_only: bool, local: bool) -> Desk:
-        rights = Rights(read_only=read_only, local=local)
-        return Desk(self, self._node.store, self._gate, rights, sync_default=self._sync)
+    def _open_request_handler(self, read_only: bool, local: bool) -> RequestHandler:
+        permissions = ClientPermissions(read_only=read_only, local=local)
+        return RequestHandler(self, self._node.store, self._gate, permissions, sync_default=self._sync)
 
     def _check_alive(self) -> None:
         """Raises TimeoutError when the event loop stands still."""
@@ -272,7 +272,7 @@ class Replica(Database):
     def _close_engines(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
-        self._keeper.stop()
+        self._maintenance.stop()
         self._node.stop()
         self._events.stop_reading()
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from level_replicator.api.admin_commands import LANES, VERBS, Rights
+from level_replicator.api.admin_commands import LANES, VERBS, ClientPermissions
 from level_replicator.api.changes import open_reader
 from level_replicator.core.errors import ClosedError, ConfigError, LimitError, ReadOnlyError, RemoteProtocolError
 from level_replicator.core.limits import (
@@ -53,13 +53,15 @@ _EMPTY_READS = 16
 """Parts of the log without a key of the prefix, in one turn."""
 
 
-class Desk:
+class RequestHandler:
     """Of one client. Any thread, several at once; a feed is for one at a time."""
 
-    def __init__(self, replica: "Replica", store: Store, gate: Gate, rights: Rights, *, sync_default: bool) -> None:
+    def __init__(
+        self, replica: "Replica", store: Store, gate: Gate, permissions: ClientPermissions, *, sync_default: bool
+    ) -> None:
         self.origin = store.origin
-        self.read_only = rights.read_only
-        self._rights = rights
+        self.read_only = permissions.read_only
+        self._permissions = permissions
         self._replica = replica
         self._store = store
         self._gate = gate
@@ -116,7 +118,7 @@ class Desk:
         return self._gate.shut
 
     def call_at_news(self, call: Callable[[], None]) -> None:
-        self._store.signal.call_at_next(call)
+        self._store.notifier.call_at_next(call)
 
     def answer_or_wait(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer:
         """For a caller that has a thread to wait with."""
@@ -124,7 +126,7 @@ class Desk:
         if answer is None:
             assert isinstance(request, Read)
             reader, _ = self._feeds[request.feed]
-            self._store.signal.wait(lambda: self._has_news(reader), min(request.wait_ms, MAX_CLIENT_WAITS_MS) / 1000)
+            self._store.notifier.wait(lambda: self._has_news(reader), min(request.wait_ms, MAX_CLIENT_WAITS_MS) / 1000)
             answer = self.answer(Read(request.id, request.feed), progress)
             assert answer is not None
         return answer
@@ -133,14 +135,14 @@ class Desk:
         return self._closed or self._gate.shut or self._gate.call(reader.has_news)
 
     def dont_call(self, call: Callable[[], None]) -> None:
-        self._store.signal.dont_call(call)
+        self._store.notifier.dont_call(call)
 
     def close(self) -> None:
         self._closed = True
         self._feeds.clear()
         while self._snapshots:
             self._snapshots.popitem()[1].close()
-        self._store.signal.ring()
+        self._store.notifier.ring()
 
     # -- keys
 
@@ -256,4 +258,4 @@ class Desk:
             raise ConfigError(f"this node knows no {request.verb!r}: is the client of a later version?")
         if not isinstance(request.arguments, Mapping):
             raise RemoteProtocolError("arguments that are no map")
-        return Data(request.id, verb(self._replica, self._rights, progress, request.arguments))
+        return Data(request.id, verb(self._replica, self._permissions, progress, request.arguments))

@@ -13,14 +13,14 @@ def status_of(node: Node) -> dict[str, Any]:
     """See Replica.status."""
     store = node.store
     failed = store.failed
-    security = node.doorway.security
+    security = node.admission.security
     peers = list(node.servers.values())
     known = {peer.origin for peer in peers if peer.origin}
-    visitors = [peer for peer in list(node.hub.visitors.values()) if peer.origin not in known]
+    visitors = [peer for peer in list(node.coordinator.visitors.values()) if peer.origin not in known]
     return {
         "origin": origin_name(store.origin),
         "protocol": VERSION,
-        "time_ms": node.hub.wall_ms(),
+        "time_ms": node.coordinator.wall_ms(),
         "address": list(node.address) if node.address else None,
         "fingerprint": security.contexts.fingerprint if security is not None else None,
         "vector": {origin_name(origin): stamp for origin, stamp in store.vector_copy().items()},
@@ -29,13 +29,13 @@ def status_of(node: Node) -> dict[str, Any]:
         "log_bytes": store.retention.log_bytes(),
         "floor": {origin_name(origin): stamp for origin, stamp in store.floor.items()},
         "horizon": {origin_name(origin): stamp for origin, stamp in store.horizon.items()},
-        "bulk_load_incomplete": store.half_filled,
+        "bulk_load_incomplete": store.bulk_load_incomplete,
         "lost": store.lost,
         "conflicts": store.conflicts,
         "restamped_values": store.restamped[0],
         "restamped_tombstones": store.restamped[1],
-        "clock_ahead_s": max(0, (store.clock.last >> 16) - node.hub.wall_ms()) / 1000,
-        "clients": len(node.clients.links),
+        "clock_ahead_s": max(0, (store.clock.last >> 16) - node.coordinator.wall_ms()) / 1000,
+        "clients": len(node.clients.connections),
         "failed": str(failed) if failed else None,
         "peers": [
             *(_peer(node, peer, dialled=True) for peer in peers),
@@ -47,15 +47,19 @@ def status_of(node: Node) -> dict[str, Any]:
 def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
     """A server and its visits to us are one peer, whoever dialled."""
     parts = [peer]
-    visit = node.hub.visitors.get(peer.origin)
+    visit = node.coordinator.visitors.get(peer.origin)
     if visit is not None and visit is not peer:
         parts.append(visit)
-    link = node.hub.by_origin.get(peer.origin)
-    pulling = link.pulling if link is not None and link.peer in parts else None
-    current = link.peer if link is not None and pulling is not None else peer
-    vector = dict(link.session.push.peer_vector) if link is not None and link.feed is not None else current.vector
+    connection = node.coordinator.by_origin.get(peer.origin)
+    puller = connection.puller if connection is not None and connection.peer in parts else None
+    current = connection.peer if connection is not None and puller is not None else peer
+    vector = (
+        dict(connection.session.push.peer_vector)
+        if connection is not None and connection.send_queue is not None
+        else current.vector
+    )
     oldest = None if vector is None else node.store.oldest_behind(vector)
-    now_ms = node.hub.wall_ms()
+    now_ms = node.coordinator.wall_ms()
     return {
         "address": peer.address,
         "name": peer.name,
@@ -63,11 +67,11 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
         "origin": origin_name(peer.origin) if peer.origin else None,
         "fingerprint": current.fingerprint,
         "read_only": current.read_only,
-        "read_only_there": link is not None and link.session.peer_takes_nothing,
+        "read_only_there": connection is not None and connection.session.peer_takes_nothing,
         "state": current.state.value,
         "last_error": current.last_error,
-        "waiting_for": None if pulling is None else pulling.waits_for,
-        "waiting_s": None if pulling is None else pulling.waiting_ms / 1000,
+        "waiting_for": None if puller is None else puller.waits_for,
+        "waiting_s": None if puller is None else puller.waiting_ms / 1000,
         "stalled": current.stalled,
         "behind": None if vector is None else node.store.count_behind(vector, BEHIND_COUNT_CAP),
         "lag_s": None if vector is None else 0.0 if oldest is None else max(0, now_ms - (oldest >> 16)) / 1000,

@@ -45,11 +45,11 @@ class Status:
         if arguments.json:
             print(json.dumps(status, indent=2))
         else:
-            print("\n".join(lines_of(status)))
+            print("\n".join(rows_of(status)))
         return 1 if status["failed"] else 0
 
 
-def lines_of(status: dict[str, Any]) -> Iterator[str]:
+def rows_of(status: dict[str, Any]) -> Iterator[str]:
     """For people."""
     address = "{}:{}".format(*status["address"]) if status["address"] else "not listening"
     yield f"origin      {status['origin']}"

@@ -29,10 +29,12 @@ from level_replicator.protocol.client_messages import (
 from level_replicator.protocol.framing import FrameReader
 
 _T = TypeVar("_T")
-Connect = Callable[[Callable[[], "AsyncCaller"]], Awaitable[tuple[asyncio.BaseTransport, "AsyncCaller"]]]
+Connect = Callable[
+    [Callable[[], "AsyncClientConnection"]], Awaitable[tuple[asyncio.BaseTransport, "AsyncClientConnection"]]
+]
 
 
-class AsyncCaller(asyncio.Protocol):
+class AsyncClientConnection(asyncio.Protocol):
     """Made by `open`. Of one event loop."""
 
     def __init__(self, address: str, credentials: Credentials | None) -> None:
@@ -54,7 +56,7 @@ class AsyncCaller(asyncio.Protocol):
     @classmethod
     async def open(
         cls, address: str, connect: Connect, credentials: Credentials | None, timeout_s: float
-    ) -> "AsyncCaller":
+    ) -> "AsyncClientConnection":
         """Raises as client.connection.Caller."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How far a reader of a changes feed in another process is.
 
 
-class FeedPlace:
+class FeedPosition:
     """Of `since`, or with `now` of where the node is when it is first read, or of nothing. Raises ConfigError."""
 
     def __init__(self, since: str | None, prefix: bytes, *, now: bool) -> None:
@@ -73,7 +73,7 @@ class RemoteChanges:
 
     def __init__(self, backend: "ClientBackend", since: str | None, prefix: bytes, *, live: bool, now: bool) -> None:
         self._backend = backend
-        self._place = FeedPlace(since, prefix, now=now)
+        self._place = FeedPosition(since, prefix, now=now)
         self._live = live
         self._closed = False
         self._lock = threading.Lock()

@@ -11,9 +11,9 @@ from typing import Any
 
 from level_replicator.api.config import parse_address
 from level_replicator.api.keys import NO_EXTRA
-from level_replicator.client.async_connection import AsyncCaller
+from level_replicator.client.async_connection import AsyncClientConnection
 from level_replicator.client.backends import Connection
-from level_replicator.client.connection import Caller, Credentials
+from level_replicator.client.connection import ClientConnection, Credentials
 from level_replicator.client.database import RemoteDatabase
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import parse_fingerprint
@@ -57,21 +57,21 @@ class Target:
     credentials: Credentials | None
     timeout_s: float
 
-    def open(self) -> Caller:
+    def open(self) -> ClientConnection:
         """Raises as `connect`."""
         if self.path is not None:
             return call_local(self.path, self.timeout_s)
-        return Caller(self.name, self._dial, self.credentials, self.timeout_s)
+        return ClientConnection(self.name, self._dial, self.credentials, self.timeout_s)
 
-    async def open_async(self) -> AsyncCaller:
+    async def open_async(self) -> AsyncClientConnection:
         """The same for coroutines."""
         loop = asyncio.get_running_loop()
         path, (host, port) = self.path, self.address
         if path is not None:
-            return await AsyncCaller.open(
+            return await AsyncClientConnection.open(
                 self.name, lambda make: loop.create_unix_connection(make, str(path)), None, self.timeout_s
             )
-        return await AsyncCaller.open(
+        return await AsyncClientConnection.open(
             self.name, lambda make: loop.create_connection(make, host, port), self.credentials, self.timeout_s
         )
 
@@ -115,9 +115,9 @@ def path_of(where: "str | PathLike[str]") -> Path | None:
     return path / SOCKET_NAME if path.is_dir() else path
 
 
-def call_local(path: Path, timeout_s: float) -> Caller:
+def call_local(path: Path, timeout_s: float) -> ClientConnection:
     """Connects to a Unix socket. Raises ConnectionLostError."""
-    return Caller(str(path), _dialler(path), None, timeout_s)
+    return ClientConnection(str(path), _dialler(path), None, timeout_s)
 
 
 def _dialler(path: Path) -> Callable[[float], socket.socket]:

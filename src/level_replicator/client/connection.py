@@ -66,7 +66,7 @@ class Credentials:
             raise ReplicationError(f"this node has the fingerprint {found}, which is not the one that it should have")
 
 
-class Caller:
+class ClientConnection:
     """Connected when made. For any thread; calls wait for each other. `address`: for messages.
 
     Raises ConnectionLostError when the node cannot be reached, ReplicationError when it does not take us."""

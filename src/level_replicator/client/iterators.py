@@ -5,7 +5,7 @@ from typing import Any, NoReturn, Self, Unpack
 
 import plyvel
 
-from level_replicator.client.pager import BEGIN, END, Backend, Pages, Place, Source, before, behind
+from level_replicator.client.pager import BEGIN, END, Backend, KeyPosition, Pager, Source, before, behind
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import refuse_argument, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
@@ -18,7 +18,7 @@ def _refuse() -> NoReturn:
 
 def bounds_of(
     prefix: bytes, start: bytes | None, stop: bytes | None, include_start: bool, include_stop: bool
-) -> tuple[Place, Place]:
+) -> tuple[KeyPosition, KeyPosition]:
     """Of an iterator over the keys with this prefix, in whose names its own bounds are said without it."""
     low, high = before(prefix) if prefix else BEGIN, _end_of(prefix)
     if start is not None:
@@ -37,7 +37,7 @@ def flags_of(options: ReadOptions) -> tuple[bool, bool]:
     return verify, resolve_flag("fill_cache", options.get("fill_cache"), True)
 
 
-def _end_of(prefix: bytes) -> Place:
+def _end_of(prefix: bytes) -> KeyPosition:
     """Behind all keys with the prefix."""
     head = prefix.rstrip(b"\xff")
     return before(head[:-1] + bytes([head[-1] + 1])) if head else END
@@ -68,7 +68,7 @@ class _Handle:
 class RemoteIterator(_Handle):
     """plyvel's Iterator, over the keys that begin with `inside`, which is left out of them."""
 
-    __slots__ = ("__weakref__", "_back", "_inside", "_keys", "_next", "_pages", "_values")
+    __slots__ = ("__weakref__", "_back", "_inside", "_keys", "_next", "_pager", "_values")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class RemoteIterator(_Handle):
         verify_checksums: bool = False,
         fill_cache: bool = True,
     ) -> None:
-        self._pages: Pages | None = None
+        self._pager: Pager | None = None
         for name, value in (("start", start), ("stop", stop), ("prefix", prefix)):
             if value is not None and type(value) is not bytes:
                 refuse_argument(name, "bytes", value)
@@ -97,7 +97,7 @@ class RemoteIterator(_Handle):
         self._keys = include_key
         self._values = include_value
         self._inside = inside
-        self._pages = Pages(
+        self._pager = Pager(
             source,
             low,
             high,
@@ -105,7 +105,7 @@ class RemoteIterator(_Handle):
             values=include_value,
             flags=flags_of({"verify_checksums": verify_checksums, "fill_cache": fill_cache}),
         )
-        self._next, self._back = self._pages.forward, self._pages.backward
+        self._next, self._back = self._pager.forward, self._pager.backward
         if reverse:
             self._next, self._back = self._back, self._next
 
@@ -130,15 +130,15 @@ class RemoteIterator(_Handle):
         self._open().seek_to_high()
 
     def close(self) -> None:
-        if self._pages is not None:
-            self._pages.close()
-            self._pages = None
+        if self._pager is not None:
+            self._pager.close()
+            self._pager = None
             self._next = self._back = _refuse
 
-    def _open(self) -> Pages:
-        if self._pages is None:
+    def _open(self) -> Pager:
+        if self._pager is None:
             _refuse()
-        return self._pages
+        return self._pager
 
     def _shown(self, item: tuple[bytes, bytes] | None) -> Any:
         if item is None:
@@ -154,11 +154,11 @@ class RemoteIterator(_Handle):
 class RemoteRawIterator(_Handle):
     """plyvel's RawIterator."""
 
-    __slots__ = ("__weakref__", "_item", "_pages")
+    __slots__ = ("__weakref__", "_item", "_pager")
 
     def __init__(self, source: Source, options: ReadOptions) -> None:
-        self._pages: Pages | None = None
-        self._pages = Pages(source, BEGIN, END, flags=flags_of(options))
+        self._pager: Pager | None = None
+        self._pager = Pager(source, BEGIN, END, flags=flags_of(options))
         self._item: tuple[bytes, bytes] | None = None
 
     def valid(self) -> bool:
@@ -166,21 +166,21 @@ class RemoteRawIterator(_Handle):
         return self._item is not None
 
     def seek_to_first(self) -> None:
-        pages = self._open()
-        pages.seek_to_low()
-        self._item = pages.forward()
+        pager = self._open()
+        pager.seek_to_low()
+        self._item = pager.forward()
 
     def seek_to_last(self) -> None:
-        pages = self._open()
-        pages.seek_to_high()
-        self._stand_on(pages.backward())
+        pager = self._open()
+        pager.seek_to_high()
+        self._stand_on(pager.backward())
 
     def seek(self, target: bytes) -> None:
         if type(target) is not bytes:
             refuse_argument("target", "bytes", target)
-        pages = self._open()
-        pages.seek(before(target))
-        self._item = pages.forward()
+        pager = self._open()
+        pager.seek(before(target))
+        self._item = pager.forward()
 
     def next(self) -> None:
         self.item()
@@ -188,9 +188,9 @@ class RemoteRawIterator(_Handle):
 
     def prev(self) -> None:
         key, _ = self.item()
-        pages = self._open()
-        pages.seek(before(key))
-        self._stand_on(pages.backward())
+        pager = self._open()
+        pager.seek(before(key))
+        self._stand_on(pager.backward())
 
     def key(self) -> bytes:
         return self.item()[0]
@@ -205,19 +205,19 @@ class RemoteRawIterator(_Handle):
         return self._item
 
     def close(self) -> None:
-        if self._pages is not None:
-            self._pages.close()
-            self._pages = None
+        if self._pager is not None:
+            self._pager.close()
+            self._pager = None
 
     def _stand_on(self, item: tuple[bytes, bytes] | None) -> None:
         self._item = item
         if item is not None:
             self._open().seek(behind(item[0]))
 
-    def _open(self) -> Pages:
-        if self._pages is None:
+    def _open(self) -> Pager:
+        if self._pager is None:
             _refuse()
-        return self._pages
+        return self._pager
 
 
 class RemoteSnapshot(_Handle):

@@ -22,7 +22,7 @@ class Backend(Protocol):
         """Gives a snapshot back, at some time soon. Never raises, never waits."""
 
 
-class Place(NamedTuple):
+class KeyPosition(NamedTuple):
     """Between keys. They are ordered as they lie."""
 
     rank: int
@@ -34,16 +34,16 @@ class Place(NamedTuple):
         return (self.key, self.after) if self.rank == 0 else None
 
 
-BEGIN = Place(-1)
-END = Place(1)
+BEGIN = KeyPosition(-1)
+END = KeyPosition(1)
 
 
-def before(key: bytes) -> Place:
-    return Place(0, key)
+def before(key: bytes) -> KeyPosition:
+    return KeyPosition(0, key)
 
 
-def behind(key: bytes) -> Place:
-    return Place(0, key, True)
+def behind(key: bytes) -> KeyPosition:
+    return KeyPosition(0, key, True)
 
 
 class Source(NamedTuple):
@@ -53,7 +53,7 @@ class Source(NamedTuple):
     snapshot: int = 0
 
 
-class Pages:
+class Pager:
     """`forward` gives what lies behind the place and moves there, `backward` what lies before it.
 
     The place is where the reading begins: at `low`, with `reverse` at `high`. The first page is read at once, so that
@@ -62,8 +62,8 @@ class Pages:
     def __init__(
         self,
         source: Source,
-        low: Place,
-        high: Place,
+        low: KeyPosition,
+        high: KeyPosition,
         *,
         reverse: bool = False,
         values: bool = True,
@@ -101,7 +101,7 @@ class Pages:
         self._at -= 1
         return self._keys[self._at], self._values[self._at]
 
-    def seek(self, place: Place) -> None:
+    def seek(self, place: KeyPosition) -> None:
         """To this place, or the nearest one within the bounds."""
         place = max(self._low, min(place, self._high))
         if not self._first <= place <= self._last:
@@ -141,7 +141,7 @@ class Pages:
             self._kept = page.snapshot
             self._source = Source(backend, page.snapshot)
         keys, values = page.keys, page.values or [b""] * len(page.keys)
-        end = None if page.end is None else Place(0, *page.end)
+        end = None if page.end is None else KeyPosition(0, *page.end)
         if reverse:
             self._keys, self._values = keys[::-1], values[::-1]
             self._first, self._last = end or low, high

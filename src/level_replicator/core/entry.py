@@ -236,7 +236,7 @@ def index_written(line: bytes) -> bytes:
     return line[INDEX_HEAD.size : INDEX_HEAD.size + DOT_BYTES]
 
 
-class IndexLine(NamedTuple):
+class IndexRow(NamedTuple):
     """What the index contains of a key. `context` is the union of all that was merged, `own` the entry's context, and
     `written` empty unless the entry was re-stamped."""
 
@@ -262,10 +262,10 @@ class IndexLine(NamedTuple):
         return decode_dot(self.written) if self.written else (self.stamp, self.origin)
 
 
-def decode_index(line: bytes) -> IndexLine:
+def decode_index(line: bytes) -> IndexRow:
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
     own, union = index_contexts(line)
-    return IndexLine(stamp, origin, flags & DELETE, checksum, union, own, index_written(line))
+    return IndexRow(stamp, origin, flags & DELETE, checksum, union, own, index_written(line))
 
 
 def decode_context(pairs: bytes) -> Context:

@@ -47,27 +47,27 @@ KEYS_LOOKED_AT_EVERY_S = 1.0
 """How often the key file and the file of trusted fingerprints are read again."""
 
 # -- reconcile
-LEAF_LINES = 16
+LEAF_ROWS = 16
 """A range with no more lines than this is told line by line, not parted any more."""
-MANY_LEAF_LINES = 128
+MANY_LEAF_ROWS = 128
 """Where a range was parted into many, and nearly all are not equal, those with no more lines are told so too."""
 FEW_PARTS = 8
 MANY_PARTS = 1_024
-MANY_LINES = 65_536
+MANY_ROWS = 65_536
 """A range is parted into FEW_PARTS, or, where the reader has at least MANY_LINES, into MANY_PARTS."""
 MAX_PARTS_BYTES = 64 * 1024
 """Of the keys that part a range in one message; the last part is larger then."""
-MAX_PROBES = 64
+MAX_RANGE_QUERIES = 64
 """Ranges that wait for their answer at one moment."""
-MAX_WALK_DEPTH = 64
-MAX_WALK_RANGES = 65_536
-MAX_WALK_RANGE_BYTES = 16 * 1024 * 1024
+MAX_RECONCILE_DEPTH = 64
+MAX_RECONCILE_RANGES = 65_536
+MAX_RECONCILE_RANGE_BYTES = 16 * 1024 * 1024
 """How often a range is parted again, and how many ranges, with what keys, wait to be probed: an honest peer comes
 nowhere near."""
 MAX_FETCH_KEYS = 1_024
-WALK_SLICE_LINES = 2_000
+RECONCILE_SLICE_ROWS = 2_000
 """Lines of the index that a walk looks at before others have their turn."""
-SETTLE_LINES = 1_000
+RESOLVE_ROWS = 1_000
 """Lines that are judged and written in one batch, under the lock."""
 REPAIR_BATCH_BYTES = 4 * 1024 * 1024
 """A batch that writes stored values again (a stale node's in a walk, a repair, a new origin) ends when it holds this
@@ -78,18 +78,18 @@ PULL_AGAIN_CAP_MS = 60_000
 after ever longer times up to the last."""
 STALL_MS = 60_000
 """A warning says so when nothing of a peer was taken over for so long, though this node waits for it."""
-WALK_STALL_MS = 600_000
+RECONCILE_STALL_MS = 600_000
 """A peer that says nothing more of a walk for so long is cut off: it keeps others waiting, or a snapshot open."""
 
 # -- filling
-FILL_MIN_ENTRIES = 10_000
+BULK_LOAD_MIN_ENTRIES = 10_000
 """A peer that knows nothing but its own writes is filled, in order of keys, where it would be sent so many entries of
 the log."""
-FILL_OWN_LINES = 10_000
-FILL_SHARE = 8
+BULK_LOAD_OWN_ROWS = 10_000
+BULK_LOAD_SHARE = 8
 """And if it has no more lines than this, and that part of what it is to be filled with: what it may have already is
 sent all the same."""
-FILL_PREVIEW_ENTRIES = 256
+BULK_LOAD_PREVIEW_ENTRIES = 256
 """The newest entries come first all the same."""
 FLOOR_PATIENCE_MS = 60_000
 BULK_LOAD_PATIENCE_MS = 600_000
@@ -157,7 +157,7 @@ SILENCE_IN_HEARTBEATS = 4
 """A peer that was silent for this many heartbeats is taken for gone."""
 FORWARD_DELAY_MS = 5
 """What came from one peer waits this long before it goes to another, which may be getting it from elsewhere."""
-MIN_RENEWAL_INTERVAL_MS = 60_000
+MIN_ORIGIN_CHANGE_INTERVAL_MS = 60_000
 """A node goes over to a new origin on the word of a peer no more often than this."""
 HANDSHAKE_TIMEOUT_MS = 10_000
 """From the first byte of a connection until both have accepted: TLS, `identify`, Hello and Welcome together."""
@@ -188,10 +188,10 @@ MAX_IDENTIFY_STRANGERS_PER_NETWORK = 16
 /64): a flood of strangers leaves room for the known."""
 MAX_METRICS_CONNECTIONS = 16
 """To the port of `metrics`, each with a thread; above it the one that was there first makes place."""
-REFUSALS_TOLD_PER_S = 5
+REFUSALS_REPORTED_PER_S = 5
 """Refused strangers that become log lines and events in one second: a flood of them must not fill a disk."""
-MAX_WAITING_ASKS = 16
-MAX_LINKS = 1_024
+MAX_WAITING_VECTOR_QUERIES = 16
+MAX_PEER_CONNECTIONS = 1_024
 MAX_REMEMBERED_PEERS = 4_096
 """Peers that dialled us and whose counters `status` still shows after they left."""
 MAX_ORIGINS_OF_PEERS = 8_000_000

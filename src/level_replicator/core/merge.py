@@ -11,7 +11,7 @@ greater than a put, and of two puts the one whose value has the greater checksum
 
 from collections.abc import Mapping
 
-from level_replicator.core.entry import DELETE, Dot, Entry, IndexLine, decode_context, encode_context
+from level_replicator.core.entry import DELETE, Dot, Entry, IndexRow, decode_context, encode_context
 from level_replicator.core.epochs import family_of
 from level_replicator.core.limits import MAX_CONTEXT_ORIGINS
 
@@ -24,7 +24,7 @@ def order_of(written: Dot, flags: int, checksum: int, dot: Dot) -> Order:
     return stamp, family_of(origin), bool(flags & DELETE), checksum, origin, dot
 
 
-def order_of_row(row: IndexLine) -> Order:
+def order_of_row(row: IndexRow) -> Order:
     """Return the place of the entry that an index row describes."""
     return order_of(row.written_dot, row.flags, row.checksum, row.dot)
 
@@ -66,7 +66,7 @@ def lost_in_conflict(lost: Dot, winner: Dot, winner_union: bytes) -> bool:
     return lost != winner and not overwrites(winner, winner_union, lost)
 
 
-def same_value(one: IndexLine | Entry, other: IndexLine | Entry) -> bool:
+def same_value(one: IndexRow | Entry, other: IndexRow | Entry) -> bool:
     """Whether two entries put the same value, or both delete: then nothing is lost, and it is no conflict. By their
     checksums, so in one of 2^32 cases it errs."""
     return (one.flags & DELETE, one.checksum) == (other.flags & DELETE, other.checksum)

@@ -13,7 +13,7 @@ from enum import Enum
 from hashlib import blake2b
 from struct import pack
 
-from level_replicator.core.entry import Dot, IndexLine
+from level_replicator.core.entry import Dot, IndexRow
 from level_replicator.core.merge import order_of_row, reflects_unknown
 from level_replicator.core.version_vector import Vector
 
@@ -27,7 +27,7 @@ def stale(vector: Mapping[int, int], horizon: Mapping[int, int]) -> bool:
     return any(vector.get(origin, 0) < stamp for origin, stamp in horizon.items())
 
 
-class Verdict(Enum):
+class Resolution(Enum):
     """What the reader does about one key."""
 
     KEEP = "keep"
@@ -47,7 +47,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class ReconcileContext:
     """What the two sides of a reconciliation know.
 
     known          the reader's vector when it began
@@ -77,43 +77,43 @@ def is_dead(written: Dot, vector: Mapping[int, int]) -> bool:
     return written[0] <= vector.get(written[1], 0)
 
 
-def judge_theirs(stamp: int, origin: int, deleted: bool, known: Mapping[int, int], doubt: int) -> Verdict:
+def resolve_remote_only(stamp: int, origin: int, deleted: bool, known: Mapping[int, int], doubt: int) -> Resolution:
     """Judge a key that only the peer has."""
     if stamp <= known.get(origin, 0):
-        return Verdict.KEEP  # we had it, and dropped its tombstone
-    return Verdict.DOUBTFUL if is_doubtful(stamp, deleted, doubt) else Verdict.TAKE
+        return Resolution.KEEP  # we had it, and dropped its tombstone
+    return Resolution.DOUBTFUL if is_doubtful(stamp, deleted, doubt) else Resolution.TAKE
 
 
-def judge_ours(row: IndexLine, sides: Sides) -> Verdict:
+def resolve_local_only(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
     """Judge a key that only the reader has."""
     if row.deleted:
-        return Verdict.KEEP  # retention drops it, and nothing else
-    if row.stamp <= sides.theirs.get(row.origin, 0) or is_dead(row.written_dot, sides.theirs):
-        return Verdict.BURY
-    return Verdict.RESTAMP if _may_be_unknown(row, sides) else Verdict.KEEP
+        return Resolution.KEEP  # retention drops it, and nothing else
+    if row.stamp <= reconcile_context.theirs.get(row.origin, 0) or is_dead(row.written_dot, reconcile_context.theirs):
+        return Resolution.BURY
+    return Resolution.RESTAMP if _may_be_unknown(row, reconcile_context) else Resolution.KEEP
 
 
-def judge_both(ours: IndexLine, theirs: IndexLine, sides: Sides, doubt: int) -> Verdict:
+def resolve_both(ours: IndexRow, theirs: IndexRow, reconcile_context: ReconcileContext, doubt: int) -> Resolution:
     """Judge a key of which the two sides have different rows.
 
     KEEP: our row wins. RESTAMP: it wins, and travels again under a new dot. BURY: it wins, and is dead for the peer."""
     if ours.dot == theirs.dot:
-        return Verdict.KEEP
+        return Resolution.KEEP
     if order_of_row(theirs) > order_of_row(ours):
-        unknown = theirs.stamp > sides.known.get(theirs.origin, 0)
-        return Verdict.DOUBTFUL if unknown and is_doubtful(theirs.stamp, theirs.deleted, doubt) else Verdict.TAKE
-    if is_dead_there(ours, theirs.written_dot, sides):
-        return Verdict.BURY
-    return Verdict.RESTAMP if must_restamp(ours, theirs.dot, sides) else Verdict.KEEP
+        unknown = theirs.stamp > reconcile_context.known.get(theirs.origin, 0)
+        return Resolution.DOUBTFUL if unknown and is_doubtful(theirs.stamp, theirs.deleted, doubt) else Resolution.TAKE
+    if is_dead_there(ours, theirs.written_dot, reconcile_context):
+        return Resolution.BURY
+    return Resolution.RESTAMP if must_restamp(ours, theirs.dot, reconcile_context) else Resolution.KEEP
 
 
-def is_dead_there(winner: IndexLine, loser: Dot, sides: Sides) -> bool:
+def is_dead_there(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext) -> bool:
     """Whether our put, which won over the peer's write `loser`, was superseded by a delete that the peer has forgotten:
     its vector covers our write, and all that it has of the key is smaller."""
-    return not winner.deleted and winner.written_dot != loser and is_dead(winner.written_dot, sides.theirs)
+    return not winner.deleted and winner.written_dot != loser and is_dead(winner.written_dot, reconcile_context.theirs)
 
 
-def may_be_dropped(tombstone: IndexLine, vector: Mapping[int, int]) -> bool:
+def may_be_dropped(tombstone: IndexRow, vector: Mapping[int, int]) -> bool:
     """Whether a tombstone may leave the index of a node with this vector, once it is old enough.
 
     The vector must cover it and all that it has seen. Then a write that the vector does not cover was not seen by any
@@ -122,12 +122,12 @@ def may_be_dropped(tombstone: IndexLine, vector: Mapping[int, int]) -> bool:
     return covered and not reflects_unknown(tombstone.written_dot, tombstone.context, vector)
 
 
-def must_restamp(winner: IndexLine, loser: Dot, sides: Sides | None) -> bool:
+def must_restamp(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext | None) -> bool:
     """Whether our row, which won over an entry with the dot `loser`, must travel again under a new dot.
 
     Either its dot disagrees with the order of writes; or, in a reconciliation, it is a put of a stale reader that may
     be older than a tombstone that the peer has dropped."""
-    unknown = sides is not None and not winner.deleted and _may_be_unknown(winner, sides)
+    unknown = reconcile_context is not None and not winner.deleted and _may_be_unknown(winner, reconcile_context)
     return unknown or dot_disagrees(winner.dot, loser)
 
 
@@ -137,8 +137,8 @@ def dot_disagrees(winner: Dot, loser: Dot) -> bool:
     return winner < loser
 
 
-def _may_be_unknown(row: IndexLine, sides: Sides) -> bool:
-    return sides.stale and row.stamp <= sides.their_dropped
+def _may_be_unknown(row: IndexRow, reconcile_context: ReconcileContext) -> bool:
+    return reconcile_context.stale and row.stamp <= reconcile_context.their_dropped
 
 
 class Fingerprint:

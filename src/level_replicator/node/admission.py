@@ -16,12 +16,12 @@ from level_replicator.core.limits import (
     MAX_PENDING_HANDSHAKES,
     MAX_PENDING_PER_NETWORK,
 )
-from level_replicator.node.client_registry import Clients
-from level_replicator.node.stream import Wire
+from level_replicator.node.client_registry import ClientRegistry
+from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.messages import Bye, ByeCode, encode
-from level_replicator.replication.coordinator import Hub
+from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerState
-from level_replicator.security.identify import Identifying
+from level_replicator.security.identify import IdentifyRunner
 from level_replicator.security.peer_identity import Decision, PeerIdentity
 from level_replicator.security.trust import Trust
 
@@ -43,11 +43,11 @@ class Security:
 
     contexts: "Contexts"
     trust: Trust
-    identifying: Identifying | None
+    identifying: IdentifyRunner | None
 
 
 @dataclass
-class _Guest:
+class _PendingConnection:
     """A connection on its way in."""
 
     began_ms: int
@@ -55,14 +55,14 @@ class _Guest:
     client: bool = False
 
 
-class Doorway:
+class Admission:
     """Of one node, on its event loop."""
 
-    def __init__(self, hub: Hub, clients: Clients, security: Security | None) -> None:
+    def __init__(self, coordinator: Coordinator, clients: ClientRegistry, security: Security | None) -> None:
         self.security = security
         self._clients = clients
-        self._hub = hub
-        self._guests: dict[Wire, _Guest] = {}
+        self._coordinator = coordinator
+        self._guests: dict[StreamTransport, _PendingConnection] = {}
         self._shut = False
 
     @property
@@ -73,7 +73,7 @@ class Doorway:
 
     # -- from the wire
 
-    def arrived(self, wire: Wire) -> None:
+    def arrived(self, wire: StreamTransport) -> None:
         if self._shut:
             wire.abort()
             return
@@ -81,13 +81,13 @@ class Doorway:
             self._make_place(wire.network)
         else:
             wire.server.state = PeerState.HANDSHAKE
-        guest = self._guests[wire] = _Guest(self._hub.now_ms())
+        guest = self._guests[wire] = _PendingConnection(self._coordinator.now_ms())
         if self.security is not None and not wire.local:
             wire.secure(self.security.contexts.channel(dialled=wire.server is not None))
         elif wire.server is not None:
             self._admit(wire, guest, read_only=wire.server.read_only)
 
-    def introduced(self, wire: Wire, *, client: bool) -> None:
+    def introduced(self, wire: StreamTransport, *, client: bool) -> None:
         """Somebody without a key has said its first bytes."""
         guest = self._guests.get(wire)
         if guest is None:
@@ -98,7 +98,7 @@ class Doorway:
         else:
             self._admit(wire, guest, read_only=False)
 
-    def authenticated(self, wire: Wire, certificate: bytes, *, client: bool) -> None:
+    def authenticated(self, wire: StreamTransport, certificate: bytes, *, client: bool) -> None:
         """The peer, or client, has proved to hold the key of this certificate, DER."""
         guest = self._guests.get(wire)
         if guest is None:
@@ -120,15 +120,15 @@ class Doorway:
         else:
             self._turn_away(wire, _NOT_KNOWN)
 
-    def failed(self, wire: Wire, why: str) -> None:
+    def failed(self, wire: StreamTransport, why: str) -> None:
         """It did not get through TLS."""
         guest = self._guests.pop(wire, None)
         if guest is not None:
-            self._hub.turned_away(self._peer(wire, guest), why)
+            self._coordinator.turned_away(self._peer(wire, guest), why)
 
-    def left(self, wire: Wire, why: str) -> None:
+    def left(self, wire: StreamTransport, why: str) -> None:
         guest = self._guests.pop(wire, None)
-        if guest is not None and wire.link is None and wire.server is not None:
+        if guest is not None and wire.connection is None and wire.server is not None:
             wire.server.state = PeerState.WAITING
             wire.server.last_error = f"{why} in the handshake"
 
@@ -137,23 +137,23 @@ class Doorway:
     def tick(self) -> None:
         """Time limits. A peer's link has its own."""
         self._forget_open()
-        now_ms = self._hub.now_ms()
+        now_ms = self._coordinator.now_ms()
         for wire, guest in list(self._guests.items()):
             if now_ms - guest.began_ms <= HANDSHAKE_TIMEOUT_MS:
                 continue
-            if wire.link is None:
+            if wire.connection is None:
                 self._turn_away(wire, _LATE if guest.fingerprint else _SILENT)
             elif guest.client:
-                wire.link.end(ByeCode.SILENT, _SILENT)
+                wire.connection.end(ByeCode.TIMEOUT, _SILENT)
 
     def revoke(self, fingerprints: frozenset[str]) -> None:
         """Whoever has one of these is cut off at once."""
         for wire, guest in list(self._guests.items()):
-            if wire.link is None and guest.fingerprint in fingerprints:
+            if wire.connection is None and guest.fingerprint in fingerprints:
                 self._turn_away(wire, _REVOKED)
-        for link in list(self._hub.links):
-            if link.peer.fingerprint in fingerprints:
-                link.cut(_REVOKED)
+        for connection in list(self._coordinator.connections):
+            if connection.peer.fingerprint in fingerprints:
+                connection.cut(_REVOKED)
         self._clients.cut(fingerprints, _REVOKED)
 
     def disconnect(self, name: str) -> int:
@@ -162,23 +162,23 @@ class Doorway:
         waiting = [
             wire
             for wire, guest in self._guests.items()
-            if wire.link is None and not wire.local and self._peer(wire, guest).is_called(name)
+            if wire.connection is None and not wire.local and self._peer(wire, guest).is_called(name)
         ]
         for wire in waiting:
             self._turn_away(wire, _DISCONNECTED)
-        return len(waiting) + self._hub.disconnect(name) + self._clients.disconnect(name)
+        return len(waiting) + self._coordinator.disconnect(name) + self._clients.disconnect(name)
 
-    def shut(self) -> list[Wire]:
+    def shut(self) -> list[StreamTransport]:
         """Nobody comes in any more. Those who were on their way."""
         self._shut = True
-        waiting = [wire for wire in self._guests if wire.link is None]
+        waiting = [wire for wire in self._guests if wire.connection is None]
         for wire in waiting:
             wire.abort()
         return waiting
 
     # -- who comes in
 
-    def _ask(self, wire: Wire, certificate: bytes, *, known: bool) -> None:
+    def _ask(self, wire: StreamTransport, certificate: bytes, *, known: bool) -> None:
         assert self.security is not None
         assert self.security.identifying is not None
         loop = asyncio.get_running_loop()
@@ -199,9 +199,9 @@ class Doorway:
 
         answer.add_done_callback(lambda future: decided(future.result()))
 
-    def _decided(self, wire: Wire, decision: Decision) -> None:
+    def _decided(self, wire: StreamTransport, decision: Decision) -> None:
         guest = self._guests.get(wire)
-        if guest is None or wire.link is not None or guest.fingerprint is None:
+        if guest is None or wire.connection is not None or guest.fingerprint is None:
             return
         assert self.security is not None
         if decision.accepted:
@@ -210,7 +210,7 @@ class Doorway:
         else:
             self._turn_away(wire, decision.reason or _NOT_KNOWN)
 
-    def _admit(self, wire: Wire, guest: _Guest, *, read_only: bool) -> None:
+    def _admit(self, wire: StreamTransport, guest: _PendingConnection, *, read_only: bool) -> None:
         if guest.client:
             client = self._clients.admit(wire, fingerprint=guest.fingerprint, read_only=read_only)
             if client is None:
@@ -220,9 +220,9 @@ class Doorway:
             return
         peer = self._peer(wire, guest)
         peer.read_only = read_only
-        wire.attach(self._hub.connect(wire, peer, began_ms=guest.began_ms))
+        wire.attach(self._coordinator.connect(wire, peer, began_ms=guest.began_ms))
 
-    def _turn_away(self, wire: Wire, why: str) -> None:
+    def _turn_away(self, wire: StreamTransport, why: str) -> None:
         """Tells it, which is all that it ever gets."""
         guest = self._guests.pop(wire)
         if guest.client:
@@ -230,10 +230,10 @@ class Doorway:
             return
         wire.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         wire.close()
-        self._hub.turned_away(self._peer(wire, guest), why)
+        self._coordinator.turned_away(self._peer(wire, guest), why)
 
     @staticmethod
-    def _peer(wire: Wire, guest: _Guest) -> Peer:
+    def _peer(wire: StreamTransport, guest: _PendingConnection) -> Peer:
         if wire.server is not None:
             return wire.server
         return Peer(wire.address, dialled=False, fingerprint=guest.fingerprint)
@@ -248,15 +248,15 @@ class Doorway:
             if len(crowd) >= most:
                 self._evict(crowd[0])
 
-    def _evict(self, wire: Wire) -> None:
+    def _evict(self, wire: StreamTransport) -> None:
         if self._guests.pop(wire, None) is None:
             return
-        if wire.link is not None:
-            wire.link.cut("too many connections wait to be accepted")
+        if wire.connection is not None:
+            wire.connection.cut("too many connections wait to be accepted")
         wire.abort()
 
     def _forget_open(self) -> None:
-        for wire in [each for each in self._guests if each.link is not None]:
-            assert wire.link is not None
-            if wire.link.ended or wire.link.is_open:
+        for wire in [each for each in self._guests if each.connection is not None]:
+            assert wire.connection is not None
+            if wire.connection.ended or wire.connection.is_open:
                 del self._guests[wire]

@@ -8,18 +8,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.core.limits import CLIENT_THREADS, MAX_CLIENTS
-from level_replicator.node.client_session import ClientLink, Desk
+from level_replicator.node.client_session import ClientSession, RequestHandler
 from level_replicator.protocol.client_messages import Failed, encode
 from level_replicator.protocol.messages import ByeCode
-from level_replicator.replication.refusal_limiter import Notices
+from level_replicator.replication.refusal_limiter import RefusalLimiter
 
 if TYPE_CHECKING:
-    from level_replicator.node.stream import Wire
+    from level_replicator.node.stream import StreamTransport
 
 _log = logging.getLogger("level_replicator.runtime")
 
 
-class Access(StrEnum):
+class ClientAccess(StrEnum):
     """What clients may do who come over the port."""
 
     FULL = "read-write"
@@ -27,43 +27,43 @@ class Access(StrEnum):
     NONE = "none"
 
 
-class Clients:
-    """On the node's loop. `open_desk(read_only, local)` is set when the replica stands. `notices`: of all refusals that
-    the node tells."""
+class ClientRegistry:
+    """On the node's loop. `open_request_handler(read_only, local)` is set when the replica stands. `notices`: of all
+    refusals that the node tells."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, access: Access, notices: Notices) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, notices: RefusalLimiter) -> None:
         self.loop = loop
         self.access = access
-        self.open_desk: Callable[[bool, bool], Desk] | None = None
-        self.links: set[ClientLink] = set()
+        self.open_request_handler: Callable[[bool, bool], RequestHandler] | None = None
+        self.connections: set[ClientSession] = set()
         self._notices = notices
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
-    def admit(self, wire: "Wire", *, fingerprint: str | None, read_only: bool) -> ClientLink | None:
+    def admit(self, wire: "StreamTransport", *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
         """None: it is not to come in; it has been told why."""
-        if not wire.local and self.access is Access.NONE:
+        if not wire.local and self.access is ClientAccess.NONE:
             self.refuse(wire, "this node takes no clients (`clients` in its configuration)")
-        elif len(self.links) >= MAX_CLIENTS:
+        elif len(self.connections) >= MAX_CLIENTS:
             self.refuse(wire, f"{MAX_CLIENTS} clients are connected already")
         else:
-            read_only = read_only or (not wire.local and self.access is Access.READ)
-            link = ClientLink(self, wire, fingerprint=fingerprint, read_only=read_only, local=wire.local)
-            self.links.add(link)
+            read_only = read_only or (not wire.local and self.access is ClientAccess.READ)
+            connection = ClientSession(self, wire, fingerprint=fingerprint, read_only=read_only, local=wire.local)
+            self.connections.add(connection)
             wire.keep_alive()
-            return link
+            return connection
         return None
 
-    def refuse(self, wire: "Wire", why: str) -> None:
+    def refuse(self, wire: "StreamTransport", why: str) -> None:
         """Tells a client that it may not come in."""
         wire.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
         wire.close()
-        if self._notices.may_tell(int(self.loop.time() * 1000)):
-            if untold := self._notices.take_untold():
+        if self._notices.may_report(int(self.loop.time() * 1000)):
+            if untold := self._notices.take_unreported():
                 why += f" (and {untold} more refusals before)"
             _log.info("a client at %s was not accepted: %s", wire.address, why)
 
-    def left(self, link: ClientLink) -> None:
-        self.links.discard(link)
+    def left(self, connection: ClientSession) -> None:
+        self.connections.discard(connection)
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
         """What may take long, on a thread of this lane."""
@@ -73,22 +73,26 @@ class Clients:
 
     def cut(self, fingerprints: frozenset[str], why: str) -> None:
         """Whoever has one of these is cut off."""
-        for link in list(self.links):
-            if link.fingerprint in fingerprints:
-                link.cut(why)
+        for connection in list(self.connections):
+            if connection.fingerprint in fingerprints:
+                connection.cut(why)
 
     def disconnect(self, name: str) -> int:
         """Cuts off whoever came over the port with this fingerprint, or from this address."""
-        called = [link for link in self.links if not link.local and name in (link.fingerprint, link.transport.address)]
-        for link in called:
-            link.cut("it was disconnected here")
+        called = [
+            connection
+            for connection in self.connections
+            if not connection.local and name in (connection.fingerprint, connection.transport.address)
+        ]
+        for connection in called:
+            connection.cut("it was disconnected here")
         return len(called)
 
-    def stop(self) -> list["Wire"]:
+    def stop(self) -> list["StreamTransport"]:
         """Says goodbye to all of them. Those that still have to leave."""
-        wires = [link.transport for link in self.links]
-        for link in list(self.links):
-            link.end(ByeCode.STOPPING, "the node stops")
+        wires = [connection.transport for connection in self.connections]
+        for connection in list(self.connections):
+            connection.end(ByeCode.STOPPING, "the node stops")
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         return wires

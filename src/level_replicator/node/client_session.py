@@ -45,8 +45,8 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 
 if TYPE_CHECKING:
-    from level_replicator.node.client_registry import Clients
-    from level_replicator.node.stream import Wire
+    from level_replicator.node.client_registry import ClientRegistry
+    from level_replicator.node.stream import StreamTransport
 
 _log = logging.getLogger("level_replicator.runtime")
 _PROGRESS_EVERY_S = 0.2
@@ -54,7 +54,7 @@ _BEFORE_OPEN_S = 0.02
 """A node that listens already, and does not answer yet, is looked at again after this."""
 
 
-class Desk(Protocol):
+class RequestHandler(Protocol):
     """What answers the requests of one client. From any thread, several at once."""
 
     origin: int
@@ -91,11 +91,17 @@ def failure_of(request: int, error: BaseException) -> Failed:
     return Failed(request, ReplicationError.__name__, "the node failed: its log says how")
 
 
-class ClientLink:
+class ClientSession:
     """From its first byte to its end. `read_only`: it may write nothing; `local`: it came over the Unix socket."""
 
     def __init__(
-        self, clients: "Clients", transport: "Wire", *, fingerprint: str | None, read_only: bool, local: bool
+        self,
+        clients: "ClientRegistry",
+        transport: "StreamTransport",
+        *,
+        fingerprint: str | None,
+        read_only: bool,
+        local: bool,
     ) -> None:
         self.ended = False
         self.is_open = False
@@ -106,7 +112,7 @@ class ClientLink:
         self._clients = clients
         self._frames = FrameReader()
         self._preamble = bytearray()
-        self._desk: Desk | None = None
+        self._request_handler: RequestHandler | None = None
         self._queue: deque[AnyRequest] = deque()
         self._out: list[bytes] = []
         self._long = 0
@@ -174,7 +180,7 @@ class ClientLink:
         self._again = None
         if self.ended:
             return
-        if self._desk is None and (not self.is_open or not self._open_desk()):
+        if self._request_handler is None and (not self.is_open or not self._open_request_handler()):
             return
         done = 0
         while self._queue and self._may_go_on() and done < REQUESTS_PER_TURN:
@@ -195,19 +201,19 @@ class ClientLink:
             return False
         return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
 
-    def _open_desk(self) -> bool:
-        make = self._clients.open_desk
+    def _open_request_handler(self) -> bool:
+        make = self._clients.open_request_handler
         if make is None:
             self._again = self._clients.loop.call_later(_BEFORE_OPEN_S, self._turn)
             return False
-        desk = self._desk = make(self.read_only, self.local)
-        self._send(Attached(0, VERSION, desk.origin, desk.read_only))
+        request_handler = self._request_handler = make(self.read_only, self.local)
+        self._send(Attached(0, VERSION, request_handler.origin, request_handler.read_only))
         return True
 
     def _serve(self, request: AnyRequest) -> None:
-        desk = self._desk
-        assert desk is not None
-        lane = desk.lane(request)
+        request_handler = self._request_handler
+        assert request_handler is not None
+        lane = request_handler.lane(request)
         if lane is not None:
             self._long += 1
             cost = (
@@ -216,23 +222,23 @@ class ClientLink:
                 else 0
             )
             self._long_bytes += cost
-            self._clients.beside(lane, self._work, request, desk, cost)
+            self._clients.beside(lane, self._work, request, request_handler, cost)
             return
-        answer = self._answer(request, desk)
+        answer = self._answer(request, request_handler)
         if answer is not None:
             self._send(answer)
         elif isinstance(request, Read):
             self._wait(request)
 
-    def _answer(self, request: AnyRequest, desk: Desk) -> Answer | None:
+    def _answer(self, request: AnyRequest, request_handler: RequestHandler) -> Answer | None:
         try:
-            return desk.answer(request, lambda _: None)
+            return request_handler.answer(request, lambda _: None)
         except Exception as error:
             return failure_of(request.id, error)
 
     # -- beside the loop
 
-    def _work(self, request: AnyRequest, desk: Desk, cost: int) -> None:
+    def _work(self, request: AnyRequest, request_handler: RequestHandler, cost: int) -> None:
         loop = self._clients.loop
 
         def progress(done: int) -> None:
@@ -245,7 +251,7 @@ class ClientLink:
                     loop.call_soon_threadsafe(self._tell, Progress(request.id, done))
 
         try:
-            answer: Answer | None = desk.answer(request, progress)
+            answer: Answer | None = request_handler.answer(request, progress)
         except BaseException as error:
             answer = failure_of(request.id, error)
         assert answer is not None
@@ -274,11 +280,11 @@ class ClientLink:
 
     def _look(self) -> None:
         """Whether there is news for those who wait."""
-        desk = self._desk
-        assert desk is not None
+        request_handler = self._request_handler
+        assert request_handler is not None
         for ears in (False, True):
             for number, (request, timer) in list(self._waiting.items()):
-                answer = self._answer(request, desk)
+                answer = self._answer(request, request_handler)
                 if answer is not None:
                     timer.cancel()
                     del self._waiting[number]
@@ -286,7 +292,7 @@ class ClientLink:
             if not self._waiting or self._bell or ears or self.ended:
                 return
             self._bell = True
-            desk.call_at_news(self._ring)
+            request_handler.call_at_news(self._ring)
 
     def _ring(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -302,15 +308,20 @@ class ClientLink:
         if self.ended or number not in self._waiting:
             return
         request, _ = self._waiting.pop(number)
-        assert self._desk is not None
-        answer = self._answer(Read(number, request.feed, wait_ms=0), self._desk)
+        assert self._request_handler is not None
+        answer = self._answer(Read(number, request.feed, wait_ms=0), self._request_handler)
         assert answer is not None
         self._tell(answer)
 
     # -- out, and the end
 
     def _send(self, answer: Answer) -> None:
-        if isinstance(answer, Failed) and answer.id and self._desk is not None and self._desk.stopping:
+        if (
+            isinstance(answer, Failed)
+            and answer.id
+            and self._request_handler is not None
+            and self._request_handler.stopping
+        ):
             # not the client's database is closed, but our node: it may find another one
             self.end(ByeCode.STOPPING, "the node stops")
             return
@@ -340,7 +351,7 @@ class ClientLink:
         self._waiting.clear()
         if self._again is not None:
             self._again.cancel()
-        if self._desk is not None:
-            self._desk.dont_call(self._ring)
-            self._desk.close()
+        if self._request_handler is not None:
+            self._request_handler.dont_call(self._ring)
+            self._request_handler.close()
         self._clients.left(self)

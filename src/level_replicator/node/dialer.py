@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from level_replicator.core.limits import BACKOFF_RESET_AFTER_S, CONNECT_TIMEOUT_S
 from level_replicator.net.backoff import Backoff
 from level_replicator.net.offload import on_daemon_thread
-from level_replicator.node.stream import Wire
+from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.peers import Peer, PeerState
 
 if TYPE_CHECKING:
-    from level_replicator.node.admission import Doorway
-    from level_replicator.replication.coordinator import Hub
+    from level_replicator.node.admission import Admission
+    from level_replicator.replication.coordinator import Coordinator
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -40,10 +40,18 @@ class Dialler:
     """`host` is resolved at each dial. `anywhere`: may leave loopback."""
 
     def __init__(
-        self, hub: "Hub", doorway: "Doorway", host: str, port: int, peer: Peer, *, anywhere: bool, random: Random
+        self,
+        coordinator: "Coordinator",
+        admission: "Admission",
+        host: str,
+        port: int,
+        peer: Peer,
+        *,
+        anywhere: bool,
+        random: Random,
     ) -> None:
-        self._hub = hub
-        self._doorway = doorway
+        self._coordinator = coordinator
+        self._admission = admission
         self._host = host
         self._port = port
         self._peer = peer
@@ -69,15 +77,15 @@ class Dialler:
 
     async def _while_connected_otherwise(self) -> None:
         """The server may have dialled us: its connection serves both directions."""
-        while (link := self._hub.by_origin.get(self._peer.origin)) is not None:
-            if link.peer.fingerprint != self._peer.fingerprint:
+        while (connection := self._coordinator.by_origin.get(self._peer.origin)) is not None:
+            if connection.peer.fingerprint != self._peer.fingerprint:
                 return  # an origin is easily claimed: only its key says that this is the same node
-            if link.peer.instance != self._peer.instance:
+            if connection.peer.instance != self._peer.instance:
                 return  # it may be a duplicate of the node that was at this address
-            assert isinstance(link.transport, Wire)
-            await asyncio.wait([link.transport.closed])
+            assert isinstance(connection.transport, StreamTransport)
+            await asyncio.wait([connection.transport.closed])
 
-    async def _dial(self) -> Wire:
+    async def _dial(self) -> StreamTransport:
         self._peer.state = PeerState.CONNECTING
         ips = await self._resolve()
         if not self._anywhere:
@@ -96,13 +104,15 @@ class Dialler:
         )
         return list(dict.fromkeys(str(where[4][0]) for where in found))
 
-    async def _first_that_answers(self, ips: list[str]) -> Wire:
+    async def _first_that_answers(self, ips: list[str]) -> StreamTransport:
         loop = asyncio.get_running_loop()
         error: OSError = OSError("the name has no address")
         for ip in ips:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, wire = await loop.create_connection(lambda: Wire(self._doorway, self._peer), ip, self._port)
+                    _, wire = await loop.create_connection(
+                        lambda: StreamTransport(self._admission, self._peer), ip, self._port
+                    )
             except OSError as refused:
                 error = refused
             else:

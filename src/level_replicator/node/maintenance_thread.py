@@ -23,7 +23,7 @@ from level_replicator.storage.store import Store
 _log = logging.getLogger("level_replicator.runtime")
 
 
-class Keeper:
+class MaintenanceThread:
     """Of one replica, on a thread of its own, between `start` and `stop`.
 
     log_max_bytes, log_max_age_s  what the log may take; tombstone_ttl_s: how long tombstones stay; each None: for ever

@@ -16,14 +16,14 @@ from typing import Any, Protocol, TypeVar
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
 from level_replicator.net.unix_socket import listen_local
-from level_replicator.node.admission import Doorway, Security
-from level_replicator.node.client_registry import Access, Clients
+from level_replicator.node.admission import Admission, Security
+from level_replicator.node.client_registry import ClientAccess, ClientRegistry
 from level_replicator.node.dialer import Dialler
-from level_replicator.node.stream import Wire
-from level_replicator.replication.coordinator import Hub
+from level_replicator.node.stream import StreamTransport
+from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerEvent
-from level_replicator.replication.wait_synced import Syncing
-from level_replicator.security.reloader import KeyWatch
+from level_replicator.replication.wait_synced import SyncWaiter
+from level_replicator.security.reloader import CredentialReloader
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.runtime")
@@ -63,8 +63,8 @@ class Node:
         on_event: Callable[[PeerEvent], None],
         read_only: Collection[str] = (),
         security: Security | None = None,
-        keys: KeyWatch | None = None,
-        access: Access = Access.FULL,
+        keys: CredentialReloader | None = None,
+        access: ClientAccess = ClientAccess.FULL,
         socket_path: Path | None = None,
     ) -> None:
         self.store = store
@@ -73,7 +73,7 @@ class Node:
             for address in servers
         }
         self.address: tuple[str, int] | None = None
-        self.hub = Hub(
+        self.coordinator = Coordinator(
             store,
             instance=instance,
             now_ms=lambda: time.monotonic_ns() // 1_000_000,
@@ -85,9 +85,9 @@ class Node:
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = Clients(self._loop, access, self.hub.notices)
-        self.doorway = Doorway(self.hub, self.clients, security)
-        self.syncing = Syncing(self.hub, any(not peer.read_only for peer in self.servers.values()))
+        self.clients = ClientRegistry(self._loop, access, self.coordinator.notices)
+        self.admission = Admission(self.coordinator, self.clients, security)
+        self.syncing = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
         self._dial = servers
         self._anywhere = insecure or security is not None
@@ -145,7 +145,7 @@ class Node:
         """See Replica.disconnect."""
 
         async def cut() -> int:
-            return self.doorway.disconnect(name)
+            return self.admission.disconnect(name)
 
         return self.call(cut())
 
@@ -157,13 +157,13 @@ class Node:
             try:
                 work()
             finally:
-                self.hub.begin_anew()
+                self.coordinator.begin_anew()
 
         return self.call(renew())
 
     def local_change(self) -> None:
         """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
-        if not self._kicked and self.hub.by_origin:
+        if not self._kicked and self.coordinator.by_origin:
             self._kicked = True
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
                 self._loop.call_soon_threadsafe(self._pump)
@@ -186,7 +186,9 @@ class Node:
         host, port = self._where
         server = None
         if port is not None:
-            server = await self._loop.create_server(lambda: Wire(self.doorway), host, port, backlog=ACCEPTS_PER_TURN)
+            server = await self._loop.create_server(
+                lambda: StreamTransport(self.admission), host, port, backlog=ACCEPTS_PER_TURN
+            )
             for each in server.sockets:
                 # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
                 with socket.socket(fileno=os.dup(each.fileno())) as listening:
@@ -196,7 +198,7 @@ class Node:
         local = None
         if self._socket_path is not None:
             try:
-                local = await listen_local(self._socket_path, lambda: Wire(self.doorway, local=True))
+                local = await listen_local(self._socket_path, lambda: StreamTransport(self.admission, local=True))
             except BaseException:
                 if server is not None:
                     server.close()
@@ -204,11 +206,16 @@ class Node:
         self._started.set_result(None)
         diallers = [
             Dialler(
-                self.hub, self.doorway, *where, self.servers[address], anywhere=self._anywhere, random=self._random
+                self.coordinator,
+                self.admission,
+                *where,
+                self.servers[address],
+                anywhere=self._anywhere,
+                random=self._random,
             ).run()
             for address, where in self._dial.items()
         ]
-        watch = [] if self._keys is None else [self._keys.run(self.doorway)]
+        watch = [] if self._keys is None else [self._keys.run(self.admission)]
         tasks = [self._loop.create_task(work) for work in [*diallers, *watch, self._ticks()]]
         for task in tasks:
             task.add_done_callback(_log_failure)
@@ -216,15 +223,19 @@ class Node:
         await self._stop_listening([each for each in (server, local) if each is not None])
         for task in tasks:
             task.cancel()
-        wires = [link.transport.closed for link in self.hub.links if isinstance(link.transport, Wire)]
-        wires += [wire.closed for wire in [*self.doorway.shut(), *self.clients.stop()]]
-        self.hub.stop()
+        wires = [
+            connection.transport.closed
+            for connection in self.coordinator.connections
+            if isinstance(connection.transport, StreamTransport)
+        ]
+        wires += [wire.closed for wire in [*self.admission.shut(), *self.clients.stop()]]
+        self.coordinator.stop()
         if wires:
             await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
         await asyncio.gather(*tasks, return_exceptions=True)
         self.syncing.cancel()
-        if self.doorway.security is not None and self.doorway.security.identifying is not None:
-            self.doorway.security.identifying.close()
+        if self.admission.security is not None and self.admission.security.identifying is not None:
+            self.admission.security.identifying.close()
         # connections that were just being accepted: the doorway turns them away, which takes a few turns of the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
@@ -246,8 +257,8 @@ class Node:
     async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
-            self.hub.tick()
-            self.doorway.tick()
+            self.coordinator.tick()
+            self.admission.tick()
 
     def _wake(self) -> None:
         if not self._pumping:
@@ -259,19 +270,19 @@ class Node:
             self._run_at = None
         self._pumping = True  # what becomes ready until then is run in this turn
         if self._kicked:
-            self.hub.local_change()
+            self.coordinator.local_change()
         self._pumping = False
-        wait = self.hub.run()
+        wait = self.coordinator.run()
         if wait is not None:
             # until then no write needs to wake anybody
             self._kicked = True
             self._run_at = self._loop.call_later(wait / 1000, self._pump)
             return
         self._kicked = False
-        if self.hub.has_local_work():
+        if self.coordinator.has_local_work():
             # written between the look and the reset
             self._kicked = True
-            self.hub.local_change()
+            self.coordinator.local_change()
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

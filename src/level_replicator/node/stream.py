@@ -17,9 +17,9 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.peers import Peer
 
 if TYPE_CHECKING:
-    from level_replicator.node.admission import Doorway
-    from level_replicator.node.client_session import ClientLink
-    from level_replicator.replication.peer_connection import Link
+    from level_replicator.node.admission import Admission
+    from level_replicator.node.client_session import ClientSession
+    from level_replicator.replication.peer_connection import PeerConnection
     from level_replicator.security.tls import Channel
 
 LOCAL = "this machine"
@@ -52,19 +52,19 @@ def network_of(ip: str) -> str:
     return str(ipaddress.ip_network((int(address) >> _HOST_BITS_V6 << _HOST_BITS_V6, _HOST_BITS_V6)))
 
 
-class Wire(asyncio.Protocol):
+class StreamTransport(asyncio.Protocol):
     """`server`: the peer that we dialled; None: somebody dialled us. `local`: over the Unix socket."""
 
-    def __init__(self, doorway: "Doorway", server: Peer | None = None, *, local: bool = False) -> None:
+    def __init__(self, admission: "Admission", server: Peer | None = None, *, local: bool = False) -> None:
         self.full = False
         self.local = local
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.server = server
         self.address = "?"
         self.network = "?"
-        self.link: Link | ClientLink | None = None
+        self.connection: PeerConnection | ClientSession | None = None
         self._first = b""
-        self._doorway = doorway
+        self._admission = admission
         self._tls: Channel | None = None
         self._introduced = False
         self._socket: asyncio.Transport | None = None
@@ -81,18 +81,18 @@ class Wire(asyncio.Protocol):
             peer = transport.get_extra_info("peername") or ("?", 0)
             self.network = network_of(peer[0])
             self.address = self.server.address if self.server is not None else host_port(peer)
-        self._doorway.arrived(self)
+        self._admission.arrived(self)
 
     def data_received(self, data: bytes) -> None:
         if self._tls is None:
-            if self.link is None:
+            if self.connection is None:
                 data = self._first = self._first + data
                 if len(data) < len(PREAMBLE):
                     return
-                self._doorway.introduced(self, client=data.startswith(PREAMBLE))
+                self._admission.introduced(self, client=data.startswith(PREAMBLE))
                 self._first = b""
-            if self.link is not None and not self.link.ended:
-                self.link.received(data)
+            if self.connection is not None and not self.connection.ended:
+                self.connection.received(data)
             return
         try:
             self._tls.receive(data)
@@ -106,16 +106,16 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
-        if self.link is not None and not self.link.ended:
-            self.link.drained()
+        if self.connection is not None and not self.connection.ended:
+            self.connection.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
         why = "the connection was lost" + (f": {exc}" if exc else "")
-        self._doorway.left(self, why)
-        if self.link is not None:
-            self.link.lost(why)
+        self._admission.left(self, why)
+        if self.connection is not None:
+            self.connection.lost(why)
 
     # -- what the doorway asks for
 
@@ -126,9 +126,9 @@ class Wire(asyncio.Protocol):
             channel.begin()
         self._flush()
 
-    def attach(self, link: "Link | ClientLink") -> None:
+    def attach(self, connection: "PeerConnection | ClientSession") -> None:
         """The peer, or the client, may come in."""
-        self.link = link
+        self.connection = connection
         if self._tls is not None:
             assert self._socket is not None
             if not self._socket.is_closing():
@@ -150,9 +150,9 @@ class Wire(asyncio.Protocol):
                 self._flush()
                 # whatever it sends now waits in the kernel
                 self._socket.pause_reading()
-                self._doorway.authenticated(self, self._tls.certificate(), client=self._tls.is_client)
+                self._admission.authenticated(self, self._tls.certificate(), client=self._tls.is_client)
                 return
-            if self.link is None or self.link.ended:
+            if self.connection is None or self.connection.ended:
                 return
             parts = []
             while data := self._tls.read():
@@ -162,7 +162,7 @@ class Wire(asyncio.Protocol):
             self._broken(error)
             return
         if parts:
-            self.link.received(parts[0] if len(parts) == 1 else b"".join(parts))
+            self.connection.received(parts[0] if len(parts) == 1 else b"".join(parts))
         if self._tls.ended:
             self._socket.close()
 
@@ -170,10 +170,10 @@ class Wire(asyncio.Protocol):
         """The peer broke TLS: an alert tells it why, and that is the end."""
         assert self._socket is not None
         self._flush()
-        if self.link is None:
-            self._doorway.failed(self, str(error))
-        elif not self.link.ended:
-            self.link.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
+        if self.connection is None:
+            self._admission.failed(self, str(error))
+        elif not self.connection.ended:
+            self.connection.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
         self._socket.close()
         self._abort_later()
 

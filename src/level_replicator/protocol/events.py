@@ -8,7 +8,7 @@ from level_replicator.core.version_vector import Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class PeerIdentified:
     """The peer said who it is: call `Session.welcome` or `Session.refuse`, now or later."""
 
     origin: int
@@ -16,23 +16,23 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SessionOpened:
     """Both sides have accepted: ask for a pull with `Session.want`."""
 
 
 @dataclass(frozen=True, slots=True)
-class PeerWants:
+class PullRequested:
     """The peer begins a pull: feed it, from its vector, without what it has of an earlier scan."""
 
     vector: Vector
     have: list[tuple[int, int, int]]
     horizon: Vector
     lines: int
-    walk: bool
+    reconcile: bool
 
 
 @dataclass(frozen=True, slots=True)
-class PeerHas:
+class PeerVectorAdvanced:
     """The peer covers at least this. `feeding`: it is what it had when its round began, and it may send it to us."""
 
     vector: Vector
@@ -40,7 +40,7 @@ class PeerHas:
 
 
 @dataclass(frozen=True, slots=True)
-class Apply:
+class EntriesReceived:
     """Merge these entries, which are all that the peer's snapshot holds of `origin` in (low, high].
 
     `resumable`: up to which stamp the peer's vector covered the interval, so that it need not be sent again.
@@ -55,21 +55,21 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class RoundCompleted:
     """A round is complete: take over the vector that it began with."""
 
     vector: Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VectorRequested:
     """Answer with `Session.tell` and the vector as it is now."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class VectorReceived:
     """The answer to `Session.ask`."""
 
     token: int
@@ -77,7 +77,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class PeerClosed:
     """The peer closes, and says why."""
 
     code: int
@@ -85,12 +85,12 @@ class Farewell:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerHolds:
+class PullPaused:
     """The peer wants nothing until it wants again."""
 
 
 @dataclass(frozen=True, slots=True)
-class PeerHistories:
+class HistoriesReceived:
     """What the peer knows of the histories of origins. `last`: that was all of it for now."""
 
     histories: dict[int, History]
@@ -99,19 +99,19 @@ class PeerHistories:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerCompares:
+class CompareRequested:
     """The peer wants to walk through our index."""
 
 
 @dataclass(frozen=True, slots=True)
-class PeerProbes:
+class RangesQueried:
     """The peer walks: answer each range (low, high, fingerprint, count)."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class PeerFetches:
+class EntriesRequested:
     """The peer walks: send these entries."""
 
     keys: list[bytes]
@@ -119,23 +119,23 @@ class PeerFetches:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerWalked:
+class PeerReconciled:
     """The peer's walk is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class BeginWalk:
+class ReconcileStarted:
     """Walk through the peer's index, of about so many lines. `looking`: only to compare, after Session.compare."""
 
     vector: Vector
     horizon: Vector
     dropped: int
-    looking: bool
+    compare_only: bool
     lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class RangeEntriesReceived:
     """Entries that were probed for or fetched, each with its origin, and keys that the peer cannot give.
 
     `equal`: places of those whose value is left out, since ours is equal. `span`: of a probe: this is all that the peer
@@ -149,7 +149,7 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class RangeAnswered:
     """The answer to the oldest open probe: the same; parts; or lines, as (key, index row)."""
 
     same: bool = False
@@ -158,23 +158,23 @@ class Answered:
     lines: list[tuple[bytes, bytes]] | None = None
 
 
-Effect = (
-    Judge
-    | Opened
-    | PeerWants
-    | PeerHas
-    | Apply
-    | Take
-    | Asked
-    | Told
-    | Farewell
-    | PeerHolds
-    | PeerHistories
-    | PeerCompares
-    | PeerProbes
-    | PeerFetches
-    | PeerWalked
-    | BeginWalk
-    | Fill
-    | Answered
+Event = (
+    PeerIdentified
+    | SessionOpened
+    | PullRequested
+    | PeerVectorAdvanced
+    | EntriesReceived
+    | RoundCompleted
+    | VectorRequested
+    | VectorReceived
+    | PeerClosed
+    | PullPaused
+    | HistoriesReceived
+    | CompareRequested
+    | RangesQueried
+    | EntriesRequested
+    | PeerReconciled
+    | ReconcileStarted
+    | RangeEntriesReceived
+    | RangeAnswered
 )

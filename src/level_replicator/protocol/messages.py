@@ -25,7 +25,7 @@ from enum import IntEnum
 import msgspec
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, MANY_LINES
+from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, MANY_ROWS
 
 MAGIC = "level-replicator"
 VERSION = 3
@@ -39,13 +39,13 @@ class ByeCode(IntEnum):
     PROTOCOL = 1
     VERSION = 2
     CLOCK = 3
-    TWIN = 4
+    DUPLICATE_ORIGIN = 4
     SELF = 5
-    DUPLICATE = 6
-    RENEWED = 7
+    DUPLICATE_CONNECTION = 6
+    ORIGIN_CHANGED = 7
     BUSY = 8
     STORAGE = 9
-    SILENT = 10
+    TIMEOUT = 10
     REJECTED = 11
     """Its key is not accepted."""
 
@@ -76,7 +76,7 @@ class Welcome(Message, frozen=True, tag=2):
     histories: bytes = b""
 
 
-class Want(Message, frozen=True, tag=3):
+class StartPull(Message, frozen=True, tag=3):
     """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
 
     `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
@@ -89,11 +89,11 @@ class Want(Message, frozen=True, tag=3):
     horizon: bytes = b""
     dropped: int = 0
     pull: int = 0
-    lines: int = MANY_LINES
-    walk: bool = False
+    lines: int = MANY_ROWS
+    reconcile: bool = False
 
 
-class Round(Message, frozen=True, tag=4):
+class RoundStart(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
     `vector`: where its vector was in that snapshot, told by what is not as in the reader's Want: lines that are others,
@@ -115,11 +115,11 @@ class Entries(Message, frozen=True, tag=5):
     last: bool
 
 
-class Level(Message, frozen=True, tag=6):
+class RoundEnd(Message, frozen=True, tag=6):
     """The round is complete: the reader takes over the vector of its Round."""
 
 
-class Have(Message, frozen=True, tag=7):
+class VectorUpdate(Message, frozen=True, tag=7):
     """The sender's vector moved to at least this."""
 
     vector: bytes
@@ -129,13 +129,13 @@ class Ping(Message, frozen=True, tag=8):
     """Sent when nothing else was for a heartbeat."""
 
 
-class Ask(Message, frozen=True, tag=9):
+class VectorQuery(Message, frozen=True, tag=9):
     """What is your vector now?"""
 
     token: int
 
 
-class Tell(Message, frozen=True, tag=10):
+class VectorReply(Message, frozen=True, tag=10):
     """The answer to Ask."""
 
     token: int
@@ -149,7 +149,7 @@ class Bye(Message, frozen=True, tag=11):
     text: str
 
 
-class Reconcile(Message, frozen=True, tag=12):
+class ReconcileStart(Message, frozen=True, tag=12):
     """The reader may walk through a snapshot of the sender's index. What the sender's vector, horizon and newest
     dropped tombstone were in it. `pull`: 0 after Compare, else as in Round. `lines`: about how many there are."""
 
@@ -160,32 +160,32 @@ class Reconcile(Message, frozen=True, tag=12):
     lines: int = 0
 
 
-class Probe(Message, frozen=True, tag=13):
+class RangeQuery(Message, frozen=True, tag=13):
     """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end.
     Fingerprint b"": it is surely not equal, so Lines are wanted rather than Parts."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
-class Same(Message, frozen=True, tag=14):
+class RangeEqual(Message, frozen=True, tag=14):
     """The range probed is the same here."""
 
 
-class Parts(Message, frozen=True, tag=15):
+class RangeSplit(Message, frozen=True, tag=15):
     """The range is not the same. `bounds`: the n - 1 keys that part it; `prints`: the fingerprints of its n parts."""
 
     bounds: list[bytes]
     prints: bytes
 
 
-class Lines(Message, frozen=True, tag=16):
+class RangeRows(Message, frozen=True, tag=16):
     """The range is not the same; this is all there is in it: keys, and their index rows without contexts."""
 
     keys: list[bytes]
     rows: list[bytes]
 
 
-class Items(Message, frozen=True, tag=17):
+class RangeEntries(Message, frozen=True, tag=17):
     """Entries of the snapshot, in order of keys, of the origins (u64 each). `last`: that was all of what was asked for.
 
     `equal`: places of records without their value, since the reader's is equal. `lacking`: keys that the sender
@@ -205,15 +205,15 @@ class Fetch(Message, frozen=True, tag=18):
     digests: list[bytes]
 
 
-class Walked(Message, frozen=True, tag=19):
+class ReconcileDone(Message, frozen=True, tag=19):
     """The walk has ended: the snapshot is not needed any more."""
 
 
-class Compare(Message, frozen=True, tag=20):
+class CompareStart(Message, frozen=True, tag=20):
     """The sender wants to walk through the index without taking anything over."""
 
 
-class Hold(Message, frozen=True, tag=21):
+class PausePull(Message, frozen=True, tag=21):
     """Nothing more of this pull, please, until the next Want."""
 
 
@@ -228,27 +228,27 @@ class Histories(Message, frozen=True, tag=22):
     last: bool = True
 
 
-WalkReply = Same | Parts | Lines | Items
+RangeReply = RangeEqual | RangeSplit | RangeRows | RangeEntries
 
 AnyMessage = (
     Hello
     | Welcome
-    | Want
-    | Round
+    | StartPull
+    | RoundStart
     | Entries
-    | Level
-    | Have
+    | RoundEnd
+    | VectorUpdate
     | Ping
-    | Ask
-    | Tell
+    | VectorQuery
+    | VectorReply
     | Bye
-    | Reconcile
-    | Probe
-    | WalkReply
+    | ReconcileStart
+    | RangeQuery
+    | RangeReply
     | Fetch
-    | Walked
-    | Compare
-    | Hold
+    | ReconcileDone
+    | CompareStart
+    | PausePull
     | Histories
 )
 

@@ -15,7 +15,7 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_ROUND_INTERVALS
 from level_replicator.core.version_vector import Vector, changed
-from level_replicator.protocol.events import Apply, Take
+from level_replicator.protocol.events import EntriesReceived, RoundCompleted
 from level_replicator.protocol.messages import ByeCode, Entries
 
 
@@ -30,7 +30,7 @@ def refuse_future(newest: int, latest: int) -> None:
         )
 
 
-class Pull:
+class PullReceiver:
     """Of one session. `completed` counts whole rounds: after the first one the peer is live.
 
     `number`: of the pull that is wanted now. What still comes of an earlier one is not looked at."""
@@ -77,7 +77,7 @@ class Pull:
         self._seen = {}
         return vector
 
-    def entries(self, message: Entries, latest: int) -> Apply | None:
+    def entries(self, message: Entries, latest: int) -> EntriesReceived | None:
         """Checks a frame of entries. Raises RemoteProtocolError; then nothing of it may be applied."""
         if self._passing_over:
             return None
@@ -92,14 +92,14 @@ class Pull:
         self._claim(origin, low, high)
         entries = decode_entries(message.records, low, high)
         resumable = min(high, self._target.get(origin, 0))
-        return Apply(origin, low, high, entries, resumable, self._complete() if message.last else None)
+        return EntriesReceived(origin, low, high, entries, resumable, self._complete() if message.last else None)
 
-    def level(self) -> Take | None:
+    def level(self) -> RoundCompleted | None:
         if self._passing_over:
             return None
         if self._target is None:
             raise RemoteProtocolError("a round ends that has not begun")
-        return Take(self._complete())
+        return RoundCompleted(self._complete())
 
     def _complete(self) -> Vector:
         target, self._target = self._target, None

@@ -12,7 +12,7 @@ from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.version_vector import Vector, differences, encode_origins, encode_vector, raise_to
-from level_replicator.protocol.messages import Entries, Level, Round
+from level_replicator.protocol.messages import Entries, RoundEnd, RoundStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Read:
     newest_first: bool
 
 
-class Push:
+class PullSender:
     """Of one pull of a session, whose `number` it is. `peer_vector`: the least that the reader is known to cover;
     `wanted`: the vector of its Want."""
 
@@ -44,7 +44,7 @@ class Push:
         if len(known) > MAX_VECTOR_ORIGINS:
             raise RemoteProtocolError(f"the peer named more than {MAX_VECTOR_ORIGINS} origins")
 
-    def begin(self, target: Vector, work: dict[int, Intervals]) -> Round:
+    def begin(self, target: Vector, work: dict[int, Intervals]) -> RoundStart:
         """Starts a round over the intervals of `work`; `target` is the vector of its snapshot."""
         if self.under_way:
             raise LocalProtocolError("a round is under way")
@@ -59,14 +59,14 @@ class Push:
         known = self.peer_vector
         if self.completed:
             target = {o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}
-            return Round(encode_vector(target), self.number)
+            return RoundStart(encode_vector(target), self.number)
         # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
         # told once: the reader has forgotten its Want by then, and so may we
         lines, missing = differences(target, self._wanted or {})
         self._wanted = None
-        return Round(encode_vector(lines), self.number, encode_origins(missing))
+        return RoundStart(encode_vector(lines), self.number, encode_origins(missing))
 
-    def walked(self) -> None:
+    def reconcile_done(self) -> None:
         """The reader has walked through a snapshot instead of being sent a first round."""
         self.completed += 1
 
@@ -106,9 +106,9 @@ class Push:
             self._complete()
         return Entries(read.origin, low, high, records, last)
 
-    def level(self) -> Level:
+    def level(self) -> RoundEnd:
         self._complete()
-        return Level()
+        return RoundEnd()
 
     def _complete(self) -> None:
         self.under_way = False

@@ -23,71 +23,71 @@ from level_replicator.core.entry import (
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
 from level_replicator.core.reconcile_rules import HEAD_BYTES, PRINT_BYTES
-from level_replicator.protocol.events import Answered, Fill
-from level_replicator.protocol.messages import Items, Lines, Parts, Same, WalkReply
+from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived
+from level_replicator.protocol.messages import RangeEntries, RangeEqual, RangeReply, RangeRows, RangeSplit
 from level_replicator.protocol.pull import refuse_future
 
 
 @dataclass(slots=True)
-class _Ask:
+class _Query:
     """One open question. `after`: the last key of what was sent for it."""
 
     low: bytes
     high: bytes
     fetch: list[bytes] | None
-    may_fill: bool
+    may_bulk_load: bool
     after: bytes | None = None
 
 
-class Asks:
+class PendingQueries:
     """Of one session. `open`: whether a walk is under way; `looking`: one that takes nothing over."""
 
     def __init__(self) -> None:
         self.open = False
-        self.looking = False
-        self._asks: deque[_Ask] = deque()
+        self.compare_only = False
+        self._queries: deque[_Query] = deque()
 
-    def begin(self, *, looking: bool = False) -> None:
-        self.open, self.looking = True, looking
-        self._asks.clear()
+    def begin(self, *, compare_only: bool = False) -> None:
+        self.open, self.compare_only = True, compare_only
+        self._queries.clear()
 
     def end(self) -> None:
-        self.open = self.looking = False
-        self._asks.clear()
+        self.open = self.compare_only = False
+        self._queries.clear()
 
     def end_pull(self) -> None:
         """The pull that the walk belongs to is over; one that only looks goes on."""
-        if not self.looking:
+        if not self.compare_only:
             self.end()
 
-    def probed(self, low: bytes, high: bytes, count: int) -> None:
-        self._asks.append(_Ask(low, high, None, count == 0))
+    def queried(self, low: bytes, high: bytes, count: int) -> None:
+        self._queries.append(_Query(low, high, None, count == 0))
 
     def fetched(self, keys: list[bytes]) -> None:
-        self._asks.append(_Ask(b"", b"", keys, True))
+        self._queries.append(_Query(b"", b"", keys, True))
 
-    def answer(self, message: WalkReply, latest: int) -> Answered | Fill | None:
+    def answer(self, message: RangeReply, latest: int) -> RangeAnswered | RangeEntriesReceived | None:
         """Raises RemoteProtocolError; None: of a walk that is over."""
         if not self.open:
             return None
-        if not self._asks:
+        if not self._queries:
             raise RemoteProtocolError("an answer to what was not asked")
-        ask = self._asks[0]
-        if isinstance(message, Items):
+        ask = self._queries[0]
+        if isinstance(message, RangeEntries):
             return self._items(ask, message, latest)
-        if ask.fetch is not None or ask.may_fill:
+        if ask.fetch is not None or ask.may_bulk_load:
             raise RemoteProtocolError("not the answer that was asked for")
-        self._asks.popleft()
+        self._queries.popleft()
         match message:
-            case Same():
-                return Answered(same=True)
-            case Parts():
+            case RangeEqual():
+                return RangeAnswered(same=True)
+            case RangeSplit():
                 return _parts(ask, message)
-            case Lines():
+            case RangeRows():
                 return _lines(ask, message, latest)
 
-    def _items(self, ask: _Ask, message: Items, latest: int) -> Fill:
-        if not ask.may_fill:
+    def _items(self, ask: _Query, message: RangeEntries, latest: int) -> RangeEntriesReceived:
+        if not ask.may_bulk_load:
             raise RemoteProtocolError("entries that were not asked for")
         count = len(message.records)
         if count > MAX_FRAME_ENTRIES or len(message.origins) != 8 * count:
@@ -118,8 +118,10 @@ class Asks:
         else:
             _require_fetched(ask.fetch, keys, message)
         if message.last:
-            self._asks.popleft()
-        return Fill(list(zip(origins, entries, strict=True)), equal, message.lacking, message.last, span)
+            self._queries.popleft()
+        return RangeEntriesReceived(
+            list(zip(origins, entries, strict=True)), equal, message.lacking, message.last, span
+        )
 
 
 def _require_order(keys: list[bytes], low: bytes, high: bytes) -> None:
@@ -128,7 +130,7 @@ def _require_order(keys: list[bytes], low: bytes, high: bytes) -> None:
         raise RemoteProtocolError("keys of a walk out of order, or outside the range")
 
 
-def _require_fetched(asked: list[bytes], keys: list[bytes], message: Items) -> None:
+def _require_fetched(asked: list[bytes], keys: list[bytes], message: RangeEntries) -> None:
     left = set(asked)
     for key in [*keys, *message.lacking]:
         if key not in left:
@@ -139,7 +141,7 @@ def _require_fetched(asked: list[bytes], keys: list[bytes], message: Items) -> N
         raise RemoteProtocolError("fewer entries than were fetched")
 
 
-def _parts(ask: _Ask, message: Parts) -> Answered:
+def _parts(ask: _Query, message: RangeSplit) -> RangeAnswered:
     count = len(message.bounds) + 1
     if count > MANY_PARTS or sum(map(len, message.bounds)) > MAX_PARTS_BYTES + MAX_KEY_BYTES:
         raise RemoteProtocolError(f"{count} parts are too many, or their bounds too long")
@@ -147,17 +149,17 @@ def _parts(ask: _Ask, message: Parts) -> Answered:
         raise RemoteProtocolError(f"{count} parts with {len(message.prints)} bytes of fingerprints")
     _require_order([ask.low, *message.bounds], ask.low, ask.high)
     prints = [message.prints[at : at + PRINT_BYTES] for at in range(0, len(message.prints), PRINT_BYTES)]
-    return Answered(bounds=message.bounds, prints=prints)
+    return RangeAnswered(bounds=message.bounds, prints=prints)
 
 
-def _lines(ask: _Ask, message: Lines, latest: int) -> Answered:
+def _lines(ask: _Query, message: RangeRows, latest: int) -> RangeAnswered:
     count = len(message.keys)
     if count > MAX_FRAME_ENTRIES or len(message.rows) != count:
         raise RemoteProtocolError(f"{count} keys of an index with {len(message.rows)} rows")
     _require_order(message.keys, ask.low, ask.high)
     for row in message.rows:
         _require_row(row, latest)
-    return Answered(lines=list(zip(message.keys, message.rows, strict=True)))
+    return RangeAnswered(lines=list(zip(message.keys, message.rows, strict=True)))
 
 
 def _require_row(row: bytes, latest: int) -> None:

@@ -15,72 +15,72 @@ from level_replicator.core.hlc import latest_acceptable
 from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
     HISTORIES_PER_FRAME,
-    MANY_LINES,
+    MANY_ROWS,
     MAX_BYE_CHARACTERS,
     MAX_DIGEST_BYTES,
     MAX_FETCH_KEYS,
     MAX_FRAME_BYTES,
     MAX_HEARTBEAT_S,
-    MAX_PROBES,
+    MAX_RANGE_QUERIES,
     MAX_RESUME_INTERVALS,
     MIN_HEARTBEAT_S,
     SILENCE_IN_HEARTBEATS,
 )
 from level_replicator.core.version_vector import Vector, covers, decode_origins, decode_vector, encode_vector, newer
 from level_replicator.protocol.events import (
-    Asked,
-    BeginWalk,
-    Effect,
-    Farewell,
-    Judge,
-    Opened,
-    PeerCompares,
-    PeerFetches,
-    PeerHas,
-    PeerHistories,
-    PeerHolds,
-    PeerProbes,
-    PeerWalked,
-    PeerWants,
-    Told,
+    CompareRequested,
+    EntriesRequested,
+    Event,
+    HistoriesReceived,
+    PeerClosed,
+    PeerIdentified,
+    PeerReconciled,
+    PeerVectorAdvanced,
+    PullPaused,
+    PullRequested,
+    RangesQueried,
+    ReconcileStarted,
+    SessionOpened,
+    VectorReceived,
+    VectorRequested,
 )
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
     AnyMessage,
-    Ask,
     Bye,
     ByeCode,
-    Compare,
+    CompareStart,
     Entries,
     Fetch,
-    Have,
     Hello,
     Histories,
-    Hold,
-    Items,
-    Level,
-    Lines,
     Message,
-    Parts,
+    PausePull,
     Ping,
-    Probe,
-    Reconcile,
-    Round,
-    Same,
-    Tell,
-    Walked,
-    WalkReply,
-    Want,
+    RangeEntries,
+    RangeEqual,
+    RangeQuery,
+    RangeReply,
+    RangeRows,
+    RangeSplit,
+    ReconcileDone,
+    ReconcileStart,
+    RoundEnd,
+    RoundStart,
+    StartPull,
+    VectorQuery,
+    VectorReply,
+    VectorUpdate,
     Welcome,
     decode,
     encode,
     plain,
 )
-from level_replicator.protocol.pull import Pull, refuse_future
-from level_replicator.protocol.push import Push
-from level_replicator.protocol.range_queries import Asks
+from level_replicator.protocol.pull import PullReceiver, refuse_future
+from level_replicator.protocol.push import PullSender
+from level_replicator.protocol.range_queries import PendingQueries
 
 
 class Phase(Enum):
@@ -118,10 +118,10 @@ class Session:
         """Of the peer: it gets our changes, and we take none from it."""
         self.peer_takes_nothing = False
         """We are read-only to the peer."""
-        self.peer: Judge | None = None
-        self.pull = Pull()
-        self.push = Push()
-        self.asks = Asks()
+        self.peer: PeerIdentified | None = None
+        self.pull = PullReceiver()
+        self.push = PullSender()
+        self.queries = PendingQueries()
         self.refusal: Bye | None = None
         self.peer_digest = b""
         """Of the peer's histories, when it accepted us."""
@@ -174,27 +174,27 @@ class Session:
         self.send(self.refusal)
         self.phase = Phase.CLOSED
 
-    def want(
+    def start_pull(
         self,
         vector: Vector,
         have: list[tuple[int, int, int]],
         horizon: Vector,
         dropped: int,
-        lines: int = MANY_LINES,
+        lines: int = MANY_ROWS,
         *,
-        walk: bool = False,
+        reconcile: bool = False,
     ) -> None:
         """Begins our pull, or begins it anew. The arguments are those of the message."""
-        self.asks.end_pull()
+        self.queries.end_pull()
         number = self.pull.renew(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
-        self.send(Want(*known, number, lines, walk))
+        self.send(StartPull(*known, number, lines, reconcile))
 
-    def hold(self) -> None:
+    def pause_pull(self) -> None:
         """Nothing more of our pull until the next `want`."""
-        self.asks.end_pull()
+        self.queries.end_pull()
         self.pull.renew()
-        self.send(Hold())
+        self.send(PausePull())
 
     def histories(self, histories: OfOrigins, branches: Branches) -> None:
         """Tell histories of origins, in as many messages as it takes."""
@@ -207,36 +207,36 @@ class Session:
     def compare(self) -> None:
         """Asks for a walk that takes nothing over."""
         self._comparing = True
-        self.send(Compare())
+        self.send(CompareStart())
 
-    def probe(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
+    def query_ranges(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
         for low, high, _, count in ranges:
-            self.asks.probed(low, high, count)
-        self.send(Probe(ranges))
+            self.queries.queried(low, high, count)
+        self.send(RangeQuery(ranges))
 
     def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
-        self.asks.fetched(list(keys))
+        self.queries.fetched(list(keys))
         self.send(Fetch(keys, digests))
 
-    def walked(self) -> None:
+    def reconcile_done(self) -> None:
         """Our walk is over."""
-        self.asks.end()
-        self.send(Walked())
+        self.queries.end()
+        self.send(ReconcileDone())
 
-    def have(self, vector: Vector) -> None:
-        self.send(Have(encode_vector(vector)))
+    def send_vector_update(self, vector: Vector) -> None:
+        self.send(VectorUpdate(encode_vector(vector)))
 
-    def ask(self, token: int) -> None:
+    def query_vector(self, token: int) -> None:
         self._asked.add(token)
-        self.send(Ask(token))
+        self.send(VectorQuery(token))
 
     @property
     def unanswered(self) -> int:
         """Asks of ours that the peer has not answered. It hangs up when they are more than MAX_WAITING_ASKS."""
         return len(self._asked)
 
-    def tell(self, token: int, vector: Vector) -> None:
-        self.send(Tell(token, encode_vector(vector)))
+    def reply_vector(self, token: int, vector: Vector) -> None:
+        self.send(VectorReply(token, encode_vector(vector)))
 
     # -- what comes in
 
@@ -245,7 +245,7 @@ class Session:
         """What the peer is known to have covered when the round under way began: its snapshot is not newer."""
         return self.push.peer_vector if self._round_vector is None else self._round_vector
 
-    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Effect]:
+    def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Event]:
         """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
         if self._over():
             return
@@ -272,10 +272,10 @@ class Session:
             return
         if self.phase is not Phase.OPEN:
             if now_ms - self._began_ms > HANDSHAKE_TIMEOUT_MS:
-                raise RemoteProtocolError("no handshake within the time limit", ByeCode.SILENT)
+                raise RemoteProtocolError("no handshake within the time limit", ByeCode.TIMEOUT)
             return
         if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
-            raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.SILENT)
+            raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.TIMEOUT)
         if now_ms - self._sent_ms >= self._ping_after_ms:
             self.send(Ping())
 
@@ -285,7 +285,7 @@ class Session:
         self.phase = Phase.OPEN
         self._frames.limit = MAX_FRAME_BYTES
 
-    def _on_hello(self, message: Hello, _latest: int) -> Effect | None:
+    def _on_hello(self, message: Hello, _latest: int) -> Event | None:
         if message.magic != MAGIC:
             raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
         if message.version != VERSION:
@@ -299,7 +299,7 @@ class Session:
             raise RemoteProtocolError(f"a heartbeat of {message.heartbeat_ms} ms")
         # each listens for its own heartbeat, so the more impatient of the two sets the pace
         self._ping_after_ms = min(self._heartbeat_ms, message.heartbeat_ms)
-        self.peer = Judge(message.origin, message.instance)
+        self.peer = PeerIdentified(message.origin, message.instance)
         if self.dialled:
             self.phase = Phase.INTRODUCED
             return None
@@ -307,7 +307,7 @@ class Session:
         self.phase = Phase.JUDGING
         return self.peer
 
-    def _on_welcome(self, message: Welcome, _latest: int) -> Effect | None:
+    def _on_welcome(self, message: Welcome, _latest: int) -> Event | None:
         self.peer_takes_nothing = message.read_only
         if len(message.histories) > MAX_DIGEST_BYTES:
             raise RemoteProtocolError(f"a digest of histories of {len(message.histories)} bytes")
@@ -316,30 +316,30 @@ class Session:
             self.phase = Phase.JUDGING
             return self.peer
         self._open()
-        return Opened()
+        return SessionOpened()
 
-    def _on_want(self, message: Want, latest: int) -> Effect:
+    def _on_want(self, message: StartPull, latest: int) -> Event:
         vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         if len(message.have) > MAX_RESUME_INTERVALS:
             raise RemoteProtocolError("too many intervals of an earlier scan")
         if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
             raise RemoteProtocolError("an interval of an earlier scan that is none")
-        self.push = Push(self.push.peer_vector, message.pull, vector)
+        self.push = PullSender(self.push.peer_vector, message.pull, vector)
         self._peer_covers(vector)
         if message.lines < 0:
             raise RemoteProtocolError("fewer than no lines of an index")
-        return PeerWants(vector, message.have, horizon, message.lines, message.walk)
+        return PullRequested(vector, message.have, horizon, message.lines, message.reconcile)
 
-    def _on_have(self, message: Have, latest: int) -> Effect:
+    def _on_have(self, message: VectorUpdate, latest: int) -> Event:
         return self._peer_has(decode_vector(message.vector), latest, feeding=False)
 
-    def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Effect:
+    def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Event:
         refuse_future(max(vector.values(), default=0), latest)
         self._peer_covers(vector)
         if feeding:
             self._round_vector = None
-        return PeerHas(vector, feeding)
+        return PeerVectorAdvanced(vector, feeding)
 
     def _peer_covers(self, vector: Vector) -> None:
         if self.pull.target is not None and self._round_vector is None and newer(vector, self.push.peer_vector):
@@ -351,24 +351,24 @@ class Session:
         if self.read_only:
             raise RemoteProtocolError("changes from a peer that is read-only here")
 
-    def _on_round(self, message: Round, latest: int) -> Effect:
+    def _on_round(self, message: RoundStart, latest: int) -> Event:
         self._refuse_changes()
         vector = decode_vector(message.vector)
         whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
         return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
 
-    def _on_entries(self, message: Entries, latest: int) -> Effect | None:
+    def _on_entries(self, message: Entries, latest: int) -> Event | None:
         self._refuse_changes()
         return self.pull.entries(message, latest)
 
-    def _on_level(self, _message: Level, _latest: int) -> Effect | None:
+    def _on_level(self, _message: RoundEnd, _latest: int) -> Event | None:
         self._refuse_changes()
         return self.pull.level()
 
-    def _on_hold(self, _message: Hold, _latest: int) -> Effect:
-        return PeerHolds()
+    def _on_hold(self, _message: PausePull, _latest: int) -> Event:
+        return PullPaused()
 
-    def _on_histories(self, message: Histories, _latest: int) -> Effect:
+    def _on_histories(self, message: Histories, _latest: int) -> Event:
         if len(message.histories) > HISTORIES_PER_FRAME:
             raise RemoteProtocolError(
                 f"{len(message.histories)} histories in a message, {HISTORIES_PER_FRAME} are allowed"
@@ -378,70 +378,70 @@ class Session:
         histories: dict[int, History] = {origin: decode_history(pairs) for origin, pairs in message.histories}
         if len(histories) != len(message.histories):
             raise RemoteProtocolError("two histories of one origin")
-        return PeerHistories(histories, decode_branches(message.branches), message.last)
+        return HistoriesReceived(histories, decode_branches(message.branches), message.last)
 
-    def _on_compare(self, _message: Compare, _latest: int) -> Effect:
-        return PeerCompares()
+    def _on_compare(self, _message: CompareStart, _latest: int) -> Event:
+        return CompareRequested()
 
-    def _on_reconcile(self, message: Reconcile, latest: int) -> Effect | None:
+    def _on_reconcile(self, message: ReconcileStart, latest: int) -> Event | None:
         vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         if not covers(vector, horizon):
             # taken over, nobody could ever cover it: all would be stale for each other for ever
             raise RemoteProtocolError("a horizon above its vector")
         self.push.peer_has(vector)
-        looking = message.pull == 0
-        if not looking:
+        compare_only = message.pull == 0
+        if not compare_only:
             self._refuse_changes()
-        if self.asks.open or (looking and not self._comparing):
+        if self.queries.open or (compare_only and not self._comparing):
             raise RemoteProtocolError("a walk that was not asked for")
-        if looking:
+        if compare_only:
             self._comparing = False
         elif message.pull != self.pull.number:
-            return PeerHas(vector, feeding=False)
+            return PeerVectorAdvanced(vector, feeding=False)
         else:
             self.pull.abandon()
-        self.asks.begin(looking=looking)
-        return BeginWalk(vector, horizon, message.dropped, looking, message.lines)
+        self.queries.begin(compare_only=compare_only)
+        return ReconcileStarted(vector, horizon, message.dropped, compare_only, message.lines)
 
-    def _on_reply(self, message: WalkReply, latest: int) -> Effect | None:
-        return self.asks.answer(message, latest)
+    def _on_reply(self, message: RangeReply, latest: int) -> Event | None:
+        return self.queries.answer(message, latest)
 
-    def _on_probe(self, message: Probe, _latest: int) -> Effect:
-        if not 0 < len(message.ranges) <= MAX_PROBES:
-            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a probe, {MAX_PROBES} are allowed")
+    def _on_range_query(self, message: RangeQuery, _latest: int) -> Event:
+        if not 0 < len(message.ranges) <= MAX_RANGE_QUERIES:
+            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a probe, {MAX_RANGE_QUERIES} are allowed")
         if any(high and low >= high for low, high, _, _ in message.ranges):
             raise RemoteProtocolError("a range of keys that is none")
-        return PeerProbes(message.ranges)
+        return RangesQueried(message.ranges)
 
-    def _on_fetch(self, message: Fetch, _latest: int) -> Effect:
+    def _on_fetch(self, message: Fetch, _latest: int) -> Event:
         if not 0 < len(message.keys) <= MAX_FETCH_KEYS or len(message.keys) != len(message.digests):
             raise RemoteProtocolError(f"{len(message.keys)} keys in a fetch, {MAX_FETCH_KEYS} are allowed")
-        return PeerFetches(message.keys, message.digests)
+        return EntriesRequested(message.keys, message.digests)
 
-    def _on_walked(self, _message: Walked, _latest: int) -> Effect:
-        return PeerWalked()
+    def _on_reconcile_done(self, _message: ReconcileDone, _latest: int) -> Event:
+        return PeerReconciled()
 
-    def _on_ask(self, message: Ask, _latest: int) -> Effect:
-        return Asked(message.token)
+    def _on_ask(self, message: VectorQuery, _latest: int) -> Event:
+        return VectorRequested(message.token)
 
-    def _on_tell(self, message: Tell, latest: int) -> Effect:
+    def _on_tell(self, message: VectorReply, latest: int) -> Event:
         if message.token not in self._asked:
             raise RemoteProtocolError("an answer to what was not asked")
         vector = decode_vector(message.vector)
         refuse_future(max(vector.values(), default=0), latest)
         self._asked.remove(message.token)
-        return Told(message.token, vector)
+        return VectorReceived(message.token, vector)
 
-    def _on_ping(self, _message: Ping, _latest: int) -> Effect | None:
+    def _on_ping(self, _message: Ping, _latest: int) -> Event | None:
         return None
 
-    def _on_bye(self, message: Bye, _latest: int) -> Effect:
+    def _on_bye(self, message: Bye, _latest: int) -> Event:
         self.phase = Phase.CLOSED
-        return Farewell(message.code, plain(message.text, MAX_BYE_CHARACTERS))
+        return PeerClosed(message.code, plain(message.text, MAX_BYE_CHARACTERS))
 
 
-_Handler = Callable[[Session, AnyMessage, int], Effect | None]
+_Handler = Callable[[Session, AnyMessage, int], Event | None]
 
 _HANDLERS: dict[Phase, dict[type, _Handler]] = {
     Phase.HELLO: {Hello: Session._on_hello, Bye: Session._on_bye},  # type: ignore[dict-item]
@@ -449,25 +449,25 @@ _HANDLERS: dict[Phase, dict[type, _Handler]] = {
     Phase.JUDGING: {Bye: Session._on_bye},  # type: ignore[dict-item]
     Phase.WELCOME: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
     Phase.OPEN: {
-        Want: Session._on_want,  # type: ignore[dict-item]
-        Round: Session._on_round,  # type: ignore[dict-item]
+        StartPull: Session._on_want,  # type: ignore[dict-item]
+        RoundStart: Session._on_round,  # type: ignore[dict-item]
         Entries: Session._on_entries,  # type: ignore[dict-item]
-        Level: Session._on_level,  # type: ignore[dict-item]
-        Have: Session._on_have,  # type: ignore[dict-item]
-        Ask: Session._on_ask,  # type: ignore[dict-item]
-        Tell: Session._on_tell,  # type: ignore[dict-item]
+        RoundEnd: Session._on_level,  # type: ignore[dict-item]
+        VectorUpdate: Session._on_have,  # type: ignore[dict-item]
+        VectorQuery: Session._on_ask,  # type: ignore[dict-item]
+        VectorReply: Session._on_tell,  # type: ignore[dict-item]
         Ping: Session._on_ping,  # type: ignore[dict-item]
-        Hold: Session._on_hold,  # type: ignore[dict-item]
+        PausePull: Session._on_hold,  # type: ignore[dict-item]
         Histories: Session._on_histories,  # type: ignore[dict-item]
-        Compare: Session._on_compare,  # type: ignore[dict-item]
-        Reconcile: Session._on_reconcile,  # type: ignore[dict-item]
-        Probe: Session._on_probe,  # type: ignore[dict-item]
+        CompareStart: Session._on_compare,  # type: ignore[dict-item]
+        ReconcileStart: Session._on_reconcile,  # type: ignore[dict-item]
+        RangeQuery: Session._on_range_query,  # type: ignore[dict-item]
         Fetch: Session._on_fetch,  # type: ignore[dict-item]
-        Walked: Session._on_walked,  # type: ignore[dict-item]
-        Same: Session._on_reply,  # type: ignore[dict-item]
-        Parts: Session._on_reply,  # type: ignore[dict-item]
-        Lines: Session._on_reply,  # type: ignore[dict-item]
-        Items: Session._on_reply,  # type: ignore[dict-item]
+        ReconcileDone: Session._on_reconcile_done,  # type: ignore[dict-item]
+        RangeEqual: Session._on_reply,  # type: ignore[dict-item]
+        RangeSplit: Session._on_reply,  # type: ignore[dict-item]
+        RangeRows: Session._on_reply,  # type: ignore[dict-item]
+        RangeEntries: Session._on_reply,  # type: ignore[dict-item]
         Bye: Session._on_bye,  # type: ignore[dict-item]
     },
 }

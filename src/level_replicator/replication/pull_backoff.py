@@ -13,7 +13,7 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.net.backoff import Backoff
 
 
-class Why(Enum):
+class RetryReason(Enum):
     """Why the next pull has to wait: what the last one was."""
 
     DOUBT = "a pull that left out values, which may be older than deletions that this node has forgotten"
@@ -28,12 +28,12 @@ class PullBackoff:
     `why`: why the pull has to wait that was put off last."""
 
     def __init__(self, random: Random) -> None:
-        self.why = Why.DOUBT
+        self.why = RetryReason.DOUBT
         self._backoff = Backoff(random, first_s=PULL_AGAIN_FIRST_MS / 1000, cap_s=PULL_AGAIN_CAP_MS / 1000)
         self._fruitless: int | None = None
         self._not_before_ms = 0
 
-    def put_off(self, why: Why, now_ms: int) -> int:
+    def put_off(self, why: RetryReason, now_ms: int) -> int:
         """A pull has ended without its effect. Returns when the next one may begin."""
         self.why = why
         self._not_before_ms = now_ms + max(1, int(self._backoff.next_s() * 1000))

@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
-    FILL_PREVIEW_ENTRIES,
+    BULK_LOAD_PREVIEW_ENTRIES,
     FORWARD_DELAY_MS,
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
     FRAMES_PER_TURN,
+    RECONCILE_STALL_MS,
     ROUND_INTERVAL_MS,
-    WALK_STALL_MS,
 )
 from level_replicator.core.version_vector import Vector, encode_vector
-from level_replicator.protocol.messages import ByeCode, Reconcile
-from level_replicator.storage.feed.send_queue import Feed, RoundReader
-from level_replicator.storage.reconcile.responder import Answering
+from level_replicator.protocol.messages import ByeCode, ReconcileStart
+from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
+from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
 from level_replicator.storage.store import Reconciling
 
 if TYPE_CHECKING:
-    from level_replicator.replication.peer_connection import Link
+    from level_replicator.replication.peer_connection import PeerConnection
 
 _log = logging.getLogger("level_replicator.runtime")
 
 
-class Serving:
+class Pusher:
     """Of one link. `feed`: None until the peer has wanted anything."""
 
-    def __init__(self, link: "Link") -> None:
-        self.feed: Feed | None = None
-        self._link = link
+    def __init__(self, connection: "PeerConnection") -> None:
+        self.send_queue: SendQueue | None = None
+        self._connection = connection
         self._held = False
         self._comparison_waits = False
         self.peer_horizon: Vector = {}
         self._reader: RoundReader | TailReader | None = None
-        self._answering: Answering | None = None
+        self._responder: Responder | None = None
         self._asked_ms = 0
         self._quiet_until_ms = 0
         self._forward_at_ms: int | None = None
@@ -48,10 +48,10 @@ class Serving:
 
     # -- what the peer asks
 
-    def wanted(self, feed: Feed, horizon: Vector) -> None:
+    def wanted(self, send_queue: SendQueue, horizon: Vector) -> None:
         """The peer begins a pull, in place of any earlier one."""
         self.hold()
-        self.feed, self.peer_horizon, self._held = feed, horizon, False
+        self.send_queue, self.peer_horizon, self._held = send_queue, horizon, False
 
     def hold(self) -> None:
         """The peer wants nothing until it wants again."""
@@ -59,75 +59,75 @@ class Serving:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        if self._answering is not None and not self._answering.looking:
-            self._end_walk()
+        if self._responder is not None and not self._responder.compare_only:
+            self._end_reconciliation()
 
     def compared(self) -> None:
-        if self._comparison_waits or (self._answering is not None and self._answering.looking):
+        if self._comparison_waits or (self._responder is not None and self._responder.compare_only):
             raise RemoteProtocolError("a second comparison")
-        self._comparison_waits = self._answering is not None
+        self._comparison_waits = self._responder is not None
         if not self._comparison_waits:
-            self._begin_walk(self._link.hub.store.open_comparison(), pull=0)
+            self._begin_reconciliation(self._connection.coordinator.store.open_comparison(), pull=0)
 
     @property
-    def answering(self) -> Answering:
+    def responder(self) -> Responder:
         """For a question of the peer. Raises RemoteProtocolError outside a walk."""
-        if self._answering is None:
+        if self._responder is None:
             raise RemoteProtocolError("a question outside a walk")
-        self._asked_ms = self._link.hub.now_ms()
-        self._link.pulling.peer_goes_on()
-        return self._answering
+        self._asked_ms = self._connection.coordinator.now_ms()
+        self._connection.puller.peer_goes_on()
+        return self._responder
 
     def tick(self) -> None:
         """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its walk."""
-        if self._answering is None or self._answering.busy:
+        if self._responder is None or self._responder.busy:
             return
-        if self._link.hub.now_ms() - self._asked_ms > WALK_STALL_MS:
-            raise RemoteProtocolError("the peer does not go on with its walk", ByeCode.SILENT)
+        if self._connection.coordinator.now_ms() - self._asked_ms > RECONCILE_STALL_MS:
+            raise RemoteProtocolError("the peer does not go on with its walk", ByeCode.TIMEOUT)
 
-    def walked(self) -> None:
-        if self._answering is None:
+    def reconcile_done(self) -> None:
+        if self._responder is None:
             return
-        looking = self._answering.looking
-        self._end_walk()
-        if not looking and self.feed is not None:
-            self.feed.completed()
-            self._link.session.push.walked()
+        compare_only = self._responder.compare_only
+        self._end_reconciliation()
+        if not compare_only and self.send_queue is not None:
+            self.send_queue.completed()
+            self._connection.session.push.reconcile_done()
 
     def close(self) -> None:
         self.hold()
-        if self._answering is not None:
-            self._end_walk()
+        if self._responder is not None:
+            self._end_reconciliation()
 
     # -- what happens here
 
     def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
         """Another peer's changes are in the log: forwarded in a while, unless the peer says that it has them."""
-        if self.feed is not None:
-            self.feed.applied(origin, news)
+        if self.send_queue is not None:
+            self.send_queue.applied(origin, news)
             self._forward_soon()
 
     def vector_moved(self, moved: Vector) -> None:
-        if self.feed is not None:
-            known = self._link.session.push.peer_vector
+        if self.send_queue is not None:
+            known = self._connection.session.push.peer_vector
             news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
             if news:
-                self.feed.moved(news)
+                self.send_queue.moved(news)
                 self._forward_soon()
 
     def _forward_soon(self) -> None:
         if self._forward_at_ms is None:
-            self._forward_at_ms = self._link.hub.now_ms() + FORWARD_DELAY_MS
+            self._forward_at_ms = self._connection.coordinator.now_ms() + FORWARD_DELAY_MS
 
     # -- sending
 
     def pump(self) -> int | None:
         """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
         for _ in range(FRAMES_PER_TURN):
-            if self._link.transport.full:
+            if self._connection.transport.full:
                 return None
-            if self._answering is not None and self._answering.busy:
-                self._answer(self._answering)
+            if self._responder is not None and self._responder.busy:
+                self._answer(self._responder)
             elif self._reader is not None:
                 self._send_some(self._reader)
             else:
@@ -136,107 +136,107 @@ class Serving:
                     return wait
                 if not self._begin_round():
                     return None
-            self._link.flush()
+            self._connection.flush()
         return 0
 
     def _wait_for_round(self) -> int | None:
         """0: begin now; None: there is nothing to send."""
-        feed, hub = self.feed, self._link.hub
-        if feed is None or self._held or self._answering is not None or not self._link.names_agreed:
+        send_queue, coordinator = self.send_queue, self._connection.coordinator
+        if send_queue is None or self._held or self._responder is not None or not self._connection.names_agreed:
             return None
-        if not hub.store.has_work(feed):
+        if not coordinator.store.has_work(send_queue):
             self._forward_at_ms = None
             return None
         begin_ms = self._quiet_until_ms
-        if self._forward_at_ms is not None and not hub.store.has_own_work(feed):
+        if self._forward_at_ms is not None and not coordinator.store.has_own_work(send_queue):
             begin_ms = max(begin_ms, self._forward_at_ms)
-        return max(0, begin_ms - hub.now_ms())
+        return max(0, begin_ms - coordinator.now_ms())
 
     def _begin_round(self) -> bool:
-        feed, push = self.feed, self._link.session.push
-        assert feed is not None
+        send_queue, push = self.send_queue, self._connection.session.push
+        assert send_queue is not None
         # of a read-only peer we never pull, so there is no pull to wait for
-        horizon = {} if self._link.session.read_only else self.peer_horizon
-        opened = self._link.hub.store.open_round(feed, push.peer_vector, horizon)
+        horizon = {} if self._connection.session.read_only else self.peer_horizon
+        opened = self._connection.coordinator.store.open_round(send_queue, push.peer_vector, horizon)
         if opened is None:
             return False
-        self._link.tell_histories()
+        self._connection.send_histories()
         self._forward_at_ms = None
         if isinstance(opened, Reconciling):
-            self._begin_walk(opened, push.number)
+            self._begin_reconciliation(opened, push.number)
             return True
         first = push.completed == 0
         message = push.begin(opened.target, opened.work)
         if not first and not message.vector and push.next_read() is None:
             push.level()  # all of it reached the peer another way: not worth a word
-            feed.completed()
+            send_queue.completed()
             opened.reader.close()
             return False
         self._reader, self._preview = opened.reader, opened.preview
-        self._link.told_by_round(opened.target)
-        self._link.session.send(message)
+        self._connection.told_by_round(opened.target)
+        self._connection.session.send(message)
         return True
 
     def _send_some(self, reader: RoundReader | TailReader) -> None:
-        link, push = self._link, self._link.session.push
+        connection, push = self._connection, self._connection.session.push
         read = push.next_read()
         if read is None:
-            link.session.send(push.level())
+            connection.session.send(push.level())
         else:
             try:
-                most = FILL_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
+                most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
                 records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                _log.error("%s: run verify with repair; %s is served without the log", error, link.peer.address)
+                _log.error("%s: run verify with repair; %s is served without the log", error, connection.peer.address)
                 self._give_up_round()
                 return
             message = push.read(read, records, reached)
             if message is not None:
-                link.session.send(message)
-                link.peer.entries_out += len(records)
+                connection.session.send(message)
+                connection.peer.entries_out += len(records)
                 if self._preview and push.under_way:
                     self._give_up_round()
                     return
         if not push.under_way:
-            assert self.feed is not None
-            self.feed.completed()
+            assert self.send_queue is not None
+            self.send_queue.completed()
             reader.close()
             self._reader = None
-            self._quiet_until_ms = link.hub.now_ms() + ROUND_INTERVAL_MS
+            self._quiet_until_ms = connection.coordinator.now_ms() + ROUND_INTERVAL_MS
 
     def _give_up_round(self) -> None:
         """The peer walks instead."""
-        assert self.feed is not None
+        assert self.send_queue is not None
         assert self._reader is not None
         self._reader.close()
         self._reader = None
-        self.feed.must_walk = True
-        self._link.session.push.give_up()
+        self.send_queue.must_reconcile = True
+        self._connection.session.push.give_up()
 
     # -- a walk of the peer
 
-    def _begin_walk(self, opened: Reconciling, pull: int) -> None:
-        self._answering = opened.answering
-        self._asked_ms = self._link.hub.now_ms()
+    def _begin_reconciliation(self, opened: Reconciling, pull: int) -> None:
+        self._responder = opened.responder
+        self._asked_ms = self._connection.coordinator.now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._link.session.send(Reconcile(vector, horizon, opened.dropped, pull, opened.lines))
+        self._connection.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.lines))
 
-    def _answer(self, answering: Answering) -> None:
-        message = answering.step()
+    def _answer(self, responder: Responder) -> None:
+        message = responder.step()
         if message is not None:
-            self._link.session.send(message)
+            self._connection.session.send(message)
 
-    def _end_walk(self) -> None:
-        answering, self._answering = self._answering, None
-        assert answering is not None
-        self._link.peer.entries_out += answering.sent
-        if answering.lacking:
+    def _end_reconciliation(self) -> None:
+        responder, self._responder = self._responder, None
+        assert responder is not None
+        self._connection.peer.entries_out += responder.sent
+        if responder.lacking:
             _log.error(
                 "%d entries that %s asked for are damaged here: run verify with repair",
-                answering.lacking,
-                self._link.peer.address,
+                responder.lacking,
+                self._connection.peer.address,
             )
-        answering.close()
-        if self._comparison_waits and not self._link.ended:
+        responder.close()
+        if self._comparison_waits and not self._connection.ended:
             self._comparison_waits = False
             self.compared()

@@ -2,26 +2,26 @@
 
 import asyncio
 
-from level_replicator.core.limits import MAX_WAITING_ASKS
+from level_replicator.core.limits import MAX_WAITING_VECTOR_QUERIES
 from level_replicator.core.version_vector import Vector, covers, raise_to
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.protocol.session import Phase
-from level_replicator.replication.coordinator import Hub
-from level_replicator.replication.peer_connection import Link
+from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.peer_connection import PeerConnection
 
 
-class Syncing:
+class SyncWaiter:
     """Of one node, on its event loop. `dials`: whether there are servers to wait for."""
 
-    def __init__(self, hub: Hub, dials: bool) -> None:
-        self._hub = hub
+    def __init__(self, coordinator: Coordinator, dials: bool) -> None:
+        self._coordinator = coordinator
         self._dials = dials
-        self._asked: dict[int, tuple[Link, asyncio.Future[Vector | None]]] = {}
+        self._asked: dict[int, tuple[PeerConnection, asyncio.Future[Vector | None]]] = {}
         self._token = 0
         self._progress: list[asyncio.Future[None]] = []
-        hub.on_told = self._told
-        hub.on_moved = self._moved
-        hub.on_link_ended = self._link_ended
+        coordinator.on_vector_received = self._told
+        coordinator.on_vector_moved = self._moved
+        coordinator.on_connection_ended = self._connection_ended
 
     async def wait(self, timeout_s: float | None) -> bool:
         """See Replica.wait_synced."""
@@ -40,31 +40,35 @@ class Syncing:
             waiting.cancel()
 
     async def _until_synced(self) -> None:
-        while self._dials and not self._open_links():
+        while self._dials and not self._open_connections():
             await self._next_progress()
-        answers = await asyncio.gather(*(self._ask(link) for link in self._open_links()))
+        answers = await asyncio.gather(*(self._ask(connection) for connection in self._open_connections()))
         target: Vector = {}
         for vector in answers:
             raise_to(target, vector or {})
-        while not covers(self._hub.store.vector_copy(), target):
+        while not covers(self._coordinator.store.vector_copy(), target):
             await self._next_progress()
 
-    def _open_links(self) -> list[Link]:
+    def _open_connections(self) -> list[PeerConnection]:
         """Those whose changes we take."""
-        links = self._hub.by_origin.values()
-        return [link for link in links if link.session.phase is Phase.OPEN and not link.session.read_only]
+        connections = self._coordinator.by_origin.values()
+        return [
+            connection
+            for connection in connections
+            if connection.session.phase is Phase.OPEN and not connection.session.read_only
+        ]
 
-    async def _ask(self, link: Link) -> Vector | None:
+    async def _ask(self, connection: PeerConnection) -> Vector | None:
         """The peer's vector; None when the link ends before it is told."""
-        while not link.ended and link.session.unanswered >= MAX_WAITING_ASKS:
+        while not connection.ended and connection.session.unanswered >= MAX_WAITING_VECTOR_QUERIES:
             await self._next_progress()
-        if link.ended:
+        if connection.ended:
             return None
         self._token += 1
         answer: asyncio.Future[Vector | None] = asyncio.get_running_loop().create_future()
-        self._asked[self._token] = (link, answer)
-        link.session.ask(self._token)
-        self._hub.has_output(link)
+        self._asked[self._token] = (connection, answer)
+        connection.session.query_vector(self._token)
+        self._coordinator.has_output(connection)
         return await answer
 
     def _told(self, token: int, vector: Vector) -> None:
@@ -73,9 +77,9 @@ class Syncing:
             answer.set_result(vector)
         self._moved()
 
-    def _link_ended(self, link: Link, _code: ByeCode | None) -> None:
+    def _connection_ended(self, connection: PeerConnection, _code: ByeCode | None) -> None:
         for token, (asked, answer) in list(self._asked.items()):
-            if asked is link:
+            if asked is connection:
                 del self._asked[token]
                 if not answer.done():
                     answer.set_result(None)

@@ -25,7 +25,7 @@ _log = logging.getLogger("level_replicator.security")
 Identify = Callable[[PeerIdentity], Any]
 
 
-class Identifying:
+class IdentifyRunner:
     """Asks one `identify` about peers. `ask` is for one thread; the answers come on others."""
 
     def __init__(self, identify: Identify) -> None:

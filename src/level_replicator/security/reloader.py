@@ -14,13 +14,13 @@ from level_replicator.net.offload import on_daemon_thread
 from level_replicator.security.trust import TrustedFile
 
 if TYPE_CHECKING:
-    from level_replicator.node.admission import Doorway
+    from level_replicator.node.admission import Admission
     from level_replicator.security.tls import Contexts
 
 _log = logging.getLogger("level_replicator.security")
 
 
-class KeyWatch:
+class CredentialReloader:
     """Of what is a file. `reload_key` gives the contexts of a key that is new, or raises ConfigError."""
 
     def __init__(self, trusted: TrustedFile | None, reload_key: "Callable[[], Contexts | None] | None") -> None:
@@ -28,26 +28,26 @@ class KeyWatch:
         self._reload_key = reload_key
         self._complaint = ""
 
-    async def run(self, doorway: "Doorway") -> None:
+    async def run(self, admission: "Admission") -> None:
         while True:
             await asyncio.sleep(KEYS_LOOKED_AT_EVERY_S)
             try:
-                await self.look(doorway)
+                await self.look(admission)
             except Exception as error:  # nobody would be revoked any more
                 self._complain(f"looking at the key files failed, and is tried again: {type(error).__name__}: {error}")
 
-    async def look(self, doorway: "Doorway") -> None:
+    async def look(self, admission: "Admission") -> None:
         """Once. A file on a disk that hangs keeps nobody waiting but this."""
-        assert doorway.security is not None
+        assert admission.security is not None
         if self._trusted is not None:
             found = await on_daemon_thread(self._trusted.reload, "reader of the trusted list")
             if found is not None:
                 fingerprints, mistakes = found
                 for mistake in mistakes:
                     _log.error("trusted: %s: %s", self._trusted.path, mistake)
-                gone = doorway.security.trust.replace_trusted(fingerprints)
+                gone = admission.security.trust.replace_trusted(fingerprints)
                 _log.info("the trusted list has %d fingerprints now; %d left it", len(fingerprints), len(gone))
-                doorway.revoke(gone)
+                admission.revoke(gone)
         if self._reload_key is not None:
             try:
                 contexts = await on_daemon_thread(self._reload_key, "reader of the key file")
@@ -56,7 +56,7 @@ class KeyWatch:
             else:
                 self._complaint = ""
                 if contexts is not None:
-                    doorway.security.contexts = contexts
+                    admission.security.contexts = contexts
                     _log.info("a new key is used for connections from now on")
 
     def _complain(self, text: str) -> None:

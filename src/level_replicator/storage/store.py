@@ -10,34 +10,34 @@ from level_replicator.core.epochs import Branches, Histories, digest_of
 from level_replicator.core.errors import StorageError
 from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
-from level_replicator.core.limits import FILL_MIN_ENTRIES, FILL_OWN_LINES, FILL_SHARE
-from level_replicator.core.reconcile_rules import Sides, stale
+from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS, BULK_LOAD_SHARE
+from level_replicator.core.reconcile_rules import ReconcileContext, stale
 from level_replicator.core.version_vector import Cursor, Vector
-from level_replicator.protocol.events import BeginWalk
+from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
 from level_replicator.storage.feed.log_view import Dot, Logged, read_history
-from level_replicator.storage.feed.send_queue import Feed, RoundReader
+from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.maintenance.backup import backup
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.maintenance.leftovers import LeftoverWatch
 from level_replicator.storage.maintenance.retention import Retention
 from level_replicator.storage.maintenance.verify import Report, verify
-from level_replicator.storage.reconcile.bulk_load import begin_filling
+from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.reconcile.comparison import Comparison
-from level_replicator.storage.reconcile.initiator import Walk
-from level_replicator.storage.reconcile.resolver import OnNews, OnRestamp, Settling
-from level_replicator.storage.reconcile.responder import Answering
+from level_replicator.storage.reconcile.initiator import Initiator
+from level_replicator.storage.reconcile.resolver import OnNews, OnRestamp, Resolver
+from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.recovery.branches import rename_branches
-from level_replicator.storage.recovery.new_origin import announce_renewal, finish_renewal
+from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.open import close_state, open_state
 from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.histories import Learned, learn, put_branches
 from level_replicator.storage.state.key_filter import learn_keys
-from level_replicator.storage.state.notifier import Signal
+from level_replicator.storage.state.notifier import Notifier
 from level_replicator.storage.state.schema import log_dot, log_range, resume_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tail import TailReader
 from level_replicator.storage.write.local_writer import LocalWriter
 from level_replicator.storage.write.lost import forget_found, lacks_lost
@@ -60,7 +60,7 @@ class Reconciling:
     """A snapshot that a peer walks through. What our vector, horizon and newest dropped tombstone were in it, and how
     many keys we had."""
 
-    answering: Answering
+    responder: Responder
     vector: Vector
     horizon: Vector
     dropped: int
@@ -90,7 +90,7 @@ class Store:
         adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
-        self._state = State(db, rs, now_ms=now_ms, on_step=on_step)
+        self._state = ReplicationState(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
         try:
             open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
@@ -103,8 +103,8 @@ class Store:
         self.retention = Retention(self._state)
         self.floor_watch = FloorWatch(self._state)
         self.leftover_watch = LeftoverWatch(self._state)
-        self.fill_min_entries = FILL_MIN_ENTRIES
-        self.fill_own_lines = FILL_OWN_LINES
+        self.bulk_load_min_entries = BULK_LOAD_MIN_ENTRIES
+        self.bulk_load_own_rows = BULK_LOAD_OWN_ROWS
         self._sync = sync
         self._digest: tuple[Histories, Branches, bytes] | None = None
 
@@ -154,9 +154,9 @@ class Store:
         return self._state.failed
 
     @property
-    def signal(self) -> Signal:
+    def notifier(self) -> Notifier:
         """Rung when the vector has moved."""
-        return self._state.signal
+        return self._state.notifier
 
     def changes(self, cursor: Cursor | None, prefix: bytes) -> ChangeReader:
         """What was written that this cursor does not cover, all for None; for one thread at a time."""
@@ -174,7 +174,7 @@ class Store:
 
     def learn_keys(self, pause: Callable[[], bool]) -> None:
         """Lets the filter of known keys learn the index, if it is worth it by now; any thread. Raises StorageError."""
-        if self._state.known.worth_learning:
+        if self._state.key_filter.worth_learning:
             try:
                 learn_keys(self._state, pause)
             except ENGINE_ERRORS as error:
@@ -213,13 +213,15 @@ class Store:
             if high > self._state.vector.get(origin, 0)
         ]
 
-    def has_work(self, feed: Feed) -> bool:
-        return feed.has_work(self._state)
+    def has_work(self, send_queue: SendQueue) -> bool:
+        return send_queue.has_work(self._state)
 
-    def has_own_work(self, feed: Feed) -> bool:
-        return feed.has_own_work(self._state)
+    def has_own_work(self, send_queue: SendQueue) -> bool:
+        return send_queue.has_own_work(self._state)
 
-    def open_round(self, feed: Feed, peer_vector: Vector, peer_horizon: Vector) -> Round | Reconciling | None:
+    def open_round(
+        self, send_queue: SendQueue, peer_vector: Vector, peer_horizon: Vector
+    ) -> Round | Reconciling | None:
         """What the feed's peer is to be sent next, as of one snapshot.
 
         Floor and horizon are looked at each time: a peer that fell behind one of them walks through the index instead.
@@ -227,36 +229,36 @@ class Store:
         are being filled ourselves, and the peer, which needs some of that, gets it when all of it is here."""
         state = self._state
         with state.lock:
-            missed = _missed_tombstones(state, feed, peer_vector)
+            missed = _missed_tombstones(state, send_queue, peer_vector)
             if not missed and stale(state.vector, peer_horizon):
                 return None
-            behind = missed or _below_floor(state, feed, peer_vector) or lacks_lost(state, peer_vector)
-            if behind and state.filling:
+            behind = missed or _below_floor(state, send_queue, peer_vector) or lacks_lost(state, peer_vector)
+            if behind and state.bulk_loading:
                 return None
-            if behind or feed.must_walk:
-                return self._reconciling(feed.open_walk(state), looking=False)
-            first = not feed.began
-            target, work = feed.open(state, peer_vector)
-            preview = first and self._may_fill(feed, peer_vector)
+            if behind or send_queue.must_reconcile:
+                return self._reconciling(send_queue.open_reconciliation(state), compare_only=False)
+            first = not send_queue.began
+            target, work = send_queue.open(state, peer_vector)
+            preview = first and self._may_bulk_load(send_queue, peer_vector)
             return Round(_reader(state, work, live=not first), target, work, preview)
 
-    def _may_fill(self, feed: Feed, peer_vector: Vector) -> bool:
+    def _may_bulk_load(self, send_queue: SendQueue, peer_vector: Vector) -> bool:
         """Whether the peer is better filled than sent the log: it knows nothing, and has little, but what it wrote."""
-        fresh = peer_vector.keys() <= {feed.source} and self._is_little(feed.lines, self._state.keys)
-        return fresh and self._state.entries >= self.fill_min_entries
+        fresh = peer_vector.keys() <= {send_queue.source} and self._is_little(send_queue.lines, self._state.keys)
+        return fresh and self._state.entries >= self.bulk_load_min_entries
 
     def _is_little(self, lines: int, beside: int) -> bool:
-        return lines <= min(self.fill_own_lines, beside // FILL_SHARE)
+        return lines <= min(self.bulk_load_own_rows, beside // BULK_LOAD_SHARE)
 
     def open_comparison(self) -> Reconciling:
         """A snapshot for a peer that only looks."""
         with self._state.lock:
-            return self._reconciling(dict(self._state.vector), looking=True)
+            return self._reconciling(dict(self._state.vector), compare_only=True)
 
-    def _reconciling(self, vector: Vector, *, looking: bool) -> Reconciling:
+    def _reconciling(self, vector: Vector, *, compare_only: bool) -> Reconciling:
         state = self._state
-        answering = Answering(state.rs.snapshot(), state.db.snapshot(), looking=looking)
-        return Reconciling(answering, vector, dict(state.horizon), state.dropped, state.keys)
+        responder = Responder(state.rs.snapshot(), state.db.snapshot(), compare_only=compare_only)
+        return Reconciling(responder, vector, dict(state.horizon), state.dropped, state.keys)
 
     # -- walking through a peer's index
 
@@ -264,31 +266,34 @@ class Store:
         """Whether we have missed tombstones that were dropped behind this horizon."""
         return stale(self._state.vector, horizon)
 
-    def walks_alone(self, horizon: Vector) -> bool:
+    def reconciles_alone(self, horizon: Vector) -> bool:
         """Whether a reconciliation with a peer of this horizon would end all our other pulls."""
         state = self._state
-        return self.is_stale(horizon) or state.half_filled or state.vector.keys() <= {state.origin}
+        return self.is_stale(horizon) or state.bulk_load_incomplete or state.vector.keys() <= {state.origin}
 
-    def begin_walk(
+    def begin_reconciliation(
         self,
-        peer: BeginWalk,
+        peer: ReconcileStarted,
         source: int,
         on_news: OnNews,
         on_restamp: OnRestamp,
         *,
-        lines_told: int | None = None,
+        rows_told: int | None = None,
         peer_pulls: bool = True,
-    ) -> tuple[Walk, Settling]:
-        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_walk`. Raises StorageError.
+    ) -> tuple[Initiator, Resolver]:
+        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_reconciliation`. Raises
+        StorageError.
 
-        `lines_told`: how many lines we had when we asked for the pull, if the newest entries may have come since."""
+        `rows_told`: how many lines we had when we asked for the pull, if the newest entries may have come since."""
         state = self._state
         with state.applying("reconciling with a peer"):
             require_room(state, peer.vector)
             forget_found(state)
             state.clock.follow(max(peer.vector.values(), default=0))
-            sides = Sides(dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped)
-            if sides.stale and state.resume:
+            reconcile_context = ReconcileContext(
+                dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped
+            )
+            if reconcile_context.stale and state.resume:
                 # what was applied of other scans may be taken away again by this walk
                 batch = state.rs.batch()
                 for scanned, origins in state.resume.items():
@@ -296,25 +301,33 @@ class Store:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-            lines = state.keys if lines_told is None else lines_told
-            fills = state.vector.keys() <= {state.origin} and self._is_little(lines, peer.lines)
-            if fills:
-                begin_filling(state, peer.vector)
-            state.filling = state.half_filled
-            state.bulk_loads += state.filling
-        settling = Settling(
-            state, source, sides, peer.horizon, on_news, on_restamp, sync=self._sync, fills=fills, peer_pulls=peer_pulls
+            lines = state.keys if rows_told is None else rows_told
+            bulk_loads = state.vector.keys() <= {state.origin} and self._is_little(lines, peer.lines)
+            if bulk_loads:
+                begin_bulk_load(state, peer.vector)
+            state.bulk_loading = state.bulk_load_incomplete
+            state.bulk_loads += state.bulk_loading
+        resolver = Resolver(
+            state,
+            source,
+            reconcile_context,
+            peer.horizon,
+            on_news,
+            on_restamp,
+            sync=self._sync,
+            bulk_loads=bulk_loads,
+            peer_pulls=peer_pulls,
         )
-        return Walk(state.rs.snapshot, settling, state.lost), settling
+        return Initiator(state.rs.snapshot, resolver, state.lost), resolver
 
-    def end_walk(self) -> None:
+    def end_reconciliation(self) -> None:
         """It is complete, or broke off."""
-        self._state.filling = False
+        self._state.bulk_loading = False
 
     @property
-    def half_filled(self) -> bool:
+    def bulk_load_incomplete(self) -> bool:
         """Whether a walk that filled us broke off, so that the index holds more than the vector claims."""
-        return self._state.half_filled
+        return self._state.bulk_load_incomplete
 
     @property
     def lost(self) -> int:
@@ -322,15 +335,15 @@ class Store:
         return len(self._state.lost)
 
     @property
-    def filling(self) -> bool:
+    def bulk_loading(self) -> bool:
         """Whether the walk under way fills us: nothing else is to be pulled meanwhile."""
-        return self._state.filling
+        return self._state.bulk_loading
 
-    def begin_comparison(self) -> tuple[Walk, Comparison]:
+    def begin_comparison(self) -> tuple[Initiator, Comparison]:
         """Starts to look for differences. The comparison is to be closed."""
         snapshot = self._state.rs.snapshot()
         comparison = Comparison(snapshot)
-        return Walk(lambda: nullcontext(snapshot), comparison), comparison
+        return Initiator(lambda: nullcontext(snapshot), comparison), comparison
 
     @property
     def conflicts(self) -> int:
@@ -399,8 +412,8 @@ class Store:
             state.check()
             try:
                 assert state.meta is not None
-                announce_renewal(state, self._random_bytes, state.restored_gap[0], forked=not state.meta.traced)
-                finish_renewal(state)
+                begin_origin_change(state, self._random_bytes, state.restored_gap[0], forked=not state.meta.traced)
+                finish_origin_change(state)
             except ENGINE_ERRORS as error:
                 raise state.fail("going over to a new origin", error) from error
 
@@ -435,7 +448,7 @@ class Store:
         with self._state.applying("renaming a branch"):
             put_branches(self._state, branches)
             rename_branches(self._state)
-        self._state.signal.ring()
+        self._state.notifier.ring()
 
     # -- the end
 
@@ -452,7 +465,7 @@ class Store:
                 self._state.db.close()
 
 
-def _reader(state: State, work: dict[int, Intervals], *, live: bool) -> RoundReader | TailReader:
+def _reader(state: ReplicationState, work: dict[int, Intervals], *, live: bool) -> RoundReader | TailReader:
     """Of a round. What was just written here, and nothing else, need not be read back."""
     if live and work.keys() == {state.origin}:
         low, _ = work[state.origin].hull()
@@ -461,12 +474,12 @@ def _reader(state: State, work: dict[int, Intervals], *, live: bool) -> RoundRea
     return RoundReader(state.rs.snapshot())
 
 
-def _missed_tombstones(state: State, feed: Feed, peer_vector: Vector) -> bool:
-    return any(feed.covered(origin, peer_vector) < stamp for origin, stamp in state.horizon.items())
+def _missed_tombstones(state: ReplicationState, send_queue: SendQueue, peer_vector: Vector) -> bool:
+    return any(send_queue.covered(origin, peer_vector) < stamp for origin, stamp in state.horizon.items())
 
 
-def _below_floor(state: State, feed: Feed, peer_vector: Vector) -> bool:
-    return any(feed.covered(origin, peer_vector) < stamp for origin, stamp in state.floor.items())
+def _below_floor(state: ReplicationState, send_queue: SendQueue, peer_vector: Vector) -> bool:
+    return any(send_queue.covered(origin, peer_vector) < stamp for origin, stamp in state.floor.items())
 
 
 def _as_storage_error(what: str, error: Exception) -> StorageError:

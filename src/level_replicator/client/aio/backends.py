@@ -8,21 +8,23 @@ from functools import partial
 from typing import Any, Protocol
 
 from level_replicator.api.replica import Replica
-from level_replicator.api.request_handler import Desk
-from level_replicator.client.async_connection import AsyncCaller
+from level_replicator.api.request_handler import RequestHandler
+from level_replicator.client.async_connection import AsyncClientConnection
 from level_replicator.client.connect import Target
 from level_replicator.core.errors import ClosedError, ConnectionLostError
 from level_replicator.core.limits import CLIENT_THREADS
 from level_replicator.protocol.client_messages import AnyAnswer, Do, Read, Release, Request, Write
 
-Told = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 class AsyncBackend(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def call(self, kind: type[Request], *arguments: Any, progress: Told | None = None) -> AnyAnswer: ...
+    async def call(
+        self, kind: type[Request], *arguments: Any, progress: ProgressCallback | None = None
+    ) -> AnyAnswer: ...
 
     def forget(self, snapshot: int) -> None: ...
 
@@ -36,39 +38,39 @@ class RemoteBackend:
         self.name = target.name
         self._target = target
         self._closed = False
-        self._caller: AsyncCaller | None = None
+        self._connection: AsyncClientConnection | None = None
         self._dialling = asyncio.Lock()
 
-    async def caller(self) -> AsyncCaller:
-        caller = self._caller
-        if caller is not None and not caller.lost:
-            return caller
+    async def connection(self) -> AsyncClientConnection:
+        connection = self._connection
+        if connection is not None and not connection.lost:
+            return connection
         async with self._dialling:
             if self._closed:
                 raise ClosedError("Database is closed")
-            if self._caller is None or self._caller.lost:
-                self._caller = await self._target.open_async()
-            return self._caller
+            if self._connection is None or self._connection.lost:
+                self._connection = await self._target.open_async()
+            return self._connection
 
-    async def call(self, kind: type[Request], *arguments: Any, progress: Told | None = None) -> AnyAnswer:
-        caller = await self.caller()
+    async def call(self, kind: type[Request], *arguments: Any, progress: ProgressCallback | None = None) -> AnyAnswer:
+        connection = await self.connection()
         try:
-            return await caller.call(kind, *arguments, progress=progress)
+            return await connection.call(kind, *arguments, progress=progress)
         except ConnectionLostError:
             if self._closed:
                 raise ClosedError("Database is closed") from None
             if kind in (Write, Do, Read):
                 raise
-        return await (await self.caller()).call(kind, *arguments, progress=progress)
+        return await (await self.connection()).call(kind, *arguments, progress=progress)
 
     def forget(self, snapshot: int) -> None:
-        if self._caller is not None:
-            self._caller.forget(snapshot)
+        if self._connection is not None:
+            self._connection.forget(snapshot)
 
     def close(self) -> None:
         self._closed = True
-        if self._caller is not None:
-            self._caller.close()
+        if self._connection is not None:
+            self._connection.close()
 
 
 _pool_lock = threading.Lock()
@@ -85,11 +87,11 @@ def _threads() -> ThreadPoolExecutor:
 class HereBackend:
     """A replica of this process."""
 
-    def __init__(self, replica: Replica, desk: Desk) -> None:
+    def __init__(self, replica: Replica, request_handler: RequestHandler) -> None:
         self.name = str(replica.name)
-        self._desk = desk
+        self._request_handler = request_handler
 
-    async def call(self, kind: type[Request], *arguments: Any, progress: Told | None = None) -> AnyAnswer:
+    async def call(self, kind: type[Request], *arguments: Any, progress: ProgressCallback | None = None) -> AnyAnswer:
         loop = asyncio.get_running_loop()
         request = kind(0, *arguments)
         while True:
@@ -97,9 +99,9 @@ class HereBackend:
             wake = partial(_wake, loop, ring)
             waits = isinstance(request, Read) and request.wait_ms > 0
             if waits:
-                self._desk.call_at_news(wake)
+                self._request_handler.call_at_news(wake)
             try:
-                work = partial(self._desk.answer, request, _told(loop, progress))  # type: ignore[arg-type]
+                work = partial(self._request_handler.answer, request, _told(loop, progress))  # type: ignore[arg-type]
                 answer = await loop.run_in_executor(_threads(), work)
                 if answer is not None:
                     return answer
@@ -111,13 +113,13 @@ class HereBackend:
                     request = Read(0, request.feed)
             finally:
                 if waits:
-                    self._desk.dont_call(wake)
+                    self._request_handler.dont_call(wake)
 
     def forget(self, snapshot: int) -> None:
-        self._desk.answer(Release(0, snapshot), lambda _: None)
+        self._request_handler.answer(Release(0, snapshot), lambda _: None)
 
     def close(self) -> None:
-        self._desk.close()
+        self._request_handler.close()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, ring: asyncio.Event) -> None:
@@ -125,7 +127,7 @@ def _wake(loop: asyncio.AbstractEventLoop, ring: asyncio.Event) -> None:
         loop.call_soon_threadsafe(ring.set)
 
 
-def _told(loop: asyncio.AbstractEventLoop, progress: Told | None) -> Told:
+def _told(loop: asyncio.AbstractEventLoop, progress: ProgressCallback | None) -> ProgressCallback:
     if progress is None:
         return lambda _: None
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Self
 
 from level_replicator.client.aio.backends import AsyncBackend
-from level_replicator.client.changes import FeedPlace
+from level_replicator.client.changes import FeedPosition
 from level_replicator.core.errors import ClosedError, ConnectionLostError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
 from level_replicator.protocol.client_messages import Follow, Items, Number, Read, Unfollow
@@ -16,7 +16,7 @@ class AsyncChanges:
 
     def __init__(self, backend: AsyncBackend, since: str | None, prefix: bytes, *, live: bool, now: bool) -> None:
         self._backend = backend
-        self._place = FeedPlace(since, prefix, now=now)
+        self._place = FeedPosition(since, prefix, now=now)
         self._live = live
         self._now = now
         self._feed = 0

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from level_replicator.api.replica import Replica
-from level_replicator.client.aio.backends import AsyncBackend, HereBackend, RemoteBackend, Told
+from level_replicator.client.aio.backends import AsyncBackend, HereBackend, ProgressCallback, RemoteBackend
 from level_replicator.client.aio.changes import AsyncChanges
 from level_replicator.client.aio.iterators import AsyncSnapshot, check_key, get_value, iterate
 from level_replicator.client.connect import target_of
@@ -127,13 +127,13 @@ class AsyncDatabase:
         return count
 
     async def verify(
-        self, peer: str | None = None, *, repair: bool = False, progress: Told | None = None
+        self, peer: str | None = None, *, repair: bool = False, progress: ProgressCallback | None = None
     ) -> Report | Difference:
         if peer is not None:
             return dataclass_of(Difference, await self._do("verify", peer=peer))
         return dataclass_of(Report, await self._do("verify", progress, repair=repair))
 
-    async def backup(self, path: "str | PathLike[str]", *, progress: Told | None = None) -> int:
+    async def backup(self, path: "str | PathLike[str]", *, progress: ProgressCallback | None = None) -> int:
         count: int = await self._do("backup", progress, path=fspath(path))
         return count
 
@@ -151,7 +151,7 @@ class AsyncDatabase:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _do(self, verb: str, progress: Told | None = None, **arguments: Any) -> Any:
+    async def _do(self, verb: str, progress: ProgressCallback | None = None, **arguments: Any) -> Any:
         answer = await self._backend.call(Do, verb, arguments, progress=progress)
         assert isinstance(answer, Data)
         return answer.data
@@ -168,10 +168,10 @@ async def connect(
     """As level_replicator.connect."""
     target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
     remote = RemoteBackend(target)
-    await remote.caller()
+    await remote.connection()
     return AsyncDatabase(remote)
 
 
 def wrap(replica: Replica) -> AsyncDatabase:
     """The verbs of a replica of this process as coroutines."""
-    return AsyncDatabase(HereBackend(replica, replica.desk()))
+    return AsyncDatabase(HereBackend(replica, replica.request_handler()))

@@ -29,7 +29,7 @@ from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.index_scan import agrees
 from level_replicator.storage.state.log_reader import logged_entry, read_entry
 from level_replicator.storage.state.schema import INDEX, log_range
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _INDEX_END = bytes([INDEX[0] + 1])
 
@@ -101,7 +101,7 @@ class _Node(NamedTuple):
     horizon: Vector
 
     @classmethod
-    def of(cls, state: State, vector: Vector) -> "_Node":
+    def of(cls, state: ReplicationState, vector: Vector) -> "_Node":
         """Under the lock."""
         assert state.meta is not None
         return cls(state.origin, state.meta.renewed, state.restored_gap, vector, state.floor, state.horizon)
@@ -112,7 +112,12 @@ class ChangeReader:
     when that has been dealt with."""
 
     def __init__(
-        self, state: State, cursor: Cursor | None, prefix: bytes, *, most_entries: int = CHANGES_CHUNK_ENTRIES
+        self,
+        state: ReplicationState,
+        cursor: Cursor | None,
+        prefix: bytes,
+        *,
+        most_entries: int = CHANGES_CHUNK_ENTRIES,
     ) -> None:
         self.cursor = Cursor({}) if cursor is None else cursor.copy()
         self._empty = cursor is None
@@ -256,15 +261,15 @@ def _value_of(rs: Snapshot, db: Snapshot, key: bytes, line: bytes) -> bytes | No
     return None if logged is None else read_entry(logged).value
 
 
-def what_is_known(state: State) -> Vector:
+def what_is_known(state: ReplicationState) -> Vector:
     """What this node has, also above its vector, of scans that are not complete. Under the lock."""
     known = dict(state.vector)
-    if state.newest == state.vector and not state.half_filled:
+    if state.newest == state.vector and not state.bulk_load_incomplete:
         return known
     for origin, stamp in state.newest.items():
         low = state.vector.get(origin, 0)
         if stamp > low and next(iter(state.rs.scan_keys(*log_range(origin, low, stamp))), None) is not None:
             known[origin] = stamp
-    if state.half_filled:  # what fills a node is under its floor, and not logged
+    if state.bulk_load_incomplete:  # what fills a node is under its floor, and not logged
         raise_to(known, state.floor)
     return known

@@ -8,7 +8,7 @@ from level_replicator.core.version_vector import origin_name
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.log_reader import read_entry
 from level_replicator.storage.state.schema import log_dot, log_range
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 Dot = tuple[int, int]
 _NEWEST_STAMP = 2**64 - 1
@@ -27,7 +27,7 @@ class Logged(NamedTuple):
 
 
 def read_history(
-    state: State, before: Dot | None, prefix: bytes, most: int, most_bytes: int
+    state: ReplicationState, before: Dot | None, prefix: bytes, most: int, most_bytes: int
 ) -> tuple[list[Logged], Dot | None]:
     """Entries with a smaller dot than `before`, the greatest first; and where to go on, None at the end.
 

@@ -8,19 +8,19 @@ from itertools import chain, islice
 
 from level_replicator.core.entry import is_sound
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.limits import MANY_LINES, MAX_FEED_INTERVALS
+from level_replicator.core.limits import MANY_ROWS, MAX_FEED_INTERVALS
 from level_replicator.core.version_vector import Vector, newer, origin_name, raise_to
-from level_replicator.protocol.events import Apply
+from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import Read
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.schema import log_dot, log_range
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _ALL = (1 << 64) - 1
 
 
-class Feed:
+class SendQueue:
     """Of one session that pulls from us. All but `has_work` under the lock of the state.
 
     lines      about how many the peer has in its index
@@ -29,7 +29,7 @@ class Feed:
     """
 
     def __init__(
-        self, source: int, have: Iterable[tuple[int, int, int]], *, lines: int = MANY_LINES, walk: bool = False
+        self, source: int, have: Iterable[tuple[int, int, int]], *, lines: int = MANY_ROWS, reconcile: bool = False
     ) -> None:
         self.source = source
         self.lines = lines
@@ -41,7 +41,7 @@ class Feed:
         self._theirs: dict[int, Intervals] = {}
         self._sent: Vector = {}
         self._target: Vector = {}
-        self.must_walk = walk
+        self.must_reconcile = reconcile
 
     def covered(self, origin: int, peer_vector: Vector) -> int:
         """Up to which stamp the peer knows everything of an origin, if it has applied what it was sent."""
@@ -54,27 +54,27 @@ class Feed:
         raise_to(self._sent, self._target)
         self._target = {}
 
-    def open_walk(self, state: State) -> Vector:
+    def open_reconciliation(self, state: ReplicationState) -> Vector:
         """Begins a walk of the peer through our index: the vector to hand over at its end."""
-        self.began, self.must_walk = True, False
+        self.began, self.must_reconcile = True, False
         self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
         self._own_sent = state.vector.get(state.origin, 0)
         self._target = dict(state.vector)
         return dict(self._target)
 
-    def has_work(self, state: State) -> bool:
+    def has_work(self, state: ReplicationState) -> bool:
         """Whether a round would have anything to say. Cheap: it is asked after every write."""
         return (
             not self.began
-            or self.must_walk
+            or self.must_reconcile
             or state.vector.get(state.origin, 0) > self._own_sent
             or bool(self._pending)
             or bool(self._moved)
         )
 
-    def has_own_work(self, state: State) -> bool:
+    def has_own_work(self, state: ReplicationState) -> bool:
         """Whether some of it is of this node, or the first round: not to be got from anybody else."""
-        return not self.began or self.must_walk or state.vector.get(state.origin, 0) > self._own_sent
+        return not self.began or self.must_reconcile or state.vector.get(state.origin, 0) > self._own_sent
 
     def applied(self, origin: int, news: Iterable[Interval]) -> None:
         """The log got these from somebody else."""
@@ -87,7 +87,7 @@ class Feed:
         if len(pending) > MAX_FEED_INTERVALS:
             self._pending[origin] = Intervals([pending.hull()])
 
-    def came_from_peer(self, frame: Apply) -> None:
+    def came_from_peer(self, frame: EntriesReceived) -> None:
         """The peer sent these itself: they do not go back, also where its vector does not cover them yet.
 
         Entry by entry, since between two of them we may have others; and only until the first round begins, since
@@ -102,7 +102,7 @@ class Feed:
     def moved(self, origins: Iterable[int]) -> None:
         self._moved.update(origins)
 
-    def open(self, state: State, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
+    def open(self, state: ReplicationState, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
         """Begins a round: the vector lines to hand over at its end, and what to read for it."""
         vector, own = state.vector, state.origin
         if not self.began:

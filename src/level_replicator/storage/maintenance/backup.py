@@ -16,7 +16,7 @@ from level_replicator.storage.engine.base import Engine, Snapshot
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
 from level_replicator.storage.state.meta import encode_meta
 from level_replicator.storage.state.schema import META
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _MARK = "LEVEL-REPLICATOR-BACKUP"
@@ -24,7 +24,7 @@ _MARK = "LEVEL-REPLICATOR-BACKUP"
 
 
 def backup(
-    state: State,
+    state: ReplicationState,
     path: str | os.PathLike[str],
     *,
     rs_options: dict[str, Any],

@@ -31,21 +31,21 @@ from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.load import ends_of_log
 from level_replicator.storage.state.log_reader import restore_entry
 from level_replicator.storage.state.schema import INDEX, encode_stamp, floor_key, following, log_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _log = logging.getLogger("level_replicator.storage")
 
 
-def floors_above(state: State) -> bool:
+def floors_above(state: ReplicationState) -> bool:
     """Returns True if a floor is above the vector and no bulk load is under way."""
-    return not state.filling and bool(newer(state.floor, state.vector))
+    return not state.bulk_loading and bool(newer(state.floor, state.vector))
 
 
 class FloorWatch:
     """Decides when floors that stay above the vector are lowered: after FLOOR_PATIENCE_MS, or BULK_LOAD_PATIENCE_MS
     while a bulk load is incomplete, and then after ever longer times up to FLOOR_PATIENCE_CAP_MS, since it may fail."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ReplicationState) -> None:
         self._state = state
         self._since_ms: int | None = None
         self._patience_ms = FLOOR_PATIENCE_MS
@@ -57,14 +57,14 @@ class FloorWatch:
             return False
         if self._since_ms is None:
             self._since_ms = now_ms
-        patience_ms = max(self._patience_ms, BULK_LOAD_PATIENCE_MS if self._state.half_filled else 0)
+        patience_ms = max(self._patience_ms, BULK_LOAD_PATIENCE_MS if self._state.bulk_load_incomplete else 0)
         if now_ms - self._since_ms < patience_ms:
             return False
         self._since_ms, self._patience_ms = now_ms, min(2 * self._patience_ms, FLOOR_PATIENCE_CAP_MS)
         return True
 
 
-def lower_floors(state: State, pause: Callable[[], bool]) -> int:
+def lower_floors(state: ReplicationState, pause: Callable[[], bool]) -> int:
     """Lowers all floors above the vector to it. Returns the number of index rows that are in the log again.
 
     For any thread but the one that applies, and not beside a truncation. `pause` is called between two batches and ends
@@ -121,7 +121,7 @@ class _LoggingAgain:
     damaged  origin → newest stamp of a row that neither log nor database can give any more
     """
 
-    def __init__(self, state: State, spans: dict[int, Interval]) -> None:
+    def __init__(self, state: ReplicationState, spans: dict[int, Interval]) -> None:
         self.count = 0
         self.damaged: Vector = {}
         self._state = state
@@ -165,7 +165,7 @@ class _LoggingAgain:
         return rest
 
 
-def _lower(state: State, spans: dict[int, Interval], damaged: Vector) -> None:
+def _lower(state: ReplicationState, spans: dict[int, Interval], damaged: Vector) -> None:
     """The last batch. What is damaged stays below the floor: a log that lacked it would be a lie."""
     lowered = {origin: max(low, damaged.get(origin, 0)) for origin, (low, _) in spans.items()}
     for origin, stamp in damaged.items():

@@ -25,7 +25,7 @@ from level_replicator.core.limits import (
 from level_replicator.core.version_vector import newer
 from level_replicator.storage.state.log_reader import read_entry
 from level_replicator.storage.state.schema import INDEX, log_dot, log_range
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.restamps import Restamps
 
 _MAX = (1 << 64) - 1
@@ -44,7 +44,7 @@ class _Leftover:
 class LeftoverWatch:
     """Decides when entries above the vector are re-stamped. `patience_ms` is for tests."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ReplicationState) -> None:
         self.patience_ms = LEFTOVER_PATIENCE_MS
         self.long_patience_ms = LEFTOVER_LONG_PATIENCE_MS
         self._state = state
@@ -54,7 +54,7 @@ class LeftoverWatch:
         """Return the origins whose entries above the vector are to be re-stamped now. `now_ms`: of a clock that does
         not jump."""
         state = self._state
-        if state.filling or state.half_filled:
+        if state.bulk_loading or state.bulk_load_incomplete:
             self._known = {}
             return []
         with state.lock:
@@ -81,7 +81,7 @@ class LeftoverWatch:
         return all(count < FEW_LEFTOVERS for count, _ in enumerate(self._state.rs.scan_keys(*bounds)))
 
 
-def restamp_leftovers(state: State, origin: int, pause: Callable[[], bool]) -> int:
+def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], bool]) -> int:
     """Re-stamp the entries of one origin that are above the vector. Returns how many.
 
     For any thread but the one that applies. `pause` is called between two batches and ends the work by returning
@@ -93,7 +93,7 @@ def restamp_leftovers(state: State, origin: int, pause: Callable[[], bool]) -> i
             state.check()
             count, more = _restamp_some(state, origin)
             done += count
-            if not more and not state.filling:
+            if not more and not state.bulk_loading:
                 # what comes above it later sets it anew
                 state.newest[origin] = max(state.vector.get(origin, 0), _newest_logged(state, origin))
         if more and not pause():
@@ -101,7 +101,7 @@ def restamp_leftovers(state: State, origin: int, pause: Callable[[], bool]) -> i
     return done
 
 
-def _restamp_some(state: State, origin: int) -> tuple[int, bool]:
+def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
     """One batch, the oldest first. How many, and whether some are left."""
     batch = state.rs.batch()
     restamps = Restamps(state)
@@ -130,7 +130,7 @@ def _restamp_some(state: State, origin: int) -> tuple[int, bool]:
     return len(restamps), more
 
 
-def _newest_logged(state: State, origin: int) -> int:
+def _newest_logged(state: ReplicationState, origin: int) -> int:
     """The stamp of the newest entry of an origin in the log, 0 if there is none."""
     low = state.vector.get(origin, 0)
     last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)

@@ -30,7 +30,7 @@ from level_replicator.storage.state.schema import (
     log_key,
     log_range,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tombstones import put_horizon
 
 _NO_LIMIT = (1 << 64) - 1
@@ -42,7 +42,7 @@ class Retention:
 
     `pause`: called between two steps. It may wait a little, and ends the work by returning False."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ReplicationState) -> None:
         self._state = state
         self._one_at_a_time = Lock()
 

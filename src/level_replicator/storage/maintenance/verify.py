@@ -14,14 +14,14 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.storage.engine.base import Reader
-from level_replicator.storage.recovery.new_origin import announce_renewal, finish_renewal
-from level_replicator.storage.recovery.repair import mend_database, mend_log
+from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
+from level_replicator.storage.recovery.repair import repair_database, repair_log
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.load import count, load
 from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry
 from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot, log_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.local_writer import LocalWriter, check_size
 from level_replicator.storage.write.lost import forget_found, has_room, is_lost, load_lost, note_lost, put_lost
 
@@ -84,7 +84,7 @@ class Report:
 
 
 def verify(
-    state: State,
+    state: ReplicationState,
     *,
     repair: bool,
     random_bytes: Callable[[int], bytes],
@@ -105,28 +105,28 @@ def verify(
             forget_found(state)
             rs, db = state.rs.snapshot(), state.db.snapshot()
         with rs, db:
-            mender = _Mender(state, report)
+            repairer = _Repairer(state, report)
             for kind, key in _findings(state, rs, db, report, progress):
                 report.note(kind, key)
                 if repair:
-                    mender.mend(kind, key)
+                    repairer.mend(kind, key)
         progress(report.keys)
-        again = state.lost.intersection(mender.lost)
-        if again or not has_room(state, len(mender.lost)):
+        again = state.lost.intersection(repairer.lost)
+        if again or not has_room(state, len(repairer.lost)):
             alone(lambda: _give_up_what_is_lost(state, random_bytes))
             report.renewed = True
-            report.given_up = mender.lost_findings
-        elif mender.lost:
-            alone(lambda: _write_down_what_is_lost(state, mender.lost))
-            report.lost = mender.lost_findings
-        if mender.logged or report.lost:
+            report.given_up = repairer.lost_findings
+        elif repairer.lost:
+            alone(lambda: _write_down_what_is_lost(state, repairer.lost))
+            report.lost = repairer.lost_findings
+        if repairer.logged or report.lost:
             _count_entries_again(state)
     except (plyvel.Error, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
         raise _failed(state, error) from error
     return report
 
 
-def _failed(state: State, error: plyvel.Error | StorageError | struct.error) -> StorageError:
+def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct.error) -> StorageError:
     if state.failed is not None:
         return state.failed
     failed = state.fail("verifying", error)
@@ -140,7 +140,7 @@ def _failed(state: State, error: plyvel.Error | StorageError | struct.error) -> 
 
 
 def _findings(
-    state: State, rs: Reader, db: Reader, report: Report, progress: Callable[[int], None]
+    state: ReplicationState, rs: Reader, db: Reader, report: Report, progress: Callable[[int], None]
 ) -> Iterator[tuple[str, bytes]]:
     damaged: set[bytes] = set()
     for key, line, value in side_by_side(rs, db):
@@ -182,11 +182,11 @@ def _key_of(record: bytes) -> bytes | None:
         return None
 
 
-class _Mender:
+class _Repairer:
     """Mends one finding after the other. `lost`: the keys that could not be, since the value is nowhere any more,
     and `lost_findings` how often they were found; `logged`: whether the log was mended."""
 
-    def __init__(self, state: State, report: Report) -> None:
+    def __init__(self, state: ReplicationState, report: Report) -> None:
         self.lost: set[bytes] = set()
         self.lost_findings = 0
         self.logged = False
@@ -208,9 +208,9 @@ class _Mender:
                 else:
                     self._report.repaired += 1
             else:
-                self._mend_line(key, line, value)
+                self._repair_row(key, line, value)
 
-    def _mend_line(self, key: bytes, line: bytes, value: bytes | None) -> None:
+    def _repair_row(self, key: bytes, line: bytes, value: bytes | None) -> None:
         state = self._state
         stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
         there = state.rs.get(log_key(origin, stamp))
@@ -272,7 +272,7 @@ class _Mender:
         self._report.repaired += 1
 
 
-def _count_entries_again(state: State) -> None:
+def _count_entries_again(state: ReplicationState) -> None:
     """Nobody knows whether what was mended had been counted. Without the lock, for it takes a while."""
     with state.lock:
         rs, counted = state.rs.snapshot(), state.entries
@@ -282,7 +282,7 @@ def _count_entries_again(state: State) -> None:
         state.entries += entries - counted
 
 
-def _write_down_what_is_lost(state: State, keys: set[bytes]) -> None:
+def _write_down_what_is_lost(state: ReplicationState, keys: set[bytes]) -> None:
     """The values of these keys are nowhere on this node: see storage.write.lost."""
     with state.lock:
         state.check()
@@ -301,23 +301,23 @@ def _write_down_what_is_lost(state: State, keys: set[bytes]) -> None:
         state.tail.begin(state.newest.get(state.origin, 0))
 
 
-def _give_up_what_is_lost(state: State, random_bytes: Callable[[int], bytes]) -> None:
+def _give_up_what_is_lost(state: ReplicationState, random_bytes: Callable[[int], bytes]) -> None:
     """As after a power loss: what is nowhere is forgotten, vector included, under a new origin."""
     with state.lock:
         state.check()
         meta = state.meta
         assert meta is not None
         try:
-            announce_renewal(state, random_bytes, state.vector.get(state.origin, 0), mending=True)
-            mend_log(state, forget=True)
-            mend_database(state, torn=False, forget=True)
-            meta.mending = False
+            begin_origin_change(state, random_bytes, state.vector.get(state.origin, 0), repairing=True)
+            repair_log(state, forget=True)
+            repair_database(state, torn=False, forget=True)
+            meta.repairing = False
             store_meta(state.rs, meta)
-            finish_renewal(state)
+            finish_origin_change(state)
             load(state)
             load_lost(state)
             count(state)
-            state.known.begin(empty=False)
+            state.key_filter.begin(empty=False)
         except BaseException as error:  # an interrupt, too: the next open goes on with it
             state.fail("giving up what is lost", error)
             raise

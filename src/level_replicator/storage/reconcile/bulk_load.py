@@ -9,13 +9,13 @@ A mark stays until it is complete; a fill that broke off goes on as a walk, whic
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.log_reader import logged_entry, read_entry
-from level_replicator.storage.state.schema import FILLING, INDEX, encode_stamp, floor_key, log_range
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.schema import BULK_LOADING, INDEX, encode_stamp, floor_key, log_range
+from level_replicator.storage.state.state import ReplicationState
 
 _BATCH_LINES = 1_000
 
 
-def begin_filling(state: State, vector: Vector) -> None:
+def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
     """Raises the floor to what the peer knows, before the first of it comes; under the lock. What the log holds below
     that, of the newest entries that came before the fill, leaves it: a log has nothing under its floor."""
     # on the disk before the first value is: a power loss must not leave values that nothing tells of
@@ -23,7 +23,7 @@ def begin_filling(state: State, vector: Vector) -> None:
     raised = {origin: max(stamp, state.floor.get(origin, 0)) for origin, stamp in vector.items()}
     raised.pop(state.origin, None)
     left = 0
-    batch.put(FILLING, b"")
+    batch.put(BULK_LOADING, b"")
     for origin, stamp in raised.items():
         batch.put(floor_key(origin), encode_stamp(stamp))
         for key in state.rs.scan_keys(*log_range(origin, 0, stamp)):
@@ -34,15 +34,15 @@ def begin_filling(state: State, vector: Vector) -> None:
     state.step("fill: after rs")
     state.floor = {**state.floor, **raised}
     state.entries -= left
-    state.half_filled = True
+    state.bulk_load_incomplete = True
 
 
-def load_filling(state: State) -> None:
+def load_bulk_load(state: ReplicationState) -> None:
     """At open. The mark leaves with the vector that covers the floor (applier.put_taken)."""
-    state.half_filled = state.rs.get(FILLING) is not None
+    state.bulk_load_incomplete = state.rs.get(BULK_LOADING) is not None
 
 
-def mend_half_filled(state: State) -> int:
+def recover_bulk_load(state: ReplicationState) -> int:
     """After a kill in a fill: lines whose values did not come to be in the database go; they come again, since our
     vector does not claim them. The number of repairs."""
     repairs = count = 0

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from itertools import islice
 
-from level_replicator.core.limits import SETTLE_LINES
-from level_replicator.protocol.events import Fill
+from level_replicator.core.limits import RESOLVE_ROWS
+from level_replicator.protocol.events import RangeEntriesReceived
 from level_replicator.storage.engine.base import Snapshot
-from level_replicator.storage.reconcile.initiator import Finds, Wanted
-from level_replicator.storage.state.index_scan import head_of, lines_of
+from level_replicator.storage.reconcile.initiator import DifferenceHandler, Wanted
+from level_replicator.storage.state.index_scan import head_of, rows_of
 from level_replicator.storage.state.schema import INDEX
 
 MAX_EXAMPLES = 100
@@ -35,16 +35,16 @@ class Difference:
             self.examples.append((kind, key))
 
 
-class Comparison(Finds):
+class Comparison(DifferenceHandler):
     """Counts, and changes nothing. `snapshot`: of our own index."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.difference = Difference()
         self._snapshot = snapshot
 
-    def settle(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
-        run = [(key[len(INDEX) :], line) for key, line in islice(lines_of(self._snapshot, low, high), SETTLE_LINES + 1)]
-        following = run.pop()[0] if len(run) > SETTLE_LINES else None
+    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
+        run = [(key[len(INDEX) :], line) for key, line in islice(rows_of(self._snapshot, low, high), RESOLVE_ROWS + 1)]
+        following = run.pop()[0] if len(run) > RESOLVE_ROWS else None
         ours = dict(run)
         heads = {key: head for key, head in theirs if key >= low and (following is None or key < following)}
         for key in sorted(ours.keys() | heads.keys()):
@@ -56,10 +56,10 @@ class Comparison(Finds):
                 self.difference.note("differing", key)
         return following, []
 
-    def fill(self, fill: Fill) -> None:
+    def fill(self, fill: RangeEntriesReceived) -> None:
         raise AssertionError("a comparison fetches nothing")
 
-    def count_told(self, count: int) -> int:
+    def report_count(self, count: int) -> int:
         return max(count, 1)
 
     def close(self) -> None:

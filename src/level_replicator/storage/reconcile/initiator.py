@@ -14,18 +14,18 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import (
     FEW_PARTS,
     FRAME_TARGET_BYTES,
-    MANY_LEAF_LINES,
+    MANY_LEAF_ROWS,
     MAX_FETCH_KEYS,
-    MAX_PROBES,
-    MAX_WALK_DEPTH,
-    MAX_WALK_RANGE_BYTES,
-    MAX_WALK_RANGES,
-    WALK_SLICE_LINES,
+    MAX_RANGE_QUERIES,
+    MAX_RECONCILE_DEPTH,
+    MAX_RECONCILE_RANGE_BYTES,
+    MAX_RECONCILE_RANGES,
+    RECONCILE_SLICE_ROWS,
 )
 from level_replicator.core.reconcile_rules import Fingerprint
-from level_replicator.protocol.events import Answered, Fill
+from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived
 from level_replicator.storage.engine.base import Reader
-from level_replicator.storage.state.index_scan import lines_of, take
+from level_replicator.storage.state.index_scan import rows_of, take
 from level_replicator.storage.state.schema import INDEX
 
 _NEARLY_ALL = 0.9
@@ -48,11 +48,11 @@ class Range:
 class Requests:
     """What to ask the peer next; nothing of it when there is only work to go on with."""
 
-    probes: list[Range] = field(default_factory=list)
+    queries: list[Range] = field(default_factory=list)
     fetch: list[Wanted] = field(default_factory=list)
 
 
-class Walk:
+class Initiator:
     """Of one reader. What is done with what is found is the business of its `finds` (see Settling and Comparison).
 
     `snapshot`: opens one of our own index; each comparison of a range takes a new one, so that it sees what the walk
@@ -61,10 +61,10 @@ class Walk:
     def __init__(
         self,
         snapshot: Callable[[], AbstractContextManager[Reader]],
-        finds: "Finds",
+        handler: "DifferenceHandler",
         lost: frozenset[bytes] = frozenset(),
     ) -> None:
-        self.finds = finds
+        self.handler = handler
         self._lost = lost
         self._snapshot = snapshot
         self._ranges: list[Range] = []  # a stack, lowest keys on top
@@ -80,7 +80,7 @@ class Walk:
     @property
     def has_work(self) -> bool:
         """Whether `step` would do something before the peer answers."""
-        return bool(self._work) or self._may_probe() or self._may_fetch()
+        return bool(self._work) or self._may_query() or self._may_fetch()
 
     def step(self) -> Requests:
         """A slice of work. To be called while `has_work`; the requests are to be sent."""
@@ -90,22 +90,22 @@ class Walk:
             self._work.popleft()
         requests = Requests()
         size = 0
-        while self._may_probe() and len(requests.probes) < MAX_PROBES and size < FRAME_TARGET_BYTES:
+        while self._may_query() and len(requests.queries) < MAX_RANGE_QUERIES and size < FRAME_TARGET_BYTES:
             asked = self._ranges.pop()
             self._range_bytes -= _key_bytes(asked)
             self._asked.append(asked)
-            requests.probes.append(asked)
+            requests.queries.append(asked)
             size += _key_bytes(asked)
-        if not requests.probes and self._may_fetch():
+        if not requests.queries and self._may_fetch():
             while self._wanted and len(requests.fetch) < MAX_FETCH_KEYS and size < FRAME_TARGET_BYTES:
                 requests.fetch.append(self._wanted.popleft())
                 size += len(requests.fetch[-1][0])
             self._asked.append(None)
         return requests
 
-    def _may_probe(self) -> bool:
+    def _may_query(self) -> bool:
         few_wanted = len(self._wanted) < 2 * MAX_FETCH_KEYS
-        return bool(self._ranges) and not self._work and len(self._asked) < MAX_PROBES and few_wanted
+        return bool(self._ranges) and not self._work and len(self._asked) < MAX_RANGE_QUERIES and few_wanted
 
     def _may_fetch(self) -> bool:
         """Many at a time, or what is left."""
@@ -113,23 +113,23 @@ class Walk:
             return False
         return len(self._wanted) >= MAX_FETCH_KEYS or not (self._ranges or self._asked)
 
-    def answered(self, answer: Answered) -> None:
+    def answered(self, answer: RangeAnswered) -> None:
         """To the oldest open probe. Raises RemoteProtocolError for a peer that parts ranges without end."""
         asked = self._asked.popleft()
         assert asked is not None
-        if len(self._ranges) > MAX_WALK_RANGES or self._range_bytes > MAX_WALK_RANGE_BYTES:
+        if len(self._ranges) > MAX_RECONCILE_RANGES or self._range_bytes > MAX_RECONCILE_RANGE_BYTES:
             raise RemoteProtocolError("a walk with too many ranges")
-        if asked.depth > MAX_WALK_DEPTH:
+        if asked.depth > MAX_RECONCILE_DEPTH:
             raise RemoteProtocolError("a walk that does not come to an end")
         if answer.lines is not None:
-            self._work.append(self._settle(asked, answer.lines))
+            self._work.append(self._resolve(asked, answer.lines))
         elif answer.bounds is not None:
             assert answer.prints is not None
             self._work.append(self._compare(asked, answer.bounds, answer.prints))
 
-    def filled(self, fill: Fill) -> None:
+    def filled(self, fill: RangeEntriesReceived) -> None:
         """Entries, of a fetch or of a probed range that was empty here. Raises StorageError."""
-        self.finds.fill(fill)
+        self.handler.fill(fill)
         if fill.last:
             self._asked.popleft()
 
@@ -137,10 +137,10 @@ class Walk:
         """Gives the snapshots back."""
         self._work.clear()
 
-    def _settle(self, asked: Range, lines: list[tuple[bytes, bytes]]) -> Iterator[None]:
+    def _resolve(self, asked: Range, lines: list[tuple[bytes, bytes]]) -> Iterator[None]:
         low: bytes | None = asked.low
         while low is not None:
-            low, wanted = self.finds.settle(low, asked.high, lines)
+            low, wanted = self.handler.resolve(low, asked.high, lines)
             self._wanted.extend(wanted)
             yield None
 
@@ -154,11 +154,11 @@ class Walk:
                 yield from _read(snapshot, edges[part], edges[part + 1], ours, self._lost)
                 digest = ours.digest()
                 if digest != theirs:
-                    count = self.finds.count_told(ours.count)
+                    count = self.handler.report_count(ours.count)
                     unequal.append(Range(edges[part], edges[part + 1], digest, count, whole.depth + 1))
         if len(prints) > 8 * FEW_PARTS and len(unequal) >= _NEARLY_ALL * len(prints):  # as without a common history
             for each in unequal:
-                if each.count <= MANY_LEAF_LINES:
+                if each.count <= MANY_LEAF_ROWS:
                     each.print = b""
         self._ranges.extend(reversed(unequal))
         self._range_bytes += sum(map(_key_bytes, unequal))
@@ -169,30 +169,30 @@ def _key_bytes(of: Range) -> int:
 
 
 def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozenset[bytes]) -> Iterator[None]:
-    lines = lines_of(rs, low, high)
+    lines = rows_of(rs, low, high)
     if lost:
         lines = (pair for pair in lines if pair[0][len(INDEX) :] not in lost)
     while True:
-        keys, heads = take(lines, WALK_SLICE_LINES)
+        keys, heads = take(lines, RECONCILE_SLICE_ROWS)
         if keys:
             into.add(keys, heads)
-        if len(keys) < WALK_SLICE_LINES:
+        if len(keys) < RECONCILE_SLICE_ROWS:
             return
         yield None
 
 
-class Finds:
+class DifferenceHandler:
     """What a walk does with what it finds. Base of Settling, which reconciles, and Comparison, which only looks."""
 
-    def settle(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
+    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
         """All the peer has in the range, as (key, head), beside what we have now from `low` on. Where to go on, None at
         the end; and what to fetch."""
         raise NotImplementedError
 
-    def fill(self, fill: Fill) -> None:
+    def fill(self, fill: RangeEntriesReceived) -> None:
         """Entries that were fetched, or that fill an empty range."""
         raise NotImplementedError
 
-    def count_told(self, count: int) -> int:
+    def report_count(self, count: int) -> int:
         """How many lines we say to have in a range; with 0 the peer sends all that it has there."""
         return count

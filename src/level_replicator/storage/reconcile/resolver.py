@@ -6,17 +6,24 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from zlib import crc32
 
-from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, Entry, IndexLine, decode_index
+from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, Entry, IndexRow, decode_index
 from level_replicator.core.intervals import Interval
-from level_replicator.core.limits import FILL_OWN_LINES, FILL_PREVIEW_ENTRIES, SETTLE_LINES
+from level_replicator.core.limits import BULK_LOAD_OWN_ROWS, BULK_LOAD_PREVIEW_ENTRIES, RESOLVE_ROWS
 from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row, same_value
-from level_replicator.core.reconcile_rules import Sides, Verdict, judge_both, judge_ours, judge_theirs, value_digest
+from level_replicator.core.reconcile_rules import (
+    ReconcileContext,
+    Resolution,
+    resolve_both,
+    resolve_local_only,
+    resolve_remote_only,
+    value_digest,
+)
 from level_replicator.core.version_vector import Vector, newer
-from level_replicator.protocol.events import Fill
-from level_replicator.storage.reconcile.initiator import Finds, Wanted
-from level_replicator.storage.state.index_scan import head_of, lines_of
+from level_replicator.protocol.events import RangeEntriesReceived
+from level_replicator.storage.reconcile.initiator import DifferenceHandler, Wanted
+from level_replicator.storage.state.index_scan import head_of, rows_of
 from level_replicator.storage.state.schema import INDEX
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tombstones import put_horizon
 from level_replicator.storage.write.lost import is_lost
 from level_replicator.storage.write.merger import Merger, doubt_of
@@ -28,7 +35,7 @@ OnNews = Callable[[News], None]
 OnRestamp = Callable[[int], None]
 
 
-class Settling(Finds):
+class Resolver(DifferenceHandler):
     """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
     `changed`: whether it has had any effect here.
 
@@ -38,39 +45,39 @@ class Settling(Finds):
 
     def __init__(
         self,
-        state: State,
+        state: ReplicationState,
         source: int,
-        sides: Sides,
+        reconcile_context: ReconcileContext,
         their_horizon: Vector,
         on_news: OnNews,
         on_restamp: OnRestamp,
         *,
         sync: bool,
-        fills: bool = False,
+        bulk_loads: bool = False,
         peer_pulls: bool = True,
     ) -> None:
         self.whole = True
         self.changed = False
-        self._fills = fills
+        self._bulk_loads = bulk_loads
         self._peer_pulls = peer_pulls
         self.entries_in = 0
         self._state = state
         self._source = source
-        self._sides = sides
+        self._reconcile_context = reconcile_context
         self._their_horizon = their_horizon
         self._on_news, self._on_restamp = on_news, on_restamp
         self._sync = sync
 
     # -- the rows of a range
 
-    def settle(self, low: bytes, high: bytes, theirs: list[Line]) -> tuple[bytes | None, list[Wanted]]:
+    def resolve(self, low: bytes, high: bytes, theirs: list[Line]) -> tuple[bytes | None, list[Wanted]]:
         state = self._state
         with state.applying("reconciling with a peer"):
-            ours = [(key[len(INDEX) :], line) for key, line in islice(lines_of(state.rs, low, high), SETTLE_LINES + 1)]
-            following = ours.pop()[0] if len(ours) > SETTLE_LINES else None
+            ours = [(key[len(INDEX) :], line) for key, line in islice(rows_of(state.rs, low, high), RESOLVE_ROWS + 1)]
+            following = ours.pop()[0] if len(ours) > RESOLVE_ROWS else None
             merger = self._merger()
             wanted = []
-            doubt = doubt_of(state, self._sides.theirs)
+            doubt = doubt_of(state, self._reconcile_context.theirs)
             for key, mine, row in _side_by_side(ours, _from_to(theirs, low, following)):
                 if merger.restamps.full:
                     following = key
@@ -79,7 +86,7 @@ class Settling(Finds):
                     if self._takes(decode_index(row), doubt):
                         wanted.append((key, b""))
                 elif not row:
-                    self._settle_ours(merger, key, decode_index(mine))
+                    self._resolve_local_only(merger, key, decode_index(mine))
                 elif head_of(mine) == head_of(row):
                     if key in state.lost and is_lost(state, key):
                         wanted.append((key, b""))
@@ -89,8 +96,14 @@ class Settling(Finds):
         self._written(merger)
         return following, wanted
 
-    def _merger(self, *, filling: bool = False) -> Merger:
-        return Merger(self._state, sync=self._sync, sides=self._sides, filling=filling, peer_pulls=self._peer_pulls)
+    def _merger(self, *, bulk_loading: bool = False) -> Merger:
+        return Merger(
+            self._state,
+            sync=self._sync,
+            reconcile_context=self._reconcile_context,
+            bulk_loading=bulk_loading,
+            peer_pulls=self._peer_pulls,
+        )
 
     def _written(self, merger: Merger) -> None:
         """To be called without the lock."""
@@ -99,19 +112,19 @@ class Settling(Finds):
         if merger.restamps:
             self._on_restamp(len(merger.restamps))
 
-    def _takes(self, row: IndexLine, doubt: int) -> bool:
-        verdict = judge_theirs(row.stamp, row.origin, row.deleted, self._sides.known, doubt)
-        if verdict is Verdict.DOUBTFUL and self._peer_pulls:
+    def _takes(self, row: IndexRow, doubt: int) -> bool:
+        verdict = resolve_remote_only(row.stamp, row.origin, row.deleted, self._reconcile_context.known, doubt)
+        if verdict is Resolution.DOUBTFUL and self._peer_pulls:
             self.whole = False
             return False
-        return verdict is not Verdict.KEEP
+        return verdict is not Resolution.KEEP
 
-    def _settle_ours(self, merger: Merger, key: bytes, row: IndexLine) -> None:
+    def _resolve_local_only(self, merger: Merger, key: bytes, row: IndexRow) -> None:
         """A key that only we have."""
-        match judge_ours(row, self._sides):
-            case Verdict.BURY:
+        match resolve_local_only(row, self._reconcile_context):
+            case Resolution.BURY:
                 merger.bury_ours(key, row)
-            case Verdict.RESTAMP:
+            case Resolution.RESTAMP:
                 merger.restamp_ours(key, row)
 
     def _compare(self, merger: Merger, key: bytes, mine: bytes, row: bytes, doubt: int) -> bool:
@@ -119,10 +132,10 @@ class Settling(Finds):
         is reported with its value, and merged with its context. Where there is nothing to report, since the values are
         equal, nor to merge, or our row has seen it, ours only may have to travel again."""
         ours, theirs = decode_index(mine), decode_index(row)
-        match judge_both(ours, theirs, self._sides, doubt):
-            case Verdict.TAKE:
+        match resolve_both(ours, theirs, self._reconcile_context, doubt):
+            case Resolution.TAKE:
                 return True
-            case Verdict.DOUBTFUL:
+            case Resolution.DOUBTFUL:
                 self.whole = self.whole and not self._peer_pulls
                 return not self._peer_pulls
             case verdict:
@@ -130,7 +143,7 @@ class Settling(Finds):
                 has_context = INDEX_HEAD.unpack_from(row)[2] & CONTEXT
                 if unseen and (has_context or not same_value(ours, theirs)):
                     return True
-                if unseen or verdict is not Verdict.KEEP:
+                if unseen or verdict is not Resolution.KEEP:
                     merger.lose_row(key, ours, theirs)
         return False
 
@@ -145,13 +158,13 @@ class Settling(Finds):
 
     # -- entries
 
-    def fill(self, fill: Fill) -> None:
+    def fill(self, fill: RangeEntriesReceived) -> None:
         state = self._state
         self.entries_in += len(fill.entries)
         if fill.lacking:
             self.whole = False
         if fill.span is not None and self.whole:
-            self._settle_own(fill.span, {entry[3] for _, entry in fill.entries})
+            self._resolve_own(fill.span, {entry[3] for _, entry in fill.entries})
         if not fill.entries:
             return
         present = fill.entries
@@ -162,9 +175,9 @@ class Settling(Finds):
         complete = False
         while not complete:
             with state.applying("reconciling with a peer"):
-                merger = self._merger(filling=state.filling and fill.span is not None)
-                complete = merger.merge(entries, doubt_of(state, self._sides.theirs), in_order=False)
-                if not state.half_filled:  # else all is looked at after a kill
+                merger = self._merger(bulk_loading=state.bulk_loading and fill.span is not None)
+                complete = merger.merge(entries, doubt_of(state, self._reconcile_context.theirs), in_order=False)
+                if not state.bulk_load_incomplete:  # else all is looked at after a kill
                     merger.touch([entry.key for _, entry in present])
                 merger.write("walk")
                 for origin, entry in present if complete else ():
@@ -174,7 +187,7 @@ class Settling(Finds):
             if merger.news:
                 self._on_news(merger.news)
 
-    def _settle_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> None:
+    def _resolve_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> None:
         """Of a run of keys that the peer has told all of: what only we have there."""
         state, low = self._state, span[0]
         more = True
@@ -182,20 +195,20 @@ class Settling(Finds):
             with state.applying("reconciling with a peer"):
                 merger = self._merger()
                 more = False
-                for count, (index_key, line) in enumerate(lines_of(state.rs, low, span[1])):
-                    if count == SETTLE_LINES or merger.restamps.full:
+                for count, (index_key, line) in enumerate(rows_of(state.rs, low, span[1])):
+                    if count == RESOLVE_ROWS or merger.restamps.full:
                         more = True
                         break
                     key = index_key[len(INDEX) :]
                     if key not in theirs:
-                        self._settle_ours(merger, key, decode_index(line))
+                        self._resolve_local_only(merger, key, decode_index(line))
                     low = key + b"\0"
                 merger.write("settle")
             self._written(merger)
 
-    def count_told(self, count: int) -> int:
+    def report_count(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""
-        return 0 if self._fills and count <= FILL_OWN_LINES + FILL_PREVIEW_ENTRIES else count
+        return 0 if self._bulk_loads and count <= BULK_LOAD_OWN_ROWS + BULK_LOAD_PREVIEW_ENTRIES else count
 
     def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:
         """With our own value, where that is equal. None: ours has been overwritten since."""
@@ -218,33 +231,35 @@ class Settling(Finds):
     @property
     def their_vector(self) -> Vector:
         """The peer's vector as of the snapshot that is reconciled with."""
-        return self._sides.theirs
+        return self._reconcile_context.theirs
 
     def take(self) -> Vector:
         """Takes over the peer's vector, and, if we were stale, its horizon. Gives the lines that moved.
 
         Nothing, when something was left out. Raises StorageError."""
-        state, sides = self._state, self._sides
+        state, reconcile_context = self._state, self._reconcile_context
         if not self.whole:
             return {}
         with state.applying("taking over a vector"):
-            moved = newer(sides.theirs, state.vector)
-            if state.half_filled:
+            moved = newer(reconcile_context.theirs, state.vector)
+            if state.bulk_load_incomplete:
                 # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk,
                 # and their values, which are in no log, before them
                 state.db.batch(sync=True).write()
-            batch = state.rs.batch(sync=self._sync or state.half_filled)
+            batch = state.rs.batch(sync=self._sync or state.bulk_load_incomplete)
             put_taken(state, batch, moved, self._source, reconciled=True)
             raised: Vector = {}
-            if sides.stale:
-                raised = put_horizon(state, batch, self._their_horizon, sides.their_dropped)
+            if reconcile_context.stale:
+                raised = put_horizon(state, batch, self._their_horizon, reconcile_context.their_dropped)
             batch.write()
-            was_half_filled = state.half_filled
+            was_bulk_load_incomplete = state.bulk_load_incomplete
             taken(state, moved, self._source, reconciled=True)
-            self.changed = self.changed or bool(moved or raised) or state.half_filled != was_half_filled
+            self.changed = (
+                self.changed or bool(moved or raised) or state.bulk_load_incomplete != was_bulk_load_incomplete
+            )
             state.horizon = {**state.horizon, **raised}
-            if sides.stale:
-                state.dropped = max(state.dropped, sides.their_dropped)
+            if reconcile_context.stale:
+                state.dropped = max(state.dropped, reconcile_context.their_dropped)
             return moved
 
 

@@ -12,46 +12,46 @@ from level_replicator.core.limits import (
     FEW_PARTS,
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
-    LEAF_LINES,
-    MANY_LEAF_LINES,
-    MANY_LINES,
+    LEAF_ROWS,
+    MANY_LEAF_ROWS,
     MANY_PARTS,
+    MANY_ROWS,
     MAX_PARTS_BYTES,
-    MAX_PROBES,
-    WALK_SLICE_LINES,
+    MAX_RANGE_QUERIES,
+    RECONCILE_SLICE_ROWS,
 )
 from level_replicator.core.reconcile_rules import Fingerprint, separator, value_digest
-from level_replicator.protocol.messages import Items, Lines, Message, Parts, Same
+from level_replicator.protocol.messages import Message, RangeEntries, RangeEqual, RangeRows, RangeSplit
 from level_replicator.storage.engine.base import Snapshot
-from level_replicator.storage.state.index_scan import Line, heads_of, lines_of, row_of
+from level_replicator.storage.state.index_scan import Line, heads_of, row_of, rows_of
 from level_replicator.storage.state.log_reader import restore_entry
 from level_replicator.storage.state.schema import INDEX
 
-_pack_head, _unpack_line = ENTRY_HEAD.pack, INDEX_HEAD.unpack
+_pack_head, _unpack_row = ENTRY_HEAD.pack, INDEX_HEAD.unpack
 
 Range = tuple[bytes, bytes, bytes, int]
 
 
-class Answering:
+class Responder:
     """Of one walk of a peer. `looking`: it takes nothing over. `sent`, `lacking`: entries, and those damaged here."""
 
-    def __init__(self, rs: Snapshot, db: Snapshot, *, looking: bool) -> None:
-        self.looking = looking
+    def __init__(self, rs: Snapshot, db: Snapshot, *, compare_only: bool) -> None:
+        self.compare_only = compare_only
         self.lacking = 0
         self.sent = 0
         self._rs, self._db = rs, db
         self._questions: deque[Range | tuple[list[bytes], list[bytes]]] = deque()
         self._answer: Iterator[Message | None] | None = None
 
-    def probe(self, ranges: list[Range]) -> None:
+    def query(self, ranges: list[Range]) -> None:
         self._questions.extend(ranges)
-        if len(self._questions) > 2 * MAX_PROBES:
-            raise RemoteProtocolError(f"more than {MAX_PROBES} open questions")
+        if len(self._questions) > 2 * MAX_RANGE_QUERIES:
+            raise RemoteProtocolError(f"more than {MAX_RANGE_QUERIES} open questions")
 
     def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
         self._questions.append((keys, digests))
-        if len(self._questions) > 2 * MAX_PROBES:
-            raise RemoteProtocolError(f"more than {MAX_PROBES} open questions")
+        if len(self._questions) > 2 * MAX_RANGE_QUERIES:
+            raise RemoteProtocolError(f"more than {MAX_RANGE_QUERIES} open questions")
 
     @property
     def busy(self) -> bool:
@@ -63,9 +63,9 @@ class Answering:
             if not self._questions:
                 return None
             question = self._questions.popleft()
-            self._answer = self._fetched(*question) if len(question) == 2 else self._probed(*question)
+            self._answer = self._fetched(*question) if len(question) == 2 else self._queried(*question)
         for message in self._answer:
-            if isinstance(message, Items):
+            if isinstance(message, RangeEntries):
                 self.sent += len(message.records)
             return message
         self._answer = None
@@ -79,7 +79,7 @@ class Answering:
 
     # -- each yields None at the end of a slice
 
-    def _probed(self, low: bytes, high: bytes, theirs: bytes, count: int) -> Iterator[Message | None]:
+    def _queried(self, low: bytes, high: bytes, theirs: bytes, count: int) -> Iterator[Message | None]:
         if count == 0:
             yield from self._filled(low, high)
             return
@@ -87,34 +87,34 @@ class Answering:
             yield message
             return
         parting = _Parting(count)
-        yield from parting.read(lines_of(self._rs, low, high))
+        yield from parting.read(rows_of(self._rs, low, high))
         if parting.whole.digest() == theirs:
-            yield Same()
+            yield RangeEqual()
             return
-        if parting.whole.count > LEAF_LINES and parting.uneven:
+        if parting.whole.count > LEAF_ROWS and parting.uneven:
             parting = _Parting(parting.whole.count)  # the peer has far fewer there than we, or far more
-            yield from parting.read(lines_of(self._rs, low, high))
+            yield from parting.read(rows_of(self._rs, low, high))
         yield parting.message()
 
-    def _lines(self, low: bytes, high: bytes) -> Lines | None:
+    def _lines(self, low: bytes, high: bytes) -> RangeRows | None:
         """All of a range, if it is not too much for one message."""
-        pairs = list(islice(lines_of(self._rs, low, high), MANY_LEAF_LINES + 1))
-        if len(pairs) > MANY_LEAF_LINES or sum(len(key) + len(line) for key, line in pairs) > FRAME_TARGET_BYTES:
+        pairs = list(islice(rows_of(self._rs, low, high), MANY_LEAF_ROWS + 1))
+        if len(pairs) > MANY_LEAF_ROWS or sum(len(key) + len(line) for key, line in pairs) > FRAME_TARGET_BYTES:
             return None
-        return _lines_message(pairs)
+        return _rows_message(pairs)
 
     def _filled(self, low: bytes, high: bytes) -> Iterator[Message | None]:
         frame = _Frame()
         values = self._db.scan(low or None, high or None)
         ahead = next(values, None)
-        for index_key, line in lines_of(self._rs, low, high):
+        for index_key, line in rows_of(self._rs, low, high):
             key = index_key[len(INDEX) :]
             while ahead is not None and ahead[0] < key:
                 ahead = next(values, None)
             value = ahead[1] if ahead is not None and ahead[0] == key else None
             if value is not None and len(line) == INDEX_HEAD.size:
                 # as `_record` does it, for nearly all of them; a call costs as much as its work
-                stamp, origin, flags, checksum = _unpack_line(line)
+                stamp, origin, flags, checksum = _unpack_row(line)
                 if not flags and crc32(value) == checksum:
                     whole = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
                     if not frame.take(origin, whole):
@@ -169,8 +169,8 @@ class Answering:
         yield frame.message(last=True)
 
 
-def _lines_message(pairs: list[Line]) -> Lines:
-    return Lines([key[len(INDEX) :] for key, _ in pairs], [row_of(line) for _, line in pairs])
+def _rows_message(pairs: list[Line]) -> RangeRows:
+    return RangeRows([key[len(INDEX) :] for key, _ in pairs], [row_of(line) for _, line in pairs])
 
 
 class _Parting:
@@ -178,8 +178,8 @@ class _Parting:
 
     def __init__(self, count: int) -> None:
         self.whole = Fingerprint()
-        self._most_parts = MANY_PARTS if count >= MANY_LINES else FEW_PARTS
-        self._part_lines = max(LEAF_LINES // 2, -(-count // self._most_parts))
+        self._most_parts = MANY_PARTS if count >= MANY_ROWS else FEW_PARTS
+        self._part_lines = max(LEAF_ROWS // 2, -(-count // self._most_parts))
         self._parts: list[Fingerprint] = []
         self._bounds: list[bytes] = []
         self._bound_bytes = 0
@@ -187,7 +187,7 @@ class _Parting:
 
     def read(self, lines: Iterator[Line]) -> Iterator[None]:
         """All of them, a slice at each step."""
-        slice_lines = min(WALK_SLICE_LINES, self._part_lines)
+        slice_lines = min(RECONCILE_SLICE_ROWS, self._part_lines)
         last_key = b""
         since = 0
         while True:
@@ -201,11 +201,11 @@ class _Parting:
                 self._parts.append(Fingerprint())
             self._parts[-1].add(keys, heads)
             self.whole.add(keys, heads)
-            if self.whole.count <= LEAF_LINES:
+            if self.whole.count <= LEAF_ROWS:
                 self._few.extend(pairs)
             last_key = keys[-1]
             since += len(keys)
-            if since >= WALK_SLICE_LINES:
+            if since >= RECONCILE_SLICE_ROWS:
                 since = 0
                 yield None
 
@@ -227,9 +227,9 @@ class _Parting:
         return len(self._parts) == 1 or largest > max(2 * self._part_lines, self.whole.count // 2)
 
     def message(self) -> Message:
-        if self.whole.count <= LEAF_LINES:
-            return _lines_message(self._few)
-        return Parts(self._bounds, b"".join(part.digest() for part in self._parts))
+        if self.whole.count <= LEAF_ROWS:
+            return _rows_message(self._few)
+        return RangeSplit(self._bounds, b"".join(part.digest() for part in self._parts))
 
 
 class _Frame:
@@ -267,6 +267,6 @@ class _Frame:
         self._records.append(record)
         self._bytes += len(record)
 
-    def message(self, *, last: bool = False) -> Items:
+    def message(self, *, last: bool = False) -> RangeEntries:
         origins = pack(f">{len(self._origins)}Q", *self._origins)
-        return Items(origins, self._records, self._equal, self._lacking, last)
+        return RangeEntries(origins, self._records, self._equal, self._lacking, last)

@@ -15,14 +15,14 @@ from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import INDEX, encode_stamp, encode_vector_line, floor_key, vector_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _CHUNK_KEYS = 4_000
 _CHUNK_BYTES = 4 * 1024 * 1024
 _log = logging.getLogger("level_replicator.storage")
 
 
-def adopt(state: State, progress: Callable[[int], None] = lambda keys: None) -> int:
+def adopt(state: ReplicationState, progress: Callable[[int], None] = lambda keys: None) -> int:
     """Takes over every key of the database that the index does not know. How many.
 
     Interrupted at any point, it goes on from there at the next open, and adopts nothing twice. `progress`: told the
@@ -49,7 +49,7 @@ def adopt(state: State, progress: Callable[[int], None] = lambda keys: None) -> 
     return adopted
 
 
-def _adopt(state: State, chunk: list[tuple[bytes, int]]) -> None:
+def _adopt(state: ReplicationState, chunk: list[tuple[bytes, int]]) -> None:
     if not chunk:
         return
     origin = state.origin
@@ -67,7 +67,7 @@ def _adopt(state: State, chunk: list[tuple[bytes, int]]) -> None:
     state.keys += len(chunk)
 
 
-def _chunks(state: State) -> Iterator[tuple[list[tuple[bytes, int]], int]]:
+def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], int]]:
     """(key, checksum) of what is to be adopted, a chunk at a time, and how many keys were looked at."""
     chunk: list[tuple[bytes, int]] = []
     size = seen = 0
@@ -91,7 +91,7 @@ def _chunks(state: State) -> Iterator[tuple[list[tuple[bytes, int]], int]]:
     yield chunk, seen
 
 
-def _disown(state: State, key: bytes) -> None:
+def _disown(state: ReplicationState, key: bytes) -> None:
     """Another program changed or deleted it since an adoption that was interrupted. Nobody has heard of the line."""
     state.rs.delete(INDEX + key)
     state.keys -= 1

@@ -15,7 +15,7 @@ from level_replicator.core.entry import (
     Context,
     Dot,
     Entry,
-    IndexLine,
+    IndexRow,
     decode_context,
     decode_entry,
     decode_index,
@@ -45,7 +45,7 @@ from level_replicator.storage.state.schema import (
     vector_key,
     written_key,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.lost import load_lost
 
 _log = logging.getLogger("level_replicator.storage")
@@ -55,7 +55,7 @@ _Cuts = dict[int, tuple[int, int]]
 """Origin → (epoch, start) of the first branch in its history."""
 
 
-def rename_branches(state: State) -> int:
+def rename_branches(state: ReplicationState) -> int:
     """Rename all branches that are in our histories; under the lock. Returns how many rows were renamed.
 
     Local writes wait for it: it reads the whole index once."""
@@ -74,7 +74,7 @@ def rename_branches(state: State) -> int:
     return renamed
 
 
-def _cuts(state: State) -> _Cuts:
+def _cuts(state: ReplicationState) -> _Cuts:
     cuts: _Cuts = {}
     for origin, history in state.histories.items():
         for pair in history:
@@ -84,7 +84,7 @@ def _cuts(state: State) -> _Cuts:
     return cuts
 
 
-def _rename_rows(state: State, cuts: _Cuts) -> int:
+def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
     batch, count, size, renamed = state.rs.batch(), 0, 0, 0
     for index_key, line in state.rs.scan(INDEX, following(INDEX)):
         if len(line) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(line)[1] not in cuts:
@@ -137,7 +137,7 @@ def _renamed_written(written: Dot, dot: Dot, cuts: _Cuts) -> bytes:
     return b"" if renamed == _renamed_dot(dot, cuts) else encode_dot(*renamed)
 
 
-def _renamed_row(row: IndexLine, cuts: _Cuts) -> IndexLine:
+def _renamed_row(row: IndexRow, cuts: _Cuts) -> IndexRow:
     written = row.written_dot
     return row._replace(
         origin=_renamed_dot(row.dot, cuts)[1],
@@ -170,7 +170,7 @@ def _renamed_vector(vector: Vector, cuts: _Cuts) -> Vector:
     return renamed
 
 
-def _rename_vectors(state: State, cuts: _Cuts) -> None:
+def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
     """The last batch: vector, floor, horizon, histories, and who we are."""
     meta = state.meta
     assert meta is not None

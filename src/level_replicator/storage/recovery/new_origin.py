@@ -34,7 +34,7 @@ from level_replicator.storage.state.schema import (
     log_range,
     vector_key,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tombstones import lower_horizon, put_horizon
 
 _BATCH_ENTRIES = 1_000
@@ -43,12 +43,12 @@ _FIRST = 1
 """A stamp that no write has."""
 
 
-def announce_renewal(
-    state: State,
+def begin_origin_change(
+    state: ReplicationState,
     random_bytes: Callable[[int], bytes],
     beyond_doubt: int,
     *,
-    mending: bool = False,
+    repairing: bool = False,
     torn: bool = False,
     forked: bool = False,
 ) -> None:
@@ -58,13 +58,13 @@ def announce_renewal(
     node may have used the old one since, for other writes. Then ours become writes of the new origin, which is of the
     same family, so that they keep their place among writes with equal stamps (core.merge).
 
-    To be followed by `finish_renewal`, in this run or at the next open; under the lock."""
+    To be followed by `finish_origin_change`, in this run or at the next open; under the lock."""
     meta = state.meta
     assert meta is not None
-    meta.renewing = (state.origin, beyond_doubt)
-    meta.mending, meta.torn, meta.forked = mending, torn, forked
+    meta.changing_from = (state.origin, beyond_doubt)
+    meta.repairing, meta.torn, meta.forked = repairing, torn, forked
     meta.origin = state.origin = (
-        make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else mint_origin(random_bytes)
+        make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else random_origin(random_bytes)
     )
     meta.renewed = meta.traced = True
     state.next_epoch = 0
@@ -73,28 +73,28 @@ def announce_renewal(
     state.step("renewal: announced")
 
 
-def finish_renewal(state: State) -> None:
+def finish_origin_change(state: ReplicationState) -> None:
     """Takes over what the old origin wrote beyond doubt's end; also goes on with one that was interrupted."""
     meta = state.meta
     assert meta is not None
-    assert meta.renewing is not None
-    old, beyond_doubt = meta.renewing
+    assert meta.changing_from is not None
+    old, beyond_doubt = meta.changing_from
     _take_over_horizon(state, old, beyond_doubt)
     _roll_back(state, old, beyond_doubt)
     _take_over_lines(state, old, beyond_doubt)
     while _take_over_some(state, old, beyond_doubt):
         state.step("renewal: a batch taken over")
     _lower_floor(state, old, beyond_doubt)
-    _begin_line(state)
+    _begin_vector_entry(state)
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    meta.renewing, meta.forked = None, False
+    meta.changing_from, meta.forked = None, False
     meta.renewed = True  # a renewal that an older version announced has not set it
     store_meta(state.rs, meta)
 
 
-def _begin_line(state: State) -> None:
+def _begin_vector_entry(state: ReplicationState) -> None:
     """The new origin has a line in the vector from its beginning: for the changes feed that is the mark of cursors from
     after this (storage.feed.change_feed)."""
     if not state.vector.get(state.origin, 0):
@@ -103,7 +103,7 @@ def _begin_line(state: State) -> None:
         state.clock.follow(_FIRST)
 
 
-def _roll_back(state: State, old: int, beyond_doubt: int) -> None:
+def _roll_back(state: ReplicationState, old: int, beyond_doubt: int) -> None:
     batch = state.rs.batch()
     lower_horizon(state, batch, old, beyond_doubt)
     if beyond_doubt:
@@ -115,7 +115,7 @@ def _roll_back(state: State, old: int, beyond_doubt: int) -> None:
     batch.write()
 
 
-def _take_over_horizon(state: State, old: int, beyond_doubt: int) -> None:
+def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> None:
     """Who knows the old origin from elsewhere need not have seen the tombstones that we dropped under it."""
     horizon = state.horizon.get(old, 0)
     new = state.origin
@@ -131,7 +131,7 @@ def _take_over_horizon(state: State, old: int, beyond_doubt: int) -> None:
     state.newest[new] = max(known, state.newest.get(new, 0))
 
 
-def _take_over_lines(state: State, old: int, beyond_doubt: int) -> None:
+def _take_over_lines(state: ReplicationState, old: int, beyond_doubt: int) -> None:
     """Of entries that have left the log there are only lines of the index."""
     floor = state.floor.get(old, 0)
     if floor <= beyond_doubt:
@@ -152,7 +152,7 @@ def _take_over_lines(state: State, old: int, beyond_doubt: int) -> None:
         _take_lines(state, floor, taken)
 
 
-def _take_lines(state: State, floor: int, lines: list[tuple[bytes, bytes]]) -> None:
+def _take_lines(state: ReplicationState, floor: int, lines: list[tuple[bytes, bytes]]) -> None:
     """One batch. Nothing of the new origin up to the old one's floor is in the log either."""
     new = state.origin
     batch = state.rs.batch()
@@ -167,14 +167,14 @@ def _take_lines(state: State, floor: int, lines: list[tuple[bytes, bytes]]) -> N
     state.step("renewal: a batch of lines taken over")
 
 
-def _lower_floor(state: State, old: int, beyond_doubt: int) -> None:
+def _lower_floor(state: ReplicationState, old: int, beyond_doubt: int) -> None:
     """What comes back of the old origin from peers is logged again."""
     if state.floor.get(old, 0) > beyond_doubt:
         state.rs.put(floor_key(old), encode_stamp(beyond_doubt))
         state.floor = {**state.floor, old: beyond_doubt}
 
 
-def _taken_over(state: State, old: int, written: Dot, context: bytes) -> tuple[bytes, bytes]:
+def _taken_over(state: ReplicationState, old: int, written: Dot, context: bytes) -> tuple[bytes, bytes]:
     """(written, context) of an entry of the old origin under the new one.
 
     It stays the same write. But where the old origin was forked, another node may have made another write with that
@@ -186,7 +186,7 @@ def _taken_over(state: State, old: int, written: Dot, context: bytes) -> tuple[b
     return encode_dot(written[0], state.origin), encode_context({**decode_context(context), old: written[0]})
 
 
-def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
+def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> bool:
     """One batch, oldest first, so that the new log only grows at its end. False: nothing was left."""
     new = state.origin
     batch = state.rs.batch()
@@ -217,6 +217,6 @@ def _take_over_some(state: State, old: int, beyond_doubt: int) -> bool:
     return True
 
 
-def mint_origin(random_bytes: Callable[[int], bytes]) -> int:
+def random_origin(random_bytes: Callable[[int], bytes]) -> int:
     """A new origin: 64 random bits, not 0."""
     return int.from_bytes(random_bytes(8), "big") or 1

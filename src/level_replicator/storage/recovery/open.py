@@ -8,16 +8,16 @@ from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import decode_vector, encode_vector, origin_name
-from level_replicator.storage.reconcile.bulk_load import mend_half_filled
+from level_replicator.storage.reconcile.bulk_load import recover_bulk_load
 from level_replicator.storage.recovery.adopt import adopt as take_over_data
 from level_replicator.storage.recovery.branches import rename_branches
-from level_replicator.storage.recovery.new_origin import announce_renewal, finish_renewal, mint_origin
-from level_replicator.storage.recovery.repair import mend_database, mend_log, redo_last_batch, roll_back_vector
+from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change, random_origin
+from level_replicator.storage.recovery.repair import repair_database, repair_log, replay_last_batch, roll_back_vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.load import count, load
-from level_replicator.storage.state.meta import FORMAT, TO_BE_RENEWED, Meta, load_meta, store_meta
+from level_replicator.storage.state.meta import FORMAT, NEW_ORIGIN_REQUESTED, Meta, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, META, TOUCHED, following
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.lost import load_lost
 
 _BATCH_KEYS = 10_000
@@ -25,7 +25,11 @@ _log = logging.getLogger("level_replicator.storage")
 
 
 def open_state(
-    state: State, *, boot: bytes, random_bytes: Callable[[int], bytes], adopt: Callable[[int], None] | None = None
+    state: ReplicationState,
+    *,
+    boot: bytes,
+    random_bytes: Callable[[int], bytes],
+    adopt: Callable[[int], None] | None = None,
 ) -> None:
     """Loads, repairs and marks as open. Raises ConfigError, FormatError or StorageError; then nothing is half done
     that the next open would not go on with.
@@ -43,7 +47,9 @@ def open_state(
         _begin_anew(state)
     if meta is None or anew:
         adopting = anew or _require_empty(state, adopt is not None)
-        meta = Meta(FORMAT, mint_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting, traced=True)
+        meta = Meta(
+            FORMAT, random_origin(random_bytes), identity, boot, False, 0, 0, b"", adopting=adopting, traced=True
+        )
         state.meta = meta
         state.origin = meta.origin
     else:
@@ -65,7 +71,7 @@ def open_state(
         take_over_data(state, adopt)
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    state.known.begin(empty=next(iter(state.rs.scan_keys(INDEX, following(INDEX))), None) is None)
+    state.key_filter.begin(empty=next(iter(state.rs.scan_keys(INDEX, following(INDEX))), None) is None)
     if before is not None and not anew:
         _begin_epoch(state, before, random_bytes)
     meta.identity, meta.db_identity, meta.boot, meta.clean = identity, state.db.identity(), boot, False
@@ -74,23 +80,25 @@ def open_state(
     store_meta(state.rs, meta)
 
 
-def _begin_epoch(state: State, before: int, random_bytes: Callable[[int], bytes]) -> None:
+def _begin_epoch(state: ReplicationState, before: int, random_bytes: Callable[[int], bytes]) -> None:
     """With the first write of this run, unless the origin is new: nobody else can have a directory of that."""
     origin = state.origin
     if origin == before or origin in state.branches:
         state.next_epoch = make_epoch(origin, state.histories.get(origin, ()), random_bytes(EPOCH_BYTES))
 
 
-def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> None:
+def _repair(
+    state: ReplicationState, meta: Meta, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]
+) -> None:
     durable = decode_vector(meta.durable)
     copied = _is_copy(meta, identity, state.db.identity())
     out_of_step = not meta.clean and (meta.boot != boot or not boot or copied)
     torn = out_of_step and not copied
     once_more = False
-    if meta.renewing is not None:
+    if meta.changing_from is not None:
         load(state)
-        torn = torn or (meta.mending and meta.torn)
-        out_of_step = out_of_step or meta.mending
+        torn = torn or (meta.repairing and meta.torn)
+        out_of_step = out_of_step or meta.repairing
         # a copy that was made in the middle of a renewal: the other directory goes on with that origin
         once_more = copied
     elif out_of_step:
@@ -113,25 +121,25 @@ def _repair(state: State, meta: Meta, identity: bytes, boot: bytes, random_bytes
         out_of_step = True
     elif not meta.clean:
         load(state)
-        _log.info("unclean stop: %d entries of the last batches done again", redo_last_batch(state))
-        if state.half_filled:
-            _log.info("it came in the middle of a fill: %d keys begin anew", mend_half_filled(state))
+        _log.info("unclean stop: %d entries of the last batches done again", replay_last_batch(state))
+        if state.bulk_load_incomplete:
+            _log.info("it came in the middle of a fill: %d keys begin anew", recover_bulk_load(state))
     if out_of_step:
-        repairs = mend_log(state, forget=torn) + mend_database(state, torn=torn, forget=torn)
+        repairs = repair_log(state, forget=torn) + repair_database(state, torn=torn, forget=torn)
         state.db.batch(sync=True).write()
-        meta.mending = meta.torn = False
+        meta.repairing = meta.torn = False
         _log.warning("compared database and replication set: %d repairs", repairs)
         store_meta(state.rs, meta)
-    if meta.renewing is not None:
-        finish_renewal(state)
+    if meta.changing_from is not None:
+        finish_origin_change(state)
     if once_more:
         _announce_renewal(state, random_bytes, identity)
-        meta.mending = False
-        finish_renewal(state)
+        meta.repairing = False
+        finish_origin_change(state)
     meta.clean = meta.clean and not out_of_step
 
 
-def _require_a_pair(state: State) -> None:
+def _require_a_pair(state: ReplicationState) -> None:
     """Raises ConfigError if a database, which is not the directory that was open last, has nothing in common with the
     replication set: to bring them in line would overwrite one with the other."""
     rows = agreeing = values = 0
@@ -150,7 +158,7 @@ def _require_a_pair(state: State) -> None:
 
 
 def _announce_renewal(
-    state: State, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
+    state: ReplicationState, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
 ) -> None:
     """A copy, or a directory after a power loss, goes on as a new origin. Its vector says up to where it is whole.
 
@@ -158,12 +166,12 @@ def _announce_renewal(
     complete nobody knows, and writes of the two may have the same names."""
     meta = state.meta
     assert meta is not None
-    forked = meta.identity == TO_BE_RENEWED and not meta.traced
+    forked = meta.identity == NEW_ORIGIN_REQUESTED and not meta.traced
     unknown = forked and meta.origin not in state.histories
     # if this is interrupted, the next open is to go on with it, and not to take the directory for a copy
     meta.identity, meta.db_identity = identity, state.db.identity()
     whole = 0 if unknown else state.vector.get(meta.origin, 0)
-    announce_renewal(state, random_bytes, whole, mending=True, torn=torn, forked=forked)
+    begin_origin_change(state, random_bytes, whole, repairing=True, torn=torn, forked=forked)
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
@@ -177,12 +185,12 @@ _INTERRUPTED = (
 )
 
 
-def _may_be_torn(state: State, meta: Meta, identity: bytes, boot: bytes) -> bool:
+def _may_be_torn(state: ReplicationState, meta: Meta, identity: bytes, boot: bytes) -> bool:
     """Whether an interrupted adoption may have lost some of what it wrote. Nobody has heard of it: it begins anew."""
     return meta.boot != boot or not boot or _is_copy(meta, identity, state.db.identity())
 
 
-def _begin_anew(state: State) -> None:
+def _begin_anew(state: ReplicationState) -> None:
     """Leaves only the meta record, which says that this is to be done, until another one takes its place."""
     batch = state.rs.batch()
     for number, key in enumerate(state.rs.scan_keys(), 1):
@@ -196,7 +204,7 @@ def _begin_anew(state: State) -> None:
     state.step("adopt: begun anew")
 
 
-def _require_empty(state: State, adopt: bool) -> bool:
+def _require_empty(state: ReplicationState, adopt: bool) -> bool:
     """Whether there is data to adopt. Raises StorageError, and ConfigError when there is and nobody asked for it."""
     if next(iter(state.rs.scan_keys()), None) is not None:
         raise StorageError(
@@ -212,7 +220,7 @@ def _require_empty(state: State, adopt: bool) -> bool:
     return False
 
 
-def close_state(state: State) -> None:
+def close_state(state: ReplicationState) -> None:
     """Marks an orderly stop. Nothing may be written after it.
 
     The database goes to the disk first: after an orderly stop nobody compares it with the index again."""

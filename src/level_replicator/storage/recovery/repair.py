@@ -45,7 +45,7 @@ from level_replicator.storage.state.schema import (
     log_range,
     vector_key,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tombstones import lower_horizon
 from level_replicator.storage.write.lost import has_room, note_lost, put_lost
 
@@ -55,7 +55,7 @@ _NEVER = 1 << 64
 """Above every stamp."""
 
 
-def redo_last_batch(state: State) -> int:
+def replay_last_batch(state: ReplicationState) -> int:
     """Does the last local batch and the last remote one again into the database. The number of entries."""
     ranges: list[tuple[int, int, int]] = []
     own = state.rs.get(vector_key(state.origin))
@@ -99,7 +99,7 @@ def redo_last_batch(state: State) -> int:
     return done
 
 
-def _touched(state: State) -> list[bytes]:
+def _touched(state: ReplicationState) -> list[bytes]:
     """The keys of the last batch of a walk, which took some away: of these the log knows nothing."""
     line = state.rs.get(TOUCHED)
     try:
@@ -110,7 +110,7 @@ def _touched(state: State) -> list[bytes]:
         ) from error
 
 
-def roll_back_vector(state: State, durable: Vector) -> None:
+def roll_back_vector(state: ReplicationState, durable: Vector) -> None:
     """The vector claims only what was surely on disk; nothing is known any more of broken-off scans.
 
     What was given up since is not claimed again."""
@@ -130,7 +130,7 @@ def roll_back_vector(state: State, durable: Vector) -> None:
     state.vector = dict(durable)
 
 
-def _forget_scans(state: State) -> None:
+def _forget_scans(state: ReplicationState) -> None:
     batch = state.rs.batch()
     for key in state.rs.scan_keys(RESUME, following(RESUME)):
         batch.delete(key)
@@ -144,7 +144,7 @@ class _Batches:
     `forget`: a row whose value is nowhere is forgotten, vector included. If not, it stays, and the key is written down
     as lost (see storage.write.lost)."""
 
-    def __init__(self, state: State, *, forget: bool = True) -> None:
+    def __init__(self, state: ReplicationState, *, forget: bool = True) -> None:
         self._state = state
         self._forget = forget
         self._kept: list[bytes] = []
@@ -187,7 +187,7 @@ class _Batches:
         self._batch, self._size, self._bytes, self._lost, self._kept = None, 0, 0, {}, []
 
 
-def _forget(state: State, lost: Vector) -> None:
+def _forget(state: ReplicationState, lost: Vector) -> None:
     """Entries are lost: the vectors of their origins go back to before them, and scans that broke off are begun anew,
     so that peers send them again.
 
@@ -198,8 +198,8 @@ def _forget(state: State, lost: Vector) -> None:
         return
     meta = state.meta
     assert meta is not None
-    if meta.renewing is not None and meta.renewing[1] >= lost.get(meta.renewing[0], _NEVER):
-        meta.renewing = (meta.renewing[0], lost[meta.renewing[0]] - 1)
+    if meta.changing_from is not None and meta.changing_from[1] >= lost.get(meta.changing_from[0], _NEVER):
+        meta.changing_from = (meta.changing_from[0], lost[meta.changing_from[0]] - 1)
     if state.resume:
         _forget_scans(state)
     batch = state.rs.batch()
@@ -207,7 +207,9 @@ def _forget(state: State, lost: Vector) -> None:
         if stamp <= state.vector.get(origin, 0):
             state.vector[origin] = stamp - 1
             batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
-            if meta.renewing is None or origin != meta.renewing[0]:  # the end of the renewal takes that one over
+            if (
+                meta.changing_from is None or origin != meta.changing_from[0]
+            ):  # the end of the renewal takes that one over
                 lower_horizon(state, batch, origin, stamp - 1)
     batch.write()
     # nor may a power loss bring the claim back
@@ -218,7 +220,7 @@ def _forget(state: State, lost: Vector) -> None:
     store_meta(state.rs, meta)
 
 
-def mend_log(state: State, *, forget: bool) -> int:
+def repair_log(state: ReplicationState, *, forget: bool) -> int:
     """Makes log and index agree: every line above the floor has its entry, every entry its line. The number of repairs.
     `forget`: see _Batches.
 
@@ -226,11 +228,11 @@ def mend_log(state: State, *, forget: bool) -> int:
     logged it, and would hide an entry that is still there."""
     repairs = _drop_damaged_entries(state) + _log_lines_again(state, forget=forget)
     batches = _Batches(state)
-    mended: dict[bytes, bytes] = {}  # lines that a batch under way holds
+    repaired_rows: dict[bytes, bytes] = {}  # lines that a batch under way holds
     for log_at, record in state.rs.scan(LOG, following(LOG)):
         stamp, origin = log_dot(log_at)
         entry = read_entry(record)
-        line = mended.get(entry.key) or state.rs.get(INDEX + entry.key)
+        line = repaired_rows.get(entry.key) or state.rs.get(INDEX + entry.key)
         if line is not None:
             row = decode_index(line)
             if row.dot == (stamp, origin):
@@ -241,16 +243,16 @@ def mend_log(state: State, *, forget: bool) -> int:
                 repairs += 1
                 continue
             batches.next()[0].delete(log_key(row.origin, row.stamp))
-        mended[entry.key] = encode_index(
+        repaired_rows[entry.key] = encode_index(
             stamp, origin, entry.flags, entry.checksum, entry.context, written=entry.written
         )
-        batches.next()[0].put(INDEX + entry.key, mended[entry.key])
+        batches.next()[0].put(INDEX + entry.key, repaired_rows[entry.key])
         repairs += 1
     batches.flush()
     return repairs
 
 
-def _drop_damaged_entries(state: State) -> int:
+def _drop_damaged_entries(state: ReplicationState) -> int:
     """An entry that cannot be read is as good as lost; it may be made anew of what the database holds."""
     repairs = 0
     batches = _Batches(state)
@@ -266,7 +268,7 @@ def _drop_damaged_entries(state: State) -> int:
     return repairs
 
 
-def _log_lines_again(state: State, *, forget: bool) -> int:
+def _log_lines_again(state: ReplicationState, *, forget: bool) -> int:
     """Lines above the floor without an entry in the log: it is made anew if the database agrees, else it is lost."""
     repairs = 0
     batches = _Batches(state, forget=forget)
@@ -287,8 +289,8 @@ def _log_lines_again(state: State, *, forget: bool) -> int:
     return repairs
 
 
-def mend_database(state: State, *, torn: bool, forget: bool) -> int:
-    """Makes the database hold what the index says, after `mend_log`. The number of repairs.
+def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int:
+    """Makes the database hold what the index says, after `repair_log`. The number of repairs.
 
     What neither log nor database have any more is lost; `forget`: see _Batches. A key
     that the index does not know is taken over as the oldest write there is: it loses to everything else that anybody
@@ -328,7 +330,7 @@ def mend_database(state: State, *, torn: bool, forget: bool) -> int:
                     beside.write_below(key, line)
                 continue
             rs_batch, _ = batches.next(len(value))
-        elif key in taken_away or (torn and (state.half_filled or state.dropped)):
+        elif key in taken_away or (torn and (state.bulk_load_incomplete or state.dropped)):
             # What a bulk load brought comes again. Another value is of a write that was not synced, and whose entry is
             # lost: as a new write it could outlive a delete that had seen it, and that nobody remembers any more. If a
             # peer has it, it comes again.
@@ -354,7 +356,7 @@ def mend_database(state: State, *, torn: bool, forget: bool) -> int:
 class _Beside:
     """Writes of our new origin right above or below lines that were replaced. `newest`: their greatest stamp."""
 
-    def __init__(self, state: State, batches: _Batches) -> None:
+    def __init__(self, state: ReplicationState, batches: _Batches) -> None:
         self.newest = 0
         self._state = state
         self._batches = batches
@@ -397,6 +399,6 @@ class _Beside:
         """Of the new origin, and of the old one, whose entries it may take over with their stamps."""
         state = self._state
         assert state.meta is not None
-        old = 0 if state.meta.renewing is None else state.meta.renewing[0]
+        old = 0 if state.meta.changing_from is None else state.meta.changing_from[0]
         dots = (INDEX_HEAD.unpack_from(line)[:2] for _, line in state.rs.scan(INDEX, following(INDEX)))
         return {stamp for stamp, origin in dots if origin in (old, state.origin)}

@@ -32,10 +32,10 @@ from level_replicator.storage.state.schema import (
     line_origin,
     written_key,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 
-def load_histories(state: State) -> None:
+def load_histories(state: ReplicationState) -> None:
     """Load histories and branches. Raises StorageError if they cannot be read."""
     try:
         state.histories = {
@@ -50,20 +50,20 @@ def load_histories(state: State) -> None:
     state.written = {line_origin(key): decode_stamp(line) for key, line in state.rs.scan(WRITTEN, following(WRITTEN))}
 
 
-def put_epoch(state: State, batch: Batch) -> None:
+def put_epoch(state: ReplicationState, batch: Batch) -> None:
     """Add the beginning of this run's epoch to the batch of its first write."""
     if state.next_epoch:
         batch.put(history_key(state.origin), encode_pairs(_next_history(state)))
 
 
-def epoch_begun(state: State) -> None:
+def epoch_begun(state: ReplicationState) -> None:
     """That batch is written; to be called before the vector moves. Does nothing if the epoch has begun before."""
     if state.next_epoch:
         state.histories = {**state.histories, state.origin: _next_history(state)}
         state.next_epoch = 0
 
 
-def _next_history(state: State) -> History:
+def _next_history(state: ReplicationState) -> History:
     origin = state.origin
     return extended(state.histories.get(origin, ()), state.next_epoch, state.vector.get(origin, 0))
 
@@ -82,7 +82,7 @@ class Learned:
     ready: bool
 
 
-def learn(state: State, theirs: Histories, their_branches: Branches) -> Learned:
+def learn(state: ReplicationState, theirs: Histories, their_branches: Branches) -> Learned:
     """Compare a peer's histories with ours, and store what is new in them; under the lock. Raises RemoteProtocolError
     if we would know too much with them."""
     new = {epoch: start for epoch, start in their_branches.items() if epoch not in state.branches}
@@ -114,7 +114,7 @@ def learn(state: State, theirs: Histories, their_branches: Branches) -> Learned:
     return Learned(new, forgot, ready=names == dict(theirs))
 
 
-def put_branches(state: State, branches: Branches) -> None:
+def put_branches(state: ReplicationState, branches: Branches) -> None:
     """Store branches. Raises RemoteProtocolError if they are too many."""
     known = {**branches, **state.branches}
     if len(known) > MAX_BRANCHES:
@@ -126,13 +126,13 @@ def put_branches(state: State, branches: Branches) -> None:
     state.branches = known
 
 
-def _reach(state: State, origin: int) -> int:
+def _reach(state: ReplicationState, origin: int) -> int:
     """The newest stamp of an origin that index or log may have, in a dot or as a write that was re-stamped."""
     known = (state.vector, state.newest, state.floor, state.written)
     return max(stamps.get(origin, 0) for stamps in known)
 
 
-def put_written(state: State, batch: Batch, written: Dot) -> Vector:
+def put_written(state: ReplicationState, batch: Batch, written: Dot) -> Vector:
     """Add to a batch that this write is here under another dot. Returns what is to be merged into `state.written` when
     the batch is written: nothing if as much is known.
 

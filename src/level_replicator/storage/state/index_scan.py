@@ -56,7 +56,7 @@ def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
     return INDEX + low, INDEX + high if high else following(INDEX)
 
 
-def lines_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
+def rows_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
     """(key with its prefix, line) of [low, high), in order."""
     return rs.scan(*index_range(low, high))
 

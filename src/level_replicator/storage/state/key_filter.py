@@ -13,10 +13,10 @@ from level_replicator.core.limits import FILTER_BYTES, FILTER_MASK, FILTER_SLICE
 from level_replicator.storage.state.schema import INDEX, following
 
 if TYPE_CHECKING:
-    from level_replicator.storage.state.state import State
+    from level_replicator.storage.state.state import ReplicationState
 
 
-class KnownKeys:
+class KeyFilter:
     """`bits`: as many as FILTER_BYTES hold; a key's place is in its hash. `whole`: whether all of the index is in it.
     `lookups`: of the index, which a whole filter might have spared. `generation`: how often it began anew."""
 
@@ -61,9 +61,9 @@ class KnownKeys:
             bits[place >> 3] |= 1 << (place & 7)
 
 
-def learn_keys(state: "State", pause: Callable[[], bool]) -> None:
+def learn_keys(state: "ReplicationState", pause: Callable[[], bool]) -> None:
     """Lets the filter of a replica learn all that its index holds. `pause`: as of Retention."""
-    known = state.known
+    known = state.key_filter
     with state.lock:
         # what is written from here on is added as it is written
         generation, snapshot = known.generation, state.rs.snapshot()

@@ -3,7 +3,7 @@
 from level_replicator.core.entry import DELETE, INDEX_HEAD
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Reader
-from level_replicator.storage.reconcile.bulk_load import load_filling
+from level_replicator.storage.reconcile.bulk_load import load_bulk_load
 from level_replicator.storage.state.histories import load_histories
 from level_replicator.storage.state.schema import (
     DROPPED,
@@ -22,12 +22,12 @@ from level_replicator.storage.state.schema import (
     log_key,
     resume_pair,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _MAX = (1 << 64) - 1
 
 
-def load(state: State) -> None:
+def load(state: ReplicationState) -> None:
     """Everything but the meta record and the counts."""
     rs = state.rs
     state.vector = load_vector(rs)
@@ -43,7 +43,7 @@ def load(state: State) -> None:
     for key, line in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
-    load_filling(state)
+    load_bulk_load(state)
     load_histories(state)
     # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
     # over it must get the greater stamp
@@ -77,7 +77,7 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
         start = end
 
 
-def count(state: State) -> None:
+def count(state: ReplicationState) -> None:
     """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
     keys = 0
     for _, line in state.rs.scan(INDEX, following(INDEX)):

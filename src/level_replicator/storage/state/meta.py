@@ -14,7 +14,7 @@ READABLE_FORMATS = (1, FORMAT)
 version that reads only 1 would misread them."""
 
 
-TO_BE_RENEWED = b"to be renewed"
+NEW_ORIGIN_REQUESTED = b"to be renewed"
 """In the place of an identity: the next open goes on as a new origin that takes over the whole log of the old one."""
 
 
@@ -43,8 +43,8 @@ class Meta(msgspec.Struct, array_like=True):
     keys: int
     entries: int
     durable: bytes
-    renewing: tuple[int, int] | None = None
-    mending: bool = False
+    changing_from: tuple[int, int] | None = None
+    repairing: bool = False
     db_identity: bytes = b""
     adopting: bool = False
     forked: bool = False
@@ -75,7 +75,7 @@ def load_meta(rs: Reader) -> Meta | None:
 
 def _checked(meta: Meta) -> Meta:
     """Raises ValueError and RemoteProtocolError for numbers and a vector that nobody could have written."""
-    origin, stamp = meta.renewing or (1, 0)
+    origin, stamp = meta.changing_from or (1, 0)
     if not 0 < meta.origin < 1 << 64 or not 0 < origin < 1 << 64 or not 0 <= stamp < 1 << 64:
         raise ValueError("an origin or stamp that is none")
     decode_vector(meta.durable)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 
-class Signal:
+class Notifier:
     """`waiting`: how many do. Who moves the vector rings if it is not 0."""
 
     def __init__(self) -> None:

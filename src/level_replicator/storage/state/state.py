@@ -13,16 +13,16 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
-from level_replicator.storage.state.key_filter import KnownKeys
+from level_replicator.storage.state.key_filter import KeyFilter
 from level_replicator.storage.state.meta import Meta
-from level_replicator.storage.state.notifier import Signal
+from level_replicator.storage.state.notifier import Notifier
 from level_replicator.storage.state.schema import log_key
 from level_replicator.storage.state.tail import Tail
 
 _log = logging.getLogger("level_replicator.storage")
 
 
-class State:
+class ReplicationState:
     """Guarded by `lock`, which is held over every write to `rs` and the write to `db` that follows it.
 
     vector      as on disk
@@ -71,13 +71,13 @@ class State:
         self.floor: Vector = {}
         self.horizon: Vector = {}
         self.dropped = 0
-        self.filling = False
-        self.half_filled = False
+        self.bulk_loading = False
+        self.bulk_load_incomplete = False
         self.bulk_loads = 0
         self.late = False
         self.resume: dict[int, dict[int, Intervals]] = {}
         self.tail = Tail()
-        self.known = KnownKeys()
+        self.key_filter = KeyFilter()
         self.keys = 0
         self.entries = 0
         self.restored_gap = (0, 0)
@@ -87,7 +87,7 @@ class State:
         self.next_epoch = 0
         self.failed: StorageError | None = None
         self.waiting = False
-        self.signal = Signal()
+        self.notifier = Notifier()
         self.conflicts = 0
         self.restamped_puts = 0
         self.restamped_tombstones = 0

@@ -7,10 +7,10 @@ vector there is would make everybody stale for us, for ever.
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.schema import DROPPED, encode_stamp, horizon_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 
-def put_horizon(state: State, batch: Batch, horizon: Vector, dropped: int) -> Vector:
+def put_horizon(state: ReplicationState, batch: Batch, horizon: Vector, dropped: int) -> Vector:
     """Adds to a batch that these tombstones are gone. The lines of the horizon that this raises."""
     raised = {origin: stamp for origin, stamp in horizon.items() if stamp > state.horizon.get(origin, 0)}
     for origin, stamp in raised.items():
@@ -20,7 +20,7 @@ def put_horizon(state: State, batch: Batch, horizon: Vector, dropped: int) -> Ve
     return raised
 
 
-def lower_horizon(state: State, batch: Batch, origin: int, stamp: int) -> None:
+def lower_horizon(state: ReplicationState, batch: Batch, origin: int, stamp: int) -> None:
     """The vector of this origin goes back to `stamp`, so the horizon does."""
     if state.horizon.get(origin, 0) <= stamp:
         return

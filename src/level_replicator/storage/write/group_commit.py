@@ -11,7 +11,7 @@ from collections.abc import Callable
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ReplicationError
 from level_replicator.core.limits import MAX_GROUP_BYTES, MAX_GROUP_ENTRIES
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 _Operations = list[tuple[bytes, Bytes | None]]
 
@@ -37,7 +37,7 @@ class _Waiting:
 class GroupCommit:
     """Of one replica. `write`: what writes a batch under the lock of the state."""
 
-    def __init__(self, state: State, write: Callable[[State, _Operations, bool], None]) -> None:
+    def __init__(self, state: ReplicationState, write: Callable[[ReplicationState, _Operations, bool], None]) -> None:
         self._state = state
         self._write = write
         self._mutex = threading.Lock()

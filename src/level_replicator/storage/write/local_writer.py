@@ -20,12 +20,12 @@ from level_replicator.core.merge import next_context
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.state.histories import epoch_begun, put_epoch
 from level_replicator.storage.state.schema import INDEX, LOG, encode_vector_line, log_key, pack_log, vector_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.group_commit import GroupCommit
 
 Operation = tuple[bytes, Bytes | None]
 
-_pack_head, _pack_line = ENTRY_HEAD.pack, INDEX_HEAD.pack
+_pack_head, _pack_row = ENTRY_HEAD.pack, INDEX_HEAD.pack
 
 
 def check_size(key: bytes, value: Bytes | None) -> None:
@@ -44,7 +44,7 @@ class LocalWriter:
 
     `on_written`: called after each, in the thread that wrote; it must not wait."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ReplicationState) -> None:
         self._state = state
         self._group = GroupCommit(state, self.write_locked)
         self.on_written: Callable[[], None] = _nobody
@@ -86,14 +86,14 @@ class LocalWriter:
     def announce(self) -> None:
         """Say that something was written here: to those who wait for it, and to the peers."""
         state = self._state
-        if state.signal.waiting:
-            state.signal.ring()
+        if state.notifier.waiting:
+            state.notifier.ring()
         self.on_written()
         if state.waiting:
             sleep(0)  # locks are not fair: a writer in a loop would keep remote changes out
 
     @staticmethod
-    def _flush(state: State) -> None:
+    def _flush(state: ReplicationState) -> None:
         """An empty batch with `sync` brings all earlier writes to the disk, as in plyvel."""
         try:
             state.rs.batch(sync=True).write()
@@ -102,7 +102,7 @@ class LocalWriter:
             raise state.fail("a sync", error) from error
 
     @staticmethod
-    def _put_locked(state: State, key: bytes, value: Bytes) -> None:
+    def _put_locked(state: ReplicationState, key: bytes, value: Bytes) -> None:
         """`write_locked` of one put without `sync`: what most programs do most. What a call costs here is as much as
         what it does, so it is written out what HybridClock.next, KnownKeys.is_new, encode_entry and encode_index do."""
         if state.failed is not None:
@@ -117,7 +117,7 @@ class LocalWriter:
         else:
             clock.last = stamp
         index_key = INDEX + key
-        known = state.known
+        known = state.key_filter
         place = hash(key) & FILTER_MASK
         byte, bit = place >> 3, 1 << (place & 7)
         rs_batch, step = state.rs.batch(), state.on_step
@@ -138,7 +138,7 @@ class LocalWriter:
             else:
                 checksum = crc32(value)
                 record = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
-                put(index_key, _pack_line(stamp, origin, 0, checksum))
+                put(index_key, _pack_row(stamp, origin, 0, checksum))
             put(pack_log(LOG, origin, stamp), record)
             put(vector_key(origin), encode_vector_line(stamp, before))
             if state.next_epoch:
@@ -167,13 +167,13 @@ class LocalWriter:
             raise
 
     @staticmethod
-    def write_locked(state: State, operations: list[Operation], sync: bool) -> None:
+    def write_locked(state: ReplicationState, operations: list[Operation], sync: bool) -> None:
         """`write`, by somebody who holds the lock, of different keys."""
         origin = state.origin
         before = state.vector.get(origin, 0)
         stamp = first = state.clock.next(state.now_ms(), len(operations))
         rs_batch, db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
-        get, is_new = state.rs.get, state.known.is_new
+        get, is_new = state.rs.get, state.key_filter.is_new
         put, db_put = rs_batch.put, db_batch.put
         keys, entries, size = state.keys, state.entries, 0
         new: dict[int, bytes] = {}
@@ -222,7 +222,7 @@ def _nobody() -> None:
     """Wants to hear of a write."""
 
 
-def _overwrite(state: State, line: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
+def _overwrite(state: ReplicationState, line: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
     """What a write of ours over a line of the index comes to: its context, whether there was a value, whether an entry
     leaves the log, and that one's stamp if it is our own, else 0."""
     stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
@@ -236,7 +236,7 @@ def _overwrite(state: State, line: bytes, drop: Callable[[bytes], None]) -> tupl
     return context, not flags & DELETE, logged, stamp if origin == state.origin else 0
 
 
-def _finish(state: State, error: BaseException, *writes: Callable[[], None]) -> None:
+def _finish(state: ReplicationState, error: BaseException, *writes: Callable[[], None]) -> None:
     """An interrupt must not leave a batch in one LevelDB and not in the other; to write it twice does no harm."""
     try:
         for write in writes:
@@ -247,7 +247,7 @@ def _finish(state: State, error: BaseException, *writes: Callable[[], None]) -> 
 
 
 def _account(
-    state: State,
+    state: ReplicationState,
     first: int,
     last: int,
     keys: int,

@@ -23,10 +23,10 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.index_scan import agrees
 from level_replicator.storage.state.schema import INDEX, LOST, following
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 
-def load_lost(state: State) -> None:
+def load_lost(state: ReplicationState) -> None:
     """Load the keys whose values are still lost, and forget the others."""
     state.lost = frozenset()
     state.lost_stamps = {}
@@ -40,7 +40,7 @@ def load_lost(state: State) -> None:
     batch.write()
 
 
-def has_room(state: State, keys: int = 1) -> bool:
+def has_room(state: ReplicationState, keys: int = 1) -> bool:
     """Return whether so many more keys may be written down as lost."""
     return len(state.lost) + keys <= MAX_LOST_KEYS
 
@@ -50,7 +50,7 @@ def put_lost(batch: Batch, key: bytes) -> None:
     batch.put(LOST + key, b"")
 
 
-def note_lost(state: State, key: bytes) -> None:
+def note_lost(state: ReplicationState, key: bytes) -> None:
     """The value of a key is lost; under the lock."""
     line = state.rs.get(INDEX + key)
     assert line is not None
@@ -59,7 +59,7 @@ def note_lost(state: State, key: bytes) -> None:
     state.lost_stamps = {**state.lost_stamps, origin: max(stamp, state.lost_stamps.get(origin, 0))}
 
 
-def is_lost(state: State, key: bytes) -> bool:
+def is_lost(state: ReplicationState, key: bytes) -> bool:
     """Return whether the index has a row of the key, and the database not its value."""
     line = state.rs.get(INDEX + key)
     if line is None or INDEX_HEAD.unpack_from(line)[2] & DELETE:
@@ -67,7 +67,7 @@ def is_lost(state: State, key: bytes) -> bool:
     return not agrees(line, state.db.get(key))
 
 
-def forget_found(state: State) -> None:
+def forget_found(state: ReplicationState) -> None:
     """Forget the keys whose values are here again, or were replaced; under the lock."""
     found = [key for key in state.lost if not is_lost(state, key)]
     if not found:
@@ -81,6 +81,6 @@ def forget_found(state: State) -> None:
         state.lost_stamps = {}
 
 
-def lacks_lost(state: State, vector: Vector) -> bool:
+def lacks_lost(state: ReplicationState, vector: Vector) -> bool:
     """Return whether somebody with this vector may lack a write whose value is lost here."""
     return any(stamp > vector.get(origin, 0) for origin, stamp in state.lost_stamps.items())

@@ -16,7 +16,7 @@ from level_replicator.core.entry import (
     RESTAMPED,
     Dot,
     Entry,
-    IndexLine,
+    IndexRow,
     decode_index,
     encode_dot,
     encode_index,
@@ -32,7 +32,7 @@ from level_replicator.core.merge import (
     union_context,
 )
 from level_replicator.core.reconcile_rules import (
-    Sides,
+    ReconcileContext,
     dot_disagrees,
     is_dead,
     is_dead_there,
@@ -44,11 +44,11 @@ from level_replicator.core.version_vector import Vector, origin_name
 from level_replicator.storage.state.conflict_queue import Conflict, Version
 from level_replicator.storage.state.histories import put_written
 from level_replicator.storage.state.schema import INDEX, LOG, TOUCHED, log_key, pack_log
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.lost import forget_found, is_lost
 from level_replicator.storage.write.restamps import Restamps
 
-_pack_line = INDEX_HEAD.pack
+_pack_row = INDEX_HEAD.pack
 _NOTHING_KNOWN: Vector = {}
 
 
@@ -65,11 +65,11 @@ class Merger:
 
     def __init__(
         self,
-        state: State,
+        state: ReplicationState,
         *,
         sync: bool,
-        sides: Sides | None = None,
-        filling: bool = False,
+        reconcile_context: ReconcileContext | None = None,
+        bulk_loading: bool = False,
         peer_pulls: bool = True,
     ) -> None:
         self.whole = True
@@ -78,9 +78,9 @@ class Merger:
         self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
         self.restamps = Restamps(state)
         self._state = state
-        self._sides = sides
-        self._known = _NOTHING_KNOWN if sides is None else sides.known
-        self._filling = filling
+        self._reconcile_context = reconcile_context
+        self._known = _NOTHING_KNOWN if reconcile_context is None else reconcile_context.known
+        self._bulk_loading = bulk_loading
         self._peer_pulls = peer_pulls
         self._keys, self._entries = state.keys, state.entries
         self._conflicts: list[Conflict] = []
@@ -103,9 +103,9 @@ class Merger:
         `doubt_of`."""
         state = self._state
         floor, vector = state.floor, state.vector
-        get, is_new = state.rs.get, state.known.is_new
+        get, is_new = state.rs.get, state.key_filter.is_new
         put, db_put = self.rs_batch.put, self.db_batch.put
-        filling, restamps = self._filling, self.restamps
+        bulk_loading, restamps = self._bulk_loading, self.restamps
         keys, newest = self._keys, self._newest
         self._db_changes = True
         low = high = 0  # of a run of entries, in a row, that are new; high 0: there is none
@@ -118,9 +118,9 @@ class Merger:
             if written:
                 self._reached(entry.written_dot(origin))
             index_key = INDEX + key
-            plain = filling and not (flags or doubt) and vector.get(origin, 0) < stamp <= floor.get(origin, 0)
+            plain = bulk_loading and not (flags or doubt) and vector.get(origin, 0) < stamp <= floor.get(origin, 0)
             if plain and is_new(key):
-                put(index_key, _pack_line(stamp, origin, 0, checksum))
+                put(index_key, _pack_row(stamp, origin, 0, checksum))
                 db_put(key, value)  # type: ignore[arg-type]
                 keys += 1
                 continue
@@ -137,7 +137,7 @@ class Merger:
                         complete = False
                         break
                     continue
-                if filling and stamp <= floor.get(origin, 0):
+                if bulk_loading and stamp <= floor.get(origin, 0):
                     put(index_key, encode_index(stamp, origin, flags, checksum, context, written=written))
                     keys += value is not None
                     if value is not None:
@@ -168,7 +168,7 @@ class Merger:
             if union or flags:
                 put(index_key, encode_index(stamp, origin, flags, checksum, union, context, written))
             else:  # as encode_index does it; a call costs as much as its work
-                put(index_key, _pack_line(stamp, origin, 0, checksum))
+                put(index_key, _pack_row(stamp, origin, 0, checksum))
             if value is None:
                 self.db_batch.delete(key)
                 keys -= live
@@ -263,7 +263,7 @@ class Merger:
         self._replace(key, row.stamp, row.origin)
         self._restamp(key, value, row.context, row.written_dot, live=True)
 
-    def _lose(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, entry: Entry) -> None:
+    def _lose(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, entry: Entry) -> None:
         """An entry loses to our row."""
         conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
         self._met += conflict
@@ -272,11 +272,11 @@ class Merger:
             self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
         self._lost(key, row, dot, written, union_context(row.written_dot, row.context, written, entry.context))
 
-    def _lost(self, key: bytes, row: IndexLine, dot: Dot, written: Dot, union: bytes) -> None:
+    def _lost(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, union: bytes) -> None:
         """The entry with this dot, which carries the write `written`, lost to our row, which reflects `union` now."""
-        if self._sides is not None and is_dead_there(row, written, self._sides):
+        if self._reconcile_context is not None and is_dead_there(row, written, self._reconcile_context):
             self.bury_ours(key, row, union)
-        elif must_restamp(row, dot, self._sides):
+        elif must_restamp(row, dot, self._reconcile_context):
             self.restamp_ours(key, row, union)
         elif union != row.context:
             merged = encode_index(row.stamp, row.origin, row.flags, row.checksum, union, row.own, row.written)
@@ -284,14 +284,14 @@ class Merger:
 
     # -- rows of ours, in a reconciliation
 
-    def lose_row(self, key: bytes, ours: IndexLine, theirs: IndexLine) -> None:
+    def lose_row(self, key: bytes, ours: IndexRow, theirs: IndexRow) -> None:
         """The peer's row of a key, which has no context that ours has not seen, loses to ours."""
         if theirs.stamp > self._newest:
             self._newest = theirs.stamp
         union = union_context(ours.written_dot, ours.context, theirs.written_dot, b"")
         self._lost(key, ours, theirs.dot, theirs.written_dot, union)
 
-    def restamp_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
+    def restamp_ours(self, key: bytes, row: IndexRow, context: bytes | None = None) -> None:
         """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
         value = None
         if not row.deleted:
@@ -304,7 +304,7 @@ class Merger:
         written = encode_dot(*row.written_dot)
         self.restamps.add(key, value, row.context if context is None else context, written)
 
-    def bury_ours(self, key: bytes, row: IndexLine, context: bytes | None = None) -> None:
+    def bury_ours(self, key: bytes, row: IndexRow, context: bytes | None = None) -> None:
         """The peer deleted our put and dropped the tombstone: it becomes one again."""
         self._replace(key, row.stamp, row.origin)
         self._restamp(key, None, row.context if context is None else context, row.written_dot, live=True)
@@ -367,7 +367,7 @@ def _version(value: bytes | None, written: Dot) -> Version:
     return Version(value, origin_name(written[1]), written[0])
 
 
-def doubt_of(state: State, peer_vector: Vector) -> int:
+def doubt_of(state: ReplicationState, peer_vector: Vector) -> int:
     """The stamp up to which a put of this peer may be older than a tombstone that was dropped here: 0 unless the peer
     has missed some. As of now: retention goes on while a round is under way."""
     return state.dropped if state.horizon and stale(peer_vector, state.horizon) else 0

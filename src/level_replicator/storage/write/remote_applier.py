@@ -7,18 +7,18 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval, Intervals
 from level_replicator.core.limits import MAX_TAKEN_ORIGINS
 from level_replicator.core.version_vector import Vector, covers, newer
-from level_replicator.protocol.events import Apply
+from level_replicator.protocol.events import EntriesReceived
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.schema import (
     APPLIED,
-    FILLING,
+    BULK_LOADING,
     encode_applied,
     encode_intervals,
     encode_vector_line,
     resume_key,
     vector_key,
 )
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.merger import Merger, doubt_of
 
 
@@ -41,11 +41,11 @@ class Applied:
 class RemoteApplier:
     """Takes what sessions have checked. `source` is the origin of the peer that sent it."""
 
-    def __init__(self, state: State, *, sync: bool) -> None:
+    def __init__(self, state: ReplicationState, *, sync: bool) -> None:
         self._state = state
         self._sync = sync
 
-    def apply(self, frame: Apply, source: int, source_vector: Vector, *, peer_pulls: bool = True) -> Applied:
+    def apply(self, frame: EntriesReceived, source: int, source_vector: Vector, *, peer_pulls: bool = True) -> Applied:
         """Merges a frame; takes the round's vector in the same batch if the frame is its last, and whole.
 
         `source_vector`: what the peer covered when the round began. `peer_pulls`: see Merger. Raises StorageError."""
@@ -78,7 +78,7 @@ class RemoteApplier:
             taken(state, moved, source)
             return moved
 
-    def _write(self, merger: Merger, frame: Apply, source: int, *, whole: bool) -> Vector:
+    def _write(self, merger: Merger, frame: EntriesReceived, source: int, *, whole: bool) -> Vector:
         """Write one batch of a frame. Returns the vector lines that moved. `whole`: all of the frame is applied now."""
         state, origin, rs_batch = self._state, frame.origin, merger.rs_batch
         rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
@@ -102,7 +102,7 @@ class RemoteApplier:
         return moved
 
 
-def require_room(state: State, vector: Vector) -> None:
+def require_room(state: ReplicationState, vector: Vector) -> None:
     """Raises RemoteProtocolError when we would know too many origins with those of a peer."""
     if len(state.vector) + len(vector) > MAX_TAKEN_ORIGINS:
         origins = len(state.vector) + sum(origin not in state.vector for origin in vector)
@@ -110,22 +110,22 @@ def require_room(state: State, vector: Vector) -> None:
             raise RemoteProtocolError(f"with the peer's our vector would have {origins} origins")
 
 
-def put_taken(state: State, batch: Batch, moved: Vector, source: int, *, reconciled: bool = False) -> None:
+def put_taken(state: ReplicationState, batch: Batch, moved: Vector, source: int, *, reconciled: bool = False) -> None:
     """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many.
 
     `reconciled`: it is the end of a whole reconciliation, and with that of any bulk load."""
     require_room(state, moved)
-    if state.half_filled and (reconciled or covers({**state.vector, **moved}, state.floor)):
-        batch.delete(FILLING)
+    if state.bulk_load_incomplete and (reconciled or covers({**state.vector, **moved}, state.floor)):
+        batch.delete(BULK_LOADING)
     for origin, stamp in moved.items():
         batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
     for origin in state.resume.get(source, ()):
         batch.delete(resume_key(source, origin))
 
 
-def taken(state: State, moved: Vector, source: int, *, reconciled: bool = False) -> None:
+def taken(state: ReplicationState, moved: Vector, source: int, *, reconciled: bool = False) -> None:
     state.vector.update(moved)
-    state.half_filled = state.half_filled and not (reconciled or covers(state.vector, state.floor))
+    state.bulk_load_incomplete = state.bulk_load_incomplete and not (reconciled or covers(state.vector, state.floor))
     for origin, stamp in moved.items():
         state.clock.follow(stamp)
         if stamp > state.newest.get(origin, 0):

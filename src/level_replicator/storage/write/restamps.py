@@ -11,14 +11,14 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.histories import epoch_begun, put_epoch, put_written
 from level_replicator.storage.state.schema import INDEX, encode_vector_line, log_key, vector_key
-from level_replicator.storage.state.state import State
+from level_replicator.storage.state.state import ReplicationState
 
 
 class Restamps:
     """The re-stamped entries of one batch, under the lock of the state: `add` each, `put_into` the batch before it is
     written, `account` for them after it."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ReplicationState) -> None:
         self._state = state
         self._entries: list[tuple[bytes, bytes | None, bytes, bytes]] = []
         self._records: dict[int, bytes] = {}
