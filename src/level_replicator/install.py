@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -17,14 +18,15 @@ from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
 from level_replicator.api.metrics import MetricsServer
 from level_replicator.api.replica import Replica
+from level_replicator.api.request_handler import open_request_handler
 from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.net.unix_socket import MAX_PATH_BYTES
-from level_replicator.node.admission import Security
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
+from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.shared import SharedBackend, SharedDatabase
 from level_replicator.storage.engine.boot_id import boot_identity
@@ -69,7 +71,7 @@ def _checked(
     db: plyvel.DB,
     rs: plyvel.DB,
     settings: Config,
-    security: tuple[Security | None, CredentialReloader | None],
+    security: tuple[NodeSecurity | None, CredentialReloader | None],
     adopt: bool,
     progress: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
@@ -105,7 +107,7 @@ def _install(
     db: PlyvelEngine,
     rs: PlyvelEngine,
     config: Config,
-    security: tuple[Security | None, CredentialReloader | None],
+    security: tuple[NodeSecurity | None, CredentialReloader | None],
     adopt: Callable[[int], None] | None,
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
@@ -160,7 +162,9 @@ def _install(
         tombstone_ttl_s=config.tombstone_ttl,
     )
     maintenance.start()
-    return Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
+    replica = Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
+    node.clients.open_request_handler = partial(open_request_handler, replica)
+    return replica
 
 
 def _nobody(_keys: int) -> None:

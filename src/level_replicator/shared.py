@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from level_replicator.api.replica import Replica
+from level_replicator.api.request_handler import open_request_handler
 from level_replicator.client.backends import ClientBackend, Connection, Local, ProgressCallback
 from level_replicator.client.connect import call_local
 from level_replicator.client.connection import ClientConnection
@@ -156,7 +157,7 @@ class SharedBackend:
 
     def _hold(self, replica: Replica) -> None:
         self._replica = replica
-        self._current = Local(str(self._path), replica.request_handler())
+        self._current = Local(str(self._path), open_request_handler(replica, read_only=False, local=True))
         _log.info("this process holds %s now", self._path)
 
     def _watch(self, backend: Connection) -> None:

@@ -102,11 +102,11 @@ def test_help_names_every_option() -> None:
 
 
 def test_without_rich_it_is_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from level_replicator.cli.demo import screen
+    from level_replicator.cli.demo import command, screen
 
     monkeypatch.setitem(sys.modules, "rich.live", None)
     monkeypatch.delitem(sys.modules, "level_replicator.cli.demo.rich_screen", raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(screen.open_screen(), screen.PlainScreen)
+    assert isinstance(command.open_screen(), screen.PlainScreen)
     assert "level-replicator[demo]" in capsys.readouterr().err

@@ -3,10 +3,11 @@
 import atexit
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import level_replicator as lrep
+from level_replicator.api.request_handler import open_request_handler
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.node.client_session import ClientSession
@@ -87,7 +88,7 @@ class _Clients:
 
     def __init__(self, loop: _Loop, replica: lrep.Replica) -> None:
         self.loop = loop
-        self.open_request_handler = replica._open_request_handler
+        self.open_request_handler = partial(open_request_handler, replica)
 
     def beside(self, _lane: str, work: Callable[..., None], *arguments: Any) -> None:
         work(*arguments)

@@ -47,7 +47,7 @@ def _reconcile_again(stage: Stage, link: PeerConnection) -> None:
     """B says to A, whom it has served from its log, that it had better reconcile."""
     assert link.send_queue is not None
     link.send_queue.must_reconcile = True
-    link.coordinator.has_output(link)
+    link.host.has_output(link)
     stage.settle()
 
 

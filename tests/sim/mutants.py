@@ -396,9 +396,9 @@ def _doubtful_and_yet_taken() -> Patches:
     def insist(self: Puller, frame: EntriesReceived) -> None:
         link = self._link
         assert link.session.peer is not None
-        link.coordinator.apply(link, dataclasses.replace(frame, take=None))
+        link.host.apply(link, dataclasses.replace(frame, take=None))
         if frame.take is not None and not link.ended:
-            link.coordinator.moved(link, link.coordinator.store.take(frame.take, link.session.peer.origin))
+            link.host.moved(link, link.host.store.take(frame.take, link.session.peer.origin))
 
     return [(Puller, "apply", insist)]
 

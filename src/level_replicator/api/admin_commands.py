@@ -2,16 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ConfigError, ReadOnlyError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_BYTES, PAGE_ENTRIES
 
-if TYPE_CHECKING:
-    from level_replicator.api.replica import Replica
-
 Arguments = Mapping[str, Any]
-Verb = Callable[["Replica", "ClientPermissions", Callable[[int], None], Arguments], Any]
+Verb = Callable[[Replica, "ClientPermissions", Callable[[int], None], Arguments], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,27 +34,27 @@ def _take(arguments: Arguments, **wanted: type | tuple[type, ...]) -> dict[str, 
 
 
 def _status(
-    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     _take(arguments)
     return replica.status()
 
 
 def _property(
-    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     return replica.get_property(_take(arguments, name=bytes)["name"])
 
 
 def _sizes(
-    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     ranges = _take(arguments, ranges=list)["ranges"]
     return replica.approximate_sizes(*((start, stop) for start, stop in ranges))
 
 
 def _compact(
-    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     _writes(permissions)
     bounds = (bytes, type(None))
@@ -64,21 +62,21 @@ def _compact(
 
 
 def _wait_synced(
-    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     timeout = _take(arguments, timeout=(int, float)).get("timeout", 0)
     return replica.wait_synced(min(timeout, MAX_CLIENT_WAITS_MS / 1000))
 
 
 def _truncate(
-    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     _writes(permissions)
     return replica.truncate(**_take(arguments, max_bytes=(int, type(None)), max_age=(int, float, type(None))))
 
 
 def _verify(
-    replica: "Replica", permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     options = _take(arguments, repair=bool, peer=str)
     if "peer" in options:
@@ -90,7 +88,7 @@ def _verify(
 
 
 def _backup(
-    replica: "Replica", permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     if not permissions.local:
         raise ReadOnlyError("backup: a node writes files for clients of its own machine only, over its Unix socket")
@@ -99,14 +97,14 @@ def _backup(
 
 
 def _disconnect(
-    replica: "Replica", permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     _writes(permissions)
     return replica.disconnect(_take(arguments, peer=str)["peer"])
 
 
 def _log(
-    replica: "Replica", _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
+    replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     options = _take(arguments, before=(list, type(None)), prefix=bytes, most=int)
     before = options.get("before")

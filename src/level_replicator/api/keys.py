@@ -8,15 +8,15 @@ from typing import Any
 from level_replicator.api.config import Config
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS
-from level_replicator.node.admission import Security
 from level_replicator.security.identify import IdentifyRunner
+from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.security.trust import Pin, Trust, TrustedFile
 
 # From the configuration to what a node with keys needs. Everything is read and checked before anything is opened.
 
 
-def load_security(config: Config) -> tuple[Security | None, CredentialReloader | None]:
+def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReloader | None]:
     """None without keys. Raises ConfigError."""
     if config.pems is None:
         return None, None
@@ -35,10 +35,10 @@ def load_security(config: Config) -> tuple[Security | None, CredentialReloader |
     trust = Trust(pins, trusted)  # type: ignore[arg-type]
     identifying = None if config.identify is None else IdentifyRunner(config.identify)
     if isinstance(config.pems, Mapping):
-        security = Security(Contexts(load_pems(config.pems)), trust, identifying)
+        security = NodeSecurity(Contexts(load_pems(config.pems)), trust, identifying)
         return security, None if trusted_file is None else CredentialReloader(trusted_file, None)
     key_file = PemsFile(Path(config.pems))
-    security = Security(Contexts(key_file.load()), trust, identifying)
+    security = NodeSecurity(Contexts(key_file.load()), trust, identifying)
 
     def reload_key() -> Contexts | None:
         pems = key_file.reload()

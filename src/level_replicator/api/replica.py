@@ -11,12 +11,10 @@ from typing import Any, TypeVar, overload
 
 import plyvel
 
-from level_replicator.api.admin_commands import ClientPermissions
 from level_replicator.api.callbacks import Listeners
 from level_replicator.api.changes import Changes, OnChange, open_reader
 from level_replicator.api.config import Config
 from level_replicator.api.metrics import MetricsServer
-from level_replicator.api.request_handler import RequestHandler
 from level_replicator.api.status import status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
@@ -87,7 +85,6 @@ class Replica(Database):
         self._metrics = metrics
         if metrics is not None:
             metrics.start(self.status, self._check_alive)
-        node.clients.open_request_handler = self._open_request_handler
         events.start(lambda: self._gate.shut)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
@@ -256,14 +253,6 @@ class Replica(Database):
             return answer.result()
         except CancelledError as error:
             raise ClosedError("the replica was closed") from error
-
-    def request_handler(self) -> RequestHandler:
-        """What answers requests in this process; for the library."""
-        return self._open_request_handler(read_only=False, local=True)
-
-    def _open_request_handler(self, read_only: bool, local: bool) -> RequestHandler:
-        permissions = ClientPermissions(read_only=read_only, local=local)
-        return RequestHandler(self, self._node.store, self._gate, permissions, sync_default=self._sync)
 
     def _check_alive(self) -> None:
         """Raises TimeoutError when the event loop stands still."""

@@ -8,10 +8,11 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from level_replicator.api.admin_commands import LANES, VERBS, ClientPermissions
 from level_replicator.api.changes import open_reader
+from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ClosedError, ConfigError, LimitError, ReadOnlyError, RemoteProtocolError
 from level_replicator.core.limits import (
     LONG_WRITE_BYTES,
@@ -46,18 +47,21 @@ from level_replicator.protocol.client_messages import (
 from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
 from level_replicator.storage.store import Store
 
-if TYPE_CHECKING:
-    from level_replicator.api.replica import Replica
-
 _EMPTY_READS = 16
 """Parts of the log without a key of the prefix, in one turn."""
+
+
+def open_request_handler(replica: Replica, *, read_only: bool, local: bool) -> "RequestHandler":
+    """Return a handler of the requests of one client of a replica. See ClientPermissions."""
+    permissions = ClientPermissions(read_only=read_only, local=local)
+    return RequestHandler(replica, replica._node.store, replica._gate, permissions, sync_default=replica._sync)
 
 
 class RequestHandler:
     """Of one client. Any thread, several at once; a feed is for one at a time."""
 
     def __init__(
-        self, replica: "Replica", store: Store, gate: Gate, permissions: ClientPermissions, *, sync_default: bool
+        self, replica: Replica, store: Store, gate: Gate, permissions: ClientPermissions, *, sync_default: bool
     ) -> None:
         self.origin = store.origin
         self.read_only = permissions.read_only

@@ -8,7 +8,6 @@ said whether it is a peer or a client; over the Unix socket only clients come.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from level_replicator.core.fingerprint import fingerprint_of
 from level_replicator.core.limits import (
@@ -21,12 +20,8 @@ from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.messages import Bye, ByeCode, encode
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerState
-from level_replicator.security.identify import IdentifyRunner
+from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.peer_identity import Decision, PeerIdentity
-from level_replicator.security.trust import Trust
-
-if TYPE_CHECKING:
-    from level_replicator.security.tls import Contexts
 
 _NOT_KNOWN = "its key is not among those that are accepted here"
 _PINNED = "its certificate is not the one that is pinned for this server"
@@ -35,15 +30,6 @@ _SILENT = "it did not say who it is within the time limit"
 _REVOKED = "its key is not trusted any more"
 _DISCONNECTED = "it was disconnected here"
 _NO_PEERS = "the Unix socket is for clients"
-
-
-@dataclass
-class Security:
-    """What a node with keys has. `contexts` and `trust` may change while it runs."""
-
-    contexts: "Contexts"
-    trust: Trust
-    identifying: IdentifyRunner | None
 
 
 @dataclass
@@ -58,7 +44,7 @@ class _PendingConnection:
 class Admission:
     """Of one node, on its event loop."""
 
-    def __init__(self, coordinator: Coordinator, clients: ClientRegistry, security: Security | None) -> None:
+    def __init__(self, coordinator: Coordinator, clients: ClientRegistry, security: NodeSecurity | None) -> None:
         self.security = security
         self._clients = clients
         self._coordinator = coordinator

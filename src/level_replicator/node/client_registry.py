@@ -5,16 +5,14 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from level_replicator.core.limits import CLIENT_THREADS, MAX_CLIENTS
-from level_replicator.node.client_session import ClientSession, RequestHandler
+from level_replicator.node.client_session import ClientSession, OpenRequestHandler
+from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.client_messages import Failed, encode
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.refusal_limiter import RefusalLimiter
-
-if TYPE_CHECKING:
-    from level_replicator.node.stream import StreamTransport
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -28,18 +26,18 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """On the node's loop. `open_request_handler(read_only, local)` is set when the replica stands. `notices`: of all
+    """On the node's loop. `open_request_handler` is set when the replica stands. `notices`: of all
     refusals that the node tells."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, notices: RefusalLimiter) -> None:
         self.loop = loop
         self.access = access
-        self.open_request_handler: Callable[[bool, bool], RequestHandler] | None = None
+        self.open_request_handler: OpenRequestHandler | None = None
         self.connections: set[ClientSession] = set()
         self._notices = notices
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
-    def admit(self, wire: "StreamTransport", *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
+    def admit(self, wire: StreamTransport, *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
         """None: it is not to come in; it has been told why."""
         if not wire.local and self.access is ClientAccess.NONE:
             self.refuse(wire, "this node takes no clients (`clients` in its configuration)")
@@ -53,7 +51,7 @@ class ClientRegistry:
             return connection
         return None
 
-    def refuse(self, wire: "StreamTransport", why: str) -> None:
+    def refuse(self, wire: StreamTransport, why: str) -> None:
         """Tells a client that it may not come in."""
         wire.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
         wire.close()
@@ -62,8 +60,8 @@ class ClientRegistry:
                 why += f" (and {untold} more refusals before)"
             _log.info("a client at %s was not accepted: %s", wire.address, why)
 
-    def left(self, connection: ClientSession) -> None:
-        self.connections.discard(connection)
+    def left(self, session: ClientSession) -> None:
+        self.connections.discard(session)
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
         """What may take long, on a thread of this lane."""
@@ -88,7 +86,7 @@ class ClientRegistry:
             connection.cut("it was disconnected here")
         return len(called)
 
-    def stop(self) -> list["StreamTransport"]:
+    def stop(self) -> list[StreamTransport]:
         """Says goodbye to all of them. Those that still have to leave."""
         wires = [connection.transport for connection in self.connections]
         for connection in list(self.connections):

@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from level_replicator.core.errors import (
     ClosedError,
@@ -25,6 +25,7 @@ from level_replicator.core.limits import (
     MAX_FRAME_BYTES,
     REQUESTS_PER_TURN,
 )
+from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.client_messages import (
     PREAMBLE,
     VERSION,
@@ -43,10 +44,6 @@ from level_replicator.protocol.client_messages import (
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
-
-if TYPE_CHECKING:
-    from level_replicator.node.client_registry import ClientRegistry
-    from level_replicator.node.stream import StreamTransport
 
 _log = logging.getLogger("level_replicator.runtime")
 _PROGRESS_EVERY_S = 0.2
@@ -80,6 +77,28 @@ class RequestHandler(Protocol):
     def close(self) -> None: ...
 
 
+class OpenRequestHandler(Protocol):
+    """Return a handler of the requests of one client with these permissions."""
+
+    def __call__(self, *, read_only: bool, local: bool) -> RequestHandler: ...
+
+
+class ClientSessionHost(Protocol):
+    """What a session asks of the registry of all sessions. `open_request_handler` is None until the replica is open."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def open_request_handler(self) -> OpenRequestHandler | None: ...
+
+    def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Run what may take long on a thread of this lane."""
+
+    def left(self, session: "ClientSession") -> None:
+        """The session has ended."""
+
+
 def failure_of(request: int, error: BaseException) -> Failed:
     """For the client: the errors of this library and those of wrong arguments as they are; of others no more than
     that there was one."""
@@ -96,8 +115,8 @@ class ClientSession:
 
     def __init__(
         self,
-        clients: "ClientRegistry",
-        transport: "StreamTransport",
+        host: ClientSessionHost,
+        transport: StreamTransport,
         *,
         fingerprint: str | None,
         read_only: bool,
@@ -109,7 +128,7 @@ class ClientSession:
         self.fingerprint = fingerprint
         self.read_only = read_only
         self.local = local
-        self._clients = clients
+        self._host = host
         self._frames = FrameReader()
         self._preamble = bytearray()
         self._request_handler: RequestHandler | None = None
@@ -192,7 +211,7 @@ class ClientSession:
         if self._queue:
             self.transport.pause()
             if done == REQUESTS_PER_TURN:
-                self._again = self._again or self._clients.loop.call_soon(self._turn)
+                self._again = self._again or self._host.loop.call_soon(self._turn)
         else:
             self.transport.resume()
 
@@ -202,11 +221,11 @@ class ClientSession:
         return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
 
     def _open_request_handler(self) -> bool:
-        make = self._clients.open_request_handler
+        make = self._host.open_request_handler
         if make is None:
-            self._again = self._clients.loop.call_later(_BEFORE_OPEN_S, self._turn)
+            self._again = self._host.loop.call_later(_BEFORE_OPEN_S, self._turn)
             return False
-        request_handler = self._request_handler = make(self.read_only, self.local)
+        request_handler = self._request_handler = make(read_only=self.read_only, local=self.local)
         self._send(Attached(0, VERSION, request_handler.origin, request_handler.read_only))
         return True
 
@@ -222,7 +241,7 @@ class ClientSession:
                 else 0
             )
             self._long_bytes += cost
-            self._clients.beside(lane, self._work, request, request_handler, cost)
+            self._host.beside(lane, self._work, request, request_handler, cost)
             return
         answer = self._answer(request, request_handler)
         if answer is not None:
@@ -239,7 +258,7 @@ class ClientSession:
     # -- beside the loop
 
     def _work(self, request: AnyRequest, request_handler: RequestHandler, cost: int) -> None:
-        loop = self._clients.loop
+        loop = self._host.loop
 
         def progress(done: int) -> None:
             if self.ended:
@@ -272,7 +291,7 @@ class ClientSession:
     # -- feeds that have nothing yet
 
     def _wait(self, request: Read) -> None:
-        loop = self._clients.loop
+        loop = self._host.loop
         wait_s = min(max(request.wait_ms, 0), MAX_CLIENT_WAITS_MS) / 1000
         timer = loop.call_later(wait_s, self._waited, request.id)
         self._waiting[request.id] = (request, timer)
@@ -296,7 +315,7 @@ class ClientSession:
 
     def _ring(self) -> None:
         with contextlib.suppress(RuntimeError):
-            self._clients.loop.call_soon_threadsafe(self._rung)
+            self._host.loop.call_soon_threadsafe(self._rung)
 
     def _rung(self) -> None:
         self._bell = False
@@ -354,4 +373,4 @@ class ClientSession:
         if self._request_handler is not None:
             self._request_handler.dont_call(self._ring)
             self._request_handler.close()
-        self._clients.left(self)
+        self._host.left(self)

@@ -5,17 +5,14 @@ import ipaddress
 import logging
 import socket
 from random import Random
-from typing import TYPE_CHECKING
 
 from level_replicator.core.limits import BACKOFF_RESET_AFTER_S, CONNECT_TIMEOUT_S
 from level_replicator.net.backoff import Backoff
 from level_replicator.net.offload import on_daemon_thread
+from level_replicator.node.admission import Admission
 from level_replicator.node.stream import StreamTransport
+from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerState
-
-if TYPE_CHECKING:
-    from level_replicator.node.admission import Admission
-    from level_replicator.replication.coordinator import Coordinator
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -41,8 +38,8 @@ class Dialler:
 
     def __init__(
         self,
-        coordinator: "Coordinator",
-        admission: "Admission",
+        coordinator: Coordinator,
+        admission: Admission,
         host: str,
         port: int,
         peer: Peer,

@@ -16,13 +16,14 @@ from typing import Any, Protocol, TypeVar
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
 from level_replicator.net.unix_socket import listen_local
-from level_replicator.node.admission import Admission, Security
+from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
 from level_replicator.node.dialer import Dialler
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerEvent
 from level_replicator.replication.wait_synced import SyncWaiter
+from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.storage.store import Store
 
@@ -62,7 +63,7 @@ class Node:
         random: Random,
         on_event: Callable[[PeerEvent], None],
         read_only: Collection[str] = (),
-        security: Security | None = None,
+        security: NodeSecurity | None = None,
         keys: CredentialReloader | None = None,
         access: ClientAccess = ClientAccess.FULL,
         socket_path: Path | None = None,
@@ -215,7 +216,10 @@ class Node:
             ).run()
             for address, where in self._dial.items()
         ]
-        watch = [] if self._keys is None else [self._keys.run(self.admission)]
+        watch = []
+        if self._keys is not None:
+            assert self.admission.security is not None
+            watch.append(self._keys.run(self.admission.security, self.admission.revoke))
         tasks = [self._loop.create_task(work) for work in [*diallers, *watch, self._ticks()]]
         for task in tasks:
             task.add_done_callback(_log_failure)

@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import SEND_BUFFER_BYTES
@@ -17,9 +17,6 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.peers import Peer
 
 if TYPE_CHECKING:
-    from level_replicator.node.admission import Admission
-    from level_replicator.node.client_session import ClientSession
-    from level_replicator.replication.peer_connection import PeerConnection
     from level_replicator.security.tls import Channel
 
 LOCAL = "this machine"
@@ -52,17 +49,53 @@ def network_of(ip: str) -> str:
     return str(ipaddress.ip_network((int(address) >> _HOST_BITS_V6 << _HOST_BITS_V6, _HOST_BITS_V6)))
 
 
+class AcceptedConnection(Protocol):
+    """Receives the bytes of a peer, or of a client, that was accepted."""
+
+    ended: bool
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def received(self, data: bytes) -> None: ...
+
+    def drained(self) -> None:
+        """The stream takes bytes again."""
+
+    def lost(self, why: str) -> None: ...
+
+    def end(self, code: ByeCode, text: str) -> None:
+        """Tell the other side why, and close."""
+
+    def cut(self, why: str) -> None:
+        """Close at once, without sending what waits to be sent."""
+
+
+class StreamObserver(Protocol):
+    """Decides about connections that nobody has accepted yet (node.admission)."""
+
+    def arrived(self, wire: "StreamTransport") -> None: ...
+
+    def introduced(self, wire: "StreamTransport", *, client: bool) -> None: ...
+
+    def authenticated(self, wire: "StreamTransport", certificate: bytes, *, client: bool) -> None: ...
+
+    def failed(self, wire: "StreamTransport", why: str) -> None: ...
+
+    def left(self, wire: "StreamTransport", why: str) -> None: ...
+
+
 class StreamTransport(asyncio.Protocol):
     """`server`: the peer that we dialled; None: somebody dialled us. `local`: over the Unix socket."""
 
-    def __init__(self, admission: "Admission", server: Peer | None = None, *, local: bool = False) -> None:
+    def __init__(self, admission: StreamObserver, server: Peer | None = None, *, local: bool = False) -> None:
         self.full = False
         self.local = local
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.server = server
         self.address = "?"
         self.network = "?"
-        self.connection: PeerConnection | ClientSession | None = None
+        self.connection: AcceptedConnection | None = None
         self._first = b""
         self._admission = admission
         self._tls: Channel | None = None
@@ -126,7 +159,7 @@ class StreamTransport(asyncio.Protocol):
             channel.begin()
         self._flush()
 
-    def attach(self, connection: "PeerConnection | ClientSession") -> None:
+    def attach(self, connection: AcceptedConnection) -> None:
         """The peer, or the client, may come in."""
         self.connection = connection
         if self._tls is not None:

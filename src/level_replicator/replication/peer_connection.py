@@ -5,8 +5,11 @@ log as fast as the peer reads, and no faster.
 """
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Protocol
 
+from level_replicator.core.entry import Entry
 from level_replicator.core.epochs import Histories
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
@@ -40,9 +43,8 @@ from level_replicator.replication.puller import Puller
 from level_replicator.replication.pusher import Pusher
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.send_queue import SendQueue
-
-if TYPE_CHECKING:
-    from level_replicator.replication.coordinator import Coordinator
+from level_replicator.storage.reconcile.resolver import News
+from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.runtime")
 
@@ -61,11 +63,74 @@ class Transport(Protocol):
         """Closes, and what was sent and has not left stays here."""
 
 
+class PeerHost(Protocol):
+    """What a connection asks of the coordinator of all connections of the node. Each call names the connection."""
+
+    store: Store
+    random: Random
+
+    @property
+    def now_ms(self) -> Callable[[], int]:
+        """A clock that does not jump."""
+
+    @property
+    def wall_ms(self) -> Callable[[], int]:
+        """Milliseconds since 1970."""
+
+    def has_output(self, connection: "PeerConnection") -> None:
+        """Let the connection send soon."""
+
+    def heard(self, connection: "PeerConnection") -> None:
+        """The peer has said something."""
+
+    def admit(self, connection: "PeerConnection", peer: PeerIdentified) -> None:
+        """The peer has said who it is: accept it, or end the connection."""
+
+    def connection_opened(self, connection: "PeerConnection") -> None: ...
+
+    def connection_ended(
+        self, connection: "PeerConnection", state: PeerState, text: str, code: ByeCode | None
+    ) -> None: ...
+
+    def told(self, token: int, vector: Vector) -> None:
+        """The peer has answered a query for its vector."""
+
+    def peer_has(self, connection: "PeerConnection", vector: Vector) -> bool: ...
+
+    def peer_applied(self, connection: "PeerConnection", have: list[tuple[int, int, int]]) -> bool: ...
+
+    def peer_histories(self, connection: "PeerConnection", told: HistoriesReceived) -> None: ...
+
+    def has_our_histories(self, connection: "PeerConnection", vector: Vector) -> bool: ...
+
+    def has_entries_of_our_histories(
+        self, connection: "PeerConnection", entries: Iterable[tuple[int, Entry]]
+    ) -> bool: ...
+
+    def apply(self, connection: "PeerConnection", frame: EntriesReceived) -> bool: ...
+
+    def take(self, connection: "PeerConnection", effect: RoundCompleted) -> None: ...
+
+    def moved(self, connection: "PeerConnection", moved: Vector) -> None: ...
+
+    def news(self, connection: "PeerConnection", news: News) -> None: ...
+
+    def restamped(self, entries: int) -> None: ...
+
+    def may_reconcile(self, connection: "PeerConnection") -> bool: ...
+
+    def pulls_elsewhere(self, connection: "PeerConnection") -> bool: ...
+
+    def reconciliation_began(self, connection: "PeerConnection", *, alone: bool) -> None: ...
+
+    def reconciliation_ended(self, connection: "PeerConnection") -> None: ...
+
+
 class PeerConnection:
     """Of one connection, from its first byte to its end."""
 
-    def __init__(self, coordinator: "Coordinator", session: Session, transport: Transport, peer: Peer) -> None:
-        self.coordinator = coordinator
+    def __init__(self, host: PeerHost, session: Session, transport: Transport, peer: Peer) -> None:
+        self.host = host
         self.session = session
         self.transport = transport
         self.peer = peer
@@ -101,13 +166,76 @@ class PeerConnection:
             + len(session.pull.target or ())
         )
 
+    # -- for puller and pusher
+
+    @property
+    def store(self) -> Store:
+        return self.host.store
+
+    @property
+    def random(self) -> Random:
+        return self.host.random
+
+    @property
+    def full(self) -> bool:
+        return self.transport.full
+
+    @property
+    def peer_horizon(self) -> Vector:
+        return self.pusher.peer_horizon
+
+    def now_ms(self) -> int:
+        return self.host.now_ms()
+
+    def wants_output(self) -> None:
+        self.host.has_output(self)
+
+    def peer_goes_on(self) -> None:
+        self.puller.peer_goes_on()
+
+    def peer_has(self, vector: Vector) -> bool:
+        return self.host.peer_has(self, vector)
+
+    def has_our_histories(self, vector: Vector) -> bool:
+        return self.host.has_our_histories(self, vector)
+
+    def has_entries_of_our_histories(self, entries: Iterable[tuple[int, Entry]]) -> bool:
+        return self.host.has_entries_of_our_histories(self, entries)
+
+    def apply(self, frame: EntriesReceived) -> bool:
+        return self.host.apply(self, frame)
+
+    def take(self, effect: RoundCompleted) -> None:
+        self.host.take(self, effect)
+
+    def moved(self, moved: Vector) -> None:
+        self.host.moved(self, moved)
+
+    def news(self, news: News) -> None:
+        self.host.news(self, news)
+
+    def restamped(self, entries: int) -> None:
+        self.host.restamped(entries)
+
+    def may_reconcile(self) -> bool:
+        return self.host.may_reconcile(self)
+
+    def pulls_elsewhere(self) -> bool:
+        return self.host.pulls_elsewhere(self)
+
+    def reconciliation_began(self, *, alone: bool) -> None:
+        self.host.reconciliation_began(self, alone=alone)
+
+    def reconciliation_ended(self) -> None:
+        self.host.reconciliation_ended(self)
+
     # -- from the transport
 
     def received(self, data: bytes) -> None:
         """What arrived. Never raises for what a peer can do."""
         self.peer.bytes_in += len(data)
         try:
-            for effect in self.session.receive(data, self.coordinator.now_ms(), self.coordinator.wall_ms()):
+            for effect in self.session.receive(data, self.host.now_ms(), self.host.wall_ms()):
                 self._perform(effect)
                 if self.ended:
                     return
@@ -116,11 +244,11 @@ class PeerConnection:
         except ENGINE_ERRORS as error:
             self._storage_failed(error)
         else:
-            self.coordinator.heard(self)
+            self.host.heard(self)
 
     def drained(self) -> None:
         """The transport takes bytes again."""
-        self.coordinator.has_output(self)
+        self.wants_output()
 
     def lost(self, why: str) -> None:
         """The connection is gone."""
@@ -131,14 +259,14 @@ class PeerConnection:
 
     def tick(self) -> None:
         try:
-            self.session.tick(self.coordinator.now_ms())
+            self.session.tick(self.host.now_ms())
             if self.session.phase is Phase.OPEN:
                 self.puller.tick()
                 self.pusher.tick()
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code), str(error))
         else:
-            self.coordinator.has_output(self)
+            self.wants_output()
 
     def end(self, code: ByeCode, text: str) -> None:
         """Tells the peer why, and closes."""
@@ -153,7 +281,7 @@ class PeerConnection:
         if not self.ended:
             self.transport.abort()
             self.session.refuse(ByeCode.REJECTED, why)
-            self.session.take_output(self.coordinator.now_ms())
+            self.session.take_output(self.host.now_ms())
             self._finish(PeerState.REFUSED, why, ByeCode.REJECTED)
 
     def _storage_failed(self, error: Exception) -> None:
@@ -165,7 +293,7 @@ class PeerConnection:
         self.ended = True
         self.pusher.close()
         self.transport.close()
-        self.coordinator.connection_ended(self, state, text, code)
+        self.host.connection_ended(self, state, text, code)
         self.puller.close()
 
     # -- effects of the session
@@ -178,15 +306,15 @@ class PeerConnection:
             case RoundCompleted():
                 self.puller.take(effect)
             case PeerVectorAdvanced():
-                if self.coordinator.peer_has(self, effect.vector):
+                if self.peer_has(effect.vector):
                     if effect.feeding:
                         self.puller.round_begins()
                     self.puller.peer_moved()
             case PullRequested():
-                if self.coordinator.peer_has(self, effect.vector) and self.coordinator.peer_applied(self, effect.have):
+                if self.peer_has(effect.vector) and self.host.peer_applied(self, effect.have):
                     self.pusher.wanted(self._send_queue_of(effect), effect.horizon)
             case HistoriesReceived():
-                self.coordinator.peer_histories(self, effect)
+                self.host.peer_histories(self, effect)
             case PullPaused():
                 self.pusher.hold()
             case ReconcileStarted():
@@ -204,15 +332,15 @@ class PeerConnection:
             case PeerReconciled():
                 self.pusher.reconcile_done()
             case PeerIdentified():
-                self.coordinator.admit(self, effect)
+                self.host.admit(self, effect)
             case SessionOpened():
-                self.coordinator.connection_opened(self)
+                self.host.connection_opened(self)
             case VectorRequested():
                 self._vector_queries.append(effect.token)
                 if len(self._vector_queries) > MAX_WAITING_VECTOR_QUERIES:
                     raise RemoteProtocolError("asks faster than it reads the answers")
             case VectorReceived():
-                self.coordinator.told(effect.token, effect.vector)
+                self.host.told(effect.token, effect.vector)
             case PeerClosed():
                 if self.session.peer is not None:
                     self.peer.origin, self.peer.instance = self.session.peer.origin, self.session.peer.instance
@@ -227,13 +355,13 @@ class PeerConnection:
 
     def accept(self) -> bool:
         """Accept the peer. Returns True if the session is open with that."""
-        store = self.coordinator.store
+        store = self.host.store
         self._sent_histories, self._digest = store.histories, store.histories_digest()
         return self.session.welcome(self._digest)
 
     def begin_histories(self) -> None:
         """The session is open. If both sides know the same of the histories of origins, nothing is told."""
-        store = self.coordinator.store
+        store = self.host.store
         if self._digest == self.session.peer_digest:
             self.names_agreed = True
             self.their_histories = self._sent_histories
@@ -244,13 +372,13 @@ class PeerConnection:
 
     def send_histories(self) -> None:
         """Tell what has changed in our histories; to be called before a message that may depend on it."""
-        told, histories = self._sent_histories, self.coordinator.store.histories
+        told, histories = self._sent_histories, self.host.store.histories
         if told is histories:
             return
         self._sent_histories = histories
         changed = {origin: history for origin, history in histories.items() if told.get(origin) != history}
         if changed:
-            self.session.histories(changed, self.coordinator.store.branches)
+            self.session.histories(changed, self.host.store.branches)
 
     # -- to the peer
 
@@ -294,11 +422,11 @@ class PeerConnection:
             have, self._have = self._have, {}
             self.session.send_vector_update(have)
         for token in self._vector_queries:
-            self.session.reply_vector(token, self.coordinator.store.vector_copy())
+            self.session.reply_vector(token, self.host.store.vector_copy())
         self._vector_queries.clear()
 
     def flush(self) -> None:
-        frames = self.session.take_output(self.coordinator.now_ms())
+        frames = self.session.take_output(self.host.now_ms())
         if frames:
             self.peer.bytes_out += sum(map(len, frames))
             self.transport.send(frames)

@@ -1,11 +1,13 @@
 """What we pull from a peer, over one link, and when it has to wait or to begin again."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from random import Random
+from typing import Protocol
 
+from level_replicator.core.entry import Entry
 from level_replicator.core.errors import RemoteProtocolError, ReplicationError
 from level_replicator.core.limits import RECONCILE_STALL_MS, STALL_MS
 from level_replicator.core.reconcile_rules import stale
@@ -18,14 +20,13 @@ from level_replicator.protocol.events import (
     RoundCompleted,
 )
 from level_replicator.protocol.messages import ByeCode
-from level_replicator.replication.peers import PeerState
+from level_replicator.protocol.session import Session
+from level_replicator.replication.peers import Peer, PeerState
 from level_replicator.replication.pull_backoff import PullBackoff, RetryReason, situation_of
 from level_replicator.storage.reconcile.comparison import Comparison, Difference
 from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.reconcile.resolver import News, Resolver
-
-if TYPE_CHECKING:
-    from level_replicator.replication.peer_connection import PeerConnection
+from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.runtime")
 _LOOKS = 20
@@ -43,6 +44,69 @@ class WaitReason(Enum):
     AGAIN = "a retry"
 
 
+class PullHost(Protocol):
+    """What a puller asks of its connection."""
+
+    session: Session
+    peer: Peer
+    ended: bool
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def random(self) -> Random: ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides have accepted."""
+
+    @property
+    def peer_horizon(self) -> Vector:
+        """The horizon that the peer named when its last pull began."""
+
+    def now_ms(self) -> int: ...
+
+    def wants_output(self) -> None:
+        """Let the connection send soon."""
+
+    def send_histories(self) -> None: ...
+
+    def apply(self, frame: EntriesReceived) -> bool:
+        """Merge entries of the peer. Returns False if something doubtful was left out."""
+
+    def take(self, effect: RoundCompleted) -> None:
+        """Adopt the vector of a complete round."""
+
+    def moved(self, moved: Vector) -> None:
+        """Our vector has moved by what came from the peer."""
+
+    def news(self, news: News) -> None:
+        """Entries of the peer are in our log."""
+
+    def restamped(self, entries: int) -> None:
+        """So many entries have to travel again."""
+
+    def peer_has(self, vector: Vector) -> bool:
+        """Returns False if the connection ends because of what the peer knows."""
+
+    def has_our_histories(self, vector: Vector) -> bool:
+        """Returns False if the peer has something else than our histories say; then the connection ends."""
+
+    def has_entries_of_our_histories(self, entries: Iterable[tuple[int, Entry]]) -> bool:
+        """The same, of entries, each with its origin."""
+
+    def may_reconcile(self) -> bool:
+        """Returns False while this node reconciles with another peer."""
+
+    def pulls_elsewhere(self) -> bool:
+        """Returns True if a round of another peer is under way, and does not stand still."""
+
+    def reconciliation_began(self, *, alone: bool) -> None: ...
+
+    def reconciliation_ended(self) -> None: ...
+
+
 class Puller:
     """Of one link. `walking`: a walk of ours is under way on it.
 
@@ -50,8 +114,8 @@ class Puller:
     that we have dropped, may have pulled from us. A walk begins later if the last one changed nothing and nothing has
     changed since (see PullBackoff), or when the one that is under way with another peer has ended."""
 
-    def __init__(self, connection: "PeerConnection") -> None:
-        self._connection = connection
+    def __init__(self, host: PullHost) -> None:
+        self._host = host
         self._held = True
         self._queued = False
         self._whole = True
@@ -77,7 +141,7 @@ class Puller:
 
     def want(self) -> None:
         """Begins a pull, or begins it anew. Of a read-only peer nothing is ever wanted."""
-        store, session = self._connection.coordinator.store, self._connection.session
+        store, session = self._host.store, self._host.session
         if session.read_only:
             return
         assert session.peer is not None
@@ -86,18 +150,18 @@ class Puller:
         self._whole = True
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
         self._rows_told = store.keys
-        self._connection.send_histories()
-        initiator = store.bulk_load_incomplete or bool(store.lost)
-        session.start_pull(vector, resumable, store.horizon, store.dropped, self._rows_told, initiator=initiator)
-        self._connection.coordinator.has_output(self._connection)
+        self._host.send_histories()
+        reconcile = store.bulk_load_incomplete or bool(store.lost)
+        session.start_pull(vector, resumable, store.horizon, store.dropped, self._rows_told, reconcile=reconcile)
+        self._host.wants_output()
 
     def hold(self) -> None:
         """Takes nothing more until `want`: a walk that must be alone is under way on another link."""
         if not self._held:
             self._held, self._queued = True, False
             self._again_ms = None
-            self._connection.session.pause_pull()
-            self._connection.coordinator.has_output(self._connection)
+            self._host.session.pause_pull()
+            self._host.wants_output()
 
     def release(self) -> None:
         """That walk is over, or another one for whose end this pull waits."""
@@ -106,26 +170,26 @@ class Puller:
 
     @property
     def _backoff(self) -> PullBackoff:
-        peer = self._connection.peer
+        peer = self._host.peer
         if peer.pull_backoff is None:
-            peer.pull_backoff = PullBackoff(self._connection.coordinator.random)
+            peer.pull_backoff = PullBackoff(self._host.random)
         return peer.pull_backoff
 
     def _pull_again(self, at_ms: int) -> None:
         """What comes of this pull until then is not looked at."""
-        self._connection.session.pause_pull()
+        self._host.session.pause_pull()
         self._again_ms = at_ms
 
     def peer_moved(self) -> None:
         """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
         if self._again_ms is None or self._held or self._backoff.why is not RetryReason.DOUBT:
             return
-        if not stale(self._connection.session.push.peer_vector, self._connection.coordinator.store.horizon):
-            self._again_ms = self._connection.coordinator.now_ms()
+        if not stale(self._host.session.push.peer_vector, self._host.store.horizon):
+            self._again_ms = self._host.now_ms()
 
     def tick(self) -> None:
         """Raises RemoteProtocolError for a peer that does not go on with a walk."""
-        now_ms = self._connection.coordinator.now_ms()
+        now_ms = self._host.now_ms()
         if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
             self.want()
         self._look_for_stall(now_ms)
@@ -135,9 +199,9 @@ class Puller:
     # -- what it waits for
 
     def _waits_for(self) -> WaitReason | None:
-        connection = self._connection
-        session, store = connection.session, connection.coordinator.store
-        if not connection.is_open or session.read_only:
+        host = self._host
+        session, store = host.session, host.store
+        if not host.is_open or session.read_only:
             return None
         if self._held or self._queued:
             return WaitReason.ANOTHER
@@ -148,7 +212,7 @@ class Puller:
         theirs = dict(session.push.peer_vector)  # `status` asks from another thread
         if covers(store.vector, theirs) and session.pull.completed:
             return None
-        their_horizon = connection.pusher.peer_horizon
+        their_horizon = host.peer_horizon
         must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, their_horizon)
         if must_pull_first and not session.peer_takes_nothing:
             return WaitReason.PEER
@@ -160,7 +224,7 @@ class Puller:
         waits = self._waits_for()
         if waits is not WaitReason.AGAIN:
             return None if waits is None else waits.value
-        left_ms = max(0, (self._again_ms or 0) - self._connection.coordinator.now_ms())
+        left_ms = max(0, (self._again_ms or 0) - self._host.now_ms())
         return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._backoff.why.value}"
 
     @property
@@ -168,19 +232,19 @@ class Puller:
         """For how long it has waited, since something of the peer was taken over last; 0: it does not."""
         if self._waits_for() is None:
             return 0
-        now_ms, since_ms = self._connection.coordinator.now_ms(), self._waiting_since_ms
+        now_ms, since_ms = self._host.now_ms(), self._waiting_since_ms
         return 0 if since_ms is None else max(0, now_ms - since_ms)
 
     def _progressed(self) -> None:
         """Something of the peer was taken over."""
         self._waiting_since_ms = None
-        if self._connection.peer.stalled:
-            self._connection.peer.stalled = False
+        if self._host.peer.stalled:
+            self._host.peer.stalled = False
             _log.info("the wait for %s is over: something of it was taken over, or it has nothing more", self._name())
 
     def _heard(self) -> None:
         """The peer has answered in a walk of ours. That is progress, but not if the walk is a repetition of others."""
-        self._heard_ms = self._connection.coordinator.now_ms()
+        self._heard_ms = self._host.now_ms()
         if not self._backoff.is_repetition(self._situation):
             self._progressed()
 
@@ -195,7 +259,7 @@ class Puller:
         self._look_at_ms = now_ms + STALL_MS // _LOOKS
         before, waits = self._waited_for, self._waits_for()
         self._waited_for = waits
-        vector = self._connection.coordinator.store.vector
+        vector = self._host.store.vector
         if waits is None or (waits is WaitReason.CHANGES and covers(vector, self._lacks)):
             # with steady changes something is always on its way, and what there was then may have come from elsewhere
             self._progressed()
@@ -203,16 +267,16 @@ class Puller:
             return
         if self._waiting_since_ms is None or (before is WaitReason.ANOTHER and waits is not before):
             self._waiting_since_ms = now_ms
-            self._lacks = newer(self._connection.session.push.peer_vector, vector)
+            self._lacks = newer(self._host.session.push.peer_vector, vector)
         # a reconciliation of ours that does not end is told of with its own peer
         stalled = now_ms - self._waiting_since_ms >= STALL_MS and waits is not WaitReason.ANOTHER
-        if stalled and not self._connection.peer.stalled:
-            self._connection.peer.stalled = True
+        if stalled and not self._host.peer.stalled:
+            self._host.peer.stalled = True
             text = "nothing of %s was taken over for %d s: this node waits for %s"
             _log.warning(text, self._name(), STALL_MS // 1000, self.waits_for)
 
     def _name(self) -> str:
-        peer = self._connection.peer
+        peer = self._host.peer
         return f"{peer.address} (origin {origin_name(peer.origin)})"
 
     # -- rounds
@@ -226,16 +290,16 @@ class Puller:
         self._brought = self._brought or bool(frame.entries)
         if not self._whole:
             frame = replace(frame, take=None)
-        self._whole = self._connection.coordinator.apply(self._connection, frame) and self._whole
+        self._whole = self._host.apply(frame) and self._whole
         if self._whole:
             self._progressed()
-        if last and not self._connection.ended:
+        if last and not self._host.ended:
             self._round_ends()
 
     def take(self, effect: RoundCompleted) -> None:
         if self._whole:
-            self._brought = self._brought or not covers(self._connection.coordinator.store.vector, effect.vector)
-            self._connection.coordinator.take(self._connection, effect)
+            self._brought = self._brought or not covers(self._host.store.vector, effect.vector)
+            self._host.take(effect)
         self._round_ends()
 
     def _round_ends(self) -> None:
@@ -244,64 +308,56 @@ class Puller:
                 self._backoff.reset()
             self._progressed()
         else:
-            self._pull_again(self._backoff.put_off(RetryReason.DOUBT, self._connection.coordinator.now_ms()))
+            self._pull_again(self._backoff.put_off(RetryReason.DOUBT, self._host.now_ms()))
 
     # -- walks
 
     def begin_reconciliation(self, peer: ReconcileStarted) -> None:
-        connection, coordinator = self._connection, self._connection.coordinator
-        assert connection.session.peer is not None
-        if not coordinator.peer_has(connection, peer.vector):
+        host = self._host
+        assert host.session.peer is not None
+        if not host.peer_has(peer.vector):
             return
         if peer.compare_only:
-            self._initiator, self._handler = coordinator.store.begin_comparison()
-        elif not coordinator.may_reconcile(connection):
-            connection.session.pause_pull()
+            self._initiator, self._handler = host.store.begin_comparison()
+        elif not host.may_reconcile():
+            host.session.pause_pull()
             self._queued = True
             return
         else:
-            store = coordinator.store
+            store = host.store
             self._situation = situation_of(store.vector, store.horizon, peer.vector, peer.horizon)
             not_before_ms = self._backoff.not_before(self._situation)
-            if coordinator.now_ms() < not_before_ms:
+            if host.now_ms() < not_before_ms:
                 self._pull_again(not_before_ms)
                 return
-            if (
-                self._backoff.retries
-                and store.reconciles_alone(peer.horizon)
-                and coordinator.pulls_elsewhere(connection)
-            ):
+            if self._backoff.retries and store.reconciles_alone(peer.horizon) and host.pulls_elsewhere():
                 # one that fails again and again must not end the pulls of others again and again
-                self._pull_again(self._backoff.put_off(self._backoff.why, coordinator.now_ms()))
+                self._pull_again(self._backoff.put_off(self._backoff.why, host.now_ms()))
                 return
             self._lacking = False
-            self._initiator, self._handler = coordinator.store.begin_reconciliation(
+            self._initiator, self._handler = host.store.begin_reconciliation(
                 peer,
-                connection.session.peer.origin,
+                host.session.peer.origin,
                 self._news,
-                coordinator.restamped,
+                host.restamped,
                 rows_told=self._rows_told,
-                peer_pulls=not connection.session.peer_takes_nothing,
+                peer_pulls=not host.session.peer_takes_nothing,
             )
-            coordinator.reconciliation_began(
-                connection, alone=coordinator.store.bulk_loading or coordinator.store.is_stale(peer.horizon)
-            )
-            connection.peer.state = PeerState.RECONCILING
-            _log.info(
-                "reconciling with %s (origin %s)", connection.peer.address, origin_name(connection.session.peer.origin)
-            )
-        self._heard_ms = coordinator.now_ms()
+            host.reconciliation_began(alone=host.store.bulk_loading or host.store.is_stale(peer.horizon))
+            host.peer.state = PeerState.RECONCILING
+            _log.info("reconciling with %s (origin %s)", host.peer.address, origin_name(host.session.peer.origin))
+        self._heard_ms = host.now_ms()
 
     def _news(self, news: News) -> None:
-        self._connection.coordinator.news(self._connection, news)
+        self._host.news(news)
 
     def compare(self, told: Callable[[Difference | None], None]) -> None:
         """Asks for a walk that only looks; `told` of its outcome, None when the link ends before."""
         if self._told is not None:
             raise ReplicationError("a comparison with this peer is under way: wait for it")
         self._told = told
-        self._connection.session.compare()
-        self._connection.coordinator.has_output(self._connection)
+        self._host.session.compare()
+        self._host.wants_output()
 
     def answered(self, answer: RangeAnswered) -> None:
         if self._initiator is not None:
@@ -309,17 +365,15 @@ class Puller:
             self._initiator.answered(answer)
 
     def filled(self, fill: RangeEntriesReceived) -> None:
-        if self._initiator is not None and self._connection.coordinator.has_entries_of_our_histories(
-            self._connection, fill.entries
-        ):
+        if self._initiator is not None and self._host.has_entries_of_our_histories(fill.entries):
             self._heard()
             self._lacking = self._lacking or bool(fill.lacking)
-            self._connection.peer.entries_in += len(fill.entries)
+            self._host.peer.entries_in += len(fill.entries)
             self._initiator.filled(fill)
 
     def pump(self) -> int | None:
         """A slice of our walk. 0: it has more to do; None: it waits for the peer, or there is none."""
-        initiator, session = self._initiator, self._connection.session
+        initiator, session = self._initiator, self._host.session
         if initiator is None:
             return None
         if initiator.has_work:
@@ -334,22 +388,22 @@ class Puller:
         return 0 if initiator.has_work else None
 
     def _finish_reconciliation(self) -> None:
-        connection, handler = self._connection, self._handler
+        host, handler = self._host, self._handler
         initiator, self._initiator, self._handler = self._initiator, None, None
         assert initiator is not None
         initiator.close()
         if isinstance(handler, Comparison):
-            connection.session.reconcile_done()
+            host.session.reconcile_done()
             handler.close()
             self._tell(handler.difference)
             return
         assert handler is not None
-        if handler.whole and not connection.coordinator.has_our_histories(connection, handler.their_vector):
+        if handler.whole and not host.has_our_histories(handler.their_vector):
             return  # the connection has ended
         if handler.whole:
-            connection.coordinator.moved(connection, handler.take())
-            connection.session.reconcile_done()
-            connection.session.pull.completed += 1
+            host.moved(handler.take())
+            host.session.reconcile_done()
+            host.session.pull.completed += 1
             if handler.changed:
                 self._backoff.reset()
             else:
@@ -357,16 +411,14 @@ class Puller:
             self._progressed()
         else:
             self._pull_again(
-                self._backoff.put_off(
-                    RetryReason.LACKING if self._lacking else RetryReason.DOUBT, connection.coordinator.now_ms()
-                )
+                self._backoff.put_off(RetryReason.LACKING if self._lacking else RetryReason.DOUBT, host.now_ms())
             )
             if not handler.changed:
                 self._backoff.changed_nothing(self._situation)
-        connection.coordinator.reconciliation_ended(connection)
+        host.reconciliation_ended()
 
     def _was_fruitless(self, why: RetryReason) -> None:
-        self._backoff.put_off(why, self._connection.coordinator.now_ms())
+        self._backoff.put_off(why, self._host.now_ms())
         self._backoff.changed_nothing(self._situation)
 
     def _tell(self, difference: Difference | None) -> None:
@@ -383,7 +435,7 @@ class Puller:
             self._handler.close()
         elif initiator is not None and self._handler is not None and not self._handler.changed:
             self._was_fruitless(RetryReason.BROKEN_OFF)
-        self._connection.peer.stalled = False
-        self._connection.coordinator.reconciliation_ended(self._connection)
+        self._host.peer.stalled = False
+        self._host.reconciliation_ended()
         self._handler = None
         self._tell(None)

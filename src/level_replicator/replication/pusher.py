@@ -3,7 +3,7 @@
 Of a walk the peer asks, and one snapshot of the index answers (storage.reconcile.responder)."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
@@ -18,24 +18,51 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.version_vector import Vector, encode_vector
 from level_replicator.protocol.messages import ByeCode, ReconcileStart
+from level_replicator.protocol.session import Session
+from level_replicator.replication.peers import Peer
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
-from level_replicator.storage.store import Reconciling
-
-if TYPE_CHECKING:
-    from level_replicator.replication.peer_connection import PeerConnection
+from level_replicator.storage.store import Reconciling, Store
 
 _log = logging.getLogger("level_replicator.runtime")
+
+
+class PushHost(Protocol):
+    """What a pusher asks of its connection. `names_agreed`: whether both nodes call all branches the same."""
+
+    session: Session
+    peer: Peer
+    ended: bool
+    names_agreed: bool
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has SEND_BUFFER_BYTES or more unread."""
+
+    def now_ms(self) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def send_histories(self) -> None: ...
+
+    def told_by_round(self, target: Vector) -> None:
+        """The peer learns from the round what our vector is."""
+
+    def peer_goes_on(self) -> None:
+        """The peer goes on with its own reconciliation."""
 
 
 class Pusher:
     """Of one link. `feed`: None until the peer has wanted anything."""
 
-    def __init__(self, connection: "PeerConnection") -> None:
+    def __init__(self, host: PushHost) -> None:
         self.send_queue: SendQueue | None = None
-        self._connection = connection
+        self._host = host
         self._held = False
         self._comparison_waits = False
         self.peer_horizon: Vector = {}
@@ -67,22 +94,22 @@ class Pusher:
             raise RemoteProtocolError("a second comparison")
         self._comparison_waits = self._responder is not None
         if not self._comparison_waits:
-            self._begin_reconciliation(self._connection.coordinator.store.open_comparison(), pull=0)
+            self._begin_reconciliation(self._host.store.open_comparison(), pull=0)
 
     @property
     def responder(self) -> Responder:
         """For a question of the peer. Raises RemoteProtocolError outside a walk."""
         if self._responder is None:
             raise RemoteProtocolError("a question outside a walk")
-        self._asked_ms = self._connection.coordinator.now_ms()
-        self._connection.puller.peer_goes_on()
+        self._asked_ms = self._host.now_ms()
+        self._host.peer_goes_on()
         return self._responder
 
     def tick(self) -> None:
         """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its walk."""
         if self._responder is None or self._responder.busy:
             return
-        if self._connection.coordinator.now_ms() - self._asked_ms > RECONCILE_STALL_MS:
+        if self._host.now_ms() - self._asked_ms > RECONCILE_STALL_MS:
             raise RemoteProtocolError("the peer does not go on with its walk", ByeCode.TIMEOUT)
 
     def reconcile_done(self) -> None:
@@ -92,7 +119,7 @@ class Pusher:
         self._end_reconciliation()
         if not compare_only and self.send_queue is not None:
             self.send_queue.completed()
-            self._connection.session.push.reconcile_done()
+            self._host.session.push.reconcile_done()
 
     def close(self) -> None:
         self.hold()
@@ -109,7 +136,7 @@ class Pusher:
 
     def vector_moved(self, moved: Vector) -> None:
         if self.send_queue is not None:
-            known = self._connection.session.push.peer_vector
+            known = self._host.session.push.peer_vector
             news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
             if news:
                 self.send_queue.moved(news)
@@ -117,14 +144,14 @@ class Pusher:
 
     def _forward_soon(self) -> None:
         if self._forward_at_ms is None:
-            self._forward_at_ms = self._connection.coordinator.now_ms() + FORWARD_DELAY_MS
+            self._forward_at_ms = self._host.now_ms() + FORWARD_DELAY_MS
 
     # -- sending
 
     def pump(self) -> int | None:
         """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
         for _ in range(FRAMES_PER_TURN):
-            if self._connection.transport.full:
+            if self._host.full:
                 return None
             if self._responder is not None and self._responder.busy:
                 self._answer(self._responder)
@@ -136,31 +163,31 @@ class Pusher:
                     return wait
                 if not self._begin_round():
                     return None
-            self._connection.flush()
+            self._host.flush()
         return 0
 
     def _wait_for_round(self) -> int | None:
         """0: begin now; None: there is nothing to send."""
-        send_queue, coordinator = self.send_queue, self._connection.coordinator
-        if send_queue is None or self._held or self._responder is not None or not self._connection.names_agreed:
+        send_queue, host = self.send_queue, self._host
+        if send_queue is None or self._held or self._responder is not None or not self._host.names_agreed:
             return None
-        if not coordinator.store.has_work(send_queue):
+        if not host.store.has_work(send_queue):
             self._forward_at_ms = None
             return None
         begin_ms = self._quiet_until_ms
-        if self._forward_at_ms is not None and not coordinator.store.has_own_work(send_queue):
+        if self._forward_at_ms is not None and not host.store.has_own_work(send_queue):
             begin_ms = max(begin_ms, self._forward_at_ms)
-        return max(0, begin_ms - coordinator.now_ms())
+        return max(0, begin_ms - host.now_ms())
 
     def _begin_round(self) -> bool:
-        send_queue, push = self.send_queue, self._connection.session.push
+        send_queue, push = self.send_queue, self._host.session.push
         assert send_queue is not None
         # of a read-only peer we never pull, so there is no pull to wait for
-        horizon = {} if self._connection.session.read_only else self.peer_horizon
-        opened = self._connection.coordinator.store.open_round(send_queue, push.peer_vector, horizon)
+        horizon = {} if self._host.session.read_only else self.peer_horizon
+        opened = self._host.store.open_round(send_queue, push.peer_vector, horizon)
         if opened is None:
             return False
-        self._connection.send_histories()
+        self._host.send_histories()
         self._forward_at_ms = None
         if isinstance(opened, Reconciling):
             self._begin_reconciliation(opened, push.number)
@@ -173,27 +200,27 @@ class Pusher:
             opened.reader.close()
             return False
         self._reader, self._preview = opened.reader, opened.preview
-        self._connection.told_by_round(opened.target)
-        self._connection.session.send(message)
+        self._host.told_by_round(opened.target)
+        self._host.session.send(message)
         return True
 
     def _send_some(self, reader: RoundReader | TailReader) -> None:
-        connection, push = self._connection, self._connection.session.push
+        host, push = self._host, self._host.session.push
         read = push.next_read()
         if read is None:
-            connection.session.send(push.level())
+            host.session.send(push.level())
         else:
             try:
                 most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
                 records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                _log.error("%s: run verify with repair; %s is served without the log", error, connection.peer.address)
+                _log.error("%s: run verify with repair; %s is served without the log", error, host.peer.address)
                 self._give_up_round()
                 return
             message = push.read(read, records, reached)
             if message is not None:
-                connection.session.send(message)
-                connection.peer.entries_out += len(records)
+                host.session.send(message)
+                host.peer.entries_out += len(records)
                 if self._preview and push.under_way:
                     self._give_up_round()
                     return
@@ -202,7 +229,7 @@ class Pusher:
             self.send_queue.completed()
             reader.close()
             self._reader = None
-            self._quiet_until_ms = connection.coordinator.now_ms() + ROUND_INTERVAL_MS
+            self._quiet_until_ms = host.now_ms() + ROUND_INTERVAL_MS
 
     def _give_up_round(self) -> None:
         """The peer walks instead."""
@@ -211,32 +238,32 @@ class Pusher:
         self._reader.close()
         self._reader = None
         self.send_queue.must_reconcile = True
-        self._connection.session.push.give_up()
+        self._host.session.push.give_up()
 
     # -- a walk of the peer
 
     def _begin_reconciliation(self, opened: Reconciling, pull: int) -> None:
         self._responder = opened.responder
-        self._asked_ms = self._connection.coordinator.now_ms()
+        self._asked_ms = self._host.now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._connection.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.lines))
+        self._host.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.lines))
 
     def _answer(self, responder: Responder) -> None:
         message = responder.step()
         if message is not None:
-            self._connection.session.send(message)
+            self._host.session.send(message)
 
     def _end_reconciliation(self) -> None:
         responder, self._responder = self._responder, None
         assert responder is not None
-        self._connection.peer.entries_out += responder.sent
+        self._host.peer.entries_out += responder.sent
         if responder.lacking:
             _log.error(
                 "%d entries that %s asked for are damaged here: run verify with repair",
                 responder.lacking,
-                self._connection.peer.address,
+                self._host.peer.address,
             )
         responder.close()
-        if self._comparison_waits and not self._connection.ended:
+        if self._comparison_waits and not self._host.ended:
             self._comparison_waits = False
             self.compared()

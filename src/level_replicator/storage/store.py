@@ -34,7 +34,7 @@ from level_replicator.storage.recovery.new_origin import begin_origin_change, fi
 from level_replicator.storage.recovery.open import close_state, open_state
 from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.histories import Learned, learn, put_branches
-from level_replicator.storage.state.key_filter import learn_keys
+from level_replicator.storage.state.load import learn_keys
 from level_replicator.storage.state.notifier import Notifier
 from level_replicator.storage.state.schema import log_dot, log_range, resume_key
 from level_replicator.storage.state.state import ReplicationState

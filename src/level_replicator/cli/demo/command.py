@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import os
 import random
 import shutil
 import sys
@@ -16,7 +17,7 @@ from level_replicator.cli.demo.checks import compare
 from level_replicator.cli.demo.data_sets import open_data_set
 from level_replicator.cli.demo.process import DemoFailure, InputError, MasterGone
 from level_replicator.cli.demo.scenario import Outcome, Story
-from level_replicator.cli.demo.screen import Screen, open_screen
+from level_replicator.cli.demo.screen import PlainScreen, Screen
 
 # The last lines of the demo: what was done, how fast, and whether it came out the same.
 
@@ -162,3 +163,15 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
+
+
+def open_screen(*, plain: bool = False) -> Screen:
+    """The best screen for standard output. Without rich it is plain, with a hint on a terminal's stderr."""
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainScreen(sys.stdout)
+    try:
+        from level_replicator.cli.demo.rich_screen import RichScreen
+    except ImportError:
+        print("hint: pip install 'level-replicator[demo]' shows this as a live table", file=sys.stderr)
+        return PlainScreen(sys.stdout)
+    return RichScreen()

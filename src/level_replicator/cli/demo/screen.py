@@ -1,7 +1,5 @@
 """What one sees of the demo: a live table in a terminal, plain lines anywhere else."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,18 +60,6 @@ class PlainScreen:
 
     def close(self) -> None:
         pass
-
-
-def open_screen(*, plain: bool = False) -> Screen:
-    """The best screen for standard output. Without rich it is plain, with a hint on a terminal's stderr."""
-    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return PlainScreen(sys.stdout)
-    try:
-        from level_replicator.cli.demo.rich_screen import RichScreen
-    except ImportError:
-        print("hint: pip install 'level-replicator[demo]' shows this as a live table", file=sys.stderr)
-        return PlainScreen(sys.stdout)
-    return RichScreen()
 
 
 def _plain(row: Row) -> str:

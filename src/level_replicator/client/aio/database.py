@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from level_replicator.api.replica import Replica
+from level_replicator.api.request_handler import open_request_handler
 from level_replicator.client.aio.backends import AsyncBackend, HereBackend, ProgressCallback, RemoteBackend
 from level_replicator.client.aio.changes import AsyncChanges
 from level_replicator.client.aio.iterators import AsyncSnapshot, check_key, get_value, iterate
@@ -174,4 +175,4 @@ async def connect(
 
 def wrap(replica: Replica) -> AsyncDatabase:
     """The verbs of a replica of this process as coroutines."""
-    return AsyncDatabase(HereBackend(replica, replica.request_handler()))
+    return AsyncDatabase(HereBackend(replica, open_request_handler(replica, read_only=False, local=True)))

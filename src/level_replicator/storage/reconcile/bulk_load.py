@@ -37,11 +37,6 @@ def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
     state.bulk_load_incomplete = True
 
 
-def load_bulk_load(state: ReplicationState) -> None:
-    """At open. The mark leaves with the vector that covers the floor (applier.put_taken)."""
-    state.bulk_load_incomplete = state.rs.get(BULK_LOADING) is not None
-
-
 def recover_bulk_load(state: ReplicationState) -> int:
     """After a kill in a fill: lines whose values did not come to be in the database go; they come again, since our
     vector does not claim them. The number of repairs."""

@@ -5,15 +5,7 @@ every line that is added to the index while a replica runs is added here, under 
 knows nothing, and says so; it learns what the index holds when it is worth it, a slice at a time beside live traffic.
 """
 
-from collections.abc import Callable
-from itertools import islice
-from typing import TYPE_CHECKING
-
-from level_replicator.core.limits import FILTER_BYTES, FILTER_MASK, FILTER_SLICE_KEYS, FILTER_WORTH_LOOKUPS
-from level_replicator.storage.state.schema import INDEX, following
-
-if TYPE_CHECKING:
-    from level_replicator.storage.state.state import ReplicationState
+from level_replicator.core.limits import FILTER_BYTES, FILTER_MASK, FILTER_WORTH_LOOKUPS
 
 
 class KeyFilter:
@@ -59,23 +51,3 @@ class KeyFilter:
         for key in keys:
             place = hash(key) & FILTER_MASK
             bits[place >> 3] |= 1 << (place & 7)
-
-
-def learn_keys(state: "ReplicationState", pause: Callable[[], bool]) -> None:
-    """Lets the filter of a replica learn all that its index holds. `pause`: as of Retention."""
-    known = state.key_filter
-    with state.lock:
-        # what is written from here on is added as it is written
-        generation, snapshot = known.generation, state.rs.snapshot()
-    with snapshot:
-        keys = snapshot.scan_keys(INDEX, following(INDEX))
-        while some := [key[len(INDEX) :] for key in islice(keys, FILTER_SLICE_KEYS)]:
-            with state.lock:
-                if known.generation != generation:
-                    return
-                known.learn(some)
-            if not pause():
-                return
-    with state.lock:
-        if known.generation == generation:
-            known.whole = True

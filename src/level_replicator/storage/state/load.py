@@ -1,11 +1,15 @@
 """From the replication set into memory: vector, newest stamps, broken-off scans, counts."""
 
+from collections.abc import Callable
+from itertools import islice
+
 from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.limits import FILTER_SLICE_KEYS
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Reader
-from level_replicator.storage.reconcile.bulk_load import load_bulk_load
 from level_replicator.storage.state.histories import load_histories
 from level_replicator.storage.state.schema import (
+    BULK_LOADING,
     DROPPED,
     FLOOR,
     HORIZON,
@@ -43,7 +47,8 @@ def load(state: ReplicationState) -> None:
     for key, line in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(line)
-    load_bulk_load(state)
+    # the mark leaves with the vector that covers the floor (storage.write.remote_applier.put_taken)
+    state.bulk_load_incomplete = rs.get(BULK_LOADING) is not None
     load_histories(state)
     # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
     # over it must get the greater stamp
@@ -83,3 +88,23 @@ def count(state: ReplicationState) -> None:
     for _, line in state.rs.scan(INDEX, following(INDEX)):
         keys += not INDEX_HEAD.unpack_from(line)[2] & DELETE
     state.keys, state.entries = keys, sum(1 for _ in state.rs.scan_keys(LOG, following(LOG)))
+
+
+def learn_keys(state: ReplicationState, pause: Callable[[], bool]) -> None:
+    """Lets the filter of a replica learn all that its index holds. `pause`: as of Retention."""
+    known = state.key_filter
+    with state.lock:
+        # what is written from here on is added as it is written
+        generation, snapshot = known.generation, state.rs.snapshot()
+    with snapshot:
+        keys = snapshot.scan_keys(INDEX, following(INDEX))
+        while some := [key[len(INDEX) :] for key in islice(keys, FILTER_SLICE_KEYS)]:
+            with state.lock:
+                if known.generation != generation:
+                    return
+                known.learn(some)
+            if not pause():
+                return
+    with state.lock:
+        if known.generation == generation:
+            known.whole = True
