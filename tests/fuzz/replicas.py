@@ -179,12 +179,12 @@ def _serve(store: Store) -> None:
 def _initiator(store: Store) -> None:
     """A peer that looks at everything."""
     opened = store.open_comparison()
-    opened.responder.probe([(b"", b"", bytes(16), 1)])
+    opened.responder.query([(b"", b"", bytes(16), 1)])
     _answer_all(opened.responder)
 
 
 def _answer_all(responder: Responder) -> None:
-    responder.probe([(b"", b"", bytes(16), 0)])
+    responder.query([(b"", b"", bytes(16), 0)])
     responder.fetch([b"a", b"p1", b"nowhere"], [b"", b"", b""])
     while responder.busy:
         responder.step()

@@ -342,7 +342,7 @@ class RealPull:
                 if requests.queries:
                     for each in requests.queries:
                         asks.queried(each.low, each.high, each.count)
-                    opened.responder.probe([(r.low, r.high, r.print, r.count) for r in requests.queries])
+                    opened.responder.query([(r.low, r.high, r.print, r.count) for r in requests.queries])
                 if requests.fetch:
                     asks.fetched([key for key, _ in requests.fetch])
                     opened.responder.fetch([k for k, _ in requests.fetch], [d for _, d in requests.fetch])
@@ -361,7 +361,7 @@ class RealPull:
             raise Unlike(f"a walk that is {'' if resolver.whole else 'not '}whole")
 
     def _tell_reference(self, resolver: Resolver) -> None:
-        settle, fill = resolver.settle, resolver.fill
+        settle, fill = resolver.resolve, resolver.fill
 
         def settled(low, high, theirs):  # type: ignore[no-untyped-def]
             every = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
@@ -380,7 +380,7 @@ class RealPull:
                 self.ref.settle({key for key in ours if key >= low and (not high or key < high)})
             self.ref.fill([entry.key for _, entry in frame.entries])
 
-        resolver.settle = settled  # type: ignore[method-assign]
+        resolver.resolve = settled  # type: ignore[method-assign]
         resolver.fill = filled  # type: ignore[method-assign]
 
 

@@ -204,7 +204,7 @@ class SimNode:
                 with self.world.meetings.watching(self, answer.entries):
                     fill(answer)
 
-            settle = resolver.settle
+            settle = resolver.resolve
 
             def settled(low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Any:
                 outcome = settle(low, high, theirs)
@@ -213,7 +213,7 @@ class SimNode:
                 return outcome
 
             resolver.fill = bulk_loading  # type: ignore[method-assign]
-            resolver.settle = settled  # type: ignore[method-assign]
+            resolver.resolve = settled  # type: ignore[method-assign]
             return walk, resolver
 
         coordinator.store.begin_reconciliation = reconciling  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ def take_away(store: Store) -> None:
         dict(store.vector), dict(store.vector), stale=True, their_dropped=store.clock.last
     )
     resolver = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, lambda restamped: None, sync=False)
-    assert resolver.settle(b"", b"", []) == (None, [])
+    assert resolver.resolve(b"", b"", []) == (None, [])
 
 
 @pytest.mark.parametrize("choice", range(CHOICES))

@@ -12,9 +12,9 @@ from level_replicator.storage.store import Reconciling, Round, Store
 LATEST = (1 << 64) - 1
 
 
-def round_for(source: Store, reader: Store, *, walk: bool = False) -> Round | Reconciling | None:
+def round_for(source: Store, reader: Store, *, reconcile: bool = False) -> Round | Reconciling | None:
     """What the source would send in a new session."""
-    feed = SendQueue(reader.origin, (), lines=reader.keys, reconcile=walk)
+    feed = SendQueue(reader.origin, (), lines=reader.keys, reconcile=reconcile)
     return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
 
 
@@ -32,7 +32,7 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
             for each in requests.queries:
                 asks.queried(each.low, each.high, each.count)
             if requests.queries:
-                begun.responder.probe([(r.low, r.high, r.print, r.count) for r in requests.queries])
+                begun.responder.query([(r.low, r.high, r.print, r.count) for r in requests.queries])
             if requests.fetch:
                 asks.fetched([key for key, _ in requests.fetch])
                 begun.responder.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
