@@ -143,5 +143,5 @@ def test_who_leaves_takes_its_ear_away(replica: lrep.Replica, client: lrep.Clien
         assert not feed.wait(0.01)
         feed.close()
     wait_until(
-        lambda: len(replica._node.clients.links) <= 1 and replica._node.store.notifier.waiting == 0, "no ear left"
+        lambda: len(replica._node.clients.connections) <= 1 and replica._node.store.notifier.waiting == 0, "no ear left"
     )

@@ -162,7 +162,7 @@ def test_it_goes_on_when_an_answer_is_not_read(folder: Path, replica: lrep.Repli
     replica.put(b"large", bytes(PAGE_BYTES))
     with Raw(folder) as raw:
         raw.attach()
-        (link,) = replica._node.clients.links
+        (link,) = replica._node.clients.connections
         served: list[int] = []
         serve = link._serve
         link._serve = lambda request: (served.append(request.id), serve(request))[1]  # type: ignore[func-returns-value,method-assign]
@@ -223,7 +223,7 @@ def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None
         for raw, _ in feeds:
             answer = raw.hear()
             assert [key for key, *_ in answer.changes] == [b"new"]  # type: ignore[union-attr]
-    wait_until(lambda: replica._node.store.notifier.waiting <= 5 and not replica._node.clients.links, "their end")
+    wait_until(lambda: replica._node.store.notifier.waiting <= 5 and not replica._node.clients.connections, "their end")
     replica.put(b"newer", b"1")
     wait_until(lambda: replica._node.store.notifier.waiting == 0, "no ear left")
 
@@ -252,7 +252,7 @@ def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> Non
 def test_writes_under_way_are_bounded_in_bytes(folder: Path, replica: lrep.Replica) -> None:
     with Raw(folder) as raw:
         raw.attach()
-        (link,) = replica._node.clients.links
+        (link,) = replica._node.clients.connections
         most: list[int] = []
         beside = replica._node.clients.beside
 

@@ -78,11 +78,11 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         wait_until(lambda: a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live", "both live")
         hubs = [one.replica._node.coordinator for one in (a, b)]
         wait_until(lambda: all(len(coordinator.connections) == 1 for coordinator in hubs), "one connection")  # noqa: B023
-        link = next(iter(hubs[0].links))
+        link = next(iter(hubs[0].connections))
         a.put(b"key", b"a")
         b.put(b"key", b"b")
         wait_level(a, b)
-        assert list(hubs[0].links) == [link], "it stays the same one"
+        assert list(hubs[0].connections) == [link], "it stays the same one"
         for one in (to_a, to_b):
             one.cut()
         wait_until(lambda: not any(coordinator.by_origin for coordinator in hubs), "cut")  # noqa: B023

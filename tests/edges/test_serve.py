@@ -68,7 +68,7 @@ def test_two_that_replicate_until_they_are_told_to_stop(tmp_path: Path) -> None:
 SIGNALLED = """
 import os, signal, sys, threading
 from pathlib import Path
-from level_replicator.edges import cli, serve
+from level_replicator.cli import main as cli, serve
 
 def terminate():
     # the state of the main thread: asleep

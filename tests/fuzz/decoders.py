@@ -241,7 +241,7 @@ def answers(data: bytes) -> None:
                 _answer_is_right(found, *asked[0])
                 if isinstance(found, RangeAnswered) or found.last:
                     asked.pop(0)
-    assert len(asks._asks) == len(asked) or not asks.open
+    assert len(asks._queries) == len(asked) or not asks.open
     assert asks.open or asks.answer(RangeEqual(), ACCEPTABLE) is None
 
 

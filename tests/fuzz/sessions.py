@@ -126,16 +126,16 @@ def _we_do(talk: Session, source: Source, now_ms: int) -> int:
 
 
 _OURS: list[Callable[[Session, Source], None]] = [
-    lambda talk, source: talk.want({PEER: 3}, [(PEER, 4, 5)], {}, 0),
+    lambda talk, source: talk.start_pull({PEER: 3}, [(PEER, 4, 5)], {}, 0),
     lambda talk, source: talk.compare(),
-    lambda talk, source: talk.probe([(b"", b"", bytes(16), source.below(3))]),
-    lambda talk, source: talk.probe([(b"a", b"c", bytes(16), 0), (b"c", b"", bytes(16), 9)]),
+    lambda talk, source: talk.query_ranges([(b"", b"", bytes(16), source.below(3))]),
+    lambda talk, source: talk.query_ranges([(b"a", b"c", bytes(16), 0), (b"c", b"", bytes(16), 9)]),
     lambda talk, source: _fetch(talk, keys(source)),
     lambda talk, source: talk.reconcile_done(),
-    lambda talk, source: talk.hold(),
-    lambda talk, source: talk.ask(1),
-    lambda talk, source: talk.have({US: 7}),
-    lambda talk, source: talk.tell(1, {US: 7}),
+    lambda talk, source: talk.pause_pull(),
+    lambda talk, source: talk.query_vector(1),
+    lambda talk, source: talk.send_vector_update({US: 7}),
+    lambda talk, source: talk.reply_vector(1, {US: 7}),
 ]
 
 

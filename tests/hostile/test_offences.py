@@ -186,7 +186,7 @@ def test_an_answer_of_the_future(masters: Masters) -> None:
     with Intruder(victim.address) as intruder:
         intruder.enter()
         intruder.say(StartPull(b"", []))
-        victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].feed is not None)
+        victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].send_queue is not None)
         synced = victim.node.call(victim.node.syncing.wait(TIMEOUT_S))
         asked = intruder.hear(VectorQuery)
         assert isinstance(asked, VectorQuery)

@@ -87,22 +87,26 @@ def describe(message: Message) -> str:
             have = ", ".join(f"{_letter(o)} ({_bound(low)}, {_bound(high)}]" for o, low, high in message.have)
             dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
             number = f", pull {message.pull}" if message.pull > 1 else ""
-            return f"Want({_vector(message.vector)}" + (f", have {have}" if have else "") + dropped + number + ")"
+            return f"StartPull({_vector(message.vector)}" + (f", have {have}" if have else "") + dropped + number + ")"
         case ReconcileStart():
             dropped = f", dropped {_vector(message.horizon)}" if message.horizon else ""
-            return f"Reconcile({_vector(message.vector)}{dropped})"
+            return f"ReconcileStart({_vector(message.vector)}{dropped})"
         case RangeQuery():
-            return "Probe(" + "; ".join(f"{_span(low, high)}: {count}" for low, high, _, count in message.ranges) + ")"
+            return (
+                "RangeQuery("
+                + "; ".join(f"{_span(low, high)}: {count}" for low, high, _, count in message.ranges)
+                + ")"
+            )
         case RangeSplit():
-            return "Parts(" + ", ".join(bound.decode() for bound in message.bounds) + ")"
+            return "RangeSplit(" + ", ".join(bound.decode() for bound in message.bounds) + ")"
         case RangeRows():
-            return "Lines(" + "; ".join(map(_head, message.keys, message.rows)) + ")"
+            return "RangeRows(" + "; ".join(map(_head, message.keys, message.rows)) + ")"
         case Fetch():
             asked = [key.decode() + (" (if not equal)" if digest else "") for key, digest in _fetched(message)]
             return "Fetch(" + ", ".join(asked) + ")"
         case RangeEntries():
             items = [_item(message, place, record) for place, record in enumerate(message.records)]
-            return "Items(" + "; ".join(items) + ("; last)" if message.last else ")")
+            return "RangeEntries(" + "; ".join(items) + ("; last)" if message.last else ")")
         case RoundStart() | VectorUpdate():
             return f"{type(message).__name__}({_vector(message.vector)})"
         case Entries():
@@ -110,9 +114,9 @@ def describe(message: Message) -> str:
             interval = f"{_letter(message.origin)} ({_bound(message.low)}, {_bound(message.high)}]"
             return f"Entries({interval}: {records}{'; last' if message.last else ''})"
         case VectorQuery():
-            return f"Ask({message.token})"
+            return f"VectorQuery({message.token})"
         case VectorReply():
-            return f"Tell({message.token}, {_vector(message.vector)})"
+            return f"VectorReply({message.token}, {_vector(message.vector)})"
         case Bye():
             return f"Bye({ByeCode(message.code).name}: {message.text})"
         case _:

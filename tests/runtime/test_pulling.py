@@ -58,19 +58,19 @@ def _said(stage: Stage, what: str) -> int:
 def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> None:
     stage, _, _, at_a, at_b = _pair()
     _reconcile_again(stage, at_b)
-    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
+    assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 0)
     _reconcile_again(stage, at_b)
-    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 1)
+    assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 1)
     waits = at_a.puller.waits_for
     assert waits is not None
     assert waits.startswith("a retry in 0.")
     assert waits.endswith(" s, after a reconciliation that changed nothing")
     stage.pass_time(PULL_AGAIN_FIRST_MS // 2 - 10)
     stage.settle()
-    assert _said(stage, "A → B  Want") == 0
+    assert _said(stage, "A → B  StartPull") == 0
     stage.pass_time(PULL_AGAIN_FIRST_MS)
     stage.settle()
-    assert _said(stage, "A → B  Want") == 1
+    assert _said(stage, "A → B  StartPull") == 1
     assert at_a.puller.waits_for is None
     _reconcile_again(stage, at_b)
     _reconcile_again(stage, at_b)
@@ -98,19 +98,19 @@ def test_the_wait_doubles_until_something_changes() -> None:
         stage.settle()
 
     pull()
-    assert _said(stage, "Walked") == 1
+    assert _said(stage, "ReconcileDone") == 1
     for number in range(6):
         pull()
-        assert (_said(stage, "Walked"), _said(stage, "Hold")) == (0, 1)
+        assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (0, 1)
         wait_ms = _wait_ms(stage, at_a)
-        assert _said(stage, "Walked") == 1
+        assert _said(stage, "ReconcileDone") == 1
         assert PULL_AGAIN_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_AGAIN_FIRST_MS * 2**number + 10
     stage.lines.clear()
     b.write(key0="changed")
     stage.settle()
-    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
+    assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 0)
     pull()
-    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0), "the last one changed something"
+    assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 0), "the last one changed something"
     pull()
     assert _wait_ms(stage, at_a) <= PULL_AGAIN_FIRST_MS + 10, "it begins with the first wait again"
 
@@ -123,7 +123,7 @@ def test_it_does_not_wait_when_either_side_has_changed_since(who: str) -> None:
     stage.settle()
     stage.lines.clear()
     _reconcile_again(stage, at_b)
-    assert (_said(stage, "Walked"), _said(stage, "Hold")) == (1, 0)
+    assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 0)
 
 
 def test_the_wait_is_remembered_over_connections_and_not_prolonged_by_them() -> None:
@@ -139,10 +139,10 @@ def test_the_wait_is_remembered_over_connections_and_not_prolonged_by_them() -> 
         right.link = at_b = b.coordinator.connect(right, Peer("A", dialled=False))
         stage.lines.clear()
         stage.settle()
-        assert (_said(stage, "Walked"), _said(stage, "Hold")) == (0, 1)
+        assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (0, 1)
         stage.pass_time(10)
     _wait_ms(stage, at_a)
-    assert _said(stage, "Walked") == 1
+    assert _said(stage, "ReconcileDone") == 1
     assert stage.now_ms - began_ms <= PULL_AGAIN_FIRST_MS + 10
 
 
@@ -155,19 +155,19 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     a.write(own="1")
     a.store.take({9: 1}, 9)  # it knows somebody, so this is no bulk load
     _, b_to_a = stage.connect(a, b)
-    while not _said(stage, "B → A  Reconcile"):
+    while not _said(stage, "B → A  ReconcileStart"):
         stage.settle(1)
     b_to_a.full = True  # B's answers wait
     at_c = stage.connect(a, c)[0].link
     stage.settle()
     assert at_c is not None
-    assert _said(stage, "C → A  Reconcile") == 1
+    assert _said(stage, "C → A  ReconcileStart") == 1
     assert at_c.puller.waits_for == "another reconciliation of this node to end"
-    wants = _said(stage, "A → C  Want")
+    wants = _said(stage, "A → C  StartPull")
     for _ in range(STALL_MS // 1_000 + 10):
         stage.pass_time(1_000)
         stage.settle()
-    assert _said(stage, "A → C  Want") == wants
+    assert _said(stage, "A → C  StartPull") == wants
     assert not at_c.peer.stalled, "it is the fault of B"
     assert a.coordinator.by_origin[b.store.origin].peer.stalled
     b_to_a.full = False
@@ -183,7 +183,7 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
     assert not at_c.peer.stalled, "C has just begun"
     stage.settle()
     assert not a.coordinator.by_origin[b.store.origin].peer.stalled
-    assert _said(stage, "A → C  Want") == wants + 1
+    assert _said(stage, "A → C  StartPull") == wants + 1
     assert a.contents() == {**b.contents(), **c.contents(), "own": "1"}
     assert all(link.puller.waits_for is None for link in a.coordinator.connections)
 
@@ -250,7 +250,7 @@ def test_a_reconciliation_that_fails_again_and_again_lets_a_pull_from_another_pe
     assert slow.a.contents().keys() >= {f"c{number}" for number in range(20)}
     assert slow.a.store.vector[slow.c.store.origin] == slow.c.store.vector[slow.c.store.origin]
     assert at_b.puller.waits_for is not None
-    assert _said(slow.stage, "B → A  Items") >= 3
+    assert _said(slow.stage, "B → A  RangeEntries") >= 3
 
 
 @pytest.mark.usefixtures("small_frames")
@@ -258,7 +258,7 @@ def test_the_first_attempt_does_not_wait_for_other_pulls() -> None:
     slow = _Slow(stale=True)
     slow.connect_c()
     slow.connect_b()
-    assert _said(slow.stage, "B → A  Items") == 1
+    assert _said(slow.stage, "B → A  RangeEntries") == 1
 
 
 @pytest.mark.usefixtures("small_frames")
@@ -293,7 +293,7 @@ def test_only_a_pull_that_was_put_off_for_doubt_begins_when_the_peer_catches_up(
     stage.settle()
     a.coordinator.tick()
     stage.settle()
-    assert _said(stage, "A → B  Want") == 0
+    assert _said(stage, "A → B  StartPull") == 0
 
 
 def test_a_read_only_peer_that_has_forgotten_deletions_of_its_own_is_served() -> None:
@@ -440,7 +440,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
         assert waits.endswith("the peer could not give damaged entries (it should run verify with repair)")
         stage.pass_time(1_000)
         stage.settle()
-    assert _said(stage, "Reconcile") > 5, "each is answered, and nothing comes of it"
+    assert _said(stage, "ReconcileStart") > 5, "each is answered, and nothing comes of it"
     assert stage.now_ms - began_ms >= STALL_MS
     b.store._state.db.put(b"key3", b"of B")
     for _ in range(PULL_AGAIN_CAP_MS // 1_000):

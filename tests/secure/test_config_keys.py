@@ -93,10 +93,10 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """The rest works without it; what needs it says how to get it."""
     import sys
 
-    for name in [each for each in sys.modules if each.startswith("level_replicator.runtime.")]:
-        if name.endswith((".pems", ".tls")):
+    for name in [each for each in sys.modules if each.startswith("level_replicator.security.")]:
+        if name.endswith((".key_files", ".tls")):
             monkeypatch.delitem(sys.modules, name)
-            monkeypatch.delattr(f"level_replicator.runtime.{name.rpartition('.')[2]}", raising=False)
+            monkeypatch.delattr(f"level_replicator.security.{name.rpartition('.')[2]}", raising=False)
     monkeypatch.setitem(sys.modules, "OpenSSL", None)
     monkeypatch.setitem(sys.modules, "cryptography", None)
     for call in (

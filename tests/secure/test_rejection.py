@@ -94,7 +94,7 @@ def test_nothing_at_all_while_nobody_has_decided(master: Open) -> None:
         intruder.send(EARLY)
         wait_until(lambda: bool(waiting), "a question")
         (wire,) = node.replica._node.admission._guests
-        assert wire.link is None
+        assert wire.connection is None
         assert not wire._socket.is_reading()  # type: ignore[union-attr]
         waiting[0].reject("no")
         messages = intruder.hear_all()

@@ -86,7 +86,7 @@ def _vector_moved_early() -> Patches:
         perform(self, effect)
         if isinstance(effect, PeerVectorAdvanced) and effect.feeding and not self.ended:
             assert self.session.peer is not None
-            self.coordinator.moved(self, self.coordinator.store.take(effect.vector, self.session.peer.origin))
+            self.host.moved(self, self.host.store.take(effect.vector, self.session.peer.origin))
 
     return [(PeerConnection, "_perform", early)]
 
@@ -394,7 +394,8 @@ def _doubtful_and_yet_taken() -> Patches:
     """The vector of a pull that left something doubtful out is taken over all the same."""
 
     def insist(self: Puller, frame: EntriesReceived) -> None:
-        link = self._link
+        link = self._host
+        assert isinstance(link, PeerConnection)
         assert link.session.peer is not None
         link.host.apply(link, dataclasses.replace(frame, take=None))
         if frame.take is not None and not link.ended:

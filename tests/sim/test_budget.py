@@ -28,7 +28,7 @@ def test_a_livelock_fails_and_the_reason_names_who_says_what_and_what_each_waits
     assert "frames in" in reason
     assert "virtual seconds since the end of the faults" in reason
     assert "c → a: " in reason
-    assert " Reconcile" in reason
+    assert " ReconcileStart" in reason
     assert "a: its bulk load is incomplete, or a floor is above the vector" in reason
     assert "a with d (" in reason
 

@@ -52,7 +52,7 @@ def test_what_a_stale_node_writes_again(sizes: list[int]) -> None:
     told = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, again.append, sync=False)
     low: bytes | None = b""
     while low is not None:
-        low, wanted = told.settle(low, b"", [])
+        low, wanted = told.resolve(low, b"", [])
         assert not wanted
     assert len(again) > 1
     assert sum(again) == len(data)
