@@ -113,7 +113,8 @@ def test_an_interrupt_says_that_it_can_go_on(
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     make_db(tmp_path / "db")
     code = (
-        "import sys\nfrom level_replicator.cli import maintenance, main as cli\nfrom level_replicator.storage.recovery import adopt as adoption\n"
+        "import sys\nfrom level_replicator.cli import maintenance, main as cli\n"
+        "from level_replicator.storage.recovery import adopt as adoption\n"
         "maintenance._REDRAW_S = 0.0\nadoption._CHUNK_KEYS = 100\nsys.exit(cli.main(['adopt', sys.argv[1]]))\n"
     )
     ours, theirs = pty.openpty()

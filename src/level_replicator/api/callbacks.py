@@ -1,4 +1,8 @@
-"""Callbacks of the program, kept away from replication: on a thread of their own, behind a bounded queue."""
+"""Callbacks of the program: on_peer, on_conflict and on_change.
+
+Each runs on a thread of its own behind a bounded queue, so a slow or failing callback delays neither replication nor
+the other callbacks.
+"""
 
 import collections
 import logging
@@ -11,8 +15,6 @@ from level_replicator.api.conflict_reporter import ConflictCallback, ConflictRep
 from level_replicator.core.limits import MAX_WAITING_EVENT_BYTES, MAX_WAITING_EVENTS
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.storage.store import Store
-
-# The callbacks of one replica: on_peer, on_conflict, on_change. Each has its thread, and harms nobody but itself.
 
 
 class Listeners:
@@ -45,9 +47,6 @@ class Listeners:
         for each in (self.on_change, self._peers):
             if each is not None:
                 each.close()
-
-
-# ----
 
 
 _log = logging.getLogger("level_replicator.events")

@@ -1,4 +1,7 @@
-"""The configuration: a frozen dataclass, a plain dict, or a TOML file; checked before anything is opened."""
+"""The configuration: a frozen dataclass, a plain dict, or a TOML file. It is checked before anything is opened.
+
+Settings of keys fail closed: a configuration that could let in anybody, or nobody, is refused.
+"""
 
 import dataclasses
 import math
@@ -27,8 +30,6 @@ from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.identify import Identify
 from level_replicator.storage.feed.change_feed import Item
 from level_replicator.storage.state.conflict_queue import Version
-
-# What of a configuration can work with keys, and what without: it fails closed, before anything is opened.
 
 
 class _Settings(Protocol):
@@ -98,9 +99,6 @@ def check_with_keys(config: _Settings) -> None:
 
 def _is_remote_ip(host: str) -> bool:
     return (host.replace(".", "").isdigit() and not is_loopback(host)) or (":" in host and not is_loopback(host))
-
-
-# ----
 
 
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")

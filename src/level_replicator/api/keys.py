@@ -1,4 +1,8 @@
-"""Keys for programs: making a pair, and the fingerprint that peers must be told. Needs the extra `tls`."""
+"""Keys for programs, and what a node with keys needs of them. Needs the extra `tls`.
+
+`generate_pems` makes a key pair, and `fingerprint` returns what peers must be told. `load_security` reads and checks
+everything that the configuration names, before anything is opened.
+"""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -12,8 +16,6 @@ from level_replicator.security.identify import IdentifyRunner
 from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.security.trust import Pin, Trust, TrustedFile
-
-# From the configuration to what a node with keys needs. Everything is read and checked before anything is opened.
 
 
 def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReloader | None]:
@@ -45,9 +47,6 @@ def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReload
         return None if pems is None else Contexts(pems)
 
     return security, CredentialReloader(trusted_file, reload_key)
-
-
-# ----
 
 
 NO_EXTRA = "keys need pyOpenSSL and cryptography, which are not installed: pip install 'level-replicator[tls]'"

@@ -1,4 +1,8 @@
-"""Which node or directory a command is about, and how it is reached."""
+"""What the commands have in common: which node or directory a command is about, and how it is reached.
+
+Also the exit statuses, the forms in which keys and values are read and printed (text, hexadecimal digits, Base64), and
+a replica that no other process has open.
+"""
 
 import argparse
 import base64
@@ -18,8 +22,6 @@ from level_replicator.core.errors import ConfigError, ConnectionLostError
 from level_replicator.install import RS_OPTIONS, install
 from level_replicator.install import open as open_replica
 from level_replicator.storage.engine.plyvel import open_engine
-
-# Keys and values on a command line: text, or what is not text as hexadecimal digits or Base64.
 
 TEXT, HEX, BASE64 = "text", "hex", "base64"
 
@@ -70,11 +72,6 @@ def to_json(name: str, data: bytes | None, encoding: str) -> dict[str, Any]:
     return {f"{name}_base64": base64.b64encode(data).decode()}
 
 
-# ----
-
-
-# What a command ends with.
-
 DONE = 0
 FAILED = 1
 """It could not be done, or something wrong was found."""
@@ -89,11 +86,6 @@ READER_GONE = 141
 class UsageError(ConfigError):
     """What was typed cannot be meant, whatever the node is like."""
 
-
-# ----
-
-
-# A replica that nobody has open, for a command that looks after it.
 
 _ALONE = Config(log_max_bytes=None, log_max_age=None, tombstone_ttl=None)
 """It meets nobody, and how long things are kept is not for a command to decide."""
@@ -125,9 +117,6 @@ def offline(directory: Path, rs: Path | None) -> Iterator[Replica]:
         raise
     with replica:
         yield replica
-
-
-# ----
 
 
 Database = Client | Replica

@@ -1,4 +1,7 @@
-"""The changes feed of a node, in another process."""
+"""The changes feed of a node, read from another process.
+
+`FeedPosition` says how far the reader is, so that a connection that was lost can be replaced; `RemoteChanges` reads.
+"""
 
 import threading
 import time
@@ -13,9 +16,6 @@ from level_replicator.storage.feed.change_feed import Change, Chunk, Item, Resca
 
 if TYPE_CHECKING:
     from level_replicator.client.backends import ClientBackend
-
-
-# How far a reader of a changes feed in another process is.
 
 
 class FeedPosition:
@@ -63,9 +63,6 @@ class FeedPosition:
         """The next of what is waiting."""
         self._started = self._has_some = True
         return self._queue.give()
-
-
-# ----
 
 
 class RemoteChanges:

@@ -1,7 +1,13 @@
-"""Version vectors: origin → newest stamp up to which everything of that origin is known.
+"""Version vectors: origin → newest stamp up to which everything of that origin is known. And cursors, which have one.
 
-A vector is a plain dict of ints. What the two words mean is in ARCHITECTURE.md; this file
-has their bytes: sixteen an origin, big-endian.
+A vector is a plain dict of ints. What the two words mean is in ARCHITECTURE.md; this file has their bytes: sixteen an
+origin, big-endian.
+
+A cursor says how far a reader of the changes feed is, as a text that programs store and hand back. It is a version
+vector, and more: what the vector covers has been reported, or was superseded, on the node that the reader read, by
+something that the vector does not cover yet and that is still owed to the reader. So a cursor also names that node, and
+says what it knew then: `ahead`, up to where the reader may be owed something, or may have seen something. The reader
+may go on only on that node, or where all of that is known; elsewhere it could wait for a change that nobody there knows.
 """
 
 import base64
@@ -85,14 +91,6 @@ def decode_origins(data: bytes) -> tuple[int, ...]:
         raise RemoteProtocolError(f"origins of {len(data)} bytes")
     return struct.unpack(f">{len(data) // _WORD}Q", data)
 
-
-# Where a reader of the changes feed is, as a text that programs store and hand back.
-#
-# A cursor is a version vector. What it covers has been reported, or was superseded on the node that the reader read, by
-# something that the vector does not cover yet and that is still owed to the reader. So a cursor also names that node,
-# and says what it knew then: `ahead`, up to where the reader may be owed something, or may have seen something. Only on
-# that node, or where all of that is known, may the reader go on; elsewhere it could wait for a change that nobody there
-# knows.
 
 _FORM_OF_VECTOR = "1."
 """The vector alone: of a cursor that an earlier version of this library made, or one that came from no node."""

@@ -2,7 +2,8 @@
 
 The same three keys, `private`, `public` and `cert`, that self-signed generators of other languages write. Nobody
 signs for anybody here: a certificate is only the form in which TLS carries a public key, and its fingerprint is what
-peers know. Needs the extra `tls`.
+peers know. Needs the extra `tls`. `read_small_file` reads these files, and other settings: whole, bounded, and without
+waiting for somebody to write them.
 """
 
 import datetime
@@ -26,7 +27,12 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import fingerprint_of
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS, MAX_PEMS_BYTES, MIN_RSA_BITS
 
-# Reading a file of settings: whole, bounded, and never waiting for somebody to write it.
+_log = logging.getLogger("level_replicator.security")
+
+_PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
+_KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
 
 
 def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
@@ -44,17 +50,6 @@ def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
     if len(raw) > most_bytes:
         raise ConfigError(f"{what}: {path} has more than {most_bytes} bytes")
     return raw
-
-
-# ----
-
-
-_log = logging.getLogger("level_replicator.security")
-
-_PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
-_KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
-"""P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""Whole contents of LevelDBs on disk, side by side."""
+"""Checks of the demo: whether the nodes are in sync, and whether their LevelDBs are the same.
+
+Nodes report their version vectors, from which one sees what they lack. After they are stopped, the whole contents of
+their LevelDBs are compared with each other. Three equal databases could be equally wrong, so they are also held against
+a ledger of all writes: a key must hold what somebody wrote to it, and a key that was written once and never deleted
+must hold exactly that.
+"""
 
 import contextlib
 import hashlib
@@ -11,8 +17,6 @@ from pathlib import Path
 import plyvel
 
 from level_replicator.cli.demo.process import Master, Operation, Status
-
-# Whether masters say that they are level, and if not, what they lack.
 
 
 def behind(master: Master, others: Sequence[Master]) -> int:
@@ -71,14 +75,6 @@ def _status(master: Master) -> Status:
     return master.status
 
 
-# ----
-
-
-# What anybody wrote to each key, so that the end can be held against more than itself.
-#
-# Three equal databases could be equally wrong. What a key holds in the end must be what somebody wrote to
-# it; a key that was written once and never deleted must hold exactly that.
-
 DIGEST_BYTES = 16
 
 
@@ -117,9 +113,6 @@ def _first(found: list[str]) -> list[str]:
 
 def _digest(value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=DIGEST_BYTES).digest()
-
-
-# ----
 
 
 SHOWN = 10

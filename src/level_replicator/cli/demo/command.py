@@ -1,4 +1,4 @@
-"""`level-replicator demo`."""
+"""`level-replicator demo`, and the summary at its end: what was done, how fast, and whether the nodes are the same."""
 
 import argparse
 import contextlib
@@ -18,8 +18,6 @@ from level_replicator.cli.demo.data_sets import open_data_set
 from level_replicator.cli.demo.process import DemoFailure, InputError, MasterGone
 from level_replicator.cli.demo.scenario import Outcome, Story
 from level_replicator.cli.demo.screen import PlainScreen, Screen
-
-# The last lines of the demo: what was done, how fast, and whether it came out the same.
 
 MEGABYTE = 1_000_000
 
@@ -73,9 +71,6 @@ def _rate(entries: int, count: int, seconds: float) -> str:
         f"{entries:,} entries, {count / MEGABYTE:,.1f} MB in {seconds:.1f} s: "
         f"{entries / seconds:,.0f} entries/s, {count / MEGABYTE / seconds:,.1f} MB/s"
     )
-
-
-# ----
 
 
 NAME = "demo"

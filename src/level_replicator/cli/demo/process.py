@@ -1,4 +1,8 @@
-"""The parent's end of one master: start it, give it work, kill it, start it again."""
+"""The parent's end of one node of the demo: start it, give it work, kill it, start it again.
+
+The two processes exchange one JSON object a line, with bytes as Base64. The exceptions say how the demo ends if it
+does not end well.
+"""
 
 import collections
 import contextlib
@@ -10,8 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-# How the demo ends other than well.
-
 
 class InputError(Exception):
     """What the user asked for cannot be done: exit status 2. The text is one line."""
@@ -20,11 +22,6 @@ class InputError(Exception):
 class DemoFailure(Exception):
     """The masters did not do what they promise: exit status 1. The text says what, in one line or more."""
 
-
-# ----
-
-
-# What the demo and its masters say to each other: one JSON object a line, bytes as base64.
 
 Operation = tuple[bytes, bytes | None]
 """A key and its value, None to delete it."""
@@ -77,9 +74,6 @@ class Failed(msgspec.Struct, tag="failed"):
 
 Command = Apply | Stop
 Report = Applied | Status | Failed
-
-
-# ----
 
 
 START_TIMEOUT_S = 60.0

@@ -1,4 +1,7 @@
-"""The wires between the masters: a TCP relay whose links can be cut and healed, in a thread of its own."""
+"""The connections between the nodes: a TCP relay whose links can be cut and healed, in a thread of its own.
+
+`free_ports` reserves ports that stay ours while nobody listens on them.
+"""
 
 import asyncio
 import contextlib
@@ -7,8 +10,6 @@ import socket
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
-
-# Ports that stay ours while nobody listens on them.
 
 LOWEST, HIGHEST = 20_000, 32_000
 """Below the ports that systems give to outgoing connections: a killed master's port must be free when it
@@ -29,9 +30,6 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise OSError(f"no {count} free ports from {LOWEST} to {HIGHEST}")
-
-
-# ----
 
 
 HOST = "127.0.0.1"

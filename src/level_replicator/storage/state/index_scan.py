@@ -1,4 +1,4 @@
-"""Runs of lines of the index, a few at a time: what both sides of a walk look at."""
+"""Scans of the index, a few rows at a time: of the index alone, or of index and database side by side, key by key."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,8 +8,6 @@ from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, ROW_FLAGS, 
 from level_replicator.core.reconcile_rules import HEAD_BYTES
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.state.schema import INDEX, following
-
-# Index and database beside each other, key by key.
 
 Pair = tuple[bytes, bytes | None, bytes | None]
 """Key, line of the index, value in the database."""
@@ -43,9 +41,6 @@ def agrees(line: bytes, value: bytes | None) -> bool:
     if flags & DELETE:
         return value is None
     return value is not None and crc32(value) == checksum
-
-
-# ----
 
 
 Line = tuple[bytes, bytes]

@@ -1,4 +1,4 @@
-"""The entry of a line of the index, whether or not the log still holds it."""
+"""Entries read back: from the log of this node, or from index and database where the log does not hold them any more."""
 
 from level_replicator.core.entry import (
     DELETE,
@@ -13,8 +13,6 @@ from level_replicator.core.errors import RemoteProtocolError, StorageError
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.state.schema import log_key
 
-# Entries of our own log, read back.
-
 
 class DamagedEntry(StorageError):
     """The log of this origin holds something at this stamp that is not the entry that was written."""
@@ -28,9 +26,6 @@ def read_entry(record: bytes) -> Entry:
         raise StorageError(
             f"an entry of the log is damaged ({error}): run verify with repair, or restore the replica from a backup"
         ) from error
-
-
-# ----
 
 
 def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Where everything lies in the replication set. Big-endian, so that an origin's log is in time order.
+"""Keys and small values of the replication set. Integers are big-endian, so that the log of an origin is in time order.
 
 m                         meta: format, origin, directory identity, clean stop
 l origin stamp            log: one entry (see entry.py)
@@ -23,54 +23,6 @@ import struct
 from collections.abc import Iterable
 
 from level_replicator.core.intervals import Interval, Intervals
-
-# The small values of the replication set: vector, floor, horizon, resume, last applied frame.
-
-_ONE_NUMBER = struct.Struct(">Q")
-_TWO_NUMBERS = struct.Struct(">QQ")
-_THREE_NUMBERS = struct.Struct(">QQQ")
-
-
-def encode_vector_line(stamp: int, before: int) -> bytes:
-    """`before`: the stamp that the line held before this batch, so that the batch can be done again."""
-    return _TWO_NUMBERS.pack(stamp, before)
-
-
-def decode_vector_line(line: bytes) -> Interval:
-    """(before, stamp)."""
-    stamp, before = _TWO_NUMBERS.unpack(line)
-    return before, stamp
-
-
-def encode_stamp(stamp: int) -> bytes:
-    """Of a floor, a horizon, or the newest dropped tombstone."""
-    return _ONE_NUMBER.pack(stamp)
-
-
-def decode_stamp(line: bytes) -> int:
-    stamp: int = _ONE_NUMBER.unpack(line)[0]
-    return stamp
-
-
-def encode_applied(origin: int, low: int, high: int) -> bytes:
-    return _THREE_NUMBERS.pack(origin, low, high)
-
-
-def decode_applied(line: bytes) -> tuple[int, int, int]:
-    """(origin, low, high)."""
-    return _THREE_NUMBERS.unpack(line)
-
-
-def encode_intervals(intervals: Iterable[Interval]) -> bytes:
-    return b"".join(_TWO_NUMBERS.pack(low, high) for low, high in intervals)
-
-
-def decode_intervals(line: bytes) -> Intervals:
-    return Intervals(_TWO_NUMBERS.iter_unpack(line))
-
-
-# ----
-
 
 META = b"m"
 APPLIED = b"a"
@@ -167,3 +119,48 @@ def conflict_number(key: bytes) -> int:
 def following(prefix: bytes) -> bytes:
     """The end of the range of all keys that begin with a prefix of one byte."""
     return bytes([prefix[0] + 1])
+
+
+# -- values
+
+_ONE_NUMBER = struct.Struct(">Q")
+_TWO_NUMBERS = struct.Struct(">QQ")
+_THREE_NUMBERS = struct.Struct(">QQQ")
+
+
+def encode_vector_line(stamp: int, before: int) -> bytes:
+    """`before`: the stamp that the line held before this batch, so that the batch can be done again."""
+    return _TWO_NUMBERS.pack(stamp, before)
+
+
+def decode_vector_line(line: bytes) -> Interval:
+    """(before, stamp)."""
+    stamp, before = _TWO_NUMBERS.unpack(line)
+    return before, stamp
+
+
+def encode_stamp(stamp: int) -> bytes:
+    """Of a floor, a horizon, or the newest dropped tombstone."""
+    return _ONE_NUMBER.pack(stamp)
+
+
+def decode_stamp(line: bytes) -> int:
+    stamp: int = _ONE_NUMBER.unpack(line)[0]
+    return stamp
+
+
+def encode_applied(origin: int, low: int, high: int) -> bytes:
+    return _THREE_NUMBERS.pack(origin, low, high)
+
+
+def decode_applied(line: bytes) -> tuple[int, int, int]:
+    """(origin, low, high)."""
+    return _THREE_NUMBERS.unpack(line)
+
+
+def encode_intervals(intervals: Iterable[Interval]) -> bytes:
+    return b"".join(_TWO_NUMBERS.pack(low, high) for low, high in intervals)
+
+
+def decode_intervals(line: bytes) -> Intervals:
+    return Intervals(_TWO_NUMBERS.iter_unpack(line))
