@@ -27,7 +27,7 @@ from level_replicator.core.errors import (
 )
 from level_replicator.protocol.client_messages import AnyAnswer, Request
 
-_log = logging.getLogger("level_replicator.face")
+_log = logging.getLogger("level_replicator.api")
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25

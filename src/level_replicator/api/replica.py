@@ -30,7 +30,7 @@ from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 from level_replicator.storage.write.local_writer import Operation
 
-_log = logging.getLogger("level_replicator.face")
+_log = logging.getLogger("level_replicator.api")
 _T = TypeVar("_T")
 
 

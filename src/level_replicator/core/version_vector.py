@@ -7,7 +7,7 @@ A cursor says how far a reader of the changes feed is, as a text that programs s
 vector, and more: what the vector covers has been reported, or was superseded, on the node that the reader read, by
 something that the vector does not cover yet and that is still owed to the reader. So a cursor also names that node, and
 says what it knew then: `ahead`, up to where the reader may be owed something, or may have seen something. The reader
-may go on only on that node, or where all of that is known; elsewhere it could wait for a change that nobody there knows.
+may go on only on that node, or where all of that is known; elsewhere it could wait for a change nobody there knows.
 """
 
 import base64

@@ -14,7 +14,7 @@ from level_replicator.protocol.client_messages import Failed, encode
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.refusal_limiter import RefusalLimiter
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.node")
 
 
 class ClientAccess(StrEnum):

@@ -45,7 +45,7 @@ from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.node")
 _PROGRESS_EVERY_S = 0.2
 _BEFORE_OPEN_S = 0.02
 """A node that listens already, and does not answer yet, is looked at again after this."""

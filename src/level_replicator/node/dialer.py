@@ -14,7 +14,7 @@ from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerState
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.node")
 
 
 def is_address(host: str) -> bool:

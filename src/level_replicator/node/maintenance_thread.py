@@ -20,7 +20,7 @@ from level_replicator.core.limits import (
 from level_replicator.core.version_vector import origin_name
 from level_replicator.storage.store import Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.node")
 
 
 class MaintenanceThread:

@@ -27,7 +27,7 @@ from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.storage.store import Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.node")
 _T = TypeVar("_T")
 _STOP_TIMEOUT_S = 2.0
 """How long a stop waits for farewells to leave."""

@@ -28,7 +28,7 @@ from level_replicator.replication.refusal_limiter import RefusalLimiter
 from level_replicator.storage.reconcile.resolver import News
 from level_replicator.storage.store import Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.replication")
 
 _DUPLICATE_ORIGIN = (
     "two live nodes have the origin {origin}: one directory is a copy of the other. Stop one of them and open it once"

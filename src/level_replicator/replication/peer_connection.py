@@ -46,7 +46,7 @@ from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.resolver import News
 from level_replicator.storage.store import Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.replication")
 
 
 class Transport(Protocol):

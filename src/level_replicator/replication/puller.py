@@ -28,7 +28,7 @@ from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.reconcile.resolver import News, Resolver
 from level_replicator.storage.store import Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.replication")
 _LOOKS = 20
 """How often it is looked whether a pull stands still, in STALL_MS."""
 

@@ -26,7 +26,7 @@ from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
 from level_replicator.storage.store import Reconciling, Store
 
-_log = logging.getLogger("level_replicator.runtime")
+_log = logging.getLogger("level_replicator.replication")
 
 
 class PushHost(Protocol):

@@ -1,4 +1,4 @@
-"""Entries read back: from the log of this node, or from index and database where the log does not hold them any more."""
+"""Entries read back: from the log, or from index and database where the log does not hold them any more."""
 
 from level_replicator.core.entry import (
     DELETE,
