@@ -185,8 +185,8 @@ class SharedDatabase(RemoteDatabase):
 
     _backend: SharedBackend
 
-    def __init__(self, sharing: SharedBackend) -> None:
-        super().__init__(sharing)
+    def __init__(self, shared: SharedBackend) -> None:
+        super().__init__(shared)
 
     @property
     def holder(self) -> bool:

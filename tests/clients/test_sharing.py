@@ -1,5 +1,6 @@
 """One database for many processes, with real ones that are killed."""
 
+import importlib
 import os
 import queue
 import subprocess
@@ -172,7 +173,7 @@ def test_a_forked_child_uses_what_its_parent_holds(share: Any) -> None:
 
 
 def test_who_cannot_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.install.CLIENT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(importlib.import_module("level_replicator.install"), "CLIENT_TIMEOUT_S", 0.1)
     with lrep.open(tmp_path / "shared", {"socket": False}), pytest.raises(lrep.LockedError, match="Unix socket"):
         lrep.open(tmp_path / "shared", {}, share=True)
     with pytest.raises(lrep.ConfigError, match="socket"):

@@ -118,7 +118,7 @@ def test_wait_synced_ends_when_the_replica_is_closed(master: Make, relay: MakeRe
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    wait_until(lambda: bool(b.replica._node.syncing._progress), "it waits")
+    wait_until(lambda: bool(b.replica._node.sync_waiter._progress), "it waits")
     b.close()
     waiter.join()
     assert ended == [lrep.ClosedError]

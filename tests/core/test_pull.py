@@ -36,7 +36,7 @@ def test_the_vector_is_handed_over_with_the_last_frame_and_not_before(pull: Pull
 
 
 def test_level_ends_a_round_without_entries(pull: PullReceiver) -> None:
-    assert pull.level().vector == {1: 100}
+    assert pull.round_ended().vector == {1: 100}
     assert pull.completed == 1
 
 
@@ -99,7 +99,7 @@ def test_outside_a_round_there_are_neither_entries_nor_an_end() -> None:
     with pytest.raises(RemoteProtocolError):
         PullReceiver().entries(frame(0, 5, 1), LATEST)
     with pytest.raises(RemoteProtocolError):
-        PullReceiver().level()
+        PullReceiver().round_ended()
 
 
 def test_stamps_of_the_future_are_a_matter_of_the_clock(pull: PullReceiver) -> None:

@@ -39,7 +39,7 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
     assert asks.answer(RangeSplit([b"c"], bytes(32)), LATEST) == RangeAnswered(
         bounds=[b"c"], prints=[bytes(16), bytes(16)]
     )
-    assert asks.answer(RangeRows([b"x"], [HEAD]), LATEST) == RangeAnswered(lines=[(b"x", HEAD)])
+    assert asks.answer(RangeRows([b"x"], [HEAD]), LATEST) == RangeAnswered(rows=[(b"x", HEAD)])
     with pytest.raises(RemoteProtocolError, match="not asked"):
         asks.answer(RangeEqual(), LATEST)
 

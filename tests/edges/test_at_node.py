@@ -1,6 +1,7 @@
 """The commands that use a node: one that runs, and one that does not."""
 
 import base64
+import importlib
 import io
 import json
 import os
@@ -305,8 +306,9 @@ def test_keys_that_do_not_fit(run: Run, tmp_path: Path) -> None:
 
 
 def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = lrep.install._wall_ms
-    monkeypatch.setattr("level_replicator.install._wall_ms", lambda: now() + 3_600_000)
+    module = importlib.import_module("level_replicator.install")
+    now = module._wall_ms
+    monkeypatch.setattr(module, "_wall_ms", lambda: now() + 3_600_000)
     with lrep.open(tmp_path / "a", {"port": 0}) as a:
         monkeypatch.undo()
         with lrep.open(tmp_path / "b", {"servers": {"{}:{}".format(*a.address or ()): {}}}) as b:
@@ -425,7 +427,7 @@ def test_every_example_works(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     """As `--help` shows it, but in a directory of this test."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").mkdir()
-    plain = lrep.install.plyvel.DB(str(tmp_path / "notes" / "db"), create_if_missing=True)
+    plain = plyvel.DB(str(tmp_path / "notes" / "db"), create_if_missing=True)
     plain.put(b"key", b"value")
     plain.close()
     examples = {command.NAME: command.EXAMPLE for command in cli.COMMANDS}

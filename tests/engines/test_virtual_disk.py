@@ -169,7 +169,7 @@ def test_a_lasting_failure_ends_when_the_disk_is_mended() -> None:
         with pytest.raises(StorageError):
             engine.delete(b"before")
     assert list(engine.scan_keys()) == [b"before"]
-    disk.mend()
+    disk.repair()
     engine.put(b"after", b"")
     assert list(engine.scan_keys()) == [b"after", b"before"]
 

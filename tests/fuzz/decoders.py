@@ -264,9 +264,9 @@ def _answer_is_right(
         if fetched:
             assert {*told, *found.lacking} <= set(fetched)
         assert all(found.entries[at][1].value == b"" for at in found.equal)
-    elif found.lines is not None:
-        told = [each for each, _ in found.lines]
-        rows = [decode_index(row) for _, row in found.lines]
+    elif found.rows is not None:
+        told = [each for each, _ in found.rows]
+        rows = [decode_index(row) for _, row in found.rows]
         assert all(row.origin and 0 < row.written_dot[0] <= row.stamp <= ACCEPTABLE for row in rows)
         assert not any(row.context for row in rows)
     elif found.bounds is not None:
@@ -306,7 +306,7 @@ def pulls(data: bytes) -> None:
                 if apply is not None:
                     _frame_is_right(apply, covered.setdefault(apply.origin, set()))
             elif isinstance(said, RoundEnd):
-                took = pull.level()
+                took = pull.round_ended()
                 assert took is None or isinstance(took, RoundCompleted)
         except RemoteProtocolError as error:
             refused(error)

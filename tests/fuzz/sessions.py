@@ -152,7 +152,7 @@ def _effect_is_right(effect: Event) -> None:
         case RangeEntriesReceived():
             assert all(0 < o < 1 << 64 and 0 < entry.stamp <= ACCEPTABLE for o, entry in effect.entries)
         case RangeAnswered():
-            assert effect.same == (effect.bounds is None and effect.lines is None)
+            assert effect.same == (effect.bounds is None and effect.rows is None)
         case PullRequested():
             _vector_is_right(effect.vector)
             _vector_is_right(effect.horizon)

@@ -65,7 +65,7 @@ class Master:
         async def arrives() -> None:
             async with asyncio.timeout(TIMEOUT_S):
                 while self._db.get(key) is None:
-                    await self.node.syncing._next_progress()
+                    await self.node.sync_waiter._next_progress()
 
         self.node.call(arrives()).result()
 

@@ -180,6 +180,6 @@ def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> No
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.syncing.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
+        return await asyncio.gather(*(node.sync_waiter.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
 
     assert all(node.call(wait_all()).result())

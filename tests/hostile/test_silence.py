@@ -26,7 +26,7 @@ def test_a_handshake_has_its_time_and_no_more(said: bytes) -> None:
     stage.settle()
     assert link not in a.coordinator.connections
     assert link.ended
-    assert any("Bye(SILENT" in line for line in stage.lines)
+    assert any("Bye(TIMEOUT" in line for line in stage.lines)
 
 
 def test_an_open_connection_ends_after_some_silent_heartbeats() -> None:

@@ -293,7 +293,7 @@ class RealPull:
             return
         opened = self._opened
         assert isinstance(opened, Reconciling)
-        begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, lines=opened.lines)
+        begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
         walk, resolver = self.reader.begin_reconciliation(
             begin, self.source.origin, lambda news: None, lambda again: None
         )
@@ -354,14 +354,14 @@ class RealPull:
             if isinstance(answer, RangeAnswered):
                 walk.answered(answer)
             elif isinstance(answer, RangeEntriesReceived):
-                walk.filled(answer)
+                walk.entries_received(answer)
         resolver.take()
         self.reader.end_reconciliation()
         if resolver.whole != self.ref.whole:
             raise Unlike(f"a walk that is {'' if resolver.whole else 'not '}whole")
 
     def _tell_reference(self, resolver: Resolver) -> None:
-        settle, fill = resolver.resolve, resolver.fill
+        settle, fill = resolver.resolve, resolver.take_entries
 
         def settled(low, high, theirs):  # type: ignore[no-untyped-def]
             every = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
@@ -381,7 +381,7 @@ class RealPull:
             self.ref.fill([entry.key for _, entry in frame.entries])
 
         resolver.resolve = settled  # type: ignore[method-assign]
-        resolver.fill = filled  # type: ignore[method-assign]
+        resolver.take_entries = filled  # type: ignore[method-assign]
 
 
 def play(nodes: int, steps: list[Step], off: str | None = None) -> str | None:

@@ -94,7 +94,7 @@ def test_the_wait_doubles_until_something_changes() -> None:
 
     def pull() -> None:
         stage.lines.clear()
-        at_a.puller.want()
+        at_a.puller.start()
         stage.settle()
 
     pull()

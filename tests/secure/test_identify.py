@@ -212,7 +212,7 @@ def test_strangers_leave_room_for_the_known(master: Open, monkeypatch: pytest.Mo
             (bye,) = intruder.hear_all()
             assert isinstance(bye, Bye)
             assert "a stranger" in bye.text
-    wait_until(lambda: not a.replica._node.admission.security.identifying._strangers, "the end of all calls")  # type: ignore[union-attr]
+    wait_until(lambda: not a.replica._node.admission.security.identify_runner._strangers, "the end of all calls")  # type: ignore[union-attr]
 
 
 def test_what_accept_takes() -> None:

@@ -198,11 +198,11 @@ class SimNode:
 
         def reconciling(*args: Any, **options: Any) -> tuple[Initiator, Resolver]:
             walk, resolver = begin_reconciliation(*args, **options)
-            fill = resolver.fill
+            take_entries = resolver.take_entries
 
-            def bulk_loading(answer: RangeEntriesReceived) -> None:
+            def entries(answer: RangeEntriesReceived) -> None:
                 with self.world.meetings.watching(self, answer.entries):
-                    fill(answer)
+                    take_entries(answer)
 
             settle = resolver.resolve
 
@@ -212,7 +212,7 @@ class SimNode:
                     self.world.meetings.compared(self, key, decode_index(row).written_dot)
                 return outcome
 
-            resolver.fill = bulk_loading  # type: ignore[method-assign]
+            resolver.take_entries = entries  # type: ignore[method-assign]
             resolver.resolve = settled  # type: ignore[method-assign]
             return walk, resolver
 

@@ -192,7 +192,7 @@ def test_a_disk_that_fails_at_each_write(lands: bool) -> None:
         rig.rs_disk.fail(number, lands=lands)
         with pytest.raises(StorageError):
             rig.adopt()
-        rig.rs_disk.mend()
+        rig.rs_disk.repair()
         assert_adopted(rig.adopt(), DATA)
 
 

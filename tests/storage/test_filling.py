@@ -220,7 +220,7 @@ def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come
     assert reader.keys == told + BULK_LOAD_PREVIEW_ENTRIES
     opened = round_for(source, reader, reconcile=True)
     assert isinstance(opened, Reconciling)
-    begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, lines=opened.lines)
+    begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
     reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None, rows_told=told)
     assert reader.bulk_loading
 

@@ -46,7 +46,7 @@ def _whole(store: Store) -> None:
 
 def _sent_to(third: Store, source: Store) -> list[bool]:
     """Whether a peer that has reconciled with the source is sent rounds of each of its later changes."""
-    feed = SendQueue(third.origin, (), lines=third.keys)
+    feed = SendQueue(third.origin, (), rows=third.keys)
     opened = source.open_round(feed, {}, {})
     assert isinstance(opened, Reconciling)
     feed.completed()

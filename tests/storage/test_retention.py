@@ -262,7 +262,7 @@ def test_a_disk_that_fails_makes_the_replica_read_only() -> None:
     with pytest.raises(StorageError):
         store.writer.put(b"k", b"v", False)
     assert len(contents(store)) == 30
-    rig.rs_disk.mend()
+    rig.rs_disk.repair()
     store = rig.reopen_after_kill()
     assert len(contents(store)) == 30
     assert_sound(store)

@@ -300,7 +300,7 @@ def test_a_failing_disk_while_repairing(tmp_path: Path) -> None:
         look(store, repair=True)
     with pytest.raises(StorageError):
         store.writer.put(b"k", b"v", False)
-    rig.db_disk.mend()
+    rig.db_disk.repair()
     store = rig.reopen_after_kill()
     assert look(store, repair=True).left == 0
     assert_whole(store)

@@ -89,7 +89,7 @@ def test_a_failing_disk_stops_writes_and_keeps_reads(disk: str) -> None:
     with pytest.raises(StorageError):
         store.writer.put(b"c", b"3", False)
     assert contents(store) == {b"a": b"1"}
-    getattr(rig, disk).mend()
+    getattr(rig, disk).repair()
     store = rig.reopen_after_kill()
     assert contents(store)[b"a"] == b"1"
     assert_sound(store)

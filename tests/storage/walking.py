@@ -14,7 +14,7 @@ LATEST = (1 << 64) - 1
 
 def round_for(source: Store, reader: Store, *, reconcile: bool = False) -> Round | Reconciling | None:
     """What the source would send in a new session."""
-    feed = SendQueue(reader.origin, (), lines=reader.keys, reconcile=reconcile)
+    feed = SendQueue(reader.origin, (), rows=reader.keys, reconcile=reconcile)
     return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
 
 
@@ -22,7 +22,7 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
     """Stops at each frame of entries after it has arrived; takes the vector over at the end."""
     begun = round_for(source, reader, reconcile=True)
     assert isinstance(begun, Reconciling)
-    begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, lines=begun.lines)
+    begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, rows=begun.rows)
     walk, resolver = reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None)
     asks = PendingQueries()
     asks.begin()
@@ -43,7 +43,7 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
         if isinstance(answer, RangeAnswered):
             walk.answered(answer)
         elif isinstance(answer, RangeEntriesReceived):
-            walk.filled(answer)
+            walk.entries_received(answer)
             yield answer
     resolver.take()
     reader.end_reconciliation()

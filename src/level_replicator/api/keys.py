@@ -17,6 +17,8 @@ from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.security.trust import Pin, Trust, TrustedFile
 
+NO_EXTRA = "keys need pyOpenSSL and cryptography, which are not installed: pip install 'level-replicator[tls]'"
+
 
 def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReloader | None]:
     """None without keys. Raises ConfigError."""
@@ -35,21 +37,18 @@ def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReload
     trusted_file = TrustedFile(Path(config.trusted)) if isinstance(config.trusted, str | PathLike) else None
     trusted = trusted_file.load() if trusted_file is not None else (config.trusted or frozenset())
     trust = Trust(pins, trusted)  # type: ignore[arg-type]
-    identifying = None if config.identify is None else IdentifyRunner(config.identify)
+    identify_runner = None if config.identify is None else IdentifyRunner(config.identify)
     if isinstance(config.pems, Mapping):
-        security = NodeSecurity(Contexts(load_pems(config.pems)), trust, identifying)
+        security = NodeSecurity(Contexts(load_pems(config.pems)), trust, identify_runner)
         return security, None if trusted_file is None else CredentialReloader(trusted_file, None)
     key_file = PemsFile(Path(config.pems))
-    security = NodeSecurity(Contexts(key_file.load()), trust, identifying)
+    security = NodeSecurity(Contexts(key_file.load()), trust, identify_runner)
 
     def reload_key() -> Contexts | None:
         pems = key_file.reload()
         return None if pems is None else Contexts(pems)
 
     return security, CredentialReloader(trusted_file, reload_key)
-
-
-NO_EXTRA = "keys need pyOpenSSL and cryptography, which are not installed: pip install 'level-replicator[tls]'"
 
 
 def generate_pems(

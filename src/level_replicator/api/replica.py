@@ -207,7 +207,7 @@ class Replica(Database):
         self, peer: str | None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
     ) -> Report | Difference:
         """The audit. Without `peer`: whether the database holds what the index says, and the log what it should; with
-        `repair` what is found is mended: from the log, else from peers; a key that was written around the replica is
+        `repair` what is found is repaired: from the log, else from peers; a key that was written around the replica is
         adopted. A value that is nowhere on this node is `lost` until a peer brings it; a second audit with `repair`
         gives it up. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one:
         how the two nodes differ at this moment, at the cost of what differs; nothing is changed.
@@ -217,7 +217,9 @@ class Replica(Database):
             if not isinstance(peer, str):
                 raise ConfigError(f"peer: an address, name or origin is wanted, not {peer!r}")
             if repair:
-                raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
+                raise ConfigError(
+                    "repair: two nodes that differ are repaired by replication; verify each of them alone"
+                )
             return self._wait_for(self._gate.call(self._node.call, compare(self._node.coordinator, peer)))
         store = self._node.store
         return self._gate.call(

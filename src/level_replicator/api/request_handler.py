@@ -77,7 +77,7 @@ class RequestHandler:
         self._closed = False
 
     def lane(self, request: AnyRequest) -> str | None:
-        """See node.client_session.Desk."""
+        """See node.client_session.RequestHandler."""
         if isinstance(request, Write):
             sync = self._sync if request.sync is None else request.sync
             large = sum(len(key) + len(value or b"") for key, value in request.operations) > LONG_WRITE_BYTES

@@ -101,7 +101,7 @@ def _alone(node: Node) -> Iterator[Finding]:
     listens = f"listens on {address}" if address else "does not listen, and can only dial"
     yield Finding(OK, f"{node.where} runs: origin {node.origin}, {status['keys']:,} keys, {listens}")
     if status["failed"]:
-        yield Finding(WRONG, f"{node.where} takes no writes: {status['failed']}", "mend the disk, then start it again")
+        yield Finding(WRONG, f"{node.where} takes no writes: {status['failed']}", "fix the disk, then start it again")
     if status["bulk_load_incomplete"]:
         yield Finding(NOTE, f"a bulk load of {node.where} is incomplete", "it continues when a peer connects")
     if status["lost"]:

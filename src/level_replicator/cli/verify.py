@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="mend what is found: from the log, from the database, else from peers, at their next connection; "
+        help="repair what is found: from the log, from the database, else from peers, at their next connection; "
         "adopt what was written around the replica",
     )
     parser.add_argument("--peer", metavar="PEER", help="address, name or origin of a connected node")
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Looks, and mends if asked to; returns the exit status."""
     if arguments.peer is not None:
         if arguments.repair:
-            raise UsageError("--repair: two nodes that differ are mended by replication; verify each of them alone")
+            raise UsageError("--repair: two nodes that differ are repaired by replication; verify each of them alone")
         with reached(arguments) as database:
             return _tell_difference(database.verify(arguments.peer), arguments)
     with reached(arguments) as database, progress("verify") as told:

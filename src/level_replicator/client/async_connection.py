@@ -57,7 +57,7 @@ class AsyncClientConnection(asyncio.Protocol):
     async def open(
         cls, address: str, connect: Connect, credentials: Credentials | None, timeout_s: float
     ) -> "AsyncClientConnection":
-        """Raises as client.connection.Caller."""
+        """Raises as client.connection.ClientConnection."""
         try:
             async with asyncio.timeout(timeout_s):
                 _, made = await connect(lambda: cls(address, credentials))

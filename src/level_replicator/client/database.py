@@ -158,7 +158,9 @@ class RemoteDatabase:
         """See Replica.verify."""
         if peer is not None:
             if repair:
-                raise ConfigError("repair: two nodes that differ are mended by replication; verify each of them alone")
+                raise ConfigError(
+                    "repair: two nodes that differ are repaired by replication; verify each of them alone"
+                )
             return dataclass_of(Difference, self._do("verify", peer=peer))
         return dataclass_of(Report, self._do("verify", progress, repair=repair))
 

@@ -15,8 +15,8 @@ MAX_FRAME_ENTRIES = 4_096
 MAX_VECTOR_ORIGINS = 1_000_000
 """Origins in one vector; 16 bytes each."""
 MAX_TAKEN_ORIGINS = 500_000
-"""Origins in our own vector, above which a peer's round or walk that brings more is refused: everybody would refuse a
-vector that is longer than MAX_VECTOR_ORIGINS."""
+"""Origins in our own vector, above which a peer's round or reconciliation that brings more is refused: everybody would
+refuse a vector that is longer than MAX_VECTOR_ORIGINS."""
 MAX_EPOCHS = 256
 """Epochs in the history of an origin; 16 bytes each. A restore that goes back further than this many runs in which
 something was written may stay unnoticed."""
@@ -62,16 +62,16 @@ MAX_RANGE_QUERIES = 64
 MAX_RECONCILE_DEPTH = 64
 MAX_RECONCILE_RANGES = 65_536
 MAX_RECONCILE_RANGE_BYTES = 16 * 1024 * 1024
-"""How often a range is parted again, and how many ranges, with what keys, wait to be probed: an honest peer comes
+"""How often a range is parted again, and how many ranges, with what keys, wait to be queried: an honest peer comes
 nowhere near."""
 MAX_FETCH_KEYS = 1_024
 RECONCILE_SLICE_ROWS = 2_000
-"""Lines of the index that a walk looks at before others have their turn."""
+"""Index rows that a reconciliation looks at before others have their turn."""
 RESOLVE_ROWS = 1_000
-"""Lines that are judged and written in one batch, under the lock."""
+"""Index rows that are resolved and written in one batch, under the lock."""
 REPAIR_BATCH_BYTES = 4 * 1024 * 1024
-"""A batch that writes stored values again (a stale node's in a walk, a repair, a new origin) ends when it holds this
-much: there may be a thousand of the largest. One of any size has room."""
+"""A batch that writes stored values again (a stale node's in a reconciliation, a repair, a new origin) ends when it
+holds this much: there may be a thousand of the largest. One of any size has room."""
 PULL_AGAIN_FIRST_MS = 250
 PULL_AGAIN_CAP_MS = 60_000
 """A pull that had to leave something out, or would repeat one that changed nothing, is begun again after the first, and
@@ -79,9 +79,10 @@ after ever longer times up to the last."""
 STALL_MS = 60_000
 """A warning says so when nothing of a peer was taken over for so long, though this node waits for it."""
 RECONCILE_STALL_MS = 600_000
-"""A peer that says nothing more of a walk for so long is cut off: it keeps others waiting, or a snapshot open."""
+"""A peer that says nothing more of a reconciliation for so long is cut off: it keeps others waiting, or a snapshot
+open."""
 
-# -- filling
+# -- bulk load
 BULK_LOAD_MIN_ENTRIES = 10_000
 """A peer that knows nothing but its own writes is filled, in order of keys, where it would be sent so many entries of
 the log."""

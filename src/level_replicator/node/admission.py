@@ -1,7 +1,7 @@
 """Connections that nobody has accepted yet: how many there may be, for how long, and who says yes.
 
-With keys a connection goes through TLS, the rules of Trust, and `identify`, in this order; only then does it get a
-link, so until then no byte of a session passes, either way. Without keys, on loopback, it gets its link when it has
+With keys a connection goes through TLS, the rules of Trust, and `identify`, in this order; only then is it
+attached, so until then no byte of a session passes, either way. Without keys, on loopback, it is attached when it has
 said whether it is a peer or a client; over the Unix socket only clients come.
 """
 
@@ -57,86 +57,86 @@ class Admission:
         self._forget_open()
         return len(self._guests)
 
-    # -- from the wire
+    # -- from the stream
 
-    def arrived(self, wire: StreamTransport) -> None:
+    def arrived(self, stream: StreamTransport) -> None:
         if self._shut:
-            wire.abort()
+            stream.abort()
             return
-        if wire.server is None:
-            self._make_place(wire.network)
+        if stream.server is None:
+            self._make_place(stream.network)
         else:
-            wire.server.state = PeerState.HANDSHAKE
-        guest = self._guests[wire] = _PendingConnection(self._coordinator.now_ms())
-        if self.security is not None and not wire.local:
-            wire.secure(self.security.contexts.channel(dialled=wire.server is not None))
-        elif wire.server is not None:
-            self._admit(wire, guest, read_only=wire.server.read_only)
+            stream.server.state = PeerState.HANDSHAKE
+        guest = self._guests[stream] = _PendingConnection(self._coordinator.now_ms())
+        if self.security is not None and not stream.local:
+            stream.secure(self.security.contexts.channel(dialled=stream.server is not None))
+        elif stream.server is not None:
+            self._admit(stream, guest, read_only=stream.server.read_only)
 
-    def introduced(self, wire: StreamTransport, *, client: bool) -> None:
+    def introduced(self, stream: StreamTransport, *, client: bool) -> None:
         """Somebody without a key has said its first bytes."""
-        guest = self._guests.get(wire)
+        guest = self._guests.get(stream)
         if guest is None:
             return
         guest.client = client
-        if wire.local and not client:
-            self._turn_away(wire, _NO_PEERS)
+        if stream.local and not client:
+            self._turn_away(stream, _NO_PEERS)
         else:
-            self._admit(wire, guest, read_only=False)
+            self._admit(stream, guest, read_only=False)
 
-    def authenticated(self, wire: StreamTransport, certificate: bytes, *, client: bool) -> None:
+    def authenticated(self, stream: StreamTransport, certificate: bytes, *, client: bool) -> None:
         """The peer, or client, has proved to hold the key of this certificate, DER."""
-        guest = self._guests.get(wire)
+        guest = self._guests.get(stream)
         if guest is None:
             return
         guest.client = client
         assert self.security is not None
         trust = self.security.trust
         guest.fingerprint = fingerprint = fingerprint_of(certificate)
-        if wire.server is not None:
-            wire.server.fingerprint = fingerprint
-            if trust.is_pinned_otherwise(wire.server.address, fingerprint):
-                self._turn_away(wire, _PINNED)
+        if stream.server is not None:
+            stream.server.fingerprint = fingerprint
+            if trust.is_pinned_otherwise(stream.server.address, fingerprint):
+                self._turn_away(stream, _PINNED)
                 return
         known = trust.knows(fingerprint)
-        if self.security.identifying is not None:
-            self._ask(wire, certificate, known=known)
+        if self.security.identify_runner is not None:
+            self._ask(stream, certificate, known=known)
         elif known:
-            self._admit(wire, guest, read_only=trust.is_read_only(fingerprint))
+            self._admit(stream, guest, read_only=trust.is_read_only(fingerprint))
         else:
-            self._turn_away(wire, _NOT_KNOWN)
+            self._turn_away(stream, _NOT_KNOWN)
 
-    def failed(self, wire: StreamTransport, why: str) -> None:
+    def failed(self, stream: StreamTransport, why: str) -> None:
         """It did not get through TLS."""
-        guest = self._guests.pop(wire, None)
+        guest = self._guests.pop(stream, None)
         if guest is not None:
-            self._coordinator.turned_away(self._peer(wire, guest), why)
+            self._coordinator.turned_away(self._peer(stream, guest), why)
 
-    def left(self, wire: StreamTransport, why: str) -> None:
-        guest = self._guests.pop(wire, None)
-        if guest is not None and wire.connection is None and wire.server is not None:
-            wire.server.state = PeerState.WAITING
-            wire.server.last_error = f"{why} in the handshake"
+    def left(self, stream: StreamTransport, why: str) -> None:
+        guest = self._guests.pop(stream, None)
+        if guest is not None and stream.connection is None and stream.server is not None:
+            stream.server.state = PeerState.WAITING
+            stream.server.last_error = f"{why} in the handshake"
 
     # -- from the node
 
     def tick(self) -> None:
-        """Time limits. A peer's link has its own."""
+        """Enforce time limits. A peer's connection has its own."""
         self._forget_open()
         now_ms = self._coordinator.now_ms()
-        for wire, guest in list(self._guests.items()):
+        for stream, guest in list(self._guests.items()):
             if now_ms - guest.began_ms <= HANDSHAKE_TIMEOUT_MS:
                 continue
-            if wire.connection is None:
-                self._turn_away(wire, _LATE if guest.fingerprint else _SILENT)
+            if stream.connection is None:
+                self._turn_away(stream, _LATE if guest.fingerprint else _SILENT)
             elif guest.client:
-                wire.connection.end(ByeCode.TIMEOUT, _SILENT)
+                stream.connection.end(ByeCode.TIMEOUT, _SILENT)
 
     def revoke(self, fingerprints: frozenset[str]) -> None:
         """Whoever has one of these is cut off at once."""
-        for wire, guest in list(self._guests.items()):
-            if wire.connection is None and guest.fingerprint in fingerprints:
-                self._turn_away(wire, _REVOKED)
+        for stream, guest in list(self._guests.items()):
+            if stream.connection is None and guest.fingerprint in fingerprints:
+                self._turn_away(stream, _REVOKED)
         for connection in list(self._coordinator.connections):
             if connection.peer.fingerprint in fingerprints:
                 connection.cut(_REVOKED)
@@ -146,103 +146,103 @@ class Admission:
         """Cuts off whoever has this address, name, origin or fingerprint: peers, clients of the port, and those about
         whom nobody has decided yet. How many connections that were."""
         waiting = [
-            wire
-            for wire, guest in self._guests.items()
-            if wire.connection is None and not wire.local and self._peer(wire, guest).is_called(name)
+            stream
+            for stream, guest in self._guests.items()
+            if stream.connection is None and not stream.local and self._peer(stream, guest).is_called(name)
         ]
-        for wire in waiting:
-            self._turn_away(wire, _DISCONNECTED)
+        for stream in waiting:
+            self._turn_away(stream, _DISCONNECTED)
         return len(waiting) + self._coordinator.disconnect(name) + self._clients.disconnect(name)
 
     def shut(self) -> list[StreamTransport]:
         """Nobody comes in any more. Those who were on their way."""
         self._shut = True
-        waiting = [wire for wire in self._guests if wire.connection is None]
-        for wire in waiting:
-            wire.abort()
+        waiting = [stream for stream in self._guests if stream.connection is None]
+        for stream in waiting:
+            stream.abort()
         return waiting
 
     # -- who comes in
 
-    def _ask(self, wire: StreamTransport, certificate: bytes, *, known: bool) -> None:
+    def _ask(self, stream: StreamTransport, certificate: bytes, *, known: bool) -> None:
         assert self.security is not None
-        assert self.security.identifying is not None
+        assert self.security.identify_runner is not None
         loop = asyncio.get_running_loop()
-        answer = self.security.identifying.ask(
+        answer = self.security.identify_runner.ask(
             PeerIdentity(
                 certificate,
-                wire.address,
-                dialled=wire.server is not None,
+                stream.address,
+                dialled=stream.server is not None,
                 known=known,
-                role="client" if self._guests[wire].client else "peer",
+                role="client" if self._guests[stream].client else "peer",
             ),
-            wire.network,
+            stream.network,
         )
 
         def decided(decision: Decision) -> None:
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self._decided, wire, decision)
+                loop.call_soon_threadsafe(self._decided, stream, decision)
 
         answer.add_done_callback(lambda future: decided(future.result()))
 
-    def _decided(self, wire: StreamTransport, decision: Decision) -> None:
-        guest = self._guests.get(wire)
-        if guest is None or wire.connection is not None or guest.fingerprint is None:
+    def _decided(self, stream: StreamTransport, decision: Decision) -> None:
+        guest = self._guests.get(stream)
+        if guest is None or stream.connection is not None or guest.fingerprint is None:
             return
         assert self.security is not None
         if decision.accepted:
             role = decision.read_only or self.security.trust.is_read_only(guest.fingerprint)
-            self._admit(wire, guest, read_only=role)
+            self._admit(stream, guest, read_only=role)
         else:
-            self._turn_away(wire, decision.reason or _NOT_KNOWN)
+            self._turn_away(stream, decision.reason or _NOT_KNOWN)
 
-    def _admit(self, wire: StreamTransport, guest: _PendingConnection, *, read_only: bool) -> None:
+    def _admit(self, stream: StreamTransport, guest: _PendingConnection, *, read_only: bool) -> None:
         if guest.client:
-            client = self._clients.admit(wire, fingerprint=guest.fingerprint, read_only=read_only)
+            client = self._clients.admit(stream, fingerprint=guest.fingerprint, read_only=read_only)
             if client is None:
-                del self._guests[wire]
+                del self._guests[stream]
             else:
-                wire.attach(client)
+                stream.attach(client)
             return
-        peer = self._peer(wire, guest)
+        peer = self._peer(stream, guest)
         peer.read_only = read_only
-        wire.attach(self._coordinator.connect(wire, peer, began_ms=guest.began_ms))
+        stream.attach(self._coordinator.connect(stream, peer, began_ms=guest.began_ms))
 
-    def _turn_away(self, wire: StreamTransport, why: str) -> None:
+    def _turn_away(self, stream: StreamTransport, why: str) -> None:
         """Tells it, which is all that it ever gets."""
-        guest = self._guests.pop(wire)
+        guest = self._guests.pop(stream)
         if guest.client:
-            self._clients.refuse(wire, why)
+            self._clients.refuse(stream, why)
             return
-        wire.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
-        wire.close()
-        self._coordinator.turned_away(self._peer(wire, guest), why)
+        stream.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
+        stream.close()
+        self._coordinator.turned_away(self._peer(stream, guest), why)
 
     @staticmethod
-    def _peer(wire: StreamTransport, guest: _PendingConnection) -> Peer:
-        if wire.server is not None:
-            return wire.server
-        return Peer(wire.address, dialled=False, fingerprint=guest.fingerprint)
+    def _peer(stream: StreamTransport, guest: _PendingConnection) -> Peer:
+        if stream.server is not None:
+            return stream.server
+        return Peer(stream.address, dialled=False, fingerprint=guest.fingerprint)
 
     # -- how many
 
     def _make_place(self, network: str) -> None:
         self._forget_open()
-        incoming = [wire for wire in self._guests if wire.server is None]
-        neighbours = [wire for wire in incoming if wire.network == network]
+        incoming = [stream for stream in self._guests if stream.server is None]
+        neighbours = [stream for stream in incoming if stream.network == network]
         for crowd, most in ((neighbours, MAX_PENDING_PER_NETWORK), (incoming, MAX_PENDING_HANDSHAKES)):
             if len(crowd) >= most:
                 self._evict(crowd[0])
 
-    def _evict(self, wire: StreamTransport) -> None:
-        if self._guests.pop(wire, None) is None:
+    def _evict(self, stream: StreamTransport) -> None:
+        if self._guests.pop(stream, None) is None:
             return
-        if wire.connection is not None:
-            wire.connection.cut("too many connections wait to be accepted")
-        wire.abort()
+        if stream.connection is not None:
+            stream.connection.cut("too many connections wait to be accepted")
+        stream.abort()
 
     def _forget_open(self) -> None:
-        for wire in [each for each in self._guests if each.connection is not None]:
-            assert wire.connection is not None
-            if wire.connection.ended or wire.connection.is_open:
-                del self._guests[wire]
+        for stream in [each for each in self._guests if each.connection is not None]:
+            assert stream.connection is not None
+            if stream.connection.ended or stream.connection.is_open:
+                del self._guests[stream]

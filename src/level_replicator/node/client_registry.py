@@ -26,39 +26,39 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """On the node's loop. `open_request_handler` is set when the replica stands. `notices`: of all
-    refusals that the node tells."""
+    """On the node's loop. `open_request_handler` is set when the replica is ready. `refusals`: the limiter of all
+    refusals that the node reports."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, notices: RefusalLimiter) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, refusals: RefusalLimiter) -> None:
         self.loop = loop
         self.access = access
         self.open_request_handler: OpenRequestHandler | None = None
         self.connections: set[ClientSession] = set()
-        self._notices = notices
+        self._refusals = refusals
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
-    def admit(self, wire: StreamTransport, *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
+    def admit(self, stream: StreamTransport, *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
         """None: it is not to come in; it has been told why."""
-        if not wire.local and self.access is ClientAccess.NONE:
-            self.refuse(wire, "this node takes no clients (`clients` in its configuration)")
+        if not stream.local and self.access is ClientAccess.NONE:
+            self.refuse(stream, "this node takes no clients (`clients` in its configuration)")
         elif len(self.connections) >= MAX_CLIENTS:
-            self.refuse(wire, f"{MAX_CLIENTS} clients are connected already")
+            self.refuse(stream, f"{MAX_CLIENTS} clients are connected already")
         else:
-            read_only = read_only or (not wire.local and self.access is ClientAccess.READ)
-            connection = ClientSession(self, wire, fingerprint=fingerprint, read_only=read_only, local=wire.local)
+            read_only = read_only or (not stream.local and self.access is ClientAccess.READ)
+            connection = ClientSession(self, stream, fingerprint=fingerprint, read_only=read_only, local=stream.local)
             self.connections.add(connection)
-            wire.keep_alive()
+            stream.keep_alive()
             return connection
         return None
 
-    def refuse(self, wire: StreamTransport, why: str) -> None:
+    def refuse(self, stream: StreamTransport, why: str) -> None:
         """Tells a client that it may not come in."""
-        wire.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
-        wire.close()
-        if self._notices.may_report(int(self.loop.time() * 1000)):
-            if untold := self._notices.take_unreported():
+        stream.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
+        stream.close()
+        if self._refusals.may_report(int(self.loop.time() * 1000)):
+            if untold := self._refusals.take_unreported():
                 why += f" (and {untold} more refusals before)"
-            _log.info("a client at %s was not accepted: %s", wire.address, why)
+            _log.info("a client at %s was not accepted: %s", stream.address, why)
 
     def left(self, session: ClientSession) -> None:
         self.connections.discard(session)
@@ -88,9 +88,9 @@ class ClientRegistry:
 
     def stop(self) -> list[StreamTransport]:
         """Says goodbye to all of them. Those that still have to leave."""
-        wires = [connection.transport for connection in self.connections]
+        streams = [connection.transport for connection in self.connections]
         for connection in list(self.connections):
             connection.end(ByeCode.STOPPING, "the node stops")
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
-        return wires
+        return streams

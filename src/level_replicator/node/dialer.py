@@ -60,14 +60,14 @@ class Dialler:
         while True:
             await self._while_connected_otherwise()
             try:
-                wire = await self._dial()
+                stream = await self._dial()
             except (OSError, ValueError) as error:
                 self._peer.state = PeerState.WAITING
                 self._peer.last_error = f"cannot connect: {str(error) or type(error).__name__}"
                 _log.debug("%s: %s", self._peer.address, self._peer.last_error)
             else:
                 began = loop.time()
-                await wire.closed
+                await stream.closed
                 if loop.time() - began > BACKOFF_RESET_AFTER_S:
                     self._backoff.reset()
             await asyncio.sleep(self._backoff.next_s())
@@ -107,11 +107,11 @@ class Dialler:
         for ip in ips:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, wire = await loop.create_connection(
+                    _, stream = await loop.create_connection(
                         lambda: StreamTransport(self._admission, self._peer), ip, self._port
                     )
             except OSError as refused:
                 error = refused
             else:
-                return wire
+                return stream
         raise error

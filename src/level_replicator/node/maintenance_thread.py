@@ -47,7 +47,7 @@ class MaintenanceThread:
         # the first time soon: a program may never run for as long as a whole interval
         self._sweep_at_s = time.monotonic() + min(self._sweep_s, FIRST_SWEEP_AFTER_S)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="level-replicator-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="level-replicator-maintenance", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -86,9 +86,9 @@ class Node:
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = ClientRegistry(self._loop, access, self.coordinator.notices)
+        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals)
         self.admission = Admission(self.coordinator, self.clients, security)
-        self.syncing = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
+        self.sync_waiter = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
         self._dial = servers
         self._anywhere = insecure or security is not None
@@ -140,7 +140,7 @@ class Node:
 
     def begin_wait(self, timeout_s: float | None) -> Future[bool]:
         """The answer of Replica.wait_synced, to come."""
-        return self.call(self.syncing.wait(timeout_s))
+        return self.call(self.sync_waiter.wait(timeout_s))
 
     def disconnect(self, name: str) -> Future[int]:
         """See Replica.disconnect."""
@@ -227,20 +227,20 @@ class Node:
         await self._stop_listening([each for each in (server, local) if each is not None])
         for task in tasks:
             task.cancel()
-        wires = [
+        streams = [
             connection.transport.closed
             for connection in self.coordinator.connections
             if isinstance(connection.transport, StreamTransport)
         ]
-        wires += [wire.closed for wire in [*self.admission.shut(), *self.clients.stop()]]
+        streams += [stream.closed for stream in [*self.admission.shut(), *self.clients.stop()]]
         self.coordinator.stop()
-        if wires:
-            await asyncio.wait(wires, timeout=_STOP_TIMEOUT_S)
+        if streams:
+            await asyncio.wait(streams, timeout=_STOP_TIMEOUT_S)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.syncing.cancel()
-        if self.admission.security is not None and self.admission.security.identifying is not None:
-            self.admission.security.identifying.close()
-        # connections that were just being accepted: the doorway turns them away, which takes a few turns of the loop
+        self.sync_waiter.cancel()
+        if self.admission.security is not None and self.admission.security.identify_runner is not None:
+            self.admission.security.identify_runner.close()
+        # connections that were just being accepted: admission turns them away, which takes a few turns of the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=_STOP_TIMEOUT_S)

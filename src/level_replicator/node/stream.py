@@ -1,7 +1,7 @@
-"""A link's transport on asyncio: a TCP connection, with or without TLS over it, or one over the Unix socket.
+"""The transport of a connection on asyncio: a TCP connection, with or without TLS over it, or one over the Unix socket.
 
-The doorway says who may come in; until it has attached a link nothing that arrives is looked at but TLS's own words,
-and whether a peer or a client speaks.
+Admission decides who may come in; until it has attached a connection, nothing that arrives is looked at but TLS's own
+records, and whether a peer or a client speaks.
 """
 
 import asyncio
@@ -74,15 +74,15 @@ class AcceptedConnection(Protocol):
 class StreamObserver(Protocol):
     """Decides about connections that nobody has accepted yet (node.admission)."""
 
-    def arrived(self, wire: "StreamTransport") -> None: ...
+    def arrived(self, stream: "StreamTransport") -> None: ...
 
-    def introduced(self, wire: "StreamTransport", *, client: bool) -> None: ...
+    def introduced(self, stream: "StreamTransport", *, client: bool) -> None: ...
 
-    def authenticated(self, wire: "StreamTransport", certificate: bytes, *, client: bool) -> None: ...
+    def authenticated(self, stream: "StreamTransport", certificate: bytes, *, client: bool) -> None: ...
 
-    def failed(self, wire: "StreamTransport", why: str) -> None: ...
+    def failed(self, stream: "StreamTransport", why: str) -> None: ...
 
-    def left(self, wire: "StreamTransport", why: str) -> None: ...
+    def left(self, stream: "StreamTransport", why: str) -> None: ...
 
 
 class StreamTransport(asyncio.Protocol):
@@ -150,7 +150,7 @@ class StreamTransport(asyncio.Protocol):
         if self.connection is not None:
             self.connection.lost(why)
 
-    # -- what the doorway asks for
+    # -- what admission asks for
 
     def secure(self, channel: "Channel") -> None:
         """Everything goes through TLS from here on."""
@@ -216,7 +216,7 @@ class StreamTransport(asyncio.Protocol):
             if data:
                 self._socket.write(data)
 
-    # -- what the link asks for
+    # -- what the connection asks for
 
     def send(self, frames: list[bytes]) -> None:
         if self._socket is None or self._socket.is_closing():

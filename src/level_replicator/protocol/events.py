@@ -1,4 +1,4 @@
-"""What a session asks of its surroundings. They are performed in order, each before the next is asked for."""
+"""What a session reports to its connection. Handle each event before asking for the next."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class PeerIdentified:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """Both sides have accepted: ask for a pull with `Session.want`."""
+    """Both sides have accepted: ask for a pull with `Session.start_pull`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class PullRequested:
     vector: Vector
     have: list[tuple[int, int, int]]
     horizon: Vector
-    lines: int
+    rows: int
     reconcile: bool
 
 
@@ -63,14 +63,14 @@ class RoundCompleted:
 
 @dataclass(frozen=True, slots=True)
 class VectorRequested:
-    """Answer with `Session.tell` and the vector as it is now."""
+    """Answer with `Session.reply_vector` and the vector as it is now."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
 class VectorReceived:
-    """The answer to `Session.ask`."""
+    """The answer to `Session.query_vector`."""
 
     token: int
     vector: Vector
@@ -86,7 +86,7 @@ class PeerClosed:
 
 @dataclass(frozen=True, slots=True)
 class PullPaused:
-    """The peer wants nothing until it wants again."""
+    """The peer wants nothing until its next StartPull."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +100,19 @@ class HistoriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class CompareRequested:
-    """The peer wants to walk through our index."""
+    """The peer wants to compare its index with ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangesQueried:
-    """The peer walks: answer each range (low, high, fingerprint, count)."""
+    """The peer reconciles: answer each range (low, high, fingerprint, count)."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class EntriesRequested:
-    """The peer walks: send these entries."""
+    """The peer reconciles: send these entries."""
 
     keys: list[bytes]
     digests: list[bytes]
@@ -120,26 +120,26 @@ class EntriesRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerReconciled:
-    """The peer's walk is over."""
+    """The peer's reconciliation is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStarted:
-    """Walk through the peer's index, of about so many lines. `looking`: only to compare, after Session.compare."""
+    """Reconcile with the peer's index, which has about so many rows. `compare_only`: after Session.compare."""
 
     vector: Vector
     horizon: Vector
     dropped: int
     compare_only: bool
-    lines: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RangeEntriesReceived:
-    """Entries that were probed for or fetched, each with its origin, and keys that the peer cannot give.
+    """Entries that were queried or fetched, each with its origin, and keys that the peer cannot give.
 
-    `equal`: places of those whose value is left out, since ours is equal. `span`: of a probe: this is all that the peer
-    has from the first key up to before the second (b"": to the end)."""
+    `equal`: places of those whose value is left out, since ours is equal. `span`: of a range query: this is all that
+    the peer has from the first key up to before the second (b"": to the end)."""
 
     entries: list[tuple[int, Entry]]
     equal: set[int]
@@ -150,12 +150,12 @@ class RangeEntriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class RangeAnswered:
-    """The answer to the oldest open probe: the same; parts; or lines, as (key, index row)."""
+    """The answer to the oldest open range query: equal; parts; or rows, as (key, index row)."""
 
     same: bool = False
     bounds: list[bytes] | None = None
     prints: list[bytes] | None = None
-    lines: list[tuple[bytes, bytes]] | None = None
+    rows: list[tuple[bytes, bytes]] | None = None
 
 
 Event = (

@@ -1,7 +1,8 @@
 """The messages of a session and their bytes.
 
 A frame is a length (u32, big-endian, without itself) and a MessagePack array whose first item is the
-number of the message. Items that a later version appends are ignored. Vectors travel as their bytes (versions.py).
+number of the message. Items that a later version appends are ignored. Vectors travel as their bytes
+(core.version_vector).
 
     dialler                                   acceptor
     Hello ────────────────────────────────▶
@@ -9,15 +10,19 @@ number of the message. Items that a later version appends are ignored. Vectors t
     Welcome ──────────────────────────────▶                        (or Bye)
     and from here both the same:
     Histories: of origins, if the two sides do not know the same
-    Want: let me pull, this is what I know    → Round, Entries …, Level; then again, live, as changes come
-                                              → or Reconcile: your log cannot bridge the gap, walk through my index:
-        Probe: ranges of keys, as I have them → for each, in order: Same, or Parts: prints of smaller ranges, or Lines:
-                                                all that I have there, or, where you have nothing, Items …
-        Fetch: these keys                     → Items …
-        Walked: done; from here on live
-    Compare: let me walk, only to look        → Reconcile
-    Hold: send me nothing until I Want again
-    Have: my vector moved                     Ask / Tell: what is your vector now?     Ping: still there
+    StartPull: let me pull, this is what I know
+        → RoundStart, Entries …, RoundEnd; then again, live, as changes come
+        → or ReconcileStart: your log cannot bridge the gap, reconcile with my index:
+            RangeQuery: ranges of keys, as I have them
+                → for each, in order: RangeEqual, or RangeSplit: fingerprints of smaller ranges, or RangeRows: all rows
+                  that I have there, or, where you have nothing, RangeEntries …
+            Fetch: these keys                 → RangeEntries …
+            ReconcileDone: from here on live
+    CompareStart: let me compare, only to look → ReconcileStart
+    PausePull: send me nothing until my next StartPull
+    VectorUpdate: my vector moved
+    VectorQuery / VectorReply: what is your vector now?
+    Ping: still there
 """
 
 from enum import IntEnum
@@ -55,7 +60,8 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """Who speaks. `instance` is random for each start of a process: it tells a twin from a second connection.
+    """Who speaks. `instance` is random for each start of a process: it tells a
+    duplicate origin from a second connection.
 
     `heartbeat_ms`: a sender that was quiet for four of these is taken for gone."""
 
@@ -80,8 +86,9 @@ class StartPull(Message, frozen=True, tag=3):
     """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
 
     `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
-    the newest stamps of tombstones that it has dropped, of each origin and of all. `lines`: about how many it has in
-    its index; `walk`: it has much that its vector does not claim, and wants to go on with the walk that broke off.
+    the newest stamps of tombstones that it has dropped, of each origin and of all. `rows`: about how many it has in
+    its index; `reconcile`: it has much that its vector does not claim, and wants to go on with the reconciliation that
+    broke off.
     """
 
     vector: bytes
@@ -89,16 +96,16 @@ class StartPull(Message, frozen=True, tag=3):
     horizon: bytes = b""
     dropped: int = 0
     pull: int = 0
-    lines: int = MANY_ROWS
+    rows: int = MANY_ROWS
     reconcile: bool = False
 
 
 class RoundStart(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
-    `vector`: where its vector was in that snapshot, told by what is not as in the reader's Want: lines that are others,
-    and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above the
-    reader's."""
+    `vector`: where its vector was in that snapshot, told by what is not as in the reader's StartPull: lines that are
+    others, and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above
+    the reader's."""
 
     vector: bytes
     pull: int = 0
@@ -116,7 +123,7 @@ class Entries(Message, frozen=True, tag=5):
 
 
 class RoundEnd(Message, frozen=True, tag=6):
-    """The round is complete: the reader takes over the vector of its Round."""
+    """The round is complete: the reader takes over the vector of its RoundStart."""
 
 
 class VectorUpdate(Message, frozen=True, tag=7):
@@ -136,7 +143,7 @@ class VectorQuery(Message, frozen=True, tag=9):
 
 
 class VectorReply(Message, frozen=True, tag=10):
-    """The answer to Ask."""
+    """The answer to VectorQuery."""
 
     token: int
     vector: bytes
@@ -150,25 +157,25 @@ class Bye(Message, frozen=True, tag=11):
 
 
 class ReconcileStart(Message, frozen=True, tag=12):
-    """The reader may walk through a snapshot of the sender's index. What the sender's vector, horizon and newest
-    dropped tombstone were in it. `pull`: 0 after Compare, else as in Round. `lines`: about how many there are."""
+    """The reader may reconcile with a snapshot of the sender's index, which had this vector, horizon and newest dropped
+    tombstone. `pull`: 0 after CompareStart, else as in RoundStart. `rows`: about how many there are."""
 
     vector: bytes
     horizon: bytes
     dropped: int
     pull: int
-    lines: int = 0
+    rows: int = 0
 
 
 class RangeQuery(Message, frozen=True, tag=13):
     """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end.
-    Fingerprint b"": it is surely not equal, so Lines are wanted rather than Parts."""
+    Fingerprint b"": it is surely not equal, so RangeRows is wanted rather than RangeSplit."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 class RangeEqual(Message, frozen=True, tag=14):
-    """The range probed is the same here."""
+    """The queried range is the same here."""
 
 
 class RangeSplit(Message, frozen=True, tag=15):
@@ -206,15 +213,15 @@ class Fetch(Message, frozen=True, tag=18):
 
 
 class ReconcileDone(Message, frozen=True, tag=19):
-    """The walk has ended: the snapshot is not needed any more."""
+    """The reconciliation has ended: the snapshot is not needed any more."""
 
 
 class CompareStart(Message, frozen=True, tag=20):
-    """The sender wants to walk through the index without taking anything over."""
+    """The sender wants to compare its index with the receiver's, without taking anything over."""
 
 
 class PausePull(Message, frozen=True, tag=21):
-    """Nothing more of this pull, please, until the next Want."""
+    """Nothing more of this pull, please, until the next StartPull."""
 
 
 class Histories(Message, frozen=True, tag=22):

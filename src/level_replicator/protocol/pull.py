@@ -57,7 +57,7 @@ class PullReceiver:
         return self.number
 
     def abandon(self) -> None:
-        """The peer gives up its round, for a walk."""
+        """The peer gives up its round, for a reconciliation."""
         self._wanted = None
         self._target = None
 
@@ -94,7 +94,7 @@ class PullReceiver:
         resumable = min(high, self._target.get(origin, 0))
         return EntriesReceived(origin, low, high, entries, resumable, self._complete() if message.last else None)
 
-    def level(self) -> RoundCompleted | None:
+    def round_ended(self) -> RoundCompleted | None:
         if self._passing_over:
             return None
         if self._target is None:

@@ -67,7 +67,7 @@ class PullSender:
         return RoundStart(encode_vector(lines), self.number, encode_origins(missing))
 
     def reconcile_done(self) -> None:
-        """The reader has walked through a snapshot instead of being sent a first round."""
+        """The reader has reconciled with a snapshot instead of being sent a first round."""
         self.completed += 1
 
     def give_up(self) -> None:

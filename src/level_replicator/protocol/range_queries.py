@@ -1,7 +1,7 @@
-"""The asking side of a walk: what a peer answers is checked here before anything is done with it.
+"""The asking side of a reconciliation: answers of a peer are checked here before anything is done with them.
 
-Answers come in the order of the questions. What comes when nothing is open belongs to a walk that was given
-up, and is not looked at.
+Answers come in the order of the questions. What comes when nothing is open belongs to a reconciliation
+that was given up, and is not looked at.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ from level_replicator.protocol.pull import refuse_future
 
 @dataclass(slots=True)
 class _Query:
-    """One open question. `after`: the last key of what was sent for it."""
+    """One open query. `after`: the last key of what was sent for it."""
 
     low: bytes
     high: bytes
@@ -40,7 +40,9 @@ class _Query:
 
 
 class PendingQueries:
-    """Of one session. `open`: whether a walk is under way; `looking`: one that takes nothing over."""
+    """Open range queries of one session.
+
+    `open`: whether a reconciliation is under way; `compare_only`: one that changes nothing."""
 
     def __init__(self) -> None:
         self.open = False
@@ -56,7 +58,7 @@ class PendingQueries:
         self._queries.clear()
 
     def end_pull(self) -> None:
-        """The pull that the walk belongs to is over; one that only looks goes on."""
+        """End the reconciliation that belongs to the pull that is over. One that only compares goes on."""
         if not self.compare_only:
             self.end()
 
@@ -67,31 +69,34 @@ class PendingQueries:
         self._queries.append(_Query(b"", b"", keys, True))
 
     def answer(self, message: RangeReply, latest: int) -> RangeAnswered | RangeEntriesReceived | None:
-        """Raises RemoteProtocolError; None: of a walk that is over."""
+        """Check a reply to the oldest open query. Returns None if its reconciliation is over. Raises
+        RemoteProtocolError."""
         if not self.open:
             return None
         if not self._queries:
             raise RemoteProtocolError("an answer to what was not asked")
-        ask = self._queries[0]
+        query = self._queries[0]
         if isinstance(message, RangeEntries):
-            return self._items(ask, message, latest)
-        if ask.fetch is not None or ask.may_bulk_load:
+            return self._entries(query, message, latest)
+        if query.fetch is not None or query.may_bulk_load:
             raise RemoteProtocolError("not the answer that was asked for")
         self._queries.popleft()
         match message:
             case RangeEqual():
                 return RangeAnswered(same=True)
             case RangeSplit():
-                return _parts(ask, message)
+                return _split(query, message)
             case RangeRows():
-                return _lines(ask, message, latest)
+                return _rows(query, message, latest)
 
-    def _items(self, ask: _Query, message: RangeEntries, latest: int) -> RangeEntriesReceived:
-        if not ask.may_bulk_load:
+    def _entries(self, query: _Query, message: RangeEntries, latest: int) -> RangeEntriesReceived:
+        if not query.may_bulk_load:
             raise RemoteProtocolError("entries that were not asked for")
         count = len(message.records)
         if count > MAX_FRAME_ENTRIES or len(message.origins) != 8 * count:
-            raise RemoteProtocolError(f"{count} entries of a walk with {len(message.origins)} bytes of origins")
+            raise RemoteProtocolError(
+                f"{count} entries of a reconciliation with {len(message.origins)} bytes of origins"
+            )
         equal = set(message.equal)
         if equal and not 0 <= min(equal) <= max(equal) < count:
             raise RemoteProtocolError("the place of an entry that is not there")
@@ -105,18 +110,18 @@ class PendingQueries:
             raise RemoteProtocolError("an entry of origin or stamp 0")
         refuse_future(max(stamps, default=0), latest)
         span: tuple[bytes, bytes] | None = None
-        if ask.fetch is None:
-            _require_order(([] if ask.after is None else [ask.after]) + keys, ask.low, ask.high)
+        if query.fetch is None:
+            _require_order(([] if query.after is None else [query.after]) + keys, query.low, query.high)
             if equal:
                 raise RemoteProtocolError("an entry without its value that was not asked for so")
-            low = ask.low if ask.after is None else ask.after + b"\0"
-            ask.after = keys[-1] if keys else ask.after
+            low = query.low if query.after is None else query.after + b"\0"
+            query.after = keys[-1] if keys else query.after
             if message.last:
-                span = (low, ask.high)
+                span = (low, query.high)
             elif keys:
                 span = (low, keys[-1] + b"\0")
         else:
-            _require_fetched(ask.fetch, keys, message)
+            _require_fetched(query.fetch, keys, message)
         if message.last:
             self._queries.popleft()
         return RangeEntriesReceived(
@@ -127,7 +132,7 @@ class PendingQueries:
 def _require_order(keys: list[bytes], low: bytes, high: bytes) -> None:
     in_order = all(map(lt, keys, islice(keys, 1, None)))
     if not in_order or (keys and (keys[0] < low or (high and keys[-1] >= high))):
-        raise RemoteProtocolError("keys of a walk out of order, or outside the range")
+        raise RemoteProtocolError("keys of a reconciliation out of order, or outside the range")
 
 
 def _require_fetched(asked: list[bytes], keys: list[bytes], message: RangeEntries) -> None:
@@ -141,25 +146,25 @@ def _require_fetched(asked: list[bytes], keys: list[bytes], message: RangeEntrie
         raise RemoteProtocolError("fewer entries than were fetched")
 
 
-def _parts(ask: _Query, message: RangeSplit) -> RangeAnswered:
+def _split(query: _Query, message: RangeSplit) -> RangeAnswered:
     count = len(message.bounds) + 1
     if count > MANY_PARTS or sum(map(len, message.bounds)) > MAX_PARTS_BYTES + MAX_KEY_BYTES:
         raise RemoteProtocolError(f"{count} parts are too many, or their bounds too long")
     if count < 2 or len(message.prints) != count * PRINT_BYTES:
         raise RemoteProtocolError(f"{count} parts with {len(message.prints)} bytes of fingerprints")
-    _require_order([ask.low, *message.bounds], ask.low, ask.high)
+    _require_order([query.low, *message.bounds], query.low, query.high)
     prints = [message.prints[at : at + PRINT_BYTES] for at in range(0, len(message.prints), PRINT_BYTES)]
     return RangeAnswered(bounds=message.bounds, prints=prints)
 
 
-def _lines(ask: _Query, message: RangeRows, latest: int) -> RangeAnswered:
+def _rows(query: _Query, message: RangeRows, latest: int) -> RangeAnswered:
     count = len(message.keys)
     if count > MAX_FRAME_ENTRIES or len(message.rows) != count:
         raise RemoteProtocolError(f"{count} keys of an index with {len(message.rows)} rows")
-    _require_order(message.keys, ask.low, ask.high)
+    _require_order(message.keys, query.low, query.high)
     for row in message.rows:
         _require_row(row, latest)
-    return RangeAnswered(lines=list(zip(message.keys, message.rows, strict=True)))
+    return RangeAnswered(rows=list(zip(message.keys, message.rows, strict=True)))
 
 
 def _require_row(row: bytes, latest: int) -> None:

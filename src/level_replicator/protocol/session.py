@@ -1,7 +1,7 @@
-"""One connection, as a state machine without I/O: bytes and ticks in, bytes and effects out.
+"""One connection, as a state machine without I/O: bytes and ticks in, bytes and events out.
 
-Who uses it calls `receive` with what arrived and performs each effect that it gives before asking
-for the next; what is to be sent collects in `take_output`. Every transition is in the table _HANDLERS. A peer that
+Pass received bytes to `receive` and handle each event before advancing the iterator; what is to be sent collects in
+`take_output`. Every transition is in the table _HANDLERS. A peer that
 breaks the rules raises RemoteProtocolError, a wrong call of ours LocalProtocolError; in both cases the session is over.
 """
 
@@ -180,7 +180,7 @@ class Session:
         have: list[tuple[int, int, int]],
         horizon: Vector,
         dropped: int,
-        lines: int = MANY_ROWS,
+        rows: int = MANY_ROWS,
         *,
         reconcile: bool = False,
     ) -> None:
@@ -188,10 +188,10 @@ class Session:
         self.queries.end_pull()
         number = self.pull.renew(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
-        self.send(StartPull(*known, number, lines, reconcile))
+        self.send(StartPull(*known, number, rows, reconcile))
 
     def pause_pull(self) -> None:
-        """Nothing more of our pull until the next `want`."""
+        """Nothing more of our pull until the next `start_pull`."""
         self.queries.end_pull()
         self.pull.renew()
         self.send(PausePull())
@@ -205,7 +205,7 @@ class Session:
             self.send(Histories(encoded[place : place + HISTORIES_PER_FRAME], pairs, last))
 
     def compare(self) -> None:
-        """Asks for a walk that takes nothing over."""
+        """Ask for a comparison: a reconciliation that takes nothing over."""
         self._comparing = True
         self.send(CompareStart())
 
@@ -219,7 +219,7 @@ class Session:
         self.send(Fetch(keys, digests))
 
     def reconcile_done(self) -> None:
-        """Our walk is over."""
+        """Our reconciliation is over."""
         self.queries.end()
         self.send(ReconcileDone())
 
@@ -232,7 +232,7 @@ class Session:
 
     @property
     def unanswered(self) -> int:
-        """Asks of ours that the peer has not answered. It hangs up when they are more than MAX_WAITING_ASKS."""
+        """Vector queries that the peer has not answered. It hangs up above MAX_WAITING_VECTOR_QUERIES."""
         return len(self._asked)
 
     def reply_vector(self, token: int, vector: Vector) -> None:
@@ -246,7 +246,8 @@ class Session:
         return self.push.peer_vector if self._round_vector is None else self._round_vector
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Event]:
-        """The effects of what arrived. Raises RemoteProtocolError at the first thing that is against the rules."""
+        """Yield the events of the bytes that arrived. Raises RemoteProtocolError at the first thing that is against the
+        rules."""
         if self._over():
             return
         self._heard_ms = now_ms
@@ -318,7 +319,7 @@ class Session:
         self._open()
         return SessionOpened()
 
-    def _on_want(self, message: StartPull, latest: int) -> Event:
+    def _on_start_pull(self, message: StartPull, latest: int) -> Event:
         vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         if len(message.have) > MAX_RESUME_INTERVALS:
@@ -327,11 +328,11 @@ class Session:
             raise RemoteProtocolError("an interval of an earlier scan that is none")
         self.push = PullSender(self.push.peer_vector, message.pull, vector)
         self._peer_covers(vector)
-        if message.lines < 0:
-            raise RemoteProtocolError("fewer than no lines of an index")
-        return PullRequested(vector, message.have, horizon, message.lines, message.reconcile)
+        if message.rows < 0:
+            raise RemoteProtocolError("fewer than no rows of an index")
+        return PullRequested(vector, message.have, horizon, message.rows, message.reconcile)
 
-    def _on_have(self, message: VectorUpdate, latest: int) -> Event:
+    def _on_vector_update(self, message: VectorUpdate, latest: int) -> Event:
         return self._peer_has(decode_vector(message.vector), latest, feeding=False)
 
     def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Event:
@@ -351,7 +352,7 @@ class Session:
         if self.read_only:
             raise RemoteProtocolError("changes from a peer that is read-only here")
 
-    def _on_round(self, message: RoundStart, latest: int) -> Event:
+    def _on_round_start(self, message: RoundStart, latest: int) -> Event:
         self._refuse_changes()
         vector = decode_vector(message.vector)
         whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
@@ -361,11 +362,11 @@ class Session:
         self._refuse_changes()
         return self.pull.entries(message, latest)
 
-    def _on_level(self, _message: RoundEnd, _latest: int) -> Event | None:
+    def _on_round_end(self, _message: RoundEnd, _latest: int) -> Event | None:
         self._refuse_changes()
-        return self.pull.level()
+        return self.pull.round_ended()
 
-    def _on_hold(self, _message: PausePull, _latest: int) -> Event:
+    def _on_pause_pull(self, _message: PausePull, _latest: int) -> Event:
         return PullPaused()
 
     def _on_histories(self, message: Histories, _latest: int) -> Event:
@@ -380,10 +381,10 @@ class Session:
             raise RemoteProtocolError("two histories of one origin")
         return HistoriesReceived(histories, decode_branches(message.branches), message.last)
 
-    def _on_compare(self, _message: CompareStart, _latest: int) -> Event:
+    def _on_compare_start(self, _message: CompareStart, _latest: int) -> Event:
         return CompareRequested()
 
-    def _on_reconcile(self, message: ReconcileStart, latest: int) -> Event | None:
+    def _on_reconcile_start(self, message: ReconcileStart, latest: int) -> Event | None:
         vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
         refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
         if not covers(vector, horizon):
@@ -394,7 +395,7 @@ class Session:
         if not compare_only:
             self._refuse_changes()
         if self.queries.open or (compare_only and not self._comparing):
-            raise RemoteProtocolError("a walk that was not asked for")
+            raise RemoteProtocolError("a reconciliation that was not asked for")
         if compare_only:
             self._comparing = False
         elif message.pull != self.pull.number:
@@ -402,32 +403,32 @@ class Session:
         else:
             self.pull.abandon()
         self.queries.begin(compare_only=compare_only)
-        return ReconcileStarted(vector, horizon, message.dropped, compare_only, message.lines)
+        return ReconcileStarted(vector, horizon, message.dropped, compare_only, message.rows)
 
-    def _on_reply(self, message: RangeReply, latest: int) -> Event | None:
+    def _on_range_reply(self, message: RangeReply, latest: int) -> Event | None:
         return self.queries.answer(message, latest)
 
     def _on_range_query(self, message: RangeQuery, _latest: int) -> Event:
         if not 0 < len(message.ranges) <= MAX_RANGE_QUERIES:
-            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a probe, {MAX_RANGE_QUERIES} are allowed")
+            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a RangeQuery, {MAX_RANGE_QUERIES} are allowed")
         if any(high and low >= high for low, high, _, _ in message.ranges):
             raise RemoteProtocolError("a range of keys that is none")
         return RangesQueried(message.ranges)
 
     def _on_fetch(self, message: Fetch, _latest: int) -> Event:
         if not 0 < len(message.keys) <= MAX_FETCH_KEYS or len(message.keys) != len(message.digests):
-            raise RemoteProtocolError(f"{len(message.keys)} keys in a fetch, {MAX_FETCH_KEYS} are allowed")
+            raise RemoteProtocolError(f"{len(message.keys)} keys in a Fetch, {MAX_FETCH_KEYS} are allowed")
         return EntriesRequested(message.keys, message.digests)
 
     def _on_reconcile_done(self, _message: ReconcileDone, _latest: int) -> Event:
         return PeerReconciled()
 
-    def _on_ask(self, message: VectorQuery, _latest: int) -> Event:
+    def _on_vector_query(self, message: VectorQuery, _latest: int) -> Event:
         return VectorRequested(message.token)
 
-    def _on_tell(self, message: VectorReply, latest: int) -> Event:
+    def _on_vector_reply(self, message: VectorReply, latest: int) -> Event:
         if message.token not in self._asked:
-            raise RemoteProtocolError("an answer to what was not asked")
+            raise RemoteProtocolError(f"VectorReply with unknown token {message.token}")
         vector = decode_vector(message.vector)
         refuse_future(max(vector.values(), default=0), latest)
         self._asked.remove(message.token)
@@ -449,25 +450,25 @@ _HANDLERS: dict[Phase, dict[type, _Handler]] = {
     Phase.JUDGING: {Bye: Session._on_bye},  # type: ignore[dict-item]
     Phase.WELCOME: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
     Phase.OPEN: {
-        StartPull: Session._on_want,  # type: ignore[dict-item]
-        RoundStart: Session._on_round,  # type: ignore[dict-item]
+        StartPull: Session._on_start_pull,  # type: ignore[dict-item]
+        RoundStart: Session._on_round_start,  # type: ignore[dict-item]
         Entries: Session._on_entries,  # type: ignore[dict-item]
-        RoundEnd: Session._on_level,  # type: ignore[dict-item]
-        VectorUpdate: Session._on_have,  # type: ignore[dict-item]
-        VectorQuery: Session._on_ask,  # type: ignore[dict-item]
-        VectorReply: Session._on_tell,  # type: ignore[dict-item]
+        RoundEnd: Session._on_round_end,  # type: ignore[dict-item]
+        VectorUpdate: Session._on_vector_update,  # type: ignore[dict-item]
+        VectorQuery: Session._on_vector_query,  # type: ignore[dict-item]
+        VectorReply: Session._on_vector_reply,  # type: ignore[dict-item]
         Ping: Session._on_ping,  # type: ignore[dict-item]
-        PausePull: Session._on_hold,  # type: ignore[dict-item]
+        PausePull: Session._on_pause_pull,  # type: ignore[dict-item]
         Histories: Session._on_histories,  # type: ignore[dict-item]
-        CompareStart: Session._on_compare,  # type: ignore[dict-item]
-        ReconcileStart: Session._on_reconcile,  # type: ignore[dict-item]
+        CompareStart: Session._on_compare_start,  # type: ignore[dict-item]
+        ReconcileStart: Session._on_reconcile_start,  # type: ignore[dict-item]
         RangeQuery: Session._on_range_query,  # type: ignore[dict-item]
         Fetch: Session._on_fetch,  # type: ignore[dict-item]
         ReconcileDone: Session._on_reconcile_done,  # type: ignore[dict-item]
-        RangeEqual: Session._on_reply,  # type: ignore[dict-item]
-        RangeSplit: Session._on_reply,  # type: ignore[dict-item]
-        RangeRows: Session._on_reply,  # type: ignore[dict-item]
-        RangeEntries: Session._on_reply,  # type: ignore[dict-item]
+        RangeEqual: Session._on_range_reply,  # type: ignore[dict-item]
+        RangeSplit: Session._on_range_reply,  # type: ignore[dict-item]
+        RangeRows: Session._on_range_reply,  # type: ignore[dict-item]
+        RangeEntries: Session._on_range_reply,  # type: ignore[dict-item]
         Bye: Session._on_bye,  # type: ignore[dict-item]
     },
 }

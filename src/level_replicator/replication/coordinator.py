@@ -1,4 +1,4 @@
-"""All links of one node: who is let in, and what one link brings for the others.
+"""All peer connections of one node: which are accepted, and what one brings for the others.
 
 No sockets, threads or timers of its own: an event loop, or a simulator, calls `run` when `wake` asks for it,
 and `tick` now and then.
@@ -65,7 +65,7 @@ class Coordinator:
         self.on_vector_received: Callable[[int, Vector], None] = lambda token, vector: None
         self.on_vector_moved: Callable[[], None] = lambda: None
         self.on_connection_ended: Callable[[PeerConnection, ByeCode | None], None] = lambda connection, code: None
-        self.notices = RefusalLimiter()
+        self.refusals = RefusalLimiter()
         self._on_event = on_event
         self._wake = wake
         self._max_drift_ms = max_drift_ms
@@ -95,7 +95,7 @@ class Coordinator:
         return connection
 
     def turned_away(self, peer: Peer, text: str) -> None:
-        """A connection that never became a link."""
+        """A connection that was never accepted."""
         peer.state, peer.last_error = PeerState.REFUSED, text
         self._event("refused", peer, text)
 
@@ -107,7 +107,8 @@ class Coordinator:
         return len(connections)
 
     def run(self) -> int | None:
-        """Lets every link send that has something. Milliseconds until it should be called again; None: after a wake."""
+        """Let every connection send that has something. Milliseconds until it should be called again; None: after a
+        wake."""
         ready, self._ready = self._ready, {}
         soonest: int | None = None
         for connection in ready:
@@ -227,7 +228,7 @@ class Coordinator:
         connection.peer.connections += 1
         connection.begin_histories()
         if not self._alone:
-            connection.puller.want()
+            connection.puller.start()
         self._event("connected", connection.peer, "connected")
 
     def connection_ended(self, connection: PeerConnection, state: PeerState, text: str, code: ByeCode | None) -> None:
@@ -251,16 +252,16 @@ class Coordinator:
 
     def _event(self, kind: str, peer: Peer, text: str) -> None:
         if kind == "refused" and not peer.dialled:
-            if not self.notices.may_report(self.now_ms()):
+            if not self.refusals.may_report(self.now_ms()):
                 return
-            if untold := self.notices.take_unreported():
+            if untold := self.refusals.take_unreported():
                 text += f" (and {untold} more before)"
         level = logging.WARNING if kind in ("quarantined", "refused") else logging.INFO
         origin = origin_name(peer.origin) if peer.origin else ""
         _log.log(level, "%s %s (origin %s): %s", kind, peer.address, origin or "unknown", text)
         self._on_event(PeerEvent(kind, peer.address, origin, text, peer.fingerprint))
 
-    # -- what one link brings for all
+    # -- what one connection brings for all
 
     def apply(self, connection: PeerConnection, frame: EntriesReceived) -> bool:
         """False when something doubtful was left out."""
@@ -288,7 +289,7 @@ class Coordinator:
         return applied.whole
 
     def news(self, connection: PeerConnection, news: News) -> None:
-        """A link brought something that the others may not have."""
+        """A connection brought something that the others may not have."""
         for other in self.by_origin.values():
             if other is not connection:
                 for origin, intervals in news.items():
@@ -306,7 +307,7 @@ class Coordinator:
         _log.info("%d entries were re-stamped, since a peer may have missed them or the deletes before them", entries)
         self.local_change()
 
-    # -- one walk at a time
+    # -- one reconciliation at a time
 
     def may_reconcile(self, connection: PeerConnection) -> bool:
         return self._reconciling_with is None or self._reconciling_with is connection
@@ -318,12 +319,12 @@ class Coordinator:
 
     def reconciliation_began(self, connection: PeerConnection, *, alone: bool) -> None:
         """`alone`: we missed tombstones that the peer has dropped. Until we have taken over its horizon nobody
-        else may send us anything, which could bring back a key behind the walk."""
+        else may send us anything, which could bring back a key behind the reconciliation."""
         self._reconciling_with, self._alone = connection, alone
         if alone:
             for other in self.by_origin.values():
                 if other is not connection and other.session.phase is Phase.OPEN:
-                    other.puller.hold()
+                    other.puller.pause()
 
     def reconciliation_ended(self, connection: PeerConnection) -> None:
         if self._reconciling_with is not connection:

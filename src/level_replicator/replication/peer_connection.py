@@ -50,14 +50,15 @@ _log = logging.getLogger("level_replicator.replication")
 
 
 class Transport(Protocol):
-    """Where bytes go. `full`: the peer has SEND_BUFFER_BYTES or more unread; `Link.drained` tells the end of that."""
+    """Where bytes go. `full`: the peer has SEND_BUFFER_BYTES or more unread; `PeerConnection.drained` tells the end of
+    that."""
 
     full: bool
 
     def send(self, frames: list[bytes]) -> None: ...
 
     def close(self) -> None:
-        """Closes after what was sent has left. Link.lost follows."""
+        """Closes after what was sent has left. PeerConnection.lost follows."""
 
     def abort(self) -> None:
         """Closes, and what was sent and has not left stays here."""
@@ -286,7 +287,7 @@ class PeerConnection:
 
     def _storage_failed(self, error: Exception) -> None:
         """What failed is for our own log: a peer need not know our paths."""
-        _log.error("serving %s failed: %s", self.peer.address, error)
+        _log.error("sending to %s failed: %s", self.peer.address, error)
         self.end(ByeCode.STORAGE, "a LevelDB of the node failed: its log says how")
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:
@@ -322,7 +323,7 @@ class PeerConnection:
             case RangeAnswered():
                 self.puller.answered(effect)
             case RangeEntriesReceived():
-                self.puller.filled(effect)
+                self.puller.entries_received(effect)
             case CompareRequested():
                 self.pusher.compared()
             case RangesQueried():
@@ -349,7 +350,7 @@ class PeerConnection:
 
     def _send_queue_of(self, wants: PullRequested) -> SendQueue:
         assert self.session.peer is not None
-        return SendQueue(self.session.peer.origin, wants.have, lines=wants.lines, reconcile=wants.reconcile)
+        return SendQueue(self.session.peer.origin, wants.have, rows=wants.rows, reconcile=wants.reconcile)
 
     # -- the histories of origins
 

@@ -1,4 +1,4 @@
-"""verify(peer): two nodes compared, over the link that stands between them."""
+"""verify(peer): two nodes compared, over the connection between them."""
 
 import asyncio
 

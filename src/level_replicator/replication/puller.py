@@ -1,4 +1,4 @@
-"""What we pull from a peer, over one link, and when it has to wait or to begin again."""
+"""What we pull from a peer, over one connection, and when it has to wait or to begin again."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -108,11 +108,11 @@ class PullHost(Protocol):
 
 
 class Puller:
-    """Of one link. `walking`: a walk of ours is under way on it.
+    """Of one connection. `reconciling`: a reconciliation of ours is under way on it.
 
     A pull that had to leave something doubtful out begins anew after a while: by then the peer, which missed tombstones
-    that we have dropped, may have pulled from us. A walk begins later if the last one changed nothing and nothing has
-    changed since (see PullBackoff), or when the one that is under way with another peer has ended."""
+    that we have dropped, may have pulled from us. A reconciliation begins later if the last one changed nothing and
+    nothing has changed since (see PullBackoff), or when the one that is under way with another peer has ended."""
 
     def __init__(self, host: PullHost) -> None:
         self._host = host
@@ -139,7 +139,7 @@ class Puller:
 
     # -- when
 
-    def want(self) -> None:
+    def start(self) -> None:
         """Begins a pull, or begins it anew. Of a read-only peer nothing is ever wanted."""
         store, session = self._host.store, self._host.session
         if session.read_only:
@@ -155,8 +155,9 @@ class Puller:
         session.start_pull(vector, resumable, store.horizon, store.dropped, self._rows_told, reconcile=reconcile)
         self._host.wants_output()
 
-    def hold(self) -> None:
-        """Takes nothing more until `want`: a walk that must be alone is under way on another link."""
+    def pause(self) -> None:
+        """Takes nothing more until `start`: a reconciliation that must be alone is under way on another
+        connection."""
         if not self._held:
             self._held, self._queued = True, False
             self._again_ms = None
@@ -164,9 +165,9 @@ class Puller:
             self._host.wants_output()
 
     def release(self) -> None:
-        """That walk is over, or another one for whose end this pull waits."""
+        """That reconciliation is over, or another one for whose end this pull waits."""
         if self._held or self._queued:
-            self.want()
+            self.start()
 
     @property
     def _backoff(self) -> PullBackoff:
@@ -188,13 +189,13 @@ class Puller:
             self._again_ms = self._host.now_ms()
 
     def tick(self) -> None:
-        """Raises RemoteProtocolError for a peer that does not go on with a walk."""
+        """Raises RemoteProtocolError for a peer that does not go on with a reconciliation."""
         now_ms = self._host.now_ms()
         if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
-            self.want()
+            self.start()
         self._look_for_stall(now_ms)
         if self._initiator is not None and now_ms - self._heard_ms > RECONCILE_STALL_MS:
-            raise RemoteProtocolError("the peer does not go on with the walk", ByeCode.TIMEOUT)
+            raise RemoteProtocolError("the peer does not go on with the reconciliation", ByeCode.TIMEOUT)
 
     # -- what it waits for
 
@@ -243,13 +244,13 @@ class Puller:
             _log.info("the wait for %s is over: something of it was taken over, or it has nothing more", self._name())
 
     def _heard(self) -> None:
-        """The peer has answered in a walk of ours. That is progress, but not if the walk is a repetition of others."""
+        """The peer has answered in a reconciliation of ours. That is progress, unless it is a repetition of others."""
         self._heard_ms = self._host.now_ms()
         if not self._backoff.is_repetition(self._situation):
             self._progressed()
 
     def peer_goes_on(self) -> None:
-        """The peer goes on with its own walk, for whose end this pull may have to wait."""
+        """The peer goes on with its own reconciliation, for whose end this pull may have to wait."""
         if self._waits_for() is WaitReason.PEER:
             self._progressed()
 
@@ -310,7 +311,7 @@ class Puller:
         else:
             self._pull_again(self._backoff.put_off(RetryReason.DOUBT, self._host.now_ms()))
 
-    # -- walks
+    # -- reconciliations
 
     def begin_reconciliation(self, peer: ReconcileStarted) -> None:
         host = self._host
@@ -352,7 +353,7 @@ class Puller:
         self._host.news(news)
 
     def compare(self, told: Callable[[Difference | None], None]) -> None:
-        """Asks for a walk that only looks; `told` of its outcome, None when the link ends before."""
+        """Ask for a comparison. `told` gets its outcome, or None if the connection ends before."""
         if self._told is not None:
             raise ReplicationError("a comparison with this peer is under way: wait for it")
         self._told = told
@@ -364,15 +365,15 @@ class Puller:
             self._heard()
             self._initiator.answered(answer)
 
-    def filled(self, fill: RangeEntriesReceived) -> None:
-        if self._initiator is not None and self._host.has_entries_of_our_histories(fill.entries):
+    def entries_received(self, received: RangeEntriesReceived) -> None:
+        if self._initiator is not None and self._host.has_entries_of_our_histories(received.entries):
             self._heard()
-            self._lacking = self._lacking or bool(fill.lacking)
-            self._host.peer.entries_in += len(fill.entries)
-            self._initiator.filled(fill)
+            self._lacking = self._lacking or bool(received.lacking)
+            self._host.peer.entries_in += len(received.entries)
+            self._initiator.entries_received(received)
 
     def pump(self) -> int | None:
-        """A slice of our walk. 0: it has more to do; None: it waits for the peer, or there is none."""
+        """Run a slice of our reconciliation. 0: it has more to do; None: it waits for the peer, or there is none."""
         initiator, session = self._initiator, self._host.session
         if initiator is None:
             return None
@@ -427,7 +428,7 @@ class Puller:
             told(difference)
 
     def close(self) -> None:
-        """The link has ended."""
+        """The connection has ended."""
         initiator, self._initiator = self._initiator, None
         if initiator is not None:
             initiator.close()

@@ -1,6 +1,6 @@
-"""What a peer pulls from us, over one link: rounds of the log, or, where that does not reach, a walk.
+"""What a peer pulls from us, over one connection: rounds of the log, or a reconciliation where that does not reach.
 
-Of a walk the peer asks, and one snapshot of the index answers (storage.reconcile.responder)."""
+In a reconciliation the peer queries one snapshot of the index (storage.reconcile.responder)."""
 
 import logging
 from typing import Protocol
@@ -58,7 +58,7 @@ class PushHost(Protocol):
 
 
 class Pusher:
-    """Of one link. `feed`: None until the peer has wanted anything."""
+    """Of one connection. `send_queue`: None until the peer has wanted anything."""
 
     def __init__(self, host: PushHost) -> None:
         self.send_queue: SendQueue | None = None
@@ -98,19 +98,19 @@ class Pusher:
 
     @property
     def responder(self) -> Responder:
-        """For a question of the peer. Raises RemoteProtocolError outside a walk."""
+        """The responder, for a query of the peer. Raises RemoteProtocolError outside a reconciliation."""
         if self._responder is None:
-            raise RemoteProtocolError("a question outside a walk")
+            raise RemoteProtocolError("a range query outside a reconciliation")
         self._asked_ms = self._host.now_ms()
         self._host.peer_goes_on()
         return self._responder
 
     def tick(self) -> None:
-        """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its walk."""
+        """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its reconciliation."""
         if self._responder is None or self._responder.busy:
             return
         if self._host.now_ms() - self._asked_ms > RECONCILE_STALL_MS:
-            raise RemoteProtocolError("the peer does not go on with its walk", ByeCode.TIMEOUT)
+            raise RemoteProtocolError("the peer does not go on with its reconciliation", ByeCode.TIMEOUT)
 
     def reconcile_done(self) -> None:
         if self._responder is None:
@@ -232,7 +232,7 @@ class Pusher:
             self._quiet_until_ms = host.now_ms() + ROUND_INTERVAL_MS
 
     def _give_up_round(self) -> None:
-        """The peer walks instead."""
+        """The peer reconciles instead."""
         assert self.send_queue is not None
         assert self._reader is not None
         self._reader.close()
@@ -240,13 +240,13 @@ class Pusher:
         self.send_queue.must_reconcile = True
         self._host.session.push.give_up()
 
-    # -- a walk of the peer
+    # -- a reconciliation of the peer
 
     def _begin_reconciliation(self, opened: Reconciling, pull: int) -> None:
         self._responder = opened.responder
         self._asked_ms = self._host.now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._host.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.lines))
+        self._host.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.rows))
 
     def _answer(self, responder: Responder) -> None:
         message = responder.step()

@@ -59,7 +59,7 @@ class SyncWaiter:
         ]
 
     async def _ask(self, connection: PeerConnection) -> Vector | None:
-        """The peer's vector; None when the link ends before it is told."""
+        """The peer's vector; None if the connection ends before the answer."""
         while not connection.ended and connection.session.unanswered >= MAX_WAITING_VECTOR_QUERIES:
             await self._next_progress()
         if connection.ended:

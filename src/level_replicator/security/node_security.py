@@ -16,4 +16,4 @@ class NodeSecurity:
 
     contexts: "Contexts"
     trust: Trust
-    identifying: IdentifyRunner | None
+    identify_runner: IdentifyRunner | None

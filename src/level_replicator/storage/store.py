@@ -47,7 +47,7 @@ from level_replicator.storage.write.remote_applier import RemoteApplier, require
 @dataclass(frozen=True, slots=True)
 class Round:
     """A part of the log to send: its reader, the vector at its end, and what to read. `preview`: only the newest of it,
-    since the peer is filled instead."""
+    since a bulk load of the peer begins instead."""
 
     reader: RoundReader | TailReader
     target: Vector
@@ -57,14 +57,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Reconciling:
-    """A snapshot that a peer walks through. What our vector, horizon and newest dropped tombstone were in it, and how
+    """A snapshot that a peer reconciles with. What our vector, horizon and newest dropped tombstone were in it, and how
     many keys we had."""
 
     responder: Responder
     vector: Vector
     horizon: Vector
     dropped: int
-    lines: int
+    rows: int
 
 
 def _at_once(work: Callable[[], None]) -> None:
@@ -224,9 +224,9 @@ class Store:
     ) -> Round | Reconciling | None:
         """What the feed's peer is to be sent next, as of one snapshot.
 
-        Floor and horizon are looked at each time: a peer that fell behind one of them walks through the index instead.
+        Floor and horizon are looked at each time: a peer that fell behind one of them reconciles instead.
         None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first. Or we
-        are being filled ourselves, and the peer, which needs some of that, gets it when all of it is here."""
+        are in a bulk load ourselves, and the peer, which needs some of that, gets it when all of it is here."""
         state = self._state
         with state.lock:
             missed = _missed_tombstones(state, send_queue, peer_vector)
@@ -243,12 +243,13 @@ class Store:
             return Round(_reader(state, work, live=not first), target, work, preview)
 
     def _may_bulk_load(self, send_queue: SendQueue, peer_vector: Vector) -> bool:
-        """Whether the peer is better filled than sent the log: it knows nothing, and has little, but what it wrote."""
-        fresh = peer_vector.keys() <= {send_queue.source} and self._is_little(send_queue.lines, self._state.keys)
+        """Whether a bulk load is better for the peer than the log: it knows nothing, and has little, but what it
+        wrote."""
+        fresh = peer_vector.keys() <= {send_queue.source} and self._is_little(send_queue.rows, self._state.keys)
         return fresh and self._state.entries >= self.bulk_load_min_entries
 
-    def _is_little(self, lines: int, beside: int) -> bool:
-        return lines <= min(self.bulk_load_own_rows, beside // BULK_LOAD_SHARE)
+    def _is_little(self, rows: int, beside: int) -> bool:
+        return rows <= min(self.bulk_load_own_rows, beside // BULK_LOAD_SHARE)
 
     def open_comparison(self) -> Reconciling:
         """A snapshot for a peer that only looks."""
@@ -260,7 +261,7 @@ class Store:
         responder = Responder(state.rs.snapshot(), state.db.snapshot(), compare_only=compare_only)
         return Reconciling(responder, vector, dict(state.horizon), state.dropped, state.keys)
 
-    # -- walking through a peer's index
+    # -- reconciling with a peer
 
     def is_stale(self, horizon: Vector) -> bool:
         """Whether we have missed tombstones that were dropped behind this horizon."""
@@ -281,10 +282,10 @@ class Store:
         rows_told: int | None = None,
         peer_pulls: bool = True,
     ) -> tuple[Initiator, Resolver]:
-        """Starts to reconcile with `source`; see Walk, Settling. To be ended with `end_reconciliation`. Raises
+        """Starts to reconcile with `source`; see Initiator, Resolver. To be ended with `end_reconciliation`. Raises
         StorageError.
 
-        `rows_told`: how many lines we had when we asked for the pull, if the newest entries may have come since."""
+        `rows_told`: how many rows we had when we asked for the pull, if the newest entries may have come since."""
         state = self._state
         with state.applying("reconciling with a peer"):
             require_room(state, peer.vector)
@@ -294,15 +295,15 @@ class Store:
                 dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped
             )
             if reconcile_context.stale and state.resume:
-                # what was applied of other scans may be taken away again by this walk
+                # what was applied of other scans may be taken away again by this reconciliation
                 batch = state.rs.batch()
                 for scanned, origins in state.resume.items():
                     for origin in origins:
                         batch.delete(resume_key(scanned, origin))
                 batch.write()
                 state.resume = {}
-            lines = state.keys if rows_told is None else rows_told
-            bulk_loads = state.vector.keys() <= {state.origin} and self._is_little(lines, peer.lines)
+            rows = state.keys if rows_told is None else rows_told
+            bulk_loads = state.vector.keys() <= {state.origin} and self._is_little(rows, peer.rows)
             if bulk_loads:
                 begin_bulk_load(state, peer.vector)
             state.bulk_loading = state.bulk_load_incomplete
@@ -326,7 +327,7 @@ class Store:
 
     @property
     def bulk_load_incomplete(self) -> bool:
-        """Whether a walk that filled us broke off, so that the index holds more than the vector claims."""
+        """Whether a bulk load broke off, so that the index holds more than the vector claims."""
         return self._state.bulk_load_incomplete
 
     @property
@@ -336,7 +337,7 @@ class Store:
 
     @property
     def bulk_loading(self) -> bool:
-        """Whether the walk under way fills us: nothing else is to be pulled meanwhile."""
+        """Whether a bulk load is under way: nothing else is to be pulled meanwhile."""
         return self._state.bulk_loading
 
     def begin_comparison(self) -> tuple[Initiator, Comparison]:
@@ -490,4 +491,4 @@ def _as_storage_error(what: str, error: Exception) -> StorageError:
             f"{what} failed: {error}. A LevelDB is damaged: put the directory aside and start from a backup, or empty, "
             "beside its peers; or, on a copy, plyvel.repair_db for both parts, then verify with repair"
         )
-    return StorageError(f"{what} failed: {error}. Mend the disk, then open it again: what was acknowledged is repaired")
+    return StorageError(f"{what} failed: {error}. Fix the disk, then open it again: what was acknowledged is repaired")

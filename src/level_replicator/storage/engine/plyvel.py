@@ -178,7 +178,7 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
         if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
-            "restore it from a backup, or begin with an empty directory and let a peer fill it"
+            "restore it from a backup, or begin with an empty directory and let replication fill it"
             if isinstance(error, plyvel.CorruptionError) or "orruption" in text
             else "check the path, its permissions and the space on the disk"
         )

@@ -116,7 +116,7 @@ class VirtualDisk:
         assert nth > 0
         self._failing_in, self._failure, self._fails_on, self._lands = nth, error, lasting, lands
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """No more of the failures that `fail` asked for."""
         self._failing_in = 0
 

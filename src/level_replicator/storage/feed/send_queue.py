@@ -23,16 +23,16 @@ _ALL = (1 << 64) - 1
 class SendQueue:
     """Of one session that pulls from us. All but `has_work` under the lock of the state.
 
-    lines      about how many the peer has in its index
-    began      whether its first round, or walk, was opened: from then on it is live
+    rows       about how many the peer has in its index
+    began      whether its first round, or reconciliation, was opened: from then on it is live
     must_walk  the log does not serve the peer, for another reason than its floor: it is damaged, or the peer asked
     """
 
     def __init__(
-        self, source: int, have: Iterable[tuple[int, int, int]], *, lines: int = MANY_ROWS, reconcile: bool = False
+        self, source: int, have: Iterable[tuple[int, int, int]], *, rows: int = MANY_ROWS, reconcile: bool = False
     ) -> None:
         self.source = source
-        self.lines = lines
+        self.rows = rows
         self._have = list(have)
         self.began = False
         self._own_sent = 0
@@ -50,12 +50,12 @@ class SendQueue:
         return max(peer_vector.get(origin, 0), self._sent.get(origin, 0))
 
     def completed(self) -> None:
-        """The round, or walk, that was opened last was sent to its end."""
+        """The round, or reconciliation, that was opened last was sent to its end."""
         raise_to(self._sent, self._target)
         self._target = {}
 
     def open_reconciliation(self, state: ReplicationState) -> Vector:
-        """Begins a walk of the peer through our index: the vector to hand over at its end."""
+        """Begin a reconciliation of the peer with our index. Returns the vector to hand over at its end."""
         self.began, self.must_reconcile = True, False
         self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
         self._own_sent = state.vector.get(state.origin, 0)

@@ -1,7 +1,7 @@
 """Space: the log is truncated, and tombstones leave the index, without asking anybody.
 
-Nothing is lost by either. A peer below the floor walks through the index instead of the log; one that missed a
-dropped tombstone is recognised by its vector, which is below the horizon. Both go in small steps beside live
+Nothing is lost by either. A peer below the floor reconciles with the index instead of reading the log; one that missed
+a dropped tombstone is recognised by its vector, which is below the horizon. Both go in small steps beside live
 traffic. What leaves the log has its value in `db` only, so `db` goes to the disk first.
 """
 

@@ -1,6 +1,6 @@
 """The audit of one node: does the database hold what the index says, and the log what it should?
 
-It looks at snapshots while writes go on; what it finds is looked at again, under the lock, before it is mended.
+It looks at snapshots while writes go on; what it finds is looked at again, under the lock, before it is repaired.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Report:
     unlogged  the log should have an entry, and has not
     damaged   an entry of the log cannot be read
     orphaned  an entry of the log belongs to no line of the index
-    repaired  how many of these were mended
+    repaired  how many of these were repaired
     lost      how many could not be, and wait to come back from a peer; a value that was changed stays until then
     given_up  how many were lost in an audit before already, and no peer has brought: they are forgotten, and a value
               that was changed stays; renewed: for that the node goes on as a new origin
@@ -109,7 +109,7 @@ def verify(
             for kind, key in _findings(state, rs, db, report, progress):
                 report.note(kind, key)
                 if repair:
-                    repairer.mend(kind, key)
+                    repairer.repair(kind, key)
         progress(report.keys)
         again = state.lost.intersection(repairer.lost)
         if again or not has_room(state, len(repairer.lost)):
@@ -133,7 +133,7 @@ def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct
     if isinstance(error, plyvel.CorruptionError):
         failed = state.failed = StorageError(
             f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
-            " taken: restore the replica from a backup, or begin with an empty directory and let a peer fill it"
+            " taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"
         )
         failed.__cause__ = error
     return failed
@@ -183,8 +183,8 @@ def _key_of(record: bytes) -> bytes | None:
 
 
 class _Repairer:
-    """Mends one finding after the other. `lost`: the keys that could not be, since the value is nowhere any more,
-    and `lost_findings` how often they were found; `logged`: whether the log was mended."""
+    """Repairs one finding after the other. `lost`: the keys that could not be, since the value is nowhere any more,
+    and `lost_findings` how often they were found; `logged`: whether the log was repaired."""
 
     def __init__(self, state: ReplicationState, report: Report) -> None:
         self.lost: set[bytes] = set()
@@ -193,7 +193,7 @@ class _Repairer:
         self._state = state
         self._report = report
 
-    def mend(self, kind: str, key: bytes) -> None:
+    def repair(self, kind: str, key: bytes) -> None:
         """As things are now: since it was found somebody may have written the key."""
         state = self._state
         with state.lock:
@@ -273,7 +273,7 @@ class _Repairer:
 
 
 def _count_entries_again(state: ReplicationState) -> None:
-    """Nobody knows whether what was mended had been counted. Without the lock, for it takes a while."""
+    """Nobody knows whether what was repaired had been counted. Without the lock, for it takes a while."""
     with state.lock:
         rs, counted = state.rs.snapshot(), state.entries
     with rs:

@@ -1,4 +1,4 @@
-"""A walk that only looks: how the index of a peer differs from ours."""
+"""A reconciliation that changes nothing: how the index of a peer differs from ours."""
 
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,7 +56,7 @@ class Comparison(DifferenceHandler):
                 self.difference.note("differing", key)
         return following, []
 
-    def fill(self, fill: RangeEntriesReceived) -> None:
+    def take_entries(self, received: RangeEntriesReceived) -> None:
         raise AssertionError("a comparison fetches nothing")
 
     def report_count(self, count: int) -> int:

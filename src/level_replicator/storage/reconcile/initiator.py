@@ -1,8 +1,8 @@
-"""The asking side of a walk: our own index beside that of a peer, range by range, and what becomes of each key.
+"""The asking side of a reconciliation: our own index beside that of a peer, range by range.
 
 Ranges that are equal cost a fingerprint; others are parted until they are small, and then judged key by
-key (core.reconcile_rules). Nothing is kept of what was equal: a walk that broke off costs, the next time, what
-still differs.
+key (core.reconcile_rules). Nothing is kept of what was equal: a reconciliation that broke off costs, the next time,
+what still differs.
 """
 
 from collections import deque
@@ -53,10 +53,10 @@ class Requests:
 
 
 class Initiator:
-    """Of one reader. What is done with what is found is the business of its `finds` (see Settling and Comparison).
+    """Of one reader. Its `handler` decides about each difference (see Resolver and Comparison).
 
-    `snapshot`: opens one of our own index; each comparison of a range takes a new one, so that it sees what the walk
-    has changed. `lost`: keys that our side is to lack (see storage.write.lost)."""
+    `snapshot`: opens one of our own index; each comparison of a range takes a new one, so that it sees what the
+    reconciliation has changed. `lost`: keys that our side is to lack (see storage.write.lost)."""
 
     def __init__(
         self,
@@ -114,23 +114,24 @@ class Initiator:
         return len(self._wanted) >= MAX_FETCH_KEYS or not (self._ranges or self._asked)
 
     def answered(self, answer: RangeAnswered) -> None:
-        """To the oldest open probe. Raises RemoteProtocolError for a peer that parts ranges without end."""
+        """Take the answer to the oldest open range query. Raises RemoteProtocolError for a peer that parts ranges
+        without end."""
         asked = self._asked.popleft()
         assert asked is not None
         if len(self._ranges) > MAX_RECONCILE_RANGES or self._range_bytes > MAX_RECONCILE_RANGE_BYTES:
-            raise RemoteProtocolError("a walk with too many ranges")
+            raise RemoteProtocolError("a reconciliation with too many ranges")
         if asked.depth > MAX_RECONCILE_DEPTH:
-            raise RemoteProtocolError("a walk that does not come to an end")
-        if answer.lines is not None:
-            self._work.append(self._resolve(asked, answer.lines))
+            raise RemoteProtocolError("a reconciliation that does not come to an end")
+        if answer.rows is not None:
+            self._work.append(self._resolve(asked, answer.rows))
         elif answer.bounds is not None:
             assert answer.prints is not None
             self._work.append(self._compare(asked, answer.bounds, answer.prints))
 
-    def filled(self, fill: RangeEntriesReceived) -> None:
-        """Entries, of a fetch or of a probed range that was empty here. Raises StorageError."""
-        self.handler.fill(fill)
-        if fill.last:
+    def entries_received(self, received: RangeEntriesReceived) -> None:
+        """Entries, of a fetch or of a queried range that was empty here. Raises StorageError."""
+        self.handler.take_entries(received)
+        if received.last:
             self._asked.popleft()
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class Initiator:
             yield None
 
     def _compare(self, whole: Range, bounds: list[bytes], prints: list[bytes]) -> Iterator[None]:
-        """Our own prints of the parts of a range beside the peer's: the parts that are not equal are to be probed."""
+        """Our own prints of the parts of a range beside the peer's: the parts that are not equal are to be queried."""
         unequal: list[Range] = []
         with self._snapshot() as snapshot:
             edges = [whole.low, *bounds, whole.high]
@@ -182,15 +183,15 @@ def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozense
 
 
 class DifferenceHandler:
-    """What a walk does with what it finds. Base of Settling, which reconciles, and Comparison, which only looks."""
+    """What is done with differences. Base of Resolver, which reconciles, and of Comparison, which only compares."""
 
     def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
         """All the peer has in the range, as (key, head), beside what we have now from `low` on. Where to go on, None at
         the end; and what to fetch."""
         raise NotImplementedError
 
-    def fill(self, fill: RangeEntriesReceived) -> None:
-        """Entries that were fetched, or that fill an empty range."""
+    def take_entries(self, received: RangeEntriesReceived) -> None:
+        """Entries that were fetched, or all entries of a range that is empty here."""
         raise NotImplementedError
 
     def report_count(self, count: int) -> int:

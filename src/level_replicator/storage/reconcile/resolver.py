@@ -36,8 +36,8 @@ OnRestamp = Callable[[int], None]
 
 
 class Resolver(DifferenceHandler):
-    """Of one walk. `whole`: False when something was left out, so that the peer's vector must not be taken over.
-    `changed`: whether it has had any effect here.
+    """Of one reconciliation. `whole`: False when something was left out, so that the peer's vector must not be taken
+    over. `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of how many entries
     of ours, under new dots, were necessary. `fills`: we have next to nothing, and ask for all. `peer_pulls`: see
@@ -158,24 +158,24 @@ class Resolver(DifferenceHandler):
 
     # -- entries
 
-    def fill(self, fill: RangeEntriesReceived) -> None:
+    def take_entries(self, received: RangeEntriesReceived) -> None:
         state = self._state
-        self.entries_in += len(fill.entries)
-        if fill.lacking:
+        self.entries_in += len(received.entries)
+        if received.lacking:
             self.whole = False
-        if fill.span is not None and self.whole:
-            self._resolve_own(fill.span, {entry[3] for _, entry in fill.entries})
-        if not fill.entries:
+        if received.span is not None and self.whole:
+            self._resolve_own(received.span, {entry[3] for _, entry in received.entries})
+        if not received.entries:
             return
-        present = fill.entries
-        if fill.equal:
-            completed = [self._completed(each, at in fill.equal) for at, each in enumerate(fill.entries)]
+        present = received.entries
+        if received.equal:
+            completed = [self._completed(each, at in received.equal) for at, each in enumerate(received.entries)]
             present = [each for each in completed if each is not None]
         entries = iter(present)
         complete = False
         while not complete:
             with state.applying("reconciling with a peer"):
-                merger = self._merger(bulk_loading=state.bulk_loading and fill.span is not None)
+                merger = self._merger(bulk_loading=state.bulk_loading and received.span is not None)
                 complete = merger.merge(entries, doubt_of(state, self._reconcile_context.theirs), in_order=False)
                 if not state.bulk_load_incomplete:  # else all is looked at after a kill
                     merger.touch([entry.key for _, entry in present])

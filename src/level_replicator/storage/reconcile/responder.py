@@ -1,4 +1,4 @@
-"""The answering side of a walk: one snapshot of index and database, read a slice at a time."""
+"""The answering side of a reconciliation: one snapshot of index and database, read a slice at a time."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -33,7 +33,8 @@ Range = tuple[bytes, bytes, bytes, int]
 
 
 class Responder:
-    """Of one walk of a peer. `looking`: it takes nothing over. `sent`, `lacking`: entries, and those damaged here."""
+    """Of one reconciliation of a peer. `compare_only`: it takes nothing over. `sent`, `lacking`: entries, and those
+    damaged here."""
 
     def __init__(self, rs: Snapshot, db: Snapshot, *, compare_only: bool) -> None:
         self.compare_only = compare_only

@@ -68,7 +68,7 @@ def begin_origin_change(
     )
     meta.renewed = meta.traced = True
     state.next_epoch = 0
-    state.tail.begin(_MAX)  # until the end of the renewal
+    state.tail.begin(_MAX)  # until the end of the origin change
     store_meta(state.rs, meta)
     state.step("renewal: announced")
 
@@ -90,7 +90,7 @@ def finish_origin_change(state: ReplicationState) -> None:
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
     meta.changing_from, meta.forked = None, False
-    meta.renewed = True  # a renewal that an older version announced has not set it
+    meta.renewed = True  # an origin change that an older version announced has not set it
     store_meta(state.rs, meta)
 
 

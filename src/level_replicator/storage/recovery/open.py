@@ -1,4 +1,4 @@
-"""Opening a replica: whose directory is this, how was it left, and what has to be mended before it is used."""
+"""Opening a replica: whose directory is this, how was it left, and what has to be repaired before it is used."""
 
 import logging
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def _repair(
         load(state)
         _log.info("unclean stop: %d entries of the last batches done again", replay_last_batch(state))
         if state.bulk_load_incomplete:
-            _log.info("it came in the middle of a fill: %d keys begin anew", recover_bulk_load(state))
+            _log.info("it came in the middle of a bulk load: %d keys begin anew", recover_bulk_load(state))
     if out_of_step:
         repairs = repair_log(state, forget=torn) + repair_database(state, torn=torn, forget=torn)
         state.db.batch(sync=True).write()

@@ -2,7 +2,7 @@
 
 After a kill only the last batch can be in one LevelDB and not in the other: it is done again (redo).
 After a power loss either may lack any writes that were not synced, not only the newest: then the log is
-compared with the index, and the index with the database (mend). What a peer has and we lost comes
+compared with the index, and the index with the database (repair). What a peer has and we lost comes
 back from it, since the vector is rolled back to what was surely on disk.
 """
 
@@ -64,7 +64,7 @@ def replay_last_batch(state: ReplicationState) -> int:
     applied = state.rs.get(APPLIED)
     if applied is not None:
         ranges.append(decode_applied(applied))
-    # on the disk: a walk's next batch takes the place of the note of what the last one took away
+    # on the disk: a reconciliation's next batch takes the place of the note of what the last one took away
     batch = state.db.batch(sync=True)
     done = 0
     for origin, low, high in ranges:
@@ -72,7 +72,7 @@ def replay_last_batch(state: ReplicationState) -> int:
             try:
                 entry = decode_entry(record)
             except RemoteProtocolError as error:
-                # it opens all the same: the database may have it, and verify mends what can be mended
+                # it opens all the same: the database may have it, and verify repairs what can be repaired
                 _log.error(
                     "the entry at stamp %d of the log is damaged (%s): run verify with repair",
                     log_dot(log_at)[0],
@@ -100,7 +100,7 @@ def replay_last_batch(state: ReplicationState) -> int:
 
 
 def _touched(state: ReplicationState) -> list[bytes]:
-    """The keys of the last batch of a walk, which took some away: of these the log knows nothing."""
+    """The keys of the last batch of a reconciliation, which took some away: of these the log knows nothing."""
     line = state.rs.get(TOUCHED)
     try:
         return [] if line is None else msgspec.msgpack.decode(line, type=list[bytes])
@@ -209,7 +209,7 @@ def _forget(state: ReplicationState, lost: Vector) -> None:
             batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
             if (
                 meta.changing_from is None or origin != meta.changing_from[0]
-            ):  # the end of the renewal takes that one over
+            ):  # the end of the origin change takes that one over
                 lower_horizon(state, batch, origin, stamp - 1)
     batch.write()
     # nor may a power loss bring the claim back

@@ -42,7 +42,7 @@ class KeyFilter:
 
     @property
     def worth_learning(self) -> bool:
-        """Whether it could have spared enough lookups to be filled."""
+        """Whether it could have spared enough lookups to be worth loading."""
         return not self.whole and self.lookups >= FILTER_WORTH_LOOKUPS
 
     def learn(self, keys: list[bytes]) -> None:

@@ -50,8 +50,8 @@ def load(state: ReplicationState) -> None:
     # the mark leaves with the vector that covers the floor (storage.write.remote_applier.put_taken)
     state.bulk_load_incomplete = rs.get(BULK_LOADING) is not None
     load_histories(state)
-    # an entry above the vector may stand in the index, also without one in the log (of a fill that broke off): a write
-    # over it must get the greater stamp
+    # an entry above the vector may stand in the index, also without one in the log (of a bulk load that broke off): a
+    # write over it must get the greater stamp
     for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):
         state.clock.follow(stamp)
 

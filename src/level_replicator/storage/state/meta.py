@@ -29,7 +29,7 @@ class Meta(msgspec.Struct, array_like=True):
                  `origin` (storage.recovery.new_origin)
     renewed      whether `origin` is not the first one of this replication set
     adopting     while the data of a LevelDB that had some is being taken over (storage.recovery.adopt)
-    mending      until log, index and database agree again (storage.recovery.repair); torn: since a power loss
+    repairing    until log, index and database agree again (storage.recovery.repair); torn: since a power loss
     forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
     traced       whether each run that wrote under `origin`, but the first one, has an epoch in its history
                  (core.epochs): not so if `origin` was made by a version without histories

@@ -8,8 +8,8 @@ f origin                  floor: stamp up to which the log was truncated
 h origin                  horizon: newest stamp of a tombstone that was dropped
 d                         the newest stamp among all dropped tombstones
 a                         the frame applied last: origin, low, high
-g                         there while the index may hold lines of a walk that fills us and is not complete
-t                         the keys that the last batch of a walk, or of a repair, touched
+g                         there while the index may hold rows of a bulk load that is not complete
+t                         the keys that the last batch of a reconciliation, or of a repair, touched
 c number                  a conflict that has not been reported yet (storage.state.conflict_queue)
 x key                     lost: the index has a row of the key, and its value is nowhere on this node
 (storage.write.lost) e origin                  history: the epochs of the origin, and the stamp each began at (see

@@ -126,7 +126,7 @@ class ReplicationState:
     def fail(self, what: str, error: BaseException) -> StorageError:
         """From now on no write is taken: after a failed write nobody knows what is on disk."""
         self.failed = StorageError(
-            f"{what} failed: {error}. No more writes are taken. Mend the disk, then close and open"
+            f"{what} failed: {error}. No more writes are taken. Fix the disk, then close and open"
             " the replica: everything acknowledged is repaired from the replication set"
         )
         self.failed.__cause__ = error

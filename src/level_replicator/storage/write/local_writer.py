@@ -104,7 +104,7 @@ class LocalWriter:
     @staticmethod
     def _put_locked(state: ReplicationState, key: bytes, value: Bytes) -> None:
         """`write_locked` of one put without `sync`: what most programs do most. What a call costs here is as much as
-        what it does, so it is written out what HybridClock.next, KnownKeys.is_new, encode_entry and encode_index do."""
+        what it does, so it is written out what HybridClock.next, KeyFilter.is_new, encode_entry and encode_index do."""
         if state.failed is not None:
             state.check()
         origin, vector = state.origin, state.vector
