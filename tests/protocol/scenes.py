@@ -28,7 +28,7 @@ def first_pull(stage: Stage) -> None:
 
 
 def live_change(stage: Stage) -> None:
-    """After the first round each write travels at once, in order; Have says that it arrived."""
+    """After the first round each write travels at once, in order; VectorUpdate says that it arrived."""
     a, b = stage.pair()
     stage.connect(a, b)
     stage.settle()
@@ -40,8 +40,8 @@ def live_change(stage: Stage) -> None:
     stage.show()
 
 
-def level(stage: Stage) -> None:
-    """Nodes that are level when they meet send no entry; afterwards nothing but a Ping a heartbeat."""
+def in_sync(stage: Stage) -> None:
+    """Nodes that are in sync when they meet send no entry; afterwards nothing but a Ping a heartbeat."""
     a, b = stage.pair()
     a.write(key="1")
     ends = stage.connect(a, b)
@@ -65,7 +65,7 @@ def both_write(stage: Stage) -> None:
 
 
 def broken_scan_resumed(stage: Stage) -> None:
-    """What was applied of a scan that broke off is named in the next Want to the same peer, and not sent again."""
+    """What was applied of a scan that broke off is named in the next StartPull to the same peer, and not sent again."""
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4")
     with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(pusher, "FRAMES_PER_TURN", 1):
@@ -79,7 +79,7 @@ def broken_scan_resumed(stage: Stage) -> None:
     stage.show()
 
 
-def twin_refused(stage: Stage) -> None:
+def duplicate_origin_refused(stage: Stage) -> None:
     """Two live nodes with one origin: one directory is a copy of the other."""
     stage.connect(stage.actor("A"), stage.actor("a copy of A", origin=1))
     stage.settle()
@@ -116,7 +116,7 @@ def duplicate_resolved(stage: Stage) -> None:
 
 
 def wait_synced(stage: Stage) -> None:
-    """Ask and Tell: A learns what B had when it was asked, and waits until it covers that."""
+    """VectorQuery and VectorReply: A learns what B had when it was asked, and waits until it covers that."""
     a, b = stage.pair()
     stage.connect(a, b)
     stage.settle()
@@ -127,8 +127,8 @@ def wait_synced(stage: Stage) -> None:
     stage.show()
 
 
-def reconcile(stage: Stage) -> None:
-    """B's log was truncated, so A walks through B's index: prints of ranges, then lines, then what A lacks."""
+def reconciliation(stage: Stage) -> None:
+    """B's log was truncated, so A reconciles with B's index: fingerprints of ranges, then rows, then what A lacks."""
     a, b = stage.pair()
     b.write(**{f"key{i:02}": "of B" for i in range(20)})
     ends = stage.connect(a, b)
@@ -143,7 +143,7 @@ def reconcile(stage: Stage) -> None:
     stage.show()
 
 
-def empty_filled(stage: Stage) -> None:
+def empty_bulk_loaded(stage: Stage) -> None:
     """A has nothing, and is sent all that B has, in order of keys."""
     a, b = stage.pair()
     b.write(one="1", two="2", three="3")
@@ -186,16 +186,16 @@ SCENES: list[Scene] = [
     handshake,
     first_pull,
     live_change,
-    level,
+    in_sync,
     both_write,
     broken_scan_resumed,
-    twin_refused,
+    duplicate_origin_refused,
     version_refused,
     clock_quarantined,
     duplicate_resolved,
     wait_synced,
-    reconcile,
-    empty_filled,
+    reconciliation,
+    empty_bulk_loaded,
     equal_values,
     rejoin,
 ]
