@@ -14,7 +14,7 @@ ARGS ?=
 .PHONY: help test lint format demo bench bench-peers docs sim clean
 
 help:
-	@echo "make test          lint, types, import floors and all tests"
+	@echo "make test          lint, types, import layers and all tests"
 	@echo "make lint          ruff, mypy and import-linter only"
 	@echo "make format        let ruff put the code in order"
 	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
