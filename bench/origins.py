@@ -15,7 +15,7 @@ from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
 from level_replicator.core.hlc import stamp_at
-from level_replicator.storage.state.schema import encode_vector_line, vector_key
+from level_replicator.storage.state.schema import encode_vector_entry, vector_key
 
 GROUP = "a session, nothing differs, vectors of so many origins"
 SESSION, WIRE = "from the first byte until level", "on the wire"
@@ -61,4 +61,4 @@ def know(_context: Context, *, path: str, count: int) -> None:
     with plyvel.DB(f"{path}/rs", **lrep.RS_OPTIONS) as rs, rs.write_batch() as batch:
         for _ in range(count):
             stamp = stamp_at(_WHEN_MS + random.randrange(_A_DAY_MS))
-            batch.put(vector_key(random.getrandbits(64)), encode_vector_line(stamp, 0))
+            batch.put(vector_key(random.getrandbits(64)), encode_vector_entry(stamp, 0))

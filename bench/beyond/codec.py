@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.beyond import build
 from level_replicator.protocol import pull
-from level_replicator.storage.state.schema import encode_vector_line, vector_key
+from level_replicator.storage.state.schema import encode_vector_entry, vector_key
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write import remote_applier
 from level_replicator.storage.write.local_writer import LocalWriter, Operation, _account
@@ -36,7 +36,7 @@ def install() -> None:
             operations, origin, first, known.bits, known.whole, *_calls(state, rs_batch, db_batch)
         )
         known.lookups += lookups
-        rs_batch.put(vector_key(origin), encode_vector_line(last, before))
+        rs_batch.put(vector_key(origin), encode_vector_entry(last, before))
         state.step("before rs")
         rs_batch.write()
         state.step("between rs and db")

@@ -76,7 +76,7 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
     assert len(check_equal([peer.folder, victim.folder])[0].db) == 3_500
 
 
-@pytest.mark.parametrize("step", ["renewal: announced", "renewal: a batch taken over"])
+@pytest.mark.parametrize("step", ["origin change: announced", "origin change: a batch taken over"])
 def test_killed_while_it_takes_a_new_origin(step: str, master: Make, process: Start) -> None:
     """A copy of what was killed: what its old origin wrote since the last open is taken over by a new one."""
     original = process("original", [])

@@ -108,7 +108,7 @@ def test_a_new_node_is_filled_from_a_truncated_log(process: Start) -> None:
     assert len(check_equal([a.folder, new.folder])[0].db) == KEYS + 1
 
 
-@pytest.mark.parametrize("step", ["walk: between rs and db", "settle: between rs and db"])
+@pytest.mark.parametrize("step", ["entries: between rs and db", "resolve: between rs and db"])
 def test_killed_in_a_walk(step: str, process: Start) -> None:
     a = process("a", [], tombstone_ttl=0.3)
     victim = process("victim", [f"127.0.0.1:{a.port}"])

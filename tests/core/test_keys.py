@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from level_replicator.storage.state import schema
 from level_replicator.storage.state.schema import (
     following,
-    line_origin,
+    key_origin,
     log_dot,
     log_key,
     log_range,
@@ -37,7 +37,7 @@ def test_a_range_holds_what_is_above_low_and_not_above_high(
 
 @given(U64, U64)
 def test_what_a_key_names_can_be_read_from_it(one: int, two: int) -> None:
-    assert line_origin(vector_key(one)) == one
+    assert key_origin(vector_key(one)) == one
     assert resume_pair(resume_key(one, two)) == (one, two)
 
 

@@ -25,7 +25,7 @@ def drain(push: PullSender, log: dict[int, list[int]], batch: int) -> list[Entri
         if message is not None:
             sent.append(message)
     if push.under_way:
-        push.level()
+        push.round_ended()
     return sent
 
 
@@ -64,7 +64,7 @@ def test_the_vector_of_a_later_round_names_only_what_the_reader_lacks() -> None:
     push.peer_has({1: 5, 2: 9})
     first = push.begin({1: 7, 2: 9}, {})
     assert decode_vector(first.vector) == {1: 7, 2: 9}, "what we do not know tells whether we missed tombstones"
-    push.level()
+    push.round_ended()
     later = push.begin({1: 8, 2: 9}, {})
     assert decode_vector(later.vector) == {1: 8}
     assert first.pull == later.pull == 3
@@ -87,7 +87,7 @@ def test_nothing_is_said_of_an_interval_that_is_empty() -> None:
     assert read is not None
     assert push.read(read, [], 0) is None
     assert push.under_way
-    push.level()
+    push.round_ended()
     assert not push.under_way
 
 

@@ -22,7 +22,7 @@ PAGES = [path for path in sorted(DOCS.glob("*.md")) if path.name != "commands.md
 PYTHON, CONSOLE = "python", "console"
 SAYS = {
     "tutorial": ["b'tree' b'oak'", "b'oak'", "rose", "b'flower': b'dahlia' stays, b'tulip' goes", "b'moss': b'green'"],
-    "howto": ["True", "b'value'", "100", "{b'a': b'1'}", "they are level"],
+    "howto": ["True", "b'value'", "100", "{b'a': b'1'}", "they are in sync"],
     "coming-from": ["b'value'", '{"text": "hello"}'],
 }
 """What a page says that its programs print."""

@@ -267,7 +267,7 @@ def test_two_that_are_well(run: Run, tmp_path: Path) -> None:
         wait_until(lambda: a.status()["vector"] == b.status()["vector"], "level")
         code, out = doctor(run, tmp_path / "a", tmp_path / "b")
         assert code == 0
-        assert "they are level" in out
+        assert "they are in sync" in out
         assert "wrong" not in out
         assert doctor(run, tmp_path / "a", "{}:{}".format(*a.address or ()))[1].count("one and the same") == 1
 

@@ -38,11 +38,11 @@ from level_replicator.storage.state.schema import (
     decode_applied,
     decode_intervals,
     decode_stamp,
-    decode_vector_line,
+    decode_vector_entry,
     encode_applied,
     encode_intervals,
     encode_stamp,
-    encode_vector_line,
+    encode_vector_entry,
 )
 from tests.fuzz.saying import ACCEPTABLE, key, keys, message
 from tests.fuzz.source import Source
@@ -177,8 +177,8 @@ def lines(data: bytes) -> None:
     try:
         match kind:
             case 0:
-                before, stamp = decode_vector_line(line)
-                assert encode_vector_line(stamp, before) == line
+                before, stamp = decode_vector_entry(line)
+                assert encode_vector_entry(stamp, before) == line
             case 1:
                 assert encode_stamp(decode_stamp(line)) == line
             case 2:

@@ -106,7 +106,7 @@ def assert_adopted(store: Store, data: dict[bytes, bytes]) -> None:
     assert len(set(stamps)) == len(stamps)
     assert state.vector == load_vector(state.rs)
     assert state.floor == load_stamps(state.rs, FLOOR)
-    assert all(stamp <= state.vector[line_origin] for stamp, line_origin, _, _ in lines.values())
+    assert all(stamp <= state.vector[key_origin] for stamp, key_origin, _, _ in lines.values())
     assert state.clock.last >= max(stamps, default=0)
     meta = load_meta(state.rs)
     assert meta is not None

@@ -16,7 +16,13 @@ from tests.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pu
 from tests.storage.walking import reconcile, reconciling, round_for
 
 MANY = 3_000
-STEPS = ["fill: before rs", "fill: after rs", "walk: before rs", "walk: between rs and db", "walk: after db"]
+STEPS = [
+    "bulk load: before rs",
+    "bulk load: after rs",
+    "entries: before rs",
+    "entries: between rs and db",
+    "entries: after db",
+]
 
 
 def _source(count: int) -> Store:
@@ -92,9 +98,11 @@ def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_diff
     reader = rig.open()
     assert_sound(reader)
     assert reader.vector.keys() <= {reader.origin}
-    assert reader.bulk_load_incomplete == (step != "fill: before rs")
+    assert reader.bulk_load_incomplete == (step != "bulk load: before rs")
     had = reader.keys
-    assert had == {"walk: before rs": 1_024, "walk: between rs and db": 1_024, "walk: after db": 2_048}.get(step, 0)
+    assert had == {"entries: before rs": 1_024, "entries: between rs and db": 1_024, "entries: after db": 2_048}.get(
+        step, 0
+    )
     reader.bulk_load_own_rows = -1  # as of a reader with more lines
     frames = reconcile(source, reader)
     assert sum(len(frame.entries) for frame in frames) == MANY - had
@@ -104,7 +112,7 @@ def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_diff
 
 
 def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, rig = _killed("walk: between rs and db")
+    _, rig = _killed("entries: between rs and db")
     monkeypatch.setattr(opening, "recover_bulk_load", lambda state: 0)
     with pytest.raises(AssertionError):
         assert_sound(rig.open())
@@ -138,7 +146,7 @@ def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_mark_that_the_log_of_others_made_good_leaves_with_it() -> None:
-    source, rig = _killed("walk: after db")
+    source, rig = _killed("entries: after db")
     reader = rig.open()
     assert reader.bulk_load_incomplete
     reader.take(dict(source.vector), source.origin)
@@ -163,7 +171,7 @@ def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
 
 
 def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
-    source, rig = _killed("walk: after db")
+    source, rig = _killed("entries: after db")
     reader, third = rig.open(), Rig(3).open()
     reader.bulk_load_own_rows = -1
     assert isinstance(round_for(reader, third), Reconciling)  # the source may be gone for good

@@ -243,7 +243,7 @@ def test_power_loss_while_a_loss_is_mended_does_not_hide_the_loss(seed: int) -> 
         store._state.db.delete(key)
     store.close()
     rig.db_disk, rig.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
-    rig.die_at = "mend: a batch"
+    rig.die_at = "repair: a batch"
     with pytest.raises(Died):
         rig.open()
     rig.db_disk.power_loss(rig.rng)
@@ -334,7 +334,13 @@ def renew_with_floor(rig: Rig, count: int = 2_500) -> Store:
 
 
 @pytest.mark.parametrize(
-    "step", [None, "renewal: announced", "renewal: a batch of lines taken over", "renewal: a batch taken over"]
+    "step",
+    [
+        None,
+        "origin change: announced",
+        "origin change: a batch of rows taken over",
+        "origin change: a batch taken over",
+    ],
 )
 def test_a_new_origin_takes_over_lines_below_the_floor_as_well(step: str | None) -> None:
     rig = Rig(3)

@@ -129,7 +129,7 @@ def test_a_key_that_only_the_database_knows_is_the_oldest_write_there_is() -> No
     assert contents(peer)[b"only-here"] == b"v"
 
 
-@pytest.mark.parametrize("step", ["renewal: announced", "renewal: a batch taken over"])
+@pytest.mark.parametrize("step", ["origin change: announced", "origin change: a batch taken over"])
 def test_a_renewal_that_is_killed_goes_on_at_the_next_open(step: str) -> None:
     rig = Rig()
     store = rig.open()

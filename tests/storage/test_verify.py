@@ -189,7 +189,12 @@ def test_what_is_lost_comes_back_from_a_peer(name: str, foreign: bool) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["renewal: announced", "mend: a batch", "renewal: a batch of lines taken over", "renewal: a batch taken over"],
+    [
+        "origin change: announced",
+        "repair: a batch",
+        "origin change: a batch of rows taken over",
+        "origin change: a batch taken over",
+    ],
 )
 def test_a_repair_that_is_killed_goes_on_at_the_next_open(step: str) -> None:
     rig = Rig(1)

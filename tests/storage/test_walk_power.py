@@ -11,7 +11,7 @@ from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.store import Store
 from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 
-STEPS = ["settle: between rs and db", "settle: after db", None]
+STEPS = ["resolve: between rs and db", "resolve: after db", None]
 CHOICES = 30
 """Of what a power loss takes."""
 

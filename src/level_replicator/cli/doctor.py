@@ -197,7 +197,7 @@ def _together(a: Node, b: Node) -> Iterator[Finding]:
         )
     lacks = [_lacking(one.status["vector"], other.status["vector"]) for one, other in ((a, b), (b, a))]
     if not any(lacks):
-        yield Finding(OK, "both know the same: they are level")
+        yield Finding(OK, "both know the same: they are in sync")
         return
     for node, origins in zip((a, b), lacks, strict=True):
         if origins:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Looks, and mends if asked to; returns the exit status."""
+    """Look, and repair if asked to; returns the exit status."""
     if arguments.peer is not None:
         if arguments.repair:
             raise UsageError("--repair: two nodes that differ are repaired by replication; verify each of them alone")

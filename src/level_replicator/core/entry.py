@@ -213,13 +213,13 @@ def encode_index(
     return b"".join((head, written, _COUNT.pack(len(own) // _PAIR.size), own, union))
 
 
-def index_contexts(line: bytes) -> tuple[bytes, bytes]:
+def index_contexts(row: bytes) -> tuple[bytes, bytes]:
     """Return the (own, union) contexts of an index row. Raises struct.error for pairs that are not whole."""
-    flags = line[_FLAGS_AT]
+    flags = row[_FLAGS_AT]
     head = INDEX_HEAD.size + DOT_BYTES if flags & RESTAMPED else INDEX_HEAD.size
-    if len(line) < head:
+    if len(row) < head:
         raise struct.error("an index row is cut off")
-    rest = line[head:]
+    rest = row[head:]
     start = end = 0
     if flags & OWN_CONTEXT:
         (count,) = _COUNT.unpack_from(rest)
@@ -229,11 +229,11 @@ def index_contexts(line: bytes) -> tuple[bytes, bytes]:
     return (rest[start:end], rest[end:]) if end else (rest, rest)
 
 
-def index_written(line: bytes) -> bytes:
+def index_written(row: bytes) -> bytes:
     """Return the *written* of an index row as 16 bytes; empty unless its entry was re-stamped."""
-    if not line[_FLAGS_AT] & RESTAMPED:
+    if not row[_FLAGS_AT] & RESTAMPED:
         return b""
-    return line[INDEX_HEAD.size : INDEX_HEAD.size + DOT_BYTES]
+    return row[INDEX_HEAD.size : INDEX_HEAD.size + DOT_BYTES]
 
 
 class IndexRow(NamedTuple):
@@ -262,10 +262,10 @@ class IndexRow(NamedTuple):
         return decode_dot(self.written) if self.written else (self.stamp, self.origin)
 
 
-def decode_index(line: bytes) -> IndexRow:
-    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
-    own, union = index_contexts(line)
-    return IndexRow(stamp, origin, flags & DELETE, checksum, union, own, index_written(line))
+def decode_index(row: bytes) -> IndexRow:
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
+    own, union = index_contexts(row)
+    return IndexRow(stamp, origin, flags & DELETE, checksum, union, own, index_written(row))
 
 
 def decode_context(pairs: bytes) -> Context:

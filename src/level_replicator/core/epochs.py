@@ -17,7 +17,7 @@ continued twice: a *fork*.
 
 Then the epochs at which the two histories part become branches. Branches are never forgotten, and every node learns
 them. A node that has a branch in a history renames what it has of it (storage.recovery.branches): each dot, `written`,
-context and vector line is afterwards as if the origin had been a new one at that time, on every node in the same way.
+context and vector entry is afterwards as if the origin had been a new one at that time, on every node in the same way.
 Nothing travels again, and no other rule knows of branches.
 
 An epoch has the high bits of its origin, its *family*. Of two entries with equal stamps the families decide which one

@@ -48,9 +48,9 @@ KEYS_LOOKED_AT_EVERY_S = 1.0
 
 # -- reconcile
 LEAF_ROWS = 16
-"""A range with no more lines than this is told line by line, not parted any more."""
+"""A range with no more lines than this is sent row by row, not split any more."""
 MANY_LEAF_ROWS = 128
-"""Where a range was parted into many, and nearly all are not equal, those with no more lines are told so too."""
+"""Where a range was parted into many, and nearly all are not equal, those with no more rows are sent so too."""
 FEW_PARTS = 8
 MANY_PARTS = 1_024
 MANY_ROWS = 65_536
@@ -84,11 +84,11 @@ open."""
 
 # -- bulk load
 BULK_LOAD_MIN_ENTRIES = 10_000
-"""A peer that knows nothing but its own writes is filled, in order of keys, where it would be sent so many entries of
-the log."""
+"""A peer that knows nothing but its own writes gets a bulk load, in order of keys, where it would be sent so many
+entries of the log."""
 BULK_LOAD_OWN_ROWS = 10_000
 BULK_LOAD_SHARE = 8
-"""And if it has no more lines than this, and that part of what it is to be filled with: what it may have already is
+"""And if it has no more rows than this, and that part of what it is to be sent: what it may have already is
 sent all the same."""
 BULK_LOAD_PREVIEW_ENTRIES = 256
 """The newest entries come first all the same."""

@@ -142,9 +142,9 @@ def _may_be_unknown(row: IndexRow, reconcile_context: ReconcileContext) -> bool:
 
 
 class Fingerprint:
-    """Of a run of lines of the index, in order of their keys: equal prints mean equal keys, dots and checksums.
+    """Of a run of index rows, in order of their keys: equal prints mean equal keys, dots and checksums.
 
-    It does not depend on how the lines are dealt out over calls of `add`."""
+    It does not depend on how the rows are dealt out over calls of `add`."""
 
     __slots__ = ("_heads", "_keys", "_lengths", "count")
 
@@ -153,7 +153,7 @@ class Fingerprint:
         self._keys, self._heads, self._lengths = blake2b(), blake2b(), blake2b()
 
     def add(self, keys: list[bytes], heads: list[bytes]) -> None:
-        """`heads`: the first HEAD_BYTES of each line."""
+        """`heads`: the first HEAD_BYTES of each row."""
         self.count += len(keys)
         self._keys.update(b"".join(keys))
         self._heads.update(b"".join(heads))

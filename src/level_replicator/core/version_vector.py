@@ -36,7 +36,7 @@ def covers(vector: Mapping[int, int], other: Mapping[int, int]) -> bool:
 
 
 def newer(vector: Vector, than: Vector) -> Vector:
-    """The lines of a vector that are above another one. Mostly there are none, and that is told at once."""
+    """The entries of a vector that are above another one. Mostly there are none, and that is found out at once."""
     if vector == than:
         return {}
     if not than:
@@ -67,7 +67,7 @@ def decode_vector(data: bytes) -> Vector:
 
 
 def differences(vector: Mapping[int, int], from_: Mapping[int, int]) -> tuple[Vector, list[int]]:
-    """What makes a vector of another one: the lines that are not the same, and the origins that it does not have."""
+    """What makes a vector of another one: the entries that are not the same, and the origins that it does not have."""
     if vector == from_:
         return {}, []
     return dict(vector.items() - from_.items()), [origin for origin in from_ if origin not in vector]

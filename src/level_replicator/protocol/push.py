@@ -106,7 +106,7 @@ class PullSender:
             self._complete()
         return Entries(read.origin, low, high, records, last)
 
-    def level(self) -> RoundEnd:
+    def round_ended(self) -> RoundEnd:
         self._complete()
         return RoundEnd()
 

@@ -195,7 +195,7 @@ class Pusher:
         first = push.completed == 0
         message = push.begin(opened.target, opened.work)
         if not first and not message.vector and push.next_read() is None:
-            push.level()  # all of it reached the peer another way: not worth a word
+            push.round_ended()  # all of it reached the peer another way: not worth a word
             send_queue.completed()
             opened.reader.close()
             return False
@@ -208,7 +208,7 @@ class Pusher:
         host, push = self._host, self._host.session.push
         read = push.next_read()
         if read is None:
-            host.session.send(push.level())
+            host.session.send(push.round_ended())
         else:
             try:
                 most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES

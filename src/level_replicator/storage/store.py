@@ -222,7 +222,7 @@ class Store:
     def open_round(
         self, send_queue: SendQueue, peer_vector: Vector, peer_horizon: Vector
     ) -> Round | Reconciling | None:
-        """What the feed's peer is to be sent next, as of one snapshot.
+        """What the peer of the send queue is to be sent next, as of one snapshot.
 
         Floor and horizon are looked at each time: a peer that fell behind one of them reconciles instead.
         None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first. Or we

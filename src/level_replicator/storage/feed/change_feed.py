@@ -12,7 +12,7 @@ So a cursor claims more than was reported, and is good only where everything is 
 - on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
 - with a cursor that names a write of this node which it has never made: its directory was put back without a trace;
 - with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
-  something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector line of the
+  something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector entry of the
   new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
   was read last, is from after that, or from a node that has heard of it.
 """
@@ -221,12 +221,12 @@ class ChangeReader:
     def _read_index(self, scan: _Scan, rs: Snapshot, db: Snapshot) -> Chunk:
         found: list[Item] = []
         size = 0
-        for count, (at, line) in enumerate(rs.scan(INDEX + scan.next_key, _INDEX_END), 1):
+        for count, (at, packed) in enumerate(rs.scan(INDEX + scan.next_key, _INDEX_END), 1):
             key = at[len(INDEX) :]
             if not key.startswith(self._prefix):
                 break
             scan.next_key = key + b"\0"
-            row = decode_index(line)
+            row = decode_index(packed)
             stamp, origin = row.dot
             deleted = row.deleted
             if scan.complete or not scan.since:
@@ -234,7 +234,7 @@ class ChangeReader:
             else:
                 wanted = scan.since.get(origin, 0) < stamp <= scan.target.get(origin, 0)
             if wanted:
-                value = None if deleted else _value_of(rs, db, key, line)
+                value = None if deleted else _value_of(rs, db, key, packed)
                 if deleted or value is not None:  # else it is damaged, and verify gives it up under a new origin
                     written, author = row.written_dot
                     found.append(Change(key, value, origin_name(author), written))
@@ -252,12 +252,12 @@ def _lacks_the_mark(known: Vector, node: _Node) -> bool:
     return node.renewed and node.origin not in known and node.origin in node.vector
 
 
-def _value_of(rs: Snapshot, db: Snapshot, key: bytes, line: bytes) -> bytes | None:
+def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | None:
     """The value that a row of the index names, from the log if the database has another one. None: it is damaged."""
     value = db.get(key)
-    if agrees(line, value):
+    if agrees(row, value):
         return value
-    logged = logged_entry(rs, key, line)
+    logged = logged_entry(rs, key, row)
     return None if logged is None else read_entry(logged).value
 
 

@@ -103,7 +103,7 @@ class SendQueue:
         self._moved.update(origins)
 
     def open(self, state: ReplicationState, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
-        """Begins a round: the vector lines to hand over at its end, and what to read for it."""
+        """Begins a round: the vector entries to hand over at its end, and what to read for it."""
         vector, own = state.vector, state.origin
         if not self.began:
             self.began = True
@@ -136,7 +136,8 @@ class SendQueue:
 
 
 class RoundReader:
-    """Reads one round of a feed from a snapshot of the log. A damaged entry is never given: raises DamagedEntry."""
+    """Reads one round of a send queue from a snapshot of the log. A damaged entry is never given: raises
+    DamagedEntry."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

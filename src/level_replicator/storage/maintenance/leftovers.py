@@ -114,8 +114,8 @@ def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
             entry = read_entry(record)
         except StorageError:
             continue  # verify reports and repairs it
-        line = state.rs.get(INDEX + entry.key)
-        row = None if line is None else decode_index(line)
+        packed = state.rs.get(INDEX + entry.key)
+        row = None if packed is None else decode_index(packed)
         if row is None or row.dot != (entry.stamp, origin):
             continue
         batch.delete(log_at)

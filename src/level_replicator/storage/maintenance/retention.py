@@ -17,7 +17,7 @@ from level_replicator.core.version_vector import Vector, encode_vector
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.maintenance.floors import lower_floors
 from level_replicator.storage.maintenance.leftovers import restamp_leftovers
-from level_replicator.storage.state.index_scan import Line
+from level_replicator.storage.state.index_scan import KeyAndRow
 from level_replicator.storage.state.load import ends_of_log
 from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import (
@@ -186,13 +186,13 @@ class Retention:
     def _drop_tombstones(self, before: int, pause: Callable[[], bool]) -> int:
         state = self._state
         vector = self._bring_to_disk()
-        found: list[Line] = []
+        found: list[KeyAndRow] = []
         dropped = 0
         with state.rs.snapshot() as snapshot:
-            for seen, (index_key, line) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
-                stamp, _, flags, _ = INDEX_HEAD.unpack_from(line)
-                if flags & DELETE and stamp <= before and may_be_dropped(decode_index(line), vector):
-                    found.append((index_key, line))
+            for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
+                stamp, _, flags, _ = INDEX_HEAD.unpack_from(row)
+                if flags & DELETE and stamp <= before and may_be_dropped(decode_index(row), vector):
+                    found.append((index_key, row))
                 if len(found) == RETENTION_BATCH or seen % (10 * RETENTION_BATCH) == 0:
                     dropped += self._drop(found)
                     found = []
@@ -203,7 +203,7 @@ class Retention:
             state.rs.compact(INDEX, following(INDEX))
         return dropped
 
-    def _drop(self, tombstones: list[Line]) -> int:
+    def _drop(self, tombstones: list[KeyAndRow]) -> int:
         """Drop, in one batch, those that have not changed since."""
         if not tombstones:
             return 0
@@ -213,10 +213,10 @@ class Retention:
             batch = state.rs.batch()
             horizon: Vector = {}
             count = entries = 0
-            for index_key, line in tombstones:
-                if state.rs.get(index_key) != line:
+            for index_key, row in tombstones:
+                if state.rs.get(index_key) != row:
                     continue
-                stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+                stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
                 batch.delete(index_key)
                 if state.logged(origin, stamp):
                     batch.delete(log_key(origin, stamp))

@@ -41,7 +41,7 @@ class Report:
     unknown   the database has a key that the index does not know, or knows as deleted: written around the replica
     unlogged  the log should have an entry, and has not
     damaged   an entry of the log cannot be read
-    orphaned  an entry of the log belongs to no line of the index
+    orphaned  an entry of the log belongs to no index row
     repaired  how many of these were repaired
     lost      how many could not be, and wait to come back from a peer; a value that was changed stays until then
     given_up  how many were lost in an audit before already, and no peer has brought: they are forgotten, and a value
@@ -143,18 +143,18 @@ def _findings(
     state: ReplicationState, rs: Reader, db: Reader, report: Report, progress: Callable[[int], None]
 ) -> Iterator[tuple[str, bytes]]:
     damaged: set[bytes] = set()
-    for key, line, value in side_by_side(rs, db):
+    for key, row, value in side_by_side(rs, db):
         report.keys += 1
         if report.keys % PROGRESS_KEYS == 0:
             progress(report.keys)
-        if line is None or (INDEX_HEAD.unpack_from(line)[2] & DELETE and value is not None):
+        if row is None or (INDEX_HEAD.unpack_from(row)[2] & DELETE and value is not None):
             yield "unknown", key
-        elif not agrees(line, value):
+        elif not agrees(row, value):
             yield ("missing" if value is None else "changed"), key
-        if line is None:
+        if row is None:
             continue
-        stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
-        if stamp > state.floor.get(origin, 0) and logged_entry(rs, key, line) is None:
+        stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+        if stamp > state.floor.get(origin, 0) and logged_entry(rs, key, row) is None:
             log_at = log_key(origin, stamp)
             if rs.get(log_at) is None:
                 yield "unlogged", key
@@ -162,16 +162,16 @@ def _findings(
                 damaged.add(log_at)
                 yield "damaged", key
     for log_at, record in rs.scan(LOG, following(LOG)):
-        if log_at not in damaged and not _is_of_a_line(rs, log_at, record):
+        if log_at not in damaged and not _belongs_to_a_row(rs, log_at, record):
             yield "orphaned", log_at
 
 
-def _is_of_a_line(rs: Reader, log_at: bytes, record: bytes) -> bool:
+def _belongs_to_a_row(rs: Reader, log_at: bytes, record: bytes) -> bool:
     try:
-        line = rs.get(INDEX + decode_entry(record).key)
+        row = rs.get(INDEX + decode_entry(record).key)
     except RemoteProtocolError:
         return False
-    return line is not None and INDEX_HEAD.unpack_from(line)[:2] == log_dot(log_at)
+    return row is not None and INDEX_HEAD.unpack_from(row)[:2] == log_dot(log_at)
 
 
 def _key_of(record: bytes) -> bytes | None:
@@ -201,37 +201,37 @@ class _Repairer:
             if kind == "orphaned":
                 self._drop_orphan(key)
                 return
-            line, value = state.rs.get(INDEX + key), state.db.get(key)
-            if line is None or (INDEX_HEAD.unpack_from(line)[2] & DELETE and value is not None):
+            row, value = state.rs.get(INDEX + key), state.db.get(key)
+            if row is None or (INDEX_HEAD.unpack_from(row)[2] & DELETE and value is not None):
                 if value is not None:
                     self._adopt(key, value)
                 else:
                     self._report.repaired += 1
             else:
-                self._repair_row(key, line, value)
+                self._repair_row(key, row, value)
 
-    def _repair_row(self, key: bytes, line: bytes, value: bytes | None) -> None:
+    def _repair_row(self, key: bytes, row: bytes, value: bytes | None) -> None:
         state = self._state
-        stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+        stamp, origin, flags, _ = INDEX_HEAD.unpack_from(row)
         there = state.rs.get(log_key(origin, stamp))
         if (
             there is not None
             and _key_of(there) not in (key, None)
-            and _is_of_a_line(state.rs, log_key(origin, stamp), there)
+            and _belongs_to_a_row(state.rs, log_key(origin, stamp), there)
         ):
             self._write_anew(key, None if flags & DELETE else value, deleted=bool(flags & DELETE))
             state.rs.put(log_key(origin, stamp), there)  # which went with what was overwritten
             state.tail.begin(state.newest[state.origin])
             return
-        record = restore_entry(state.rs, state.db, key, line)
+        record = restore_entry(state.rs, state.db, key, row)
         if record is None:
             self._note_lost(key)
             return
-        if not agrees(line, value):
+        if not agrees(row, value):
             whole = read_entry(record).value
             assert whole is not None
             state.db.put(key, whole)
-        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, line) is None:
+        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, row) is None:
             state.entries += state.rs.get(log_key(origin, stamp)) is None
             state.rs.put(log_key(origin, stamp), record)
             self.logged = True
@@ -243,7 +243,7 @@ class _Repairer:
             self.lost.add(key)
 
     def _write_anew(self, key: bytes, value: bytes | None, *, deleted: bool) -> None:
-        """Its line names the dot of another key's write: it needs one of its own."""
+        """Its row names the dot of another key's write: it needs one of its own."""
         if value is None and not deleted:
             self._note_lost(key)
             return
@@ -264,7 +264,7 @@ class _Repairer:
     def _drop_orphan(self, log_at: bytes) -> None:
         state = self._state
         record = state.rs.get(log_at)
-        if record is not None and not _is_of_a_line(state.rs, log_at, record):
+        if record is not None and not _belongs_to_a_row(state.rs, log_at, record):
             state.rs.delete(log_at)
             state.tail.begin(state.newest.get(state.origin, 0))
             state.entries -= 1

@@ -1,9 +1,10 @@
-"""Being filled: a node that knows nothing but its own writes is sent everything, in order of keys.
+"""Bulk load: a node that knows nothing but its own writes is sent everything, in order of keys.
 
 That is what a LevelDB takes most easily. The log would get a second copy of all of it, in an order of its own, for
-readers that hardly ever come: so what fills a node lies under a floor, as what is adopted does, and is not logged;
-whoever needs it from here walks. Until the fill is complete the floor is above the vector: nobody below it is served.
-A mark stays until it is complete; a fill that broke off goes on as a walk, which costs what still differs.
+readers that hardly ever come: so what a bulk load brings lies under a floor, as what is adopted does, and is not
+logged; whoever needs it from here reconciles. Until the bulk load is complete the floor is above the vector: nobody
+below it is served. A mark stays until it is complete; a bulk load that broke off goes on as a plain reconciliation,
+which costs what still differs.
 """
 
 from level_replicator.core.version_vector import Vector
@@ -17,7 +18,7 @@ _BATCH_LINES = 1_000
 
 def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
     """Raises the floor to what the peer knows, before the first of it comes; under the lock. What the log holds below
-    that, of the newest entries that came before the fill, leaves it: a log has nothing under its floor."""
+    that, of the newest entries that came before the bulk load, leaves it: a log has nothing under its floor."""
     # on the disk before the first value is: a power loss must not leave values that nothing tells of
     batch = state.rs.batch(sync=True)
     raised = {origin: max(stamp, state.floor.get(origin, 0)) for origin, stamp in vector.items()}
@@ -29,23 +30,23 @@ def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
         for key in state.rs.scan_keys(*log_range(origin, 0, stamp)):
             batch.delete(key)
             left += 1
-    state.step("fill: before rs")
+    state.step("bulk load: before rs")
     batch.write()
-    state.step("fill: after rs")
+    state.step("bulk load: after rs")
     state.floor = {**state.floor, **raised}
     state.entries -= left
     state.bulk_load_incomplete = True
 
 
 def recover_bulk_load(state: ReplicationState) -> int:
-    """After a kill in a fill: lines whose values did not come to be in the database go; they come again, since our
+    """After a kill in a bulk load: rows whose values did not come to be in the database go; they come again, since our
     vector does not claim them. The number of repairs."""
     repairs = count = 0
     rs_batch, db_batch = state.rs.batch(), state.db.batch()
-    for key, line, value in side_by_side(state.rs, state.db):
-        if line is None or agrees(line, value):
+    for key, row, value in side_by_side(state.rs, state.db):
+        if row is None or agrees(row, value):
             continue
-        logged = logged_entry(state.rs, key, line)
+        logged = logged_entry(state.rs, key, row)
         put = None if logged is None else read_entry(logged).value
         if put is not None:
             db_batch.put(key, put)

@@ -43,7 +43,7 @@ class Comparison(DifferenceHandler):
         self._snapshot = snapshot
 
     def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
-        run = [(key[len(INDEX) :], line) for key, line in islice(rows_of(self._snapshot, low, high), RESOLVE_ROWS + 1)]
+        run = [(key[len(INDEX) :], row) for key, row in islice(rows_of(self._snapshot, low, high), RESOLVE_ROWS + 1)]
         following = run.pop()[0] if len(run) > RESOLVE_ROWS else None
         ours = dict(run)
         heads = {key: head for key, head in theirs if key >= low and (following is None or key < following)}

@@ -138,10 +138,10 @@ class Initiator:
         """Gives the snapshots back."""
         self._work.clear()
 
-    def _resolve(self, asked: Range, lines: list[tuple[bytes, bytes]]) -> Iterator[None]:
+    def _resolve(self, asked: Range, rows: list[tuple[bytes, bytes]]) -> Iterator[None]:
         low: bytes | None = asked.low
         while low is not None:
-            low, wanted = self.handler.resolve(low, asked.high, lines)
+            low, wanted = self.handler.resolve(low, asked.high, rows)
             self._wanted.extend(wanted)
             yield None
 
@@ -174,7 +174,7 @@ def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozense
     if lost:
         lines = (pair for pair in lines if pair[0][len(INDEX) :] not in lost)
     while True:
-        keys, heads = take(lines, RECONCILE_SLICE_ROWS)
+        keys, heads = take(rows, RECONCILE_SLICE_ROWS)
         if keys:
             into.add(keys, heads)
         if len(keys) < RECONCILE_SLICE_ROWS:
@@ -195,5 +195,5 @@ class DifferenceHandler:
         raise NotImplementedError
 
     def report_count(self, count: int) -> int:
-        """How many lines we say to have in a range; with 0 the peer sends all that it has there."""
+        """How many rows we say to have in a range; with 0 the peer sends all that it has there."""
         return count

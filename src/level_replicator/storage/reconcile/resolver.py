@@ -29,7 +29,7 @@ from level_replicator.storage.write.lost import is_lost
 from level_replicator.storage.write.merger import Merger, doubt_of
 from level_replicator.storage.write.remote_applier import put_taken, taken
 
-Line = tuple[bytes, bytes]
+KeyAndRow = tuple[bytes, bytes]
 News = dict[int, list[Interval]]
 OnNews = Callable[[News], None]
 OnRestamp = Callable[[int], None]
@@ -40,7 +40,7 @@ class Resolver(DifferenceHandler):
     over. `changed`: whether it has had any effect here.
 
     `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of how many entries
-    of ours, under new dots, were necessary. `fills`: we have next to nothing, and ask for all. `peer_pulls`: see
+    of ours, under new dots, were necessary. `bulk_loads`: we have next to nothing, and ask for all. `peer_pulls`: see
     Merger."""
 
     def __init__(
@@ -70,10 +70,12 @@ class Resolver(DifferenceHandler):
 
     # -- the rows of a range
 
-    def resolve(self, low: bytes, high: bytes, theirs: list[Line]) -> tuple[bytes | None, list[Wanted]]:
+    def resolve(self, low: bytes, high: bytes, theirs: list[KeyAndRow]) -> tuple[bytes | None, list[Wanted]]:
         state = self._state
         with state.applying("reconciling with a peer"):
-            ours = [(key[len(INDEX) :], line) for key, line in islice(rows_of(state.rs, low, high), RESOLVE_ROWS + 1)]
+            ours = [
+                (key[len(INDEX) :], packed) for key, packed in islice(rows_of(state.rs, low, high), RESOLVE_ROWS + 1)
+            ]
             following = ours.pop()[0] if len(ours) > RESOLVE_ROWS else None
             merger = self._merger()
             wanted = []
@@ -92,7 +94,7 @@ class Resolver(DifferenceHandler):
                         wanted.append((key, b""))
                 elif self._compare(merger, key, mine, row, doubt):
                     wanted.append((key, self._digest(key, mine, row)))
-            merger.write("settle")
+            merger.write("resolve")
         self._written(merger)
         return following, wanted
 
@@ -179,7 +181,7 @@ class Resolver(DifferenceHandler):
                 complete = merger.merge(entries, doubt_of(state, self._reconcile_context.theirs), in_order=False)
                 if not state.bulk_load_incomplete:  # else all is looked at after a kill
                     merger.touch([entry.key for _, entry in present])
-                merger.write("walk")
+                merger.write("entries")
                 for origin, entry in present if complete else ():
                     if entry.stamp > state.newest.get(origin, 0):
                         state.newest[origin] = entry.stamp
@@ -195,15 +197,15 @@ class Resolver(DifferenceHandler):
             with state.applying("reconciling with a peer"):
                 merger = self._merger()
                 more = False
-                for count, (index_key, line) in enumerate(rows_of(state.rs, low, span[1])):
+                for count, (index_key, row) in enumerate(rows_of(state.rs, low, span[1])):
                     if count == RESOLVE_ROWS or merger.restamps.full:
                         more = True
                         break
                     key = index_key[len(INDEX) :]
                     if key not in theirs:
-                        self._resolve_local_only(merger, key, decode_index(line))
+                        self._resolve_local_only(merger, key, decode_index(row))
                     low = key + b"\0"
-                merger.write("settle")
+                merger.write("resolve")
             self._written(merger)
 
     def report_count(self, count: int) -> int:
@@ -218,10 +220,10 @@ class Resolver(DifferenceHandler):
         value = self._state.db.get(entry.key)
         if value is not None and crc32(value) == entry.checksum:
             return origin, entry._replace(value=value, record=entry.record + value)
-        line = self._state.rs.get(INDEX + entry.key)
+        packed = self._state.rs.get(INDEX + entry.key)
         written = entry.written_dot(origin)
         order = order_of(written, entry.flags, entry.checksum, (entry.stamp, origin))
-        row = None if line is None else decode_index(line)
+        row = None if packed is None else decode_index(packed)
         if row is None or order > order_of_row(row) or lost_in_conflict(written, row.written_dot, row.context):
             self.whole = False  # it has to be fetched once more, with its value
         return None
@@ -234,7 +236,7 @@ class Resolver(DifferenceHandler):
         return self._reconcile_context.theirs
 
     def take(self) -> Vector:
-        """Takes over the peer's vector, and, if we were stale, its horizon. Gives the lines that moved.
+        """Takes over the peer's vector, and, if we were stale, its horizon. Returns the vector entries that moved.
 
         Nothing, when something was left out. Raises StorageError."""
         state, reconcile_context = self._state, self._reconcile_context
@@ -263,15 +265,15 @@ class Resolver(DifferenceHandler):
             return moved
 
 
-def _from_to(lines: list[Line], low: bytes, high: bytes | None) -> list[Line]:
-    start = bisect_left(lines, low, key=lambda line: line[0])
-    stop = len(lines) if high is None else bisect_left(lines, high, key=lambda line: line[0])
-    return lines[start:stop]
+def _from_to(rows: list[KeyAndRow], low: bytes, high: bytes | None) -> list[KeyAndRow]:
+    start = bisect_left(rows, low, key=lambda row: row[0])
+    stop = len(rows) if high is None else bisect_left(rows, high, key=lambda row: row[0])
+    return rows[start:stop]
 
 
-def _side_by_side(ours: list[Line], theirs: list[Line]) -> Iterator[tuple[bytes, bytes | None, bytes]]:
+def _side_by_side(ours: list[KeyAndRow], theirs: list[KeyAndRow]) -> Iterator[tuple[bytes, bytes | None, bytes]]:
     """(key, our row or None, theirs or b""), in order of keys."""
     rows = dict(theirs)
-    lines = dict(ours)
-    for key in sorted(rows.keys() | lines.keys()):
-        yield key, lines.get(key), rows.get(key, b"")
+    own = dict(ours)
+    for key in sorted(rows.keys() | own.keys()):
+        yield key, own.get(key), rows.get(key, b"")

@@ -23,7 +23,7 @@ from level_replicator.core.limits import (
 from level_replicator.core.reconcile_rules import Fingerprint, separator, value_digest
 from level_replicator.protocol.messages import Message, RangeEntries, RangeEqual, RangeRows, RangeSplit
 from level_replicator.storage.engine.base import Snapshot
-from level_replicator.storage.state.index_scan import Line, heads_of, row_of, rows_of
+from level_replicator.storage.state.index_scan import KeyAndRow, heads_of, row_of, rows_of
 from level_replicator.storage.state.log_reader import restore_entry
 from level_replicator.storage.state.schema import INDEX
 
@@ -84,7 +84,7 @@ class Responder:
         if count == 0:
             yield from self._filled(low, high)
             return
-        if not theirs and (message := self._lines(low, high)) is not None:
+        if not theirs and (message := self._few_rows(low, high)) is not None:
             yield message
             return
         parting = _Parting(count)
@@ -97,10 +97,10 @@ class Responder:
             yield from parting.read(rows_of(self._rs, low, high))
         yield parting.message()
 
-    def _lines(self, low: bytes, high: bytes) -> RangeRows | None:
+    def _few_rows(self, low: bytes, high: bytes) -> RangeRows | None:
         """All of a range, if it is not too much for one message."""
         pairs = list(islice(rows_of(self._rs, low, high), MANY_LEAF_ROWS + 1))
-        if len(pairs) > MANY_LEAF_ROWS or sum(len(key) + len(line) for key, line in pairs) > FRAME_TARGET_BYTES:
+        if len(pairs) > MANY_LEAF_ROWS or sum(len(key) + len(row) for key, row in pairs) > FRAME_TARGET_BYTES:
             return None
         return _rows_message(pairs)
 
@@ -108,14 +108,14 @@ class Responder:
         frame = _Frame()
         values = self._db.scan(low or None, high or None)
         ahead = next(values, None)
-        for index_key, line in rows_of(self._rs, low, high):
+        for index_key, row in rows_of(self._rs, low, high):
             key = index_key[len(INDEX) :]
             while ahead is not None and ahead[0] < key:
                 ahead = next(values, None)
             value = ahead[1] if ahead is not None and ahead[0] == key else None
-            if value is not None and len(line) == INDEX_HEAD.size:
+            if value is not None and len(row) == INDEX_HEAD.size:
                 # as `_record` does it, for nearly all of them; a call costs as much as its work
-                stamp, origin, flags, checksum = _unpack_row(line)
+                stamp, origin, flags, checksum = _unpack_row(row)
                 if not flags and crc32(value) == checksum:
                     whole = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
                     if not frame.take(origin, whole):
@@ -123,7 +123,7 @@ class Responder:
                         frame = _Frame()
                         frame.take(origin, whole)
                     continue
-            record = self._record(key, line, value)
+            record = self._record(key, row, value)
             if frame.full(len(record or key)):
                 yield frame.message()
                 frame = _Frame()
@@ -131,27 +131,27 @@ class Responder:
                 self.lacking += 1
                 frame.lack(key)
             else:
-                frame.add(line, record)
+                frame.add(row, record)
         yield frame.message(last=True)
 
-    def _record(self, key: bytes, line: bytes, value: bytes | None) -> bytes | None:
+    def _record(self, key: bytes, row: bytes, value: bytes | None) -> bytes | None:
         """An entry from what the database has; from the log if that is not what the index says."""
-        stamp, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+        stamp, _, flags, checksum = INDEX_HEAD.unpack_from(row)
         if value is not None or flags & DELETE:
-            own = index_contexts(line)[0] if len(line) > INDEX_HEAD.size else b""
-            record, _, found = encode_entry(stamp, key, None if flags & DELETE else value, own, index_written(line))
+            own = index_contexts(row)[0] if len(row) > INDEX_HEAD.size else b""
+            record, _, found = encode_entry(stamp, key, None if flags & DELETE else value, own, index_written(row))
             if found == checksum:
                 return bytes(record)
-        return restore_entry(self._rs, self._db, key, line)
+        return restore_entry(self._rs, self._db, key, row)
 
     def _fetched(self, keys: list[bytes], digests: list[bytes]) -> Iterator[Message | None]:
         frame = _Frame()
         for key, digest in zip(keys, digests, strict=True):
-            line = self._rs.get(INDEX + key)
-            deleted = line is not None and INDEX_HEAD.unpack_from(line)[2] & DELETE
-            value = None if line is None or deleted else self._db.get(key)
-            record = None if line is None else self._record(key, line, value)
-            if line is None or record is None:
+            row = self._rs.get(INDEX + key)
+            deleted = row is not None and INDEX_HEAD.unpack_from(row)[2] & DELETE
+            value = None if row is None or deleted else self._db.get(key)
+            record = None if row is None else self._record(key, row, value)
+            if row is None or record is None:
                 self.lacking += 1
                 if frame.full(len(key)):
                     yield frame.message()
@@ -166,16 +166,16 @@ class Responder:
             if frame.full(len(record)):
                 yield frame.message()
                 frame = _Frame()
-            frame.add(line, record, equal=equal)
+            frame.add(row, record, equal=equal)
         yield frame.message(last=True)
 
 
-def _rows_message(pairs: list[Line]) -> RangeRows:
-    return RangeRows([key[len(INDEX) :] for key, _ in pairs], [row_of(line) for _, line in pairs])
+def _rows_message(pairs: list[KeyAndRow]) -> RangeRows:
+    return RangeRows([key[len(INDEX) :] for key, _ in pairs], [row_of(row) for _, row in pairs])
 
 
 class _Parting:
-    """A range of the index in a few parts. `count`: about how many lines it has."""
+    """A range of the index in a few parts. `count`: about how many rows it has."""
 
     def __init__(self, count: int) -> None:
         self.whole = Fingerprint()
@@ -184,15 +184,15 @@ class _Parting:
         self._parts: list[Fingerprint] = []
         self._bounds: list[bytes] = []
         self._bound_bytes = 0
-        self._few: list[Line] = []
+        self._few: list[KeyAndRow] = []
 
-    def read(self, lines: Iterator[Line]) -> Iterator[None]:
+    def read(self, rows: Iterator[KeyAndRow]) -> Iterator[None]:
         """All of them, a slice at each step."""
         slice_lines = min(RECONCILE_SLICE_ROWS, self._part_lines)
         last_key = b""
         since = 0
         while True:
-            pairs = list(islice(lines, slice_lines))
+            pairs = list(islice(rows, slice_lines))
             if not pairs:
                 return
             keys, heads = heads_of(pairs)
@@ -223,7 +223,7 @@ class _Parting:
 
     @property
     def uneven(self) -> bool:
-        """Whether the guess of the count was so wrong that one part holds most of the lines."""
+        """Whether the guess of the count was so wrong that one part holds most of the rows."""
         largest = max(part.count for part in self._parts)
         return len(self._parts) == 1 or largest > max(2 * self._part_lines, self.whole.count // 2)
 
@@ -258,10 +258,10 @@ class _Frame:
         self._lacking.append(key)
         self._bytes += len(key)
 
-    def add(self, line: bytes, record: bytes, *, equal: bool = False) -> None:
+    def add(self, row: bytes, record: bytes, *, equal: bool = False) -> None:
         if equal:
             self._equal.append(len(self._records))
-        self._append(INDEX_HEAD.unpack_from(line)[1], record)
+        self._append(INDEX_HEAD.unpack_from(row)[1], record)
 
     def _append(self, origin: int, record: bytes) -> None:
         self._origins.append(origin)

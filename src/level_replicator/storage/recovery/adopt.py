@@ -1,6 +1,6 @@
 """Taking over a LevelDB that has data: each key becomes a write of this node.
 
-Only lines of the index are written, under a floor: the values stay where they are, once, and peers compare checksums
+Only index rows are written, under a floor: the values stay where they are, once, and peers compare checksums
 with their own instead of being sent what they have.
 """
 
@@ -14,7 +14,7 @@ from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.meta import store_meta
-from level_replicator.storage.state.schema import INDEX, encode_stamp, encode_vector_line, floor_key, vector_key
+from level_replicator.storage.state.schema import INDEX, encode_stamp, encode_vector_entry, floor_key, vector_key
 from level_replicator.storage.state.state import ReplicationState
 
 _CHUNK_KEYS = 4_000
@@ -59,7 +59,7 @@ def _adopt(state: ReplicationState, chunk: list[tuple[bytes, int]]) -> None:
     put, pack = batch.put, INDEX_HEAD.pack
     for stamp, (key, checksum) in enumerate(chunk, first):
         put(INDEX + key, pack(stamp, origin, 0, checksum))
-    batch.put(vector_key(origin), encode_vector_line(last, last))
+    batch.put(vector_key(origin), encode_vector_entry(last, last))
     batch.put(floor_key(origin), encode_stamp(last))
     batch.write()
     state.vector[origin] = state.newest[origin] = last
@@ -71,17 +71,17 @@ def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], 
     """(key, checksum) of what is to be adopted, a chunk at a time, and how many keys were looked at."""
     chunk: list[tuple[bytes, int]] = []
     size = seen = 0
-    for key, line, value in side_by_side(state.rs, state.db):
+    for key, row, value in side_by_side(state.rs, state.db):
         if value is None:
-            assert line is not None
+            assert row is not None
             _disown(state, key)
             continue
         seen += 1
         size += len(key) + len(value)
-        if line is not None and not agrees(line, value):
+        if row is not None and not agrees(row, value):
             _disown(state, key)
-            line = None
-        if line is None:
+            row = None
+        if row is None:
             if len(key) > MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
                 raise _too_large(key, value)
             chunk.append((key, crc32(value)))
@@ -92,7 +92,7 @@ def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], 
 
 
 def _disown(state: ReplicationState, key: bytes) -> None:
-    """Another program changed or deleted it since an adoption that was interrupted. Nobody has heard of the line."""
+    """Another program changed or deleted it since an adoption that was interrupted. Nobody has heard of the row."""
     state.rs.delete(INDEX + key)
     state.keys -= 1
 

@@ -36,7 +36,7 @@ from level_replicator.storage.state.schema import (
     META,
     RESUME,
     encode_stamp,
-    encode_vector_line,
+    encode_vector_entry,
     floor_key,
     following,
     history_key,
@@ -86,10 +86,10 @@ def _cuts(state: ReplicationState) -> _Cuts:
 
 def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
     batch, count, size, renamed = state.rs.batch(), 0, 0, 0
-    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
-        if len(line) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(line)[1] not in cuts:
+    for index_key, packed in state.rs.scan(INDEX, following(INDEX)):
+        if len(packed) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(packed)[1] not in cuts:
             continue
-        row = decode_index(line)
+        row = decode_index(packed)
         new = _renamed_row(row, cuts)
         if new == row:
             continue
@@ -181,7 +181,7 @@ def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
         if stamp == state.vector.get(origin, 0):
             continue
         if stamp:
-            batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
+            batch.put(vector_key(origin), encode_vector_entry(stamp, stamp))
         else:
             batch.delete(vector_key(origin))
     for key_of, old in ((floor_key, state.floor), (horizon_key, state.horizon), (written_key, state.written)):

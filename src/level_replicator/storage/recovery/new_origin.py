@@ -27,7 +27,7 @@ from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import (
     INDEX,
     encode_stamp,
-    encode_vector_line,
+    encode_vector_entry,
     floor_key,
     following,
     log_key,
@@ -70,7 +70,7 @@ def begin_origin_change(
     state.next_epoch = 0
     state.tail.begin(_MAX)  # until the end of the origin change
     store_meta(state.rs, meta)
-    state.step("renewal: announced")
+    state.step("origin change: announced")
 
 
 def finish_origin_change(state: ReplicationState) -> None:
@@ -81,9 +81,9 @@ def finish_origin_change(state: ReplicationState) -> None:
     old, beyond_doubt = meta.changing_from
     _take_over_horizon(state, old, beyond_doubt)
     _roll_back(state, old, beyond_doubt)
-    _take_over_lines(state, old, beyond_doubt)
+    _take_over_rows(state, old, beyond_doubt)
     while _take_over_some(state, old, beyond_doubt):
-        state.step("renewal: a batch taken over")
+        state.step("origin change: a batch taken over")
     _lower_floor(state, old, beyond_doubt)
     _begin_vector_entry(state)
     state.newest[old] = beyond_doubt
@@ -95,10 +95,10 @@ def finish_origin_change(state: ReplicationState) -> None:
 
 
 def _begin_vector_entry(state: ReplicationState) -> None:
-    """The new origin has a line in the vector from its beginning: for the changes feed that is the mark of cursors from
-    after this (storage.feed.change_feed)."""
+    """The new origin has an entry in the vector from its beginning: for the changes feed that is the mark of cursors
+    from after this (storage.feed.change_feed)."""
     if not state.vector.get(state.origin, 0):
-        state.rs.put(vector_key(state.origin), encode_vector_line(_FIRST, 0))
+        state.rs.put(vector_key(state.origin), encode_vector_entry(_FIRST, 0))
         state.vector[state.origin] = state.newest[state.origin] = _FIRST
         state.clock.follow(_FIRST)
 
@@ -107,7 +107,7 @@ def _roll_back(state: ReplicationState, old: int, beyond_doubt: int) -> None:
     batch = state.rs.batch()
     lower_horizon(state, batch, old, beyond_doubt)
     if beyond_doubt:
-        batch.put(vector_key(old), encode_vector_line(beyond_doubt, beyond_doubt))
+        batch.put(vector_key(old), encode_vector_entry(beyond_doubt, beyond_doubt))
         state.vector[old] = beyond_doubt
     else:
         batch.delete(vector_key(old))
@@ -123,7 +123,7 @@ def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> 
         return
     batch = state.rs.batch()
     known = max(horizon, state.vector.get(new, 0))
-    batch.put(vector_key(new), encode_vector_line(known, known))
+    batch.put(vector_key(new), encode_vector_entry(known, known))
     raised = put_horizon(state, batch, {new: horizon}, 0)
     batch.write()
     state.horizon = {**state.horizon, **raised}
@@ -131,40 +131,40 @@ def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> 
     state.newest[new] = max(known, state.newest.get(new, 0))
 
 
-def _take_over_lines(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Of entries that have left the log there are only lines of the index."""
+def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> None:
+    """Of entries that have left the log there are only index rows."""
     floor = state.floor.get(old, 0)
     if floor <= beyond_doubt:
         return
     taken: list[tuple[bytes, bytes]] = []
-    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
-        stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    for index_key, packed in state.rs.scan(INDEX, following(INDEX)):
+        stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(packed)
         if origin != old or not beyond_doubt < stamp <= floor:
             continue
-        row = decode_index(line)
+        row = decode_index(packed)
         written, own = _taken_over(state, old, row.written_dot, row.own)
         _, union = _taken_over(state, old, row.written_dot, row.context)
         taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, union, own, written)))
         if len(taken) == _BATCH_ENTRIES:
-            _take_lines(state, floor, taken)
+            _take_rows(state, floor, taken)
             taken = []
     if taken:
-        _take_lines(state, floor, taken)
+        _take_rows(state, floor, taken)
 
 
-def _take_lines(state: ReplicationState, floor: int, lines: list[tuple[bytes, bytes]]) -> None:
+def _take_rows(state: ReplicationState, floor: int, rows: list[tuple[bytes, bytes]]) -> None:
     """One batch. Nothing of the new origin up to the old one's floor is in the log either."""
     new = state.origin
     batch = state.rs.batch()
-    for index_key, line in lines:
-        batch.put(index_key, line)
+    for index_key, row in rows:
+        batch.put(index_key, row)
     stamp = max(state.vector.get(new, 0), floor)
     batch.put(floor_key(new), encode_stamp(floor))
-    batch.put(vector_key(new), encode_vector_line(stamp, stamp))
+    batch.put(vector_key(new), encode_vector_entry(stamp, stamp))
     batch.write()
     state.floor = {**state.floor, new: floor}
     state.vector[new] = state.newest[new] = stamp
-    state.step("renewal: a batch of lines taken over")
+    state.step("origin change: a batch of rows taken over")
 
 
 def _lower_floor(state: ReplicationState, old: int, beyond_doubt: int) -> None:
@@ -197,10 +197,10 @@ def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> boo
         stamp = entry.stamp
         written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
         taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own, written)
-        line = state.rs.get(INDEX + entry.key)
+        row = state.rs.get(INDEX + entry.key)
         batch.delete(key)
-        if line is not None and INDEX_HEAD.unpack_from(line)[:2] == (stamp, old):
-            _, union = _taken_over(state, old, entry.written_dot(old), index_contexts(line)[1])
+        if row is not None and INDEX_HEAD.unpack_from(row)[:2] == (stamp, old):
+            _, union = _taken_over(state, old, entry.written_dot(old), index_contexts(row)[1])
             batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own, written))
             batch.put(log_key(new, stamp), taken)
         done += 1
@@ -211,7 +211,7 @@ def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> boo
         return False
     before = state.vector.get(new, 0)
     stamp = max(stamp, before)
-    batch.put(vector_key(new), encode_vector_line(stamp, before))
+    batch.put(vector_key(new), encode_vector_entry(stamp, before))
     batch.write()
     state.vector[new] = state.newest[new] = stamp
     return True

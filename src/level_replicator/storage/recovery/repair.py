@@ -37,8 +37,8 @@ from level_replicator.storage.state.schema import (
     TOUCHED,
     VECTOR,
     decode_applied,
-    decode_vector_line,
-    encode_vector_line,
+    decode_vector_entry,
+    encode_vector_entry,
     following,
     log_dot,
     log_key,
@@ -60,7 +60,7 @@ def replay_last_batch(state: ReplicationState) -> int:
     ranges: list[tuple[int, int, int]] = []
     own = state.rs.get(vector_key(state.origin))
     if own is not None:
-        ranges.append((state.origin, *decode_vector_line(own)))
+        ranges.append((state.origin, *decode_vector_entry(own)))
     applied = state.rs.get(APPLIED)
     if applied is not None:
         ranges.append(decode_applied(applied))
@@ -85,11 +85,11 @@ def replay_last_batch(state: ReplicationState) -> int:
                 batch.put(entry.key, entry.value)
             done += 1
     for key in _touched(state):
-        line = state.rs.get(INDEX + key)
-        if line is None or INDEX_HEAD.unpack_from(line)[2] & DELETE:
+        row = state.rs.get(INDEX + key)
+        if row is None or INDEX_HEAD.unpack_from(row)[2] & DELETE:
             batch.delete(key)
             continue
-        logged = logged_entry(state.rs, key, line)
+        logged = logged_entry(state.rs, key, row)
         if logged is not None:
             value = read_entry(logged).value
             assert value is not None
@@ -101,9 +101,9 @@ def replay_last_batch(state: ReplicationState) -> int:
 
 def _touched(state: ReplicationState) -> list[bytes]:
     """The keys of the last batch of a reconciliation, which took some away: of these the log knows nothing."""
-    line = state.rs.get(TOUCHED)
+    noted = state.rs.get(TOUCHED)
     try:
-        return [] if line is None else msgspec.msgpack.decode(line, type=list[bytes])
+        return [] if noted is None else msgspec.msgpack.decode(noted, type=list[bytes])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StorageError(
             "the record of the last batch cannot be read: restore the replica from a backup, or begin with an empty one"
@@ -122,7 +122,7 @@ def roll_back_vector(state: ReplicationState, durable: Vector) -> None:
     for key in state.rs.scan_keys(VECTOR, following(VECTOR)):
         batch.delete(key)
     for origin, stamp in durable.items():
-        batch.put(vector_key(origin), encode_vector_line(stamp, stamp))
+        batch.put(vector_key(origin), encode_vector_entry(stamp, stamp))
     state.horizon = load_stamps(state.rs, HORIZON)
     for origin in state.horizon:
         lower_horizon(state, batch, origin, durable.get(origin, 0))
@@ -206,7 +206,7 @@ def _forget(state: ReplicationState, lost: Vector) -> None:
     for origin, stamp in lost.items():
         if stamp <= state.vector.get(origin, 0):
             state.vector[origin] = stamp - 1
-            batch.put(vector_key(origin), encode_vector_line(stamp - 1, stamp - 1))
+            batch.put(vector_key(origin), encode_vector_entry(stamp - 1, stamp - 1))
             if (
                 meta.changing_from is None or origin != meta.changing_from[0]
             ):  # the end of the origin change takes that one over
@@ -224,17 +224,17 @@ def repair_log(state: ReplicationState, *, forget: bool) -> int:
     """Makes log and index agree: every line above the floor has its entry, every entry its line. The number of repairs.
     `forget`: see _Batches.
 
-    Lines without an entry go first: a later batch that only touched a line may have survived the batch that
+    Rows without an entry go first: a later batch that only touched a row may have survived the batch that
     logged it, and would hide an entry that is still there."""
     repairs = _drop_damaged_entries(state) + _log_lines_again(state, forget=forget)
     batches = _Batches(state)
-    repaired_rows: dict[bytes, bytes] = {}  # lines that a batch under way holds
+    repaired_rows: dict[bytes, bytes] = {}  # rows that a batch under way holds
     for log_at, record in state.rs.scan(LOG, following(LOG)):
         stamp, origin = log_dot(log_at)
         entry = read_entry(record)
-        line = repaired_rows.get(entry.key) or state.rs.get(INDEX + entry.key)
-        if line is not None:
-            row = decode_index(line)
+        packed = repaired_rows.get(entry.key) or state.rs.get(INDEX + entry.key)
+        if packed is not None:
+            row = decode_index(packed)
             if row.dot == (stamp, origin):
                 continue
             written = entry.written_dot(origin)
@@ -277,10 +277,10 @@ def _log_lines_again(state: ReplicationState, *, forget: bool) -> int:
         if stamp <= state.floor.get(origin, 0):
             continue
         key = index_key[len(INDEX) :]
-        if logged_entry(state.rs, key, line) is not None:
+        if logged_entry(state.rs, key, row) is not None:
             continue
         repairs += 1
-        made = restore_entry(state.rs, state.db, key, line) if agrees(line, state.db.get(key)) else None
+        made = restore_entry(state.rs, state.db, key, row) if agrees(row, state.db.get(key)) else None
         if made is None:
             batches.next_lost(key, line)  # an entry of another key at this place is damaged
         else:
@@ -306,28 +306,28 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
     batches = _Batches(state, forget=forget)
     beside = _Beside(state, batches)
     taken_away = set(_touched(state))
-    for key, line, value in side_by_side(state.rs, state.db):
-        if line is not None and agrees(line, value):
+    for key, row, value in side_by_side(state.rs, state.db):
+        if row is not None and agrees(row, value):
             continue
         repairs += 1
         if line is not None:
             if INDEX_HEAD.unpack_from(line)[2] & DELETE:
                 batches.next()[1].delete(key)
                 continue
-            logged = logged_entry(state.rs, key, line)
+            logged = logged_entry(state.rs, key, row)
             if logged is not None:
                 put = read_entry(logged).value
                 assert put is not None
                 batches.next(len(put))[1].put(key, put)
                 continue
             if torn and value is not None:
-                beside.write_above(key, line, value)
+                beside.write_above(key, row, value)
                 continue
             if not batches.next_lost(key, line):
                 continue
             if value is None:
                 if torn:
-                    beside.write_below(key, line)
+                    beside.write_below(key, row)
                 continue
             rs_batch, _ = batches.next(len(value))
         elif key in taken_away or (torn and (state.bulk_load_incomplete or state.dropped)):
@@ -344,17 +344,17 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
         record, flags, checksum = encode_entry(stamp, key, value)
         rs_batch.put(log_key(state.origin, stamp), record)
         rs_batch.put(INDEX + key, encode_index(stamp, state.origin, flags, checksum))
-        rs_batch.put(vector_key(state.origin), encode_vector_line(stamp, before))
+        rs_batch.put(vector_key(state.origin), encode_vector_entry(stamp, before))
     batches.flush()
     newest = max(stamp, beside.newest)
     if newest > before:
-        state.rs.put(vector_key(state.origin), encode_vector_line(newest, before))
+        state.rs.put(vector_key(state.origin), encode_vector_entry(newest, before))
         state.vector[state.origin] = state.newest[state.origin] = newest
     return repairs
 
 
 class _Beside:
-    """Writes of our new origin right above or below lines that were replaced. `newest`: their greatest stamp."""
+    """Writes of our new origin right above or below rows that were replaced. `newest`: their greatest stamp."""
 
     def __init__(self, state: ReplicationState, batches: _Batches) -> None:
         self.newest = 0
@@ -362,7 +362,7 @@ class _Beside:
         self._batches = batches
         self._taken: set[int] | None = None
 
-    def write_above(self, key: bytes, line: bytes, value: bytes) -> None:
+    def write_above(self, key: bytes, packed: bytes, value: bytes) -> None:
         """A value whose entry is lost takes the place of the write that it replaced, and had seen: under a new dot, and
         with its `written`. So whatever had seen the value, and thus what it replaced, wins over it. As a write of its
         own it would outlive a delete that had seen it. Where another node still has the write that it replaced, the
@@ -370,9 +370,9 @@ class _Beside:
         row = decode_index(line)
         self._write(key, value, self._free(row.stamp, 1), row.context, encode_dot(*row.written_dot))
 
-    def write_below(self, key: bytes, line: bytes) -> None:
+    def write_below(self, key: bytes, row: bytes) -> None:
         """A tombstone."""
-        at, _ = decode_index(line).written_dot
+        at, _ = decode_index(row).written_dot
         stamp = self._free(at, -1)
         if stamp:
             self._write(key, None, stamp, b"")
@@ -400,5 +400,5 @@ class _Beside:
         state = self._state
         assert state.meta is not None
         old = 0 if state.meta.changing_from is None else state.meta.changing_from[0]
-        dots = (INDEX_HEAD.unpack_from(line)[:2] for _, line in state.rs.scan(INDEX, following(INDEX)))
+        dots = (INDEX_HEAD.unpack_from(row)[:2] for _, row in state.rs.scan(INDEX, following(INDEX)))
         return {stamp for stamp, origin in dots if origin in (old, state.origin)}

@@ -39,7 +39,7 @@ def load_histories(state: ReplicationState) -> None:
     """Load histories and branches. Raises StorageError if they cannot be read."""
     try:
         state.histories = {
-            line_origin(key): decode_history(line) for key, line in state.rs.scan(HISTORY, following(HISTORY))
+            key_origin(key): decode_history(line) for key, line in state.rs.scan(HISTORY, following(HISTORY))
         }
     except RemoteProtocolError as error:
         raise StorageError(

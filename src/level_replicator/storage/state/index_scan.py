@@ -10,7 +10,7 @@ from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.state.schema import INDEX, following
 
 Pair = tuple[bytes, bytes | None, bytes | None]
-"""Key, line of the index, value in the database."""
+"""Key, index row, value in the database."""
 
 
 def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
@@ -35,47 +35,47 @@ def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
         yield key, None, value
 
 
-def agrees(line: bytes, value: bytes | None) -> bool:
+def agrees(row: bytes, value: bytes | None) -> bool:
     """Whether the database holds what the index says."""
-    _, _, flags, checksum = INDEX_HEAD.unpack_from(line)
+    _, _, flags, checksum = INDEX_HEAD.unpack_from(row)
     if flags & DELETE:
         return value is None
     return value is not None and crc32(value) == checksum
 
 
-Line = tuple[bytes, bytes]
+KeyAndRow = tuple[bytes, bytes]
 
 
 def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
-    """Bounds for Reader.scan of the lines of [low, high); high b"": to the end."""
+    """Bounds for Reader.scan of the rows of [low, high); high b"": to the end."""
     return INDEX + low, INDEX + high if high else following(INDEX)
 
 
-def rows_of(rs: Reader, low: bytes, high: bytes) -> Iterator[Line]:
-    """(key with its prefix, line) of [low, high), in order."""
+def rows_of(rs: Reader, low: bytes, high: bytes) -> Iterator[KeyAndRow]:
+    """(key with its prefix, row) of [low, high), in order."""
     return rs.scan(*index_range(low, high))
 
 
-def take(lines: Iterator[Line], most: int) -> tuple[list[bytes], list[bytes]]:
+def take(rows: Iterator[KeyAndRow], most: int) -> tuple[list[bytes], list[bytes]]:
     """The next keys, with their prefix, and heads."""
-    return heads_of(list(islice(lines, most)))
+    return heads_of(list(islice(rows, most)))
 
 
-def heads_of(pairs: list[Line]) -> tuple[list[bytes], list[bytes]]:
+def heads_of(pairs: list[KeyAndRow]) -> tuple[list[bytes], list[bytes]]:
     """Keys, with their prefix, and heads."""
-    return [key for key, _ in pairs], [line if len(line) == HEAD_BYTES else head_of(line) for _, line in pairs]
+    return [key for key, _ in pairs], [row if len(row) == HEAD_BYTES else head_of(row) for _, row in pairs]
 
 
-def head_of(line: bytes) -> bytes:
+def head_of(row: bytes) -> bytes:
     """The part of an index row that is equal on two nodes: not its contexts. The dot stands for *written* too."""
-    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS, checksum)
 
 
-def row_of(line: bytes) -> bytes:
+def row_of(row: bytes) -> bytes:
     """An index row as a peer is sent it: without contexts, but for a flag that says whether it has one."""
-    if len(line) == HEAD_BYTES:
-        return line
-    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
-    has_context = CONTEXT if index_contexts(line)[1] else 0
-    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS | has_context, checksum) + index_written(line)
+    if len(row) == HEAD_BYTES:
+        return row
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
+    has_context = CONTEXT if index_contexts(row)[1] else 0
+    return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS | has_context, checksum) + index_written(row)

@@ -1,7 +1,7 @@
 """Which keys the index may hold: a filter in memory that spares most lookups of keys that are new.
 
 It may say of a key that it may be there though it is not, and then the index is read; never the other way round. So
-every line that is added to the index while a replica runs is added here, under the lock of the state. At open it
+every row that is added to the index while a replica runs is added here, under the lock of the state. At open it
 knows nothing, and says so; it learns what the index holds when it is worth it, a slice at a time beside live traffic.
 """
 
@@ -28,7 +28,7 @@ class KeyFilter:
         self.generation += 1
 
     def is_new(self, key: bytes) -> bool:
-        """Whether the index surely has no line of the key. From now on it may: who asks is about to write one."""
+        """Whether the index surely has no row of the key. From now on it may: who asks is about to write one."""
         place = hash(key) & FILTER_MASK
         byte, bit = place >> 3, 1 << (place & 7)
         bits = self.bits

@@ -19,9 +19,9 @@ from level_replicator.storage.state.schema import (
     VECTOR,
     decode_intervals,
     decode_stamp,
-    decode_vector_line,
+    decode_vector_entry,
     following,
-    line_origin,
+    key_origin,
     log_dot,
     log_key,
     resume_pair,
@@ -44,9 +44,9 @@ def load(state: ReplicationState) -> None:
     for origin, stamp in state.vector.items():
         state.newest[origin] = max(stamp, state.newest.get(origin, 0))
     state.resume = {}
-    for key, line in rs.scan(RESUME, following(RESUME)):
+    for key, intervals in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
-        state.resume.setdefault(source, {})[origin] = decode_intervals(line)
+        state.resume.setdefault(source, {})[origin] = decode_intervals(intervals)
     # the mark leaves with the vector that covers the floor (storage.write.remote_applier.put_taken)
     state.bulk_load_incomplete = rs.get(BULK_LOADING) is not None
     load_histories(state)
@@ -57,12 +57,12 @@ def load(state: ReplicationState) -> None:
 
 
 def load_vector(rs: Reader) -> Vector:
-    return {line_origin(key): decode_vector_line(line)[1] for key, line in rs.scan(VECTOR, following(VECTOR))}
+    return {key_origin(key): decode_vector_entry(value)[1] for key, value in rs.scan(VECTOR, following(VECTOR))}
 
 
 def load_stamps(rs: Reader, prefix: bytes) -> Vector:
     """Of floor or horizon."""
-    return {line_origin(key): decode_stamp(line) for key, line in rs.scan(prefix, following(prefix))}
+    return {key_origin(key): decode_stamp(value) for key, value in rs.scan(prefix, following(prefix))}
 
 
 def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
@@ -85,8 +85,8 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
 def count(state: ReplicationState) -> None:
     """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
     keys = 0
-    for _, line in state.rs.scan(INDEX, following(INDEX)):
-        keys += not INDEX_HEAD.unpack_from(line)[2] & DELETE
+    for _, row in state.rs.scan(INDEX, following(INDEX)):
+        keys += not INDEX_HEAD.unpack_from(row)[2] & DELETE
     state.keys, state.entries = keys, sum(1 for _ in state.rs.scan_keys(LOG, following(LOG)))
 
 

@@ -28,24 +28,24 @@ def read_entry(record: bytes) -> Entry:
         ) from error
 
 
-def restore_entry(rs: Reader, db: Reader, key: bytes, line: bytes) -> bytes | None:
+def restore_entry(rs: Reader, db: Reader, key: bytes, row: bytes) -> bytes | None:
     """The bytes of the entry: from the log, else made anew of what the database holds. None: it is damaged.
 
     A damaged one is never given: nobody can tell what it was."""
-    stamp, _, flags, checksum = INDEX_HEAD.unpack_from(line)
-    logged = logged_entry(rs, key, line)
+    stamp, _, flags, checksum = INDEX_HEAD.unpack_from(row)
+    logged = logged_entry(rs, key, row)
     if logged is not None:
         return logged
     value = None if flags & DELETE else db.get(key)
     if value is None and not flags & DELETE:
         return None
-    record, _, found = encode_entry(stamp, key, value, index_contexts(line)[0], index_written(line))
+    record, _, found = encode_entry(stamp, key, value, index_contexts(row)[0], index_written(row))
     return record if found == checksum else None
 
 
-def logged_entry(rs: Reader, key: bytes, line: bytes) -> bytes | None:
-    """What the log holds under the dot of this line, if it is sound and what the line says."""
-    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(line)
+def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
+    """What the log holds under the dot of this row, if it is sound and what the row says."""
+    stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     record: bytes | None = rs.get(log_key(origin, stamp))
     if record is None:
         return None
@@ -54,4 +54,4 @@ def logged_entry(rs: Reader, key: bytes, line: bytes) -> bytes | None:
     except RemoteProtocolError:
         return None
     says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum, entry.written)
-    return record if says == (key, stamp, flags & DELETE, checksum, index_written(line)) else None
+    return record if says == (key, stamp, flags & DELETE, checksum, index_written(row)) else None

@@ -128,14 +128,14 @@ _TWO_NUMBERS = struct.Struct(">QQ")
 _THREE_NUMBERS = struct.Struct(">QQQ")
 
 
-def encode_vector_line(stamp: int, before: int) -> bytes:
-    """`before`: the stamp that the line held before this batch, so that the batch can be done again."""
+def encode_vector_entry(stamp: int, before: int) -> bytes:
+    """`before`: the stamp that the entry held before this batch, so that the batch can be done again."""
     return _TWO_NUMBERS.pack(stamp, before)
 
 
-def decode_vector_line(line: bytes) -> Interval:
+def decode_vector_entry(value: bytes) -> Interval:
     """(before, stamp)."""
-    stamp, before = _TWO_NUMBERS.unpack(line)
+    stamp, before = _TWO_NUMBERS.unpack(value)
     return before, stamp
 
 
@@ -144,8 +144,8 @@ def encode_stamp(stamp: int) -> bytes:
     return _ONE_NUMBER.pack(stamp)
 
 
-def decode_stamp(line: bytes) -> int:
-    stamp: int = _ONE_NUMBER.unpack(line)[0]
+def decode_stamp(value: bytes) -> int:
+    stamp: int = _ONE_NUMBER.unpack(value)[0]
     return stamp
 
 
@@ -153,14 +153,14 @@ def encode_applied(origin: int, low: int, high: int) -> bytes:
     return _THREE_NUMBERS.pack(origin, low, high)
 
 
-def decode_applied(line: bytes) -> tuple[int, int, int]:
+def decode_applied(value: bytes) -> tuple[int, int, int]:
     """(origin, low, high)."""
-    return _THREE_NUMBERS.unpack(line)
+    return _THREE_NUMBERS.unpack(value)
 
 
 def encode_intervals(intervals: Iterable[Interval]) -> bytes:
     return b"".join(_TWO_NUMBERS.pack(low, high) for low, high in intervals)
 
 
-def decode_intervals(line: bytes) -> Intervals:
-    return Intervals(_TWO_NUMBERS.iter_unpack(line))
+def decode_intervals(value: bytes) -> Intervals:
+    return Intervals(_TWO_NUMBERS.iter_unpack(value))

@@ -31,8 +31,8 @@ class ReplicationState:
                 data was lost (see storage.maintenance.floors)
     horizon     origin → newest stamp of a tombstone dropped here; dropped: the newest of all
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
-    half_filled whether a walk that fills us was begun and is not complete; filling: whether such a walk is under way
-    bulk_loads  how many such walks were begun since it was opened
+    bulk_load_incomplete  a bulk load was begun and is not complete; bulk_loading: one is under way
+    bulk_loads  how many bulk loads were begun since it was opened
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     tail        the newest local writes; known: a filter of the keys in the index

@@ -59,7 +59,7 @@ class Tail:
 
 
 class TailReader:
-    """Reads one live round of a feed from what was above a stamp when it began."""
+    """Reads one live round of a send queue from what was above a stamp when it began."""
 
     def __init__(self, records: list[Record]) -> None:
         self._stamps = [stamp for stamp, _ in records]

@@ -1,6 +1,6 @@
 """Tombstones that are gone: the horizon, and how it moves.
 
-No line of it stands above the vector's: it says of what we know that we have dropped a part. A line above every
+No stamp of it is above the vector's: it says of what we know that we have dropped a part. A stamp above every
 vector there is would make everybody stale for us, for ever.
 """
 
@@ -11,7 +11,7 @@ from level_replicator.storage.state.state import ReplicationState
 
 
 def put_horizon(state: ReplicationState, batch: Batch, horizon: Vector, dropped: int) -> Vector:
-    """Adds to a batch that these tombstones are gone. The lines of the horizon that this raises."""
+    """Adds to a batch that these tombstones are gone. Returns the stamps of the horizon that this raises."""
     raised = {origin: stamp for origin, stamp in horizon.items() if stamp > state.horizon.get(origin, 0)}
     for origin, stamp in raised.items():
         batch.put(horizon_key(origin), encode_stamp(stamp))

@@ -19,7 +19,7 @@ from level_replicator.core.limits import FILTER_MASK, MAX_KEY_BYTES, MAX_VALUE_B
 from level_replicator.core.merge import next_context
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.state.histories import epoch_begun, put_epoch
-from level_replicator.storage.state.schema import INDEX, LOG, encode_vector_line, log_key, pack_log, vector_key
+from level_replicator.storage.state.schema import INDEX, LOG, encode_vector_entry, log_key, pack_log, vector_key
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.write.group_commit import GroupCommit
 
@@ -127,9 +127,9 @@ class LocalWriter:
         begun = False
         try:
             if known.bits[byte] & bit or not known.is_new(key):
-                line = state.rs.get(index_key)
-                if line is not None:
-                    context, live, logged, gone = _overwrite(state, line, rs_batch.delete)
+                row = state.rs.get(index_key)
+                if row is not None:
+                    context, live, logged, gone = _overwrite(state, row, rs_batch.delete)
                     keys -= live
                     entries -= logged
             if context:
@@ -140,7 +140,7 @@ class LocalWriter:
                 record = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
                 put(index_key, _pack_row(stamp, origin, 0, checksum))
             put(pack_log(LOG, origin, stamp), record)
-            put(vector_key(origin), encode_vector_line(stamp, before))
+            put(vector_key(origin), encode_vector_entry(stamp, before))
             if state.next_epoch:
                 put_epoch(state, rs_batch)
             if step is not None:
@@ -183,8 +183,8 @@ class LocalWriter:
             for key, value in operations:
                 index_key = INDEX + key
                 context, live, logged = b"", False, False
-                if not is_new(key) and (line := get(index_key)) is not None:
-                    context, live, logged, own = _overwrite(state, line, rs_batch.delete)
+                if not is_new(key) and (row := get(index_key)) is not None:
+                    context, live, logged, own = _overwrite(state, row, rs_batch.delete)
                     gone.append(own)
                 record, flags, checksum = encode_entry(stamp, key, value, context)
                 put(pack_log(LOG, origin, stamp), record)
@@ -199,7 +199,7 @@ class LocalWriter:
                     db_put(key, value)
                     keys += not live
                 stamp += 1
-            put(vector_key(origin), encode_vector_line(stamp - 1, before))
+            put(vector_key(origin), encode_vector_entry(stamp - 1, before))
             if state.next_epoch:
                 put_epoch(state, rs_batch)
             state.step("before rs")
@@ -222,13 +222,13 @@ def _nobody() -> None:
     """Wants to hear of a write."""
 
 
-def _overwrite(state: ReplicationState, line: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
-    """What a write of ours over a line of the index comes to: its context, whether there was a value, whether an entry
+def _overwrite(state: ReplicationState, packed: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
+    """What a write of ours over an index row comes to: its context, whether there was a value, whether an entry
     leaves the log, and that one's stamp if it is our own, else 0."""
-    stamp, origin, flags, _ = INDEX_HEAD.unpack_from(line)
+    stamp, origin, flags, _ = INDEX_HEAD.unpack_from(packed)
     context = b""
-    if origin != state.origin or len(line) > INDEX_HEAD.size:
-        row = decode_index(line)
+    if origin != state.origin or len(packed) > INDEX_HEAD.size:
+        row = decode_index(packed)
         context = next_context(row.written_dot, row.context, state.origin)
     logged = (not state.floor and not state.lost) or state.logged(origin, stamp)
     if logged:

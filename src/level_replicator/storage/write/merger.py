@@ -146,7 +146,7 @@ class Merger:
                 self._entries += 1
             else:
                 self._keys = keys
-                met = self._meet(origin, entry, line, doubt)
+                met = self._meet(origin, entry, row, doubt)
                 keys = self._keys
                 if met is None:
                     high = self._end(run_origin, low, high)
@@ -210,7 +210,7 @@ class Merger:
             return True
         return False
 
-    def _meet(self, origin: int, entry: Entry, line: bytes, doubt: int) -> tuple[bytes, bool] | None:
+    def _meet(self, origin: int, entry: Entry, row: bytes, doubt: int) -> tuple[bytes, bool] | None:
         """An entry meets the row of its key. Returns the context of the new row, and whether the key was live, if the
         entry is to be taken as it is; None if it loses, or has been dealt with."""
         state = self._state
@@ -223,9 +223,9 @@ class Merger:
         restamped = entry.written or old_flags & RESTAMPED
         if not restamped and stamp > old_stamp:
             written, old_written = (stamp, origin), (old_stamp, old_origin)
-            old_union = index_contexts(line)[1]
+            old_union = index_contexts(row)[1]
         else:
-            old = decode_index(line)
+            old = decode_index(row)
             written, old_written, old_union = entry.written_dot(origin), old.written_dot, old.context
             if order_of(written, entry.flags, entry.checksum, (stamp, origin)) < order_of_row(old):
                 self._lose(key, old, (stamp, origin), written, entry)
@@ -243,7 +243,7 @@ class Merger:
             self._restamp(key, None, union, written, live=live)
             return None
         conflict = not same_write and not overwrites(written, entry.context, old_written)
-        conflict = conflict and not same_value(entry, decode_index(line))
+        conflict = conflict and not same_value(entry, decode_index(row))
         self._met += conflict
         if conflict and state.unreported.wanted:
             loser = _version(state.db.get(key) if live else None, old_written)

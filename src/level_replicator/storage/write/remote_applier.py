@@ -14,7 +14,7 @@ from level_replicator.storage.state.schema import (
     BULK_LOADING,
     encode_applied,
     encode_intervals,
-    encode_vector_line,
+    encode_vector_entry,
     resume_key,
     vector_key,
 )
@@ -26,7 +26,7 @@ from level_replicator.storage.write.merger import Merger, doubt_of
 class Applied:
     """What a frame brought.
 
-    moved  lines of the vector
+    moved  entries of the vector
     news   origin → intervals in which the log got something new, and only new things: these are for other peers
     whole  False: something doubtful was left out, so the vector of this round must not be adopted
     restamped  how many entries of our own, under new dots, it made necessary
@@ -66,7 +66,7 @@ class RemoteApplier:
                 return Applied(moved, news, whole, restamped)
 
     def take(self, vector: Vector, source: int) -> Vector:
-        """Takes over the vector of a complete round. Gives the lines that moved. Raises StorageError."""
+        """Takes over the vector of a complete round. Returns the vector entries that moved. Raises StorageError."""
         state = self._state
         with state.applying("taking over a vector"):
             moved = newer(vector, state.vector)
@@ -79,7 +79,8 @@ class RemoteApplier:
             return moved
 
     def _write(self, merger: Merger, frame: EntriesReceived, source: int, *, whole: bool) -> Vector:
-        """Write one batch of a frame. Returns the vector lines that moved. `whole`: all of the frame is applied now."""
+        """Write one batch of a frame. Returns the vector entries that moved. `whole`: all of the frame is applied
+        now."""
         state, origin, rs_batch = self._state, frame.origin, merger.rs_batch
         rs_batch.put(APPLIED, encode_applied(origin, frame.low, frame.high))
         moved: Vector = {}
@@ -111,14 +112,15 @@ def require_room(state: ReplicationState, vector: Vector) -> None:
 
 
 def put_taken(state: ReplicationState, batch: Batch, moved: Vector, source: int, *, reconciled: bool = False) -> None:
-    """The lines of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too many.
+    """Put the entries of the vector, and the end of the source's scan. Raises RemoteProtocolError when they are too
+    many.
 
     `reconciled`: it is the end of a whole reconciliation, and with that of any bulk load."""
     require_room(state, moved)
     if state.bulk_load_incomplete and (reconciled or covers({**state.vector, **moved}, state.floor)):
         batch.delete(BULK_LOADING)
     for origin, stamp in moved.items():
-        batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
+        batch.put(vector_key(origin), encode_vector_entry(stamp, state.vector.get(origin, 0)))
     for origin in state.resume.get(source, ()):
         batch.delete(resume_key(source, origin))
 
