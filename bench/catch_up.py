@@ -45,7 +45,7 @@ def _measure(
     what = f"catch-up of {count:,} entries of {value_bytes} bytes"
     with TemporaryDirectory(dir=options.directory) as directory:
         source = str(Path(directory) / "source")
-        progress(f"{what}: filling the source")
+        progress(f"{what}: writing the source")
         with Worker() as worker:
             worker.call(replicas.fill, path=source, count=count, value_bytes=value_bytes)
         for run in range(options.runs):

@@ -24,7 +24,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
     for count in options.held:
         with TemporaryDirectory(dir=options.directory) as directory:
             path = str(Path(directory) / "node")
-            progress(f"{GROUP} of {count:,} keys: filling it")
+            progress(f"{GROUP} of {count:,} keys: writing them")
             with Worker() as worker:
                 worker.call(replicas.fill, path=path, count=count)
             for run in range(options.runs):

@@ -27,7 +27,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
     for count in options.held:
         with TemporaryDirectory(dir=options.directory) as directory:
             path = str(Path(directory) / "node")
-            progress(f"{HELD}: filling it with {count:,}")
+            progress(f"{HELD}: writing {count:,}")
             with Worker() as worker:
                 worker.call(replicas.fill, path=path, count=count)
             for run in range(options.runs):

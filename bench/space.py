@@ -1,4 +1,4 @@
-"""What it costs to do without the log: truncation, filling an empty node, reconciling, adoption."""
+"""What it costs to do without the log: truncation, bulk load of an empty node, reconciliation, adoption."""
 
 import time
 from collections.abc import Callable

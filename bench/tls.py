@@ -25,7 +25,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
     for count in options.space:
         with TemporaryDirectory(dir=options.directory) as directory:
             source = str(Path(directory) / "source")
-            progress(f"TLS, {count:,} entries: filling the source")
+            progress(f"TLS, {count:,} entries: writing the source")
             with Worker() as worker:
                 worker.call(replicas.fill, path=source, count=count)
             for run in range(options.runs):

@@ -1,7 +1,7 @@
 """Puts the compiled loops in the place of the package's own, in this process: plyvel still does all that LevelDB does.
 
-What they do not know, and the package does, is the package's: `sync`, a floor, a walk, callbacks, values that are not
-bytes, and what is said of frames that are not sound.
+What they do not know, and the package does, is the package's: `sync`, a floor, a reconciliation, callbacks, values that
+are not bytes, and what is said of frames that are not sound.
 """
 
 from collections.abc import Callable, Iterable

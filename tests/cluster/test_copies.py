@@ -55,67 +55,75 @@ def test_two_live_nodes_with_one_origin_refuse_each_other(master: Make, tmp_path
     a = master("a")
     a.put(b"key", b"1")
     a.close()
-    shutil.copytree(a.folder, tmp_path / "twin")
+    shutil.copytree(a.folder, tmp_path / "duplicate")
     a.open()
-    twin = master("twin", [a.address])
-    assert twin.origin == a.origin
-    # before and after the twin's: a vector with one line for both hides that either lacks something
+    duplicate = master("duplicate", [a.address])
+    assert duplicate.origin == a.origin
+    # before and after the duplicate's: a vector with one line for both hides that either lacks something
     a.put(b"a", b"before")
-    twin.put(b"twin", b"twin")
+    duplicate.put(b"duplicate", b"duplicate")
     a.put(b"a2", b"after")
-    for one in (a, twin):
+    for one in (a, duplicate):
         wait_until(lambda one=one: "refused" in one.event_kinds(), "the refusal")  # type: ignore[misc]
         text = next(event.text for event in one.events if event.kind == "refused")
         assert "two live nodes have the origin" in text
         assert "new_origin" in text
-    assert twin.contents() == {b"key": b"1", b"twin": b"twin"}
-    twin.close()
-    rs = plyvel.DB(str(twin.folder / "rs"))
+    assert duplicate.contents() == {b"key": b"1", b"duplicate": b"duplicate"}
+    duplicate.close()
+    rs = plyvel.DB(str(duplicate.folder / "rs"))
     lrep.new_origin(rs)
     rs.close()
-    twin.open()
-    wait_level(a, twin)
-    assert close_and_compare(a, twin) == {b"key": b"1", b"a": b"before", b"twin": b"twin", b"a2": b"after"}
+    duplicate.open()
+    wait_level(a, duplicate)
+    assert close_and_compare(a, duplicate) == {
+        b"key": b"1",
+        b"a": b"before",
+        b"duplicate": b"duplicate",
+        b"a2": b"after",
+    }
 
 
 @pytest.mark.usefixtures("unseen")
-def test_a_third_node_serves_one_of_two_twins(master: Make, tmp_path: Path) -> None:
+def test_a_third_node_serves_one_of_two_duplicates(master: Make, tmp_path: Path) -> None:
     a = master("a")
     a.put(b"key", b"1")
     a.close()
-    shutil.copytree(a.folder, tmp_path / "twin")
+    shutil.copytree(a.folder, tmp_path / "duplicate")
     third = master("third")
     a.servers = [third.address]
     a.open()
     wait_until(lambda: a.peer(third)["state"] == "live", "a meets the third")
-    twin = master("twin", [third.address])
-    wait_until(lambda: "two live nodes" in str(twin.replica.status()["peers"][0]["last_error"]), "the twin is refused")
+    duplicate = master("duplicate", [third.address])
+    wait_until(
+        lambda: "two live nodes" in str(duplicate.replica.status()["peers"][0]["last_error"]),
+        "the duplicate is refused",
+    )
     a.put(b"a", b"2")
     wait_level(a, third)
 
 
 @pytest.mark.usefixtures("unseen")
-def test_a_twin_that_was_killed_and_renewed(master: Make, tmp_path: Path) -> None:
+def test_a_duplicate_that_was_killed_and_has_a_new_origin(master: Make, tmp_path: Path) -> None:
     """What it wrote since the copy, in a run before its last one, was durable; that does not make the other have it."""
     a = master("a")
     a.put(b"key", b"1")
     a.close()
-    shutil.copytree(a.folder, tmp_path / "twin")
+    shutil.copytree(a.folder, tmp_path / "duplicate")
     a.open()
     a.put(b"a", b"before")
-    twin = master("twin")
-    twin.put(b"twin", b"twin")
-    twin.close()
-    twin.open()
+    duplicate = master("duplicate")
+    duplicate.put(b"duplicate", b"duplicate")
+    duplicate.close()
+    duplicate.open()
     a.put(b"a2", b"after")
-    shutil.copytree(twin.folder, tmp_path / "killed")  # as a kill would leave it
-    twin.close()
+    shutil.copytree(duplicate.folder, tmp_path / "killed")  # as a kill would leave it
+    duplicate.close()
     rs = plyvel.DB(str(tmp_path / "killed" / "rs"))
     lrep.new_origin(rs)
     rs.close()
     killed = master("killed", [a.address])
     wait_level(a, killed)
-    assert close_and_compare(a, killed) == {b"key": b"1", b"a": b"before", b"twin": b"twin", b"a2": b"after"}
+    assert close_and_compare(a, killed) == {b"key": b"1", b"a": b"before", b"duplicate": b"duplicate", b"a2": b"after"}
 
 
 def restore_old_backup(a: Master, backup: Path) -> None:
@@ -192,8 +200,8 @@ def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path
     a.put(b"key", b"1")
     wait_level(a, third)
     a.close()
-    shutil.copytree(a.folder, tmp_path / "twin")
-    twin = None
+    shutil.copytree(a.folder, tmp_path / "duplicate")
+    duplicate = None
     for turn in range(3):
         a.servers = [third.address]
         a.open()
@@ -201,17 +209,17 @@ def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path
         a.put(b"both", b"a %d" % turn)
         wait_level(a, third)
         a.close()
-        if twin is None:
-            twin = master("twin", [third.address])
+        if duplicate is None:
+            duplicate = master("duplicate", [third.address])
         else:
-            twin.open()
-        twin.put(b"twin %d" % turn, b"1")
-        twin.put(b"both", b"twin %d" % turn)
-        wait_level(twin, third)
-        twin.close()
-    assert twin is not None
+            duplicate.open()
+        duplicate.put(b"duplicate %d" % turn, b"1")
+        duplicate.put(b"both", b"duplicate %d" % turn)
+        wait_level(duplicate, third)
+        duplicate.close()
+    assert duplicate is not None
     a.open()
-    twin.open()
-    wait_level(a, twin, third)
-    expected = {b"%s %d" % (who, turn): b"1" for who in (b"a", b"twin") for turn in range(3)}
-    assert close_and_compare(a, twin, third) == {**expected, b"key": b"1", b"both": b"twin 2"}
+    duplicate.open()
+    wait_level(a, duplicate, third)
+    expected = {b"%s %d" % (who, turn): b"1" for who in (b"a", b"duplicate") for turn in range(3)}
+    assert close_and_compare(a, duplicate, third) == {**expected, b"key": b"1", b"both": b"duplicate 2"}

@@ -76,16 +76,16 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         for one in (to_a, to_b):
             one.heal()
         wait_until(lambda: a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live", "both live")
-        hubs = [one.replica._node.coordinator for one in (a, b)]
-        wait_until(lambda: all(len(coordinator.connections) == 1 for coordinator in hubs), "one connection")  # noqa: B023
-        link = next(iter(hubs[0].connections))
+        coordinators = [one.replica._node.coordinator for one in (a, b)]
+        wait_until(lambda: all(len(coordinator.connections) == 1 for coordinator in coordinators), "one connection")  # noqa: B023
+        link = next(iter(coordinators[0].connections))
         a.put(b"key", b"a")
         b.put(b"key", b"b")
         wait_level(a, b)
-        assert list(hubs[0].connections) == [link], "it stays the same one"
+        assert list(coordinators[0].connections) == [link], "it stays the same one"
         for one in (to_a, to_b):
             one.cut()
-        wait_until(lambda: not any(coordinator.by_origin for coordinator in hubs), "cut")  # noqa: B023
+        wait_until(lambda: not any(coordinator.by_origin for coordinator in coordinators), "cut")  # noqa: B023
 
 
 def test_a_server_that_is_oneself(master: Make, relay: MakeRelay) -> None:

@@ -1,4 +1,4 @@
-"""What a peer may answer in a walk, and what is refused."""
+"""What a peer may answer in a reconciliation, and what is refused."""
 
 from __future__ import annotations
 

@@ -212,7 +212,8 @@ def _index(line: bytes) -> None:
 
 
 def answers(data: bytes) -> None:
-    """Answers of a walk: what comes out was asked for, is in its range and in order, and not of the future."""
+    """Answers of a reconciliation: what comes out was asked for, is in its range and in order, and not of the
+    future."""
     source = Source(data)
     asks = PendingQueries()
     asks.begin(compare_only=source.flag())

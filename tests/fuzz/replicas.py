@@ -1,4 +1,4 @@
-"""A replication set that is not as it was written: it opens and is mended, or a named error says what is wrong."""
+"""A replication set that is not as it was written: it opens and is repaired, or a named error says what is wrong."""
 
 import contextlib
 from functools import cache
@@ -88,7 +88,7 @@ def open_store(db: VirtualDisk, rs: VirtualDisk, *, wall_ms: int, boot: bytes = 
 def replica(data: bytes) -> None:
     """Some lines of it are other ones, or gone. Then all that a replica does is tried.
 
-    One fault is mended by verify, or told; with several a stamp may have been given out twice, for which it is not
+    One fault is repaired by verify, or told; with several a stamp may have been given out twice, for which it is not
     made."""
     source = Source(data)
     how = source.byte()

@@ -47,7 +47,7 @@ def handshake(data: bytes) -> None:
 
 
 def session(data: bytes) -> None:
-    """An open one, with a pull, a walk or a comparison of ours under way, or none."""
+    """An open one, with a pull, a reconciliation or a comparison of ours under way, or none."""
     _whole_and_in_pieces(data, opened=True)
 
 

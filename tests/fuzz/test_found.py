@@ -26,7 +26,7 @@ def fetching(key: bytes) -> PendingQueries:
 
 
 def test_an_entry_that_ends_within_its_key_is_not_sound() -> None:
-    """It was sent from a damaged log, and the peer hung up, again and again, instead of walking."""
+    """It was sent from a damaged log, and the peer hung up, again and again, instead of reconciling."""
     assert not is_sound(ENTRY_HEAD.pack(5, 0, 0, 9) + b"key")
 
 
@@ -38,7 +38,7 @@ def test_a_delete_cannot_be_said_to_be_equal() -> None:
 
 
 def test_an_entry_of_a_walk_has_a_stamp() -> None:
-    """Its line in the index was refused by every honest peer that walked through it."""
+    """Its index row was refused by every honest peer that reconciled with it."""
     record = encode_entry(0, b"k", b"v")[0]
     with pytest.raises(RemoteProtocolError, match="stamp 0"):
         fetching(b"k").answer(RangeEntries(ONE, [record], [], [], True), LATEST)
@@ -78,7 +78,7 @@ def test_a_line_that_is_cut_off_is_told_at_open(prefix: bytes) -> None:
 
 
 def test_verify_finds_a_line_that_differs_from_its_entry() -> None:
-    """It said that it had mended this, and found it again the next time; peers never agreed with this node."""
+    """It said that it had repaired this, and found it again the next time; peers never agreed with this node."""
     store = Rig().open()
     store.writer.write([(b"a", b"1")], False)
     line = store._state.rs.get(INDEX + b"a")

@@ -75,7 +75,7 @@ class Intruder:
         return bye
 
     def enter(self, origin: int = ORIGIN) -> None:
-        """A handshake without fault, up to the node's Want."""
+        """A handshake without fault, up to the node's StartPull."""
         self.say(Hello(MAGIC, VERSION, origin, b"intruder"))
         assert self.hear(Welcome) is not None
         self.say(Welcome())

@@ -59,8 +59,9 @@ def entries(*records: bytes, low: int = 0, high: int = 9, origin: int = ORIGIN) 
     return [RoundStart(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
 
 
-def walk(answer: Message) -> list[Message]:
-    """A walk of the victim, which is empty and so asks for all there is, and an answer to its first question."""
+def reconciling(answer: Message) -> list[Message]:
+    """A reconciliation of the victim, which is empty and so asks for all there is, and an answer to its first
+    question."""
     return [ReconcileStart(encode_vector({ORIGIN: 9}), b"", 0, FIRST_PULL), answer]
 
 
@@ -104,9 +105,9 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "entries of origin 0": (entries(record(5), origin=0), ByeCode.PROTOCOL),
     "an entry of the future": (entries(record(FAR), high=FAR), ByeCode.CLOCK),
     "the last of all stamps": (entries(record(LAST), high=LAST), ByeCode.CLOCK),
-    "Want from the future": ([StartPull(encode_vector({ORIGIN: FAR}), [])], ByeCode.CLOCK),
+    "StartPull from the future": ([StartPull(encode_vector({ORIGIN: FAR}), [])], ByeCode.CLOCK),
     "a round of the future": ([RoundStart(encode_vector({ORIGIN: FAR}), FIRST_PULL), RoundEnd()], ByeCode.CLOCK),
-    "Have of the future": ([VectorUpdate(encode_vector({ORIGIN: LAST}))], ByeCode.CLOCK),
+    "VectorUpdate of the future": ([VectorUpdate(encode_vector({ORIGIN: LAST}))], ByeCode.CLOCK),
     "an answer that nobody asked for": ([VectorReply(1, b"")], ByeCode.PROTOCOL),
     "a vector with origin 0": ([VectorUpdate(bytes(15) + b"\1" + bytes(7) + b"\1")], ByeCode.PROTOCOL),
     "a vector with stamp 0": ([VectorUpdate(bytes(7) + b"\1" + bytes(8))], ByeCode.PROTOCOL),
@@ -123,14 +124,14 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "a vector above the limit": ([VectorUpdate(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
     "intervals above the limit": ([StartPull(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
     "an interval that is none": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
-    "a question outside a walk": ([RangeQuery([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
-    "a fetch outside a walk": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
+    "a question outside a reconciliation": ([RangeQuery([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
+    "a fetch outside a reconciliation": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
     "a range that is none": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
     "a probe of nothing": ([CompareStart(), RangeQuery([])], ByeCode.PROTOCOL),
     "a fetch without digests": ([CompareStart(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
     "two comparisons at once": ([CompareStart(), CompareStart()], ByeCode.PROTOCOL),
     "a flood of questions": ([CompareStart(), *[RangeQuery([(b"", b"", b"", 1)] * 256)] * 50], ByeCode.PROTOCOL),
-    "a walk that nobody asked for": ([ReconcileStart(b"", b"", 0, 0)], ByeCode.PROTOCOL),
+    "a reconciliation that nobody asked for": ([ReconcileStart(b"", b"", 0, 0)], ByeCode.PROTOCOL),
     "a horizon of the future": (
         [ReconcileStart(b"", encode_vector({ORIGIN: FAR}), 0, FIRST_PULL)],
         ByeCode.CLOCK,
@@ -140,18 +141,21 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
         ByeCode.PROTOCOL,
     ),
     "tombstones of the future": ([StartPull(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
-    "answers that are none": (walk(RangeSplit([], b"")), ByeCode.PROTOCOL),
-    "parts without prints": (walk(RangeSplit([b"a"], b"")), ByeCode.PROTOCOL),
-    "parts out of order": (walk(RangeSplit([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
-    "lines without heads": (walk(RangeRows([b"a"], b"")), ByeCode.PROTOCOL),
-    "lines of origin 0": (walk(RangeRows([b"a"], bytes(21))), ByeCode.PROTOCOL),
-    "entries of a walk without origins": (walk(RangeEntries(b"", [record(5)], [], [], True)), ByeCode.PROTOCOL),
-    "entries of a walk out of order": (
-        walk(RangeEntries((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
+    "answers that are none": (reconciling(RangeSplit([], b"")), ByeCode.PROTOCOL),
+    "parts without prints": (reconciling(RangeSplit([b"a"], b"")), ByeCode.PROTOCOL),
+    "parts out of order": (reconciling(RangeSplit([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
+    "rows without heads": (reconciling(RangeRows([b"a"], b"")), ByeCode.PROTOCOL),
+    "rows of origin 0": (reconciling(RangeRows([b"a"], bytes(21))), ByeCode.PROTOCOL),
+    "entries of a reconciliation without origins": (
+        reconciling(RangeEntries(b"", [record(5)], [], [], True)),
         ByeCode.PROTOCOL,
     ),
-    "an entry of a walk without its value": (
-        walk(RangeEntries(bytes(7) + b"\1", [record(5)[: -len(b"value")]], [0], [], True)),
+    "entries of a reconciliation out of order": (
+        reconciling(RangeEntries((bytes(7) + b"\1") * 2, [record(6, b"b"), record(5, b"a")], [], [], True)),
+        ByeCode.PROTOCOL,
+    ),
+    "an entry of a reconciliation without its value": (
+        reconciling(RangeEntries(bytes(7) + b"\1", [record(5)[: -len(b"value")]], [0], [], True)),
         ByeCode.PROTOCOL,
     ),
     "a flood of asks": ([VectorQuery(n) for n in range(100_000)], ByeCode.PROTOCOL),

@@ -196,8 +196,8 @@ AIMED: dict[str, list[Step]] = {
         ("break", 3),
         ("gone", 2),
     ],
-    # While 1, which knows something, so that it is not filled, walks beside 2, which has dropped the tombstone of a, it
-    # gets a from 0, behind the walk.
+    # While 1, which knows something, so that no bulk load begins, reconciles with 2, which has dropped the tombstone of
+    # a, it gets a from 0, behind the reconciliation.
     "alone": [
         ("put", 2, b"z"),
         ("pull", 4, 1, 2),
@@ -243,4 +243,5 @@ MUTANTS = {
     "reach": "histories-compared-without-what-is-there",
     OLD_FAULT: "restamped-as-new-writes",
 }
-"""Rule → its mutant in the real code. `alone` and `prefix` are rules of hub and session, with mutants in tests/sim."""
+"""Rule → its mutant in the real code. `alone` and `prefix` are rules of coordinator and session, with mutants in
+tests/sim."""

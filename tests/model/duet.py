@@ -280,7 +280,7 @@ class RealPull:
         self.reader, self.source = reader, source
         self._feed = SendQueue(reader.origin, reader.resumable(source.origin))
         self._opened = source.open_round(self._feed, dict(reader.vector), dict(reader.horizon))
-        self._walk_closes: Callable[[], None] = lambda: None
+        self._initiator_closes: Callable[[], None] = lambda: None
         self.mode = {Round: "log", Reconciling: "reconcile"}.get(type(self._opened), "wait")
 
     def begin(self, ref: Pull) -> None:
@@ -294,16 +294,16 @@ class RealPull:
         opened = self._opened
         assert isinstance(opened, Reconciling)
         begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
-        walk, resolver = self.reader.begin_reconciliation(
+        initiator, resolver = self.reader.begin_reconciliation(
             begin, self.source.origin, lambda news: None, lambda again: None
         )
         self._tell_reference(resolver)
-        self._walk_closes = walk.close
-        self.messages = self._initiator(opened, walk, resolver)
+        self._initiator_closes = initiator.close
+        self.messages = self._initiator(opened, initiator, resolver)
 
     def close(self) -> None:
         self.messages.close()  # type: ignore[attr-defined]
-        self._walk_closes()
+        self._initiator_closes()
         if self.mode == "reconcile":
             self.reader.end_reconciliation()
         if isinstance(self._opened, Round):
@@ -333,12 +333,12 @@ class RealPull:
         if whole != self.ref.whole:
             raise Unlike(f"a scan that is {'' if whole else 'not '}whole")
 
-    def _initiator(self, opened: Reconciling, walk: Initiator, resolver: Resolver) -> Iterator[bool]:
+    def _initiator(self, opened: Reconciling, initiator: Initiator, resolver: Resolver) -> Iterator[bool]:
         asks = PendingQueries()
         asks.begin()
-        while not walk.done:
-            while walk.has_work:
-                requests = walk.step()
+        while not initiator.done:
+            while initiator.has_work:
+                requests = initiator.step()
                 if requests.queries:
                     for each in requests.queries:
                         asks.queried(each.low, each.high, each.count)
@@ -352,13 +352,13 @@ class RealPull:
                 continue
             answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
             if isinstance(answer, RangeAnswered):
-                walk.answered(answer)
+                initiator.answered(answer)
             elif isinstance(answer, RangeEntriesReceived):
-                walk.entries_received(answer)
+                initiator.entries_received(answer)
         resolver.take()
         self.reader.end_reconciliation()
         if resolver.whole != self.ref.whole:
-            raise Unlike(f"a walk that is {'' if resolver.whole else 'not '}whole")
+            raise Unlike(f"a reconciliation that is {'' if resolver.whole else 'not '}whole")
 
     def _tell_reference(self, resolver: Resolver) -> None:
         settle, fill = resolver.resolve, resolver.take_entries

@@ -77,7 +77,8 @@ def _play_many() -> None:
 
 
 def test_a_horizon_above_the_vector_would_be_for_ever() -> None:
-    """A tombstone above its reader's vector, whose writer is gone, is dropped in a walk: it raises no horizon."""
+    """A tombstone above its reader's vector, whose writer is gone, is dropped in a reconciliation: it raises no
+    horizon."""
     schedule: list[Step] = [
         ("put", 2, b"a"),
         ("del", 2, b"b"),

@@ -1,6 +1,7 @@
 """Nodes that talk over links which carry one message at a time and write down each, for people to read.
 
-The nodes are the product's own: hub, links, sessions and store; only time, disks and network are made.
+The nodes are the product's own: coordinator, peer connections, sessions and store; only time, disks and network are
+made.
 """
 
 from collections import deque

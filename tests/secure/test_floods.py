@@ -83,7 +83,7 @@ def descriptors() -> int:
 
 
 def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") -> AnyMessage | None:
-    """Up to the node's first word after its Welcome: a Want, or a Bye."""
+    """Up to the node's first word after its Welcome: a StartPull, or a Bye."""
     intruder.say(Hello(MAGIC, VERSION, origin, instance))
     intruder.say(Welcome())
     while isinstance(message := intruder.hear(), Hello | Welcome):

@@ -250,7 +250,7 @@ def reconciles_alone() -> None:
     b.start()
     c.start()
     assert c.store is not None
-    c.store.writer.put(b"z", b"0", False)  # known to b, which is not filled then, but walks
+    c.store.writer.put(b"z", b"0", False)  # known to b, which gets no bulk load then, but reconciles
     world.run_for(3_000)
     world.cuts = {frozenset("ab"), frozenset("bc")}
     _cut(world)
@@ -260,7 +260,7 @@ def reconciles_alone() -> None:
         world.run_for(1)
         walker = None if b.coordinator is None else b.coordinator._reconciling_with
         if walker is not None and walker.puller._initiator is not None and None in walker.puller._initiator._asked:
-            break  # what the walk has passed is behind it: it waits for what it fetches
+            break  # what the reconciliation has passed is behind it: it waits for what it fetches
     world.cuts = {frozenset("ac"), frozenset("bc")}  # what c answers waits
     world.run_for(4_000)
     world.cuts = {frozenset("ac"), frozenset("ab")}
@@ -450,8 +450,8 @@ def ends_with_its_connection() -> None:
         raise Broken("b differs from a, though the connection stands")
 
 
-def conflict_met_in_a_walk() -> None:
-    """b walks through the index of a, whose row of `k` loses to b's own, which had not seen it."""
+def conflict_met_in_a_reconciliation() -> None:
+    """b reconciles with the index of a, whose row of `k` loses to b's own, which had not seen it."""
     world = World(11, _plan(["a", "b"], [("b", "a")]))
     a, b = world.nodes["a"], world.nodes["b"]
     a.start()
@@ -470,7 +470,7 @@ def conflict_met_in_a_walk() -> None:
     world.run_for(10_000)
     told = [(name, each.winner.value, each.loser.value) for name, each in world.conflicts]
     if ("b", b"newer", b"older") not in told:
-        raise Broken(f"b did not report the conflict that it met in a walk: {told}")
+        raise Broken(f"b did not report the conflict that it met in a reconciliation: {told}")
 
 
 def conflict_before_a_kill() -> None:
@@ -790,14 +790,14 @@ AIMED: dict[str, Callable[[], None]] = {
     "power-loss-loses-what-the-vector-covers": power_loss_loses_what_the_vector_covers,
     "restored-backup": restored_backup,
     "nothing-comes-back": nothing_comes_back,
-    "walks-alone": reconciles_alone,
+    "reconciles-alone": reconciles_alone,
     "truncated-then-power-is-lost": truncated_then_power_is_lost,
     "deleted-while-away": deleted_while_away,
     "doubtful-until-written-again": doubtful_until_written_again,
     "bulk-load-from-a-peer-that-is-gone": bulk_load_from_a_peer_that_is_gone,
     "never-whole": never_whole,
     "ends-with-its-connection": ends_with_its_connection,
-    "conflict-met-in-a-walk": conflict_met_in_a_walk,
+    "conflict-met-in-a-reconciliation": conflict_met_in_a_reconciliation,
     "conflict-before-a-kill": conflict_before_a_kill,
     "read-before-a-power-loss": read_before_a_power_loss,
     "owed-to-a-reader-that-leaves": owed_to_a_reader_that_leaves,

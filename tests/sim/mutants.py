@@ -341,7 +341,7 @@ def _removed_without_a_trace() -> Patches:
 
 @rule("absent-keys-accept-anything")
 def _absent_keys_accept_anything() -> Patches:
-    """In a walk, a key that we had and whose tombstone we dropped is taken again."""
+    """In a reconciliation, a key that we had and whose tombstone we dropped is taken again."""
 
     def judge(stamp: int, origin: int, deleted: bool, _known: Vector, doubt: int) -> Resolution:
         return resolve_remote_only(stamp, origin, deleted, {}, doubt)
@@ -507,9 +507,9 @@ def _conflicts_forgotten_in_a_kill() -> Patches:
     return [(UnreportedConflicts, "load", lambda _self: None)]
 
 
-@rule("conflicts-of-walks-not-reported")
-def _conflicts_of_walks_not_reported() -> Patches:
-    """In a walk, what loses to our own row is passed over, whether or not that had seen it."""
+@rule("conflicts-of-reconciliations-not-reported")
+def _conflicts_of_reconciliations_not_reported() -> Patches:
+    """In a reconciliation, what loses to our own row is passed over, whether or not that had seen it."""
     return [(resolver, "lost_in_conflict", lambda *_: False)]
 
 

@@ -38,7 +38,7 @@ class Killed(BaseException):
 
 
 class SimNode:
-    """`hub` is None while the process is down."""
+    """`coordinator` is None while the process is down."""
 
     def __init__(self, world: World, name: str, servers: list[str]) -> None:
         self.world = world
@@ -197,7 +197,7 @@ class SimNode:
         begin_reconciliation = coordinator.store.begin_reconciliation
 
         def reconciling(*args: Any, **options: Any) -> tuple[Initiator, Resolver]:
-            walk, resolver = begin_reconciliation(*args, **options)
+            initiator, resolver = begin_reconciliation(*args, **options)
             take_entries = resolver.take_entries
 
             def entries(answer: RangeEntriesReceived) -> None:
@@ -214,7 +214,7 @@ class SimNode:
 
             resolver.take_entries = entries  # type: ignore[method-assign]
             resolver.resolve = settled  # type: ignore[method-assign]
-            return walk, resolver
+            return initiator, resolver
 
         coordinator.store.begin_reconciliation = reconciling  # type: ignore[method-assign]
 

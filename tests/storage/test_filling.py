@@ -69,11 +69,11 @@ def test_what_fills_is_not_logged_and_lies_under_the_floor() -> None:
 
 def test_nobody_below_the_floor_is_served_before_the_fill_is_complete() -> None:
     source, reader, third = _source(MANY), Rig(2).open(), Rig(3).open()
-    walk = reconciling(source, reader)
-    next(walk)
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
     assert round_for(reader, third) is None
     assert isinstance(round_for(reader, source), Round)
-    list(walk)
+    list(reconciliation)
     assert isinstance(round_for(reader, third), Reconciling)
 
 
@@ -81,12 +81,12 @@ def _killed(step: str) -> tuple[Store, Rig]:
     """A source, and a reader that was killed at this step of its fill's second batch."""
     source, rig = _source(MANY), Rig(2)
     reader = rig.open()
-    walk = reconciling(source, reader)
-    if step.startswith("walk"):
-        next(walk)
+    reconciliation = reconciling(source, reader)
+    if step.startswith("entries"):
+        next(reconciliation)
     rig.die_at = step
     with pytest.raises(Died):
-        list(walk)
+        list(reconciliation)
     rig.kill()
     rig.die_at = None
     return source, rig
@@ -121,9 +121,9 @@ def test_without_the_repair_a_kill_leaves_lines_without_values(monkeypatch: pyte
 def _deleted_meanwhile() -> tuple[Store, Store]:
     """A fill that broke off, and a source that deleted a key of it since and forgot that it did."""
     source, reader = _source(4 * MANY), Rig(2).open()
-    walk = reconciling(source, reader)
-    next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
+    reconciliation.close()  # type: ignore[attr-defined]
     reader.end_reconciliation()
     reader.writer.put(b"000001", b"mine", False)
     source.writer.write([(b"000000", None), (b"000002", None)], False)
@@ -175,10 +175,10 @@ def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
     reader, third = rig.open(), Rig(3).open()
     reader.bulk_load_own_rows = -1
     assert isinstance(round_for(reader, third), Reconciling)  # the source may be gone for good
-    walk = reconciling(source, reader)
-    next(walk)
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
     assert round_for(reader, third) is None
-    list(walk)
+    list(reconciliation)
     assert isinstance(round_for(reader, third), Reconciling)
 
 
@@ -187,8 +187,8 @@ def test_a_power_loss_in_a_fill_leaves_nothing_that_the_next_walk_does_not_mend(
     source, rig = _source(MANY), Rig(2)
     reader = rig.open()
     reader.writer.put(b"own", b"mine", True)
-    walk = reconciling(source, reader)
-    next(walk)
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
     rig.kill()
     random = Random(seed)
     rig.db_disk.power_loss(random)
@@ -239,8 +239,8 @@ def test_a_write_over_what_a_broken_off_fill_left_gets_the_greater_stamp() -> No
     full = source.open()
     full.writer.write([(b"%06d" % number, b"v") for number in range(MANY)], False)
     reader = rig.open()
-    walk = reconciling(full, reader)
-    next(walk)
+    reconciliation = reconciling(full, reader)
+    next(reconciliation)
     rig.kill()
     reader = rig.open()
     reader.writer.put(b"000000", b"mine", False)

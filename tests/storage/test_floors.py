@@ -32,9 +32,9 @@ def _left_by_a_peer_that_is_gone() -> tuple[Store, Rig]:
     source, rig = _source(), Rig(2)
     reader = rig.open()
     reader.writer.put(b"own", b"mine", False)
-    walk = reconciling(source, reader)
-    next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
+    reconciliation.close()  # type: ignore[attr-defined]
     reader.end_reconciliation()
     return reader, rig
 
@@ -148,10 +148,10 @@ def test_any_whole_reconciliation_completes_a_bulk_load() -> None:
 def test_nothing_is_done_while_a_bulk_load_is_under_way() -> None:
     reader, _ = _left_by_a_peer_that_is_gone()
     source = _source()
-    walk = reconciling(source, reader)
-    next(walk)
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
     assert reader.retention.lower_floors() == 0
-    list(walk)
+    list(reconciliation)
     _whole(reader)
 
 
@@ -159,15 +159,15 @@ def test_a_bulk_load_that_begins_meanwhile_goes_first(monkeypatch: pytest.Monkey
     """It breaks off again, and leaves more rows without an entry in the log."""
     monkeypatch.setattr(floors, "RETENTION_BATCH", 1_024)
     reader, _ = _left_by_a_peer_that_is_gone()
-    walk = reconciling(_source(), reader)
+    reconciliation = reconciling(_source(), reader)
     loads = 0
 
     def load() -> bool:
         nonlocal loads
         loads += 1
         if loads == 2:  # when all rows of the first one are in the log again
-            next(walk)
-            walk.close()  # type: ignore[attr-defined]
+            next(reconciliation)
+            reconciliation.close()  # type: ignore[attr-defined]
             reader.end_reconciliation()
         return True
 
@@ -238,9 +238,9 @@ def test_a_damaged_row_stays_below_the_floor() -> None:
 def test_a_tombstone_is_logged_again() -> None:
     source, reader = _source(), Rig(2).open()
     source.writer.delete(b"000003", False)
-    walk = reconciling(source, reader)
-    next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    reconciliation = reconciling(source, reader)
+    next(reconciliation)
+    reconciliation.close()  # type: ignore[attr-defined]
     reader.end_reconciliation()
     row = reader._state.rs.get(INDEX + b"000003")
     reader.retention.lower_floors()

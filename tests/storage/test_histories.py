@@ -113,7 +113,7 @@ def forked() -> tuple[Rig, Rig, Rig]:
     store.writer.write([(b"%d" % number, b"common") for number in range(6)], False)
     pull(peer, store)
     store.close()
-    twin = unseen_copy(rig, 3)
+    duplicate = unseen_copy(rig, 3)
     rig.now_ms += 1_000
     store = rig.open()
     store.writer.write([(b"1", b"first"), (b"2", None), (b"first", b"1")], False)
@@ -122,14 +122,14 @@ def forked() -> tuple[Rig, Rig, Rig]:
     pull(peer, store)
     peer.writer.put(b"1", b"peer", False)  # it has seen what the first wrote
     pull(store, peer)
-    copy = twin.open()
-    copy.writer.write([(b"1", b"twin"), (b"3", b"twin"), (b"twin", b"1")], False)
-    return rig, twin, other
+    copy = duplicate.open()
+    copy.writer.write([(b"1", b"duplicate"), (b"3", b"duplicate"), (b"duplicate", b"1")], False)
+    return rig, duplicate, other
 
 
 def test_both_continuations_become_origins() -> None:
-    rig, twin, other = forked()
-    store, copy, peer = rig.store, twin.store, other.store
+    rig, duplicate, other = forked()
+    store, copy, peer = rig.store, duplicate.store, other.store
     assert store is not None
     assert copy is not None
     assert peer is not None
@@ -153,17 +153,17 @@ def test_both_continuations_become_origins() -> None:
     assert contents(store) == {
         b"0": b"common",
         b"1": b"peer",
-        b"3": b"twin",
+        b"3": b"duplicate",
         b"4": b"common",
         b"5": b"common",
         b"first": b"1",
-        b"twin": b"1",
+        b"duplicate": b"1",
     }
 
 
 def test_a_context_says_what_the_origin_wrote_before_the_fork_too() -> None:
-    rig, twin, other = forked()
-    store, copy, peer = rig.store, twin.store, other.store
+    rig, duplicate, other = forked()
+    store, copy, peer = rig.store, duplicate.store, other.store
     assert store is not None
     assert copy is not None
     assert peer is not None
@@ -190,8 +190,8 @@ def test_a_context_says_what_the_origin_wrote_before_the_fork_too() -> None:
 )
 def test_a_renaming_that_was_interrupted_goes_on(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("level_replicator.storage.recovery.branches._BATCH_ROWS", 1)
-    rig, twin, other = forked()
-    store, copy, peer = rig.store, twin.store, other.store
+    rig, duplicate, other = forked()
+    store, copy, peer = rig.store, duplicate.store, other.store
     assert store is not None
     assert copy is not None
     assert peer is not None

@@ -41,12 +41,12 @@ def test_a_copied_directory_is_a_new_origin_and_loses_nothing() -> None:
     store.close()
     copy = Rig(7)
     copy.db_disk, copy.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
-    twin = copy.open()
-    assert twin.origin != store.origin
-    assert contents(twin) == {b"k": b"v"}
-    assert twin.vector[store.origin] == dots(twin)[b"k"][0]
-    again = twin.origin
-    twin.close()
+    duplicate = copy.open()
+    assert duplicate.origin != store.origin
+    assert contents(duplicate) == {b"k": b"v"}
+    assert duplicate.vector[store.origin] == dots(duplicate)[b"k"][0]
+    again = duplicate.origin
+    duplicate.close()
     assert copy.open().origin == again
 
 
@@ -244,25 +244,25 @@ def test_a_database_that_was_exchanged_or_emptied_is_filled_again() -> None:
 
 
 def test_new_origin_takes_over_the_whole_log() -> None:
-    """Two twins have both written: what each of them wrote comes to the other."""
-    rig, twin = Rig(1), Rig(2)
+    """Two duplicates have both written: what each of them wrote comes to the other."""
+    rig, duplicate = Rig(1), Rig(2)
     store = rig.open()
     store.writer.put(b"before", b"v", False)
     store.close()
-    twin.db_disk, twin.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
-    hide_copy(twin)
-    for each, key in ((rig, b"a"), (twin, b"b"), (rig, b"c")):
+    duplicate.db_disk, duplicate.rs_disk = rig.db_disk.copy(), rig.rs_disk.copy()
+    hide_copy(duplicate)
+    for each, key in ((rig, b"a"), (duplicate, b"b"), (rig, b"c")):
         each.now_ms += 1_000
         store = each.open()
         store.writer.put(key, b"v", False)
         store.close()
-    engine = MemoryEngine(twin.rs_disk, "rs")
+    engine = MemoryEngine(duplicate.rs_disk, "rs")
     meta = load_meta(engine)
     assert meta is not None
     meta.identity = NEW_ORIGIN_REQUESTED
     store_meta(engine, meta)
     engine.close()
-    store, other = rig.open(), twin.open()
+    store, other = rig.open(), duplicate.open()
     branches = store.learn_histories(other.histories, other.branches).branches
     for each in (store, other):
         each.branch(branches)

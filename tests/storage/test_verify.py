@@ -235,7 +235,7 @@ def test_after_an_interrupt_while_giving_up_no_write_is_taken() -> None:
 
 
 def test_writes_go_on_and_are_not_taken_for_damage(store: Store) -> None:
-    """The last keys are damaged in the snapshots that are looked at, and written again before they are mended."""
+    """The last keys are damaged in the snapshots that are looked at, and written again before they are repaired."""
     damaged = [b"%03d" % i for i in range(25_000)]
     store.writer.write([(key, b"v") for key in damaged], False)
     for key in damaged[:5] + damaged[-5:]:

@@ -1,4 +1,5 @@
-"""Power losses around what a walk takes away: no deleted key comes back, though nobody has its tombstone any more."""
+"""Power losses around what a reconciliation takes away: no deleted key comes back, though nobody has its tombstone any
+more."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def take_away(store: Store) -> None:
 @pytest.mark.parametrize("choice", range(CHOICES))
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("deleted", [False, True])
-def test_what_a_walk_took_away_is_not_taken_over_again(deleted: bool, step: str | None, choice: int) -> None:
+def test_what_a_reconciliation_took_away_is_not_taken_over_again(deleted: bool, step: str | None, choice: int) -> None:
     rig = Rig(choice)
     store = rig.open()
     store.writer.put(b"k", b"v", True)
@@ -47,7 +48,7 @@ def test_what_a_walk_took_away_is_not_taken_over_again(deleted: bool, step: str 
     rig.boot, rig.die_at = b"second", None
     store = rig.open()
     assert_sound(store)
-    if b"k" in contents(store):  # as before the walk, or even before the delete
+    if b"k" in contents(store):  # as before the reconciliation, or even before the delete
         assert dots(store)[b"k"][0] == written
 
 

@@ -23,12 +23,12 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
     begun = round_for(source, reader, reconcile=True)
     assert isinstance(begun, Reconciling)
     begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, rows=begun.rows)
-    walk, resolver = reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None)
+    initiator, resolver = reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None)
     asks = PendingQueries()
     asks.begin()
-    while not walk.done:
-        while walk.has_work:
-            requests = walk.step()
+    while not initiator.done:
+        while initiator.has_work:
+            requests = initiator.step()
             for each in requests.queries:
                 asks.queried(each.low, each.high, each.count)
             if requests.queries:
@@ -41,13 +41,13 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
             continue
         answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
         if isinstance(answer, RangeAnswered):
-            walk.answered(answer)
+            initiator.answered(answer)
         elif isinstance(answer, RangeEntriesReceived):
-            walk.entries_received(answer)
+            initiator.entries_received(answer)
             yield answer
     resolver.take()
     reader.end_reconciliation()
-    walk.close()
+    initiator.close()
     begun.responder.close()
 
 
