@@ -7,7 +7,7 @@ import plyvel
 
 from level_replicator.core.errors import ForkError
 from level_replicator.database.database import Database
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 raw = plyvel.DB(sys.argv[1], create_if_missing=True)
 with Database(raw, StraightWriter(raw), sync_default=False) as db:

@@ -435,7 +435,7 @@ def test_every_example_works(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     with lrep.open(tmp_path / "lrep-0", {"port": 0}), lrep.open(tmp_path / "lrep-1", {"port": 0}):
         for name in order:
             if name in ("serve", "demo"):
-                continue  # tests/edges/test_serve.py, tests/demo
+                continue  # tests/cli/test_serve.py, tests/demo
             program, *arguments = shlex.split(examples[name].replace("/tmp/", f"{tmp_path}/"))
             assert program == "level-replicator"
             if name == "get":

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.database import Database
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 
 def contents(db: Database) -> dict[bytes, bytes]:

@@ -12,7 +12,7 @@ import plyvel
 
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.database import Database
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 STEPS_BEFORE_CLOSE = 300
 

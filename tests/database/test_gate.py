@@ -16,7 +16,7 @@ from level_replicator.database.arguments import Bytes
 from level_replicator.database.database import Database
 from level_replicator.database.gate import Gate
 from level_replicator.database.iterators import Snapshot
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_close_may_race_every_call(tmp_path: Path) -> None:
-    done = run("-m", "tests.face.hammer", "60", os.fspath(tmp_path / "db"))
+    done = run("-m", "tests.database.hammer", "60", os.fspath(tmp_path / "db"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -143,5 +143,5 @@ def test_a_handle_dropped_while_the_database_is_deleted_outlives_that() -> None:
 
 
 def test_a_forked_child_is_refused_and_harms_nothing(tmp_path: Path) -> None:
-    done = run("-m", "tests.face.forking", os.fspath(tmp_path / "db"))
+    done = run("-m", "tests.database.forking", os.fspath(tmp_path / "db"))
     assert (done.returncode, done.stderr) == (0, "")

@@ -8,7 +8,7 @@ import pytest
 
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.database import Database
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 
 class Subclass(bytes):

@@ -6,7 +6,7 @@ import plyvel
 import pytest
 
 from level_replicator.database.database import Database
-from tests.face.writers import StraightWriter
+from tests.database.writers import StraightWriter
 
 
 @pytest.fixture
