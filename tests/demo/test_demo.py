@@ -64,7 +64,7 @@ def test_fewer_entries_than_masters(tmp_path: Path) -> None:
 def test_time_that_runs_out_says_what_differs(small: Path) -> None:
     result = demo("--input", small, "--timeout", "0.000001")
     assert result.returncode == 1
-    assert "not level" in result.stderr
+    assert "not in sync" in result.stderr
     assert "converged" not in result.stdout
     left = re.search(r"left in (\S+)", result.stderr)
     assert left is not None

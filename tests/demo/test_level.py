@@ -1,10 +1,10 @@
-"""When masters count as level, and what is said when they do not."""
+"""When nodes count as in sync, and what is said when they do not."""
 
 from pathlib import Path
 
 import pytest
 
-from level_replicator.cli.demo.checks import behind, unlevel
+from level_replicator.cli.demo.checks import behind, out_of_sync
 from level_replicator.cli.demo.process import Master, PeerStatus, Status
 
 ORIGINS = ["aa", "bb", "cc"]
@@ -31,22 +31,22 @@ def status(master: Master) -> Status:
 
 
 def test_level(masters: list[Master]) -> None:
-    assert unlevel(masters) == []
+    assert out_of_sync(masters) == []
 
 
 def test_silent(masters: list[Master]) -> None:
     masters[1].status = None
-    assert unlevel(masters) == ["node bb has not reported"]
+    assert out_of_sync(masters) == ["node bb has not reported"]
 
 
 def test_older_vector(masters: list[Master]) -> None:
     status(masters[2]).vector["aa"] = 6
-    assert unlevel(masters) == ["node cc lacks changes of node aa"]
+    assert out_of_sync(masters) == ["node cc lacks changes of node aa"]
 
 
 def test_unknown_origin(masters: list[Master]) -> None:
     status(masters[0]).vector["earlier incarnation"] = 1
-    assert unlevel(masters) == [
+    assert out_of_sync(masters) == [
         "node bb lacks changes of earlier incarnation",
         "node cc lacks changes of earlier incarnation",
     ]
@@ -56,12 +56,12 @@ def test_link_that_is_down(masters: list[Master]) -> None:
     status(masters[0]).peers[1].state = "waiting"
     status(masters[0]).peers[1].last_error = "refused"
     del status(masters[1]).peers[0]
-    assert unlevel(masters) == ["node aa and node cc: waiting, refused", "node bb has not met node aa"]
+    assert out_of_sync(masters) == ["node aa and node cc: waiting, refused", "node bb has not met node aa"]
 
 
 def test_other_number_of_keys(masters: list[Master]) -> None:
     status(masters[0]).keys = 4
-    assert unlevel(masters) == ["keys: node aa 4, node bb 5, node cc 5"]
+    assert out_of_sync(masters) == ["keys: node aa 4, node bb 5, node cc 5"]
 
 
 def test_behind_is_what_the_worst_of_the_others_says(masters: list[Master]) -> None:

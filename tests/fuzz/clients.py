@@ -84,7 +84,7 @@ class _Loop:
 
 
 class _Clients:
-    """Of node.client_registry.Clients, what a link needs."""
+    """What a session needs of node.client_registry.ClientRegistry."""
 
     def __init__(self, loop: _Loop, replica: lrep.Replica) -> None:
         self.loop = loop

@@ -106,7 +106,7 @@ def test_a_process_killed_in_the_middle(tmp_path: Path) -> None:
     make_db(tmp_path)
     code = (
         "import os, signal, sys, level_replicator as lrep\n"
-        "from level_replicator.storage import adoption\n"
+        "from level_replicator.storage.recovery import adopt as adoption\n"
         "adoption._CHUNK_KEYS = 100\n"
         "def progress(keys):\n    if keys == 500: os.kill(os.getpid(), signal.SIGKILL)\n"
         "lrep.open(sys.argv[1], adopt=True, progress=progress)\n"

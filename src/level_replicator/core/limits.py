@@ -48,7 +48,7 @@ KEYS_LOOKED_AT_EVERY_S = 1.0
 
 # -- reconcile
 LEAF_ROWS = 16
-"""A range with no more lines than this is sent row by row, not split any more."""
+"""A range with no more rows than this is sent row by row, not split any more."""
 MANY_LEAF_ROWS = 128
 """Where a range was parted into many, and nearly all are not equal, those with no more rows are sent so too."""
 FEW_PARTS = 8

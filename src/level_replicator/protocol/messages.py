@@ -103,7 +103,7 @@ class StartPull(Message, frozen=True, tag=3):
 class RoundStart(Message, frozen=True, tag=4):
     """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
 
-    `vector`: where its vector was in that snapshot, told by what is not as in the reader's StartPull: lines that are
+    `vector`: where its vector was in that snapshot, told by what is not as in the reader's StartPull: entries that are
     others, and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above
     the reader's."""
 

@@ -33,7 +33,7 @@ def behind(master: Master, others: Sequence[Master]) -> int:
     return max(known, default=0)
 
 
-def unlevel(masters: Sequence[Master]) -> list[str]:
+def out_of_sync(masters: Sequence[Master]) -> list[str]:
     """What differs, a line each; empty when all are live with each other, with equal vectors and counts."""
     lines = [f"{master.name} has not reported" for master in masters if master.status is None]
     if lines:

@@ -36,9 +36,9 @@ def work_done(outcome: Outcome) -> list[str]:
     return [
         f"written   {_rate(writes, written, outcome.fed_s)}",
         f"          {entries:,} entries of the data set, {edits:,} edits and {deletes:,} deletes",
-        f"received  {_rate(came, came_bytes, outcome.level_s)}",
+        f"received  {_rate(came, came_bytes, outcome.in_sync_s)}",
         *(f"meanwhile {incident}" for incident in outcome.incidents),
-        f"level     {outcome.level_s - outcome.fed_s:.1f} s after the last write",
+        f"in sync   {outcome.in_sync_s - outcome.fed_s:.1f} s after the last write",
     ]
 
 
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the three masters there, in a new or empty DIR")
     parser.add_argument("--seed", type=int, help="of the random edits (default: another one each time)")
     parser.add_argument(
-        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="to become level in (default: 120)"
+        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="to get in sync (default: 120)"
     )
     parser.add_argument("--plain", action="store_true", help="plain lines in a terminal, too")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from level_replicator.cli.demo.checks import Ledger, behind, unlevel
+from level_replicator.cli.demo.checks import Ledger, behind, out_of_sync
 from level_replicator.cli.demo.data_sets import DataSet
 from level_replicator.cli.demo.feeder import Feeder, Tally
 from level_replicator.cli.demo.process import DemoFailure, Master
@@ -27,14 +27,14 @@ MOST_CONTESTED_KEYS = 64
 
 @dataclass
 class Outcome:
-    """What the story was, once all were level and stopped."""
+    """What the story was, once all were in sync and stopped."""
 
     masters: list[Master]
     ledger: Ledger
     tallies: list[Tally] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
     fed_s: float = 0.0
-    level_s: float = 0.0
+    in_sync_s: float = 0.0
 
 
 class Story:
@@ -67,15 +67,15 @@ class Story:
                 feeder.start()
             self._watch(lambda: not any(feeder.is_alive() for feeder in self._feeders))
             fed_s = time.monotonic() - began_s
-            self._screen.event("everything is written; waiting until all are level")
+            self._screen.event("everything is written; waiting until all are in sync")
             self._watch(self._healed.is_set)
-            level_s = self._await_level()
-            level_s -= began_s
-            self._screen.event("all level; stopping")
+            in_sync_s = self._await_in_sync()
+            in_sync_s -= began_s
+            self._screen.event("all in sync; stopping")
             for master in self._masters:
                 master.stop()
         tallies = [feeder.tally for feeder in self._feeders]
-        return Outcome(self._masters, self._ledger, tallies, self._incidents, fed_s, level_s)
+        return Outcome(self._masters, self._ledger, tallies, self._incidents, fed_s, in_sync_s)
 
     def _wires(self, index: int, ports: list[int]) -> list[str]:
         """The addresses where one master finds the others: each a port of the relay, never theirs."""
@@ -160,22 +160,22 @@ class Story:
                 raise feeder.failure
         time.sleep(LOOK_INTERVAL_S)
 
-    def _await_level(self) -> float:
-        """Since when, on the monotonic clock, all have been level. Raises DemoFailure."""
+    def _await_in_sync(self) -> float:
+        """Since when, on the monotonic clock, all have been in sync. Raises DemoFailure."""
         limit_s = time.monotonic() + self._timeout_s
-        level_since_s: float | None = None
-        while level_since_s is None or time.monotonic() - level_since_s < STABLE_S:
-            differing = unlevel(self._masters)
+        in_sync_since_s: float | None = None
+        while in_sync_since_s is None or time.monotonic() - in_sync_since_s < STABLE_S:
+            differing = out_of_sync(self._masters)
             if differing:
-                level_since_s = None
-            elif level_since_s is None:
-                level_since_s = time.monotonic()
+                in_sync_since_s = None
+            elif in_sync_since_s is None:
+                in_sync_since_s = time.monotonic()
             if time.monotonic() > limit_s:
-                reasons = differing or [f"level, but not yet for {STABLE_S} s"]
-                head = f"not level {self._timeout_s:g} s after the last write:"
+                reasons = differing or [f"in sync, but not yet for {STABLE_S} s"]
+                head = f"not in sync {self._timeout_s:g} s after the last write:"
                 raise DemoFailure("\n  ".join([head, *reasons]))
             self._look()
-        return level_since_s
+        return in_sync_since_s
 
     def _row(self, feeder: Feeder) -> Row:
         master = feeder.master

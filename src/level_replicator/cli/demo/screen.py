@@ -15,7 +15,7 @@ class Row:
     name: str
     state: str
     links: int
-    """Peers that it is level with or receives from as they write."""
+    """Peers that it is in sync with or receives from as they write."""
     written: int
     received: int
     behind: int

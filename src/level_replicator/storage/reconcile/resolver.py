@@ -115,11 +115,11 @@ class Resolver(DifferenceHandler):
             self._on_restamp(len(merger.restamps))
 
     def _takes(self, row: IndexRow, doubt: int) -> bool:
-        verdict = resolve_remote_only(row.stamp, row.origin, row.deleted, self._reconcile_context.known, doubt)
-        if verdict is Resolution.DOUBTFUL and self._peer_pulls:
+        resolution = resolve_remote_only(row.stamp, row.origin, row.deleted, self._reconcile_context.known, doubt)
+        if resolution is Resolution.DOUBTFUL and self._peer_pulls:
             self.whole = False
             return False
-        return verdict is not Resolution.KEEP
+        return resolution is not Resolution.KEEP
 
     def _resolve_local_only(self, merger: Merger, key: bytes, row: IndexRow) -> None:
         """A key that only we have."""
@@ -140,12 +140,12 @@ class Resolver(DifferenceHandler):
             case Resolution.DOUBTFUL:
                 self.whole = self.whole and not self._peer_pulls
                 return not self._peer_pulls
-            case verdict:
+            case resolution:
                 unseen = lost_in_conflict(theirs.written_dot, ours.written_dot, ours.context)
                 has_context = INDEX_HEAD.unpack_from(row)[2] & CONTEXT
                 if unseen and (has_context or not same_value(ours, theirs)):
                     return True
-                if unseen or verdict is not Resolution.KEEP:
+                if unseen or resolution is not Resolution.KEEP:
                     merger.lose_row(key, ours, theirs)
         return False
 

@@ -82,7 +82,7 @@ class Responder:
 
     def _queried(self, low: bytes, high: bytes, theirs: bytes, count: int) -> Iterator[Message | None]:
         if count == 0:
-            yield from self._filled(low, high)
+            yield from self._all_entries(low, high)
             return
         if not theirs and (message := self._few_rows(low, high)) is not None:
             yield message
@@ -104,7 +104,7 @@ class Responder:
             return None
         return _rows_message(pairs)
 
-    def _filled(self, low: bytes, high: bytes) -> Iterator[Message | None]:
+    def _all_entries(self, low: bytes, high: bytes) -> Iterator[Message | None]:
         frame = _Frame()
         values = self._db.scan(low or None, high or None)
         ahead = next(values, None)
