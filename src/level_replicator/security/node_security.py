@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class NodeSecurity:
-    """`contexts` and `trust` may change while the node runs. `identifying` is None without `identify`."""
+    """`contexts` and `trust` may change while the node runs. `identify_runner` is None without `identify`."""
 
     contexts: "Contexts"
     trust: Trust

@@ -25,7 +25,7 @@ class SendQueue:
 
     rows       about how many the peer has in its index
     began      whether its first round, or reconciliation, was opened: from then on it is live
-    must_walk  the log does not serve the peer, for another reason than its floor: it is damaged, or the peer asked
+    must_reconcile  the log does not serve the peer, for another reason than its floor: it is damaged, or the peer asked
     """
 
     def __init__(

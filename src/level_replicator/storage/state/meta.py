@@ -1,4 +1,4 @@
-"""The meta record of a replication set: one small line that says whose it is and how it was left."""
+"""The meta record of a replication set: one small record that says whose it is and how it was left."""
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Meta(msgspec.Struct, array_like=True):
     boot         which start of the machine that was (storage.engine.boot_id)
     clean        closed in order, so that `keys` and `entries` are exact
     durable      a vector whose entries were all on disk when this record was synced
-    renewing     (old origin, stamp) while what `old origin` wrote after the stamp is being taken over by
+    changing_from  (old origin, stamp) while what `old origin` wrote after the stamp is being taken over by
                  `origin` (storage.recovery.new_origin)
     renewed      whether `origin` is not the first one of this replication set
     adopting     while the data of a LevelDB that had some is being taken over (storage.recovery.adopt)

@@ -35,7 +35,7 @@ class ReplicationState:
     bulk_loads  how many bulk loads were begun since it was opened
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
-    tail        the newest local writes; known: a filter of the keys in the index
+    tail        the newest local writes; key_filter: of the keys in the index
     keys        live keys in `db`; entries: entries in the log
     restored_gap  (end of the last run, first stamp of this one): nobody else can know a stamp of
                 ours in between, unless this directory is older than what they have seen
@@ -43,7 +43,7 @@ class ReplicationState:
                 (both are replaced, not changed)
     written     origin → newest stamp of a write of its that is, or was, here under another dot, re-stamped
     next_epoch  the epoch that begins with the next local write; 0: it has begun, or the origin is new
-    signal      rung when the vector has moved
+    notifier    rung when the vector has moved
     conflicts   how many have met here since it was opened; unreported: those that wait for on_conflict
     lost        keys whose values are lost here and wait to come from a peer (see storage.write.lost); lost_stamps:
                 origin → the newest stamp of such a row, or a newer one

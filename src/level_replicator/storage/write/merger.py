@@ -55,8 +55,8 @@ _NOTHING_KNOWN: Vector = {}
 class Merger:
     """One batch, under the lock of the state from its making to `write`.
 
-    sides       of the reconciliation that it is part of, None in a round of the log
-    bulk_loading entries under the floor of keys that are new here are not logged (see storage.reconcile.bulk_load)
+    reconcile_context  of the reconciliation that it is part of, None in a round of the log
+    bulk_loading  entries under the floor of keys that are new here are not logged (see storage.reconcile.bulk_load)
     peer_pulls  whether the peer pulls from us, and so re-stamps what we leave out as doubtful; if not, we take it and
                 re-stamp it ourselves
     whole       False when something was left out, so that the peer's vector must not be adopted
