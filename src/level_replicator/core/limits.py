@@ -54,7 +54,7 @@ MANY_LEAF_ROWS = 128
 FEW_PARTS = 8
 MANY_PARTS = 1_024
 MANY_ROWS = 65_536
-"""A range is parted into FEW_PARTS, or, where the reader has at least MANY_LINES, into MANY_PARTS."""
+"""A range is parted into FEW_PARTS, or, where the reader has at least MANY_ROWS, into MANY_PARTS."""
 MAX_PARTS_BYTES = 64 * 1024
 """Of the keys that part a range in one message; the last part is larger then."""
 MAX_RANGE_QUERIES = 64

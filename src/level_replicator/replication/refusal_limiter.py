@@ -4,7 +4,7 @@ from level_replicator.core.limits import REFUSALS_REPORTED_PER_S
 
 
 class RefusalLimiter:
-    """At most REFUSALS_TOLD_PER_S in any second of the clock that is given."""
+    """At most REFUSALS_REPORTED_PER_S in any second of the clock that is given."""
 
     def __init__(self) -> None:
         self.untold = 0

@@ -91,7 +91,8 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see State.restored_gap."""
+    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see
+    ReplicationState.restored_gap."""
 
     origin: int
     renewed: bool

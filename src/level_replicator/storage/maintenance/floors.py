@@ -11,7 +11,7 @@ and then the floor is lowered to the vector. A bulk load that nobody continues f
 stays, so that the next peer is asked for a reconciliation, which costs what still differs.
 
 Every step leaves a sound state. Until the last one the floors stay where they are, and the entries below them count as
-late (see State.late); the last one lowers all floors in one batch.
+late (see ReplicationState.late); the last one lowers all floors in one batch.
 """
 
 import logging
