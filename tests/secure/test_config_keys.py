@@ -1,6 +1,8 @@
 """Which settings go together. What could let anybody in by mistake is an error before anything is opened."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +93,6 @@ def test_paths_in_a_toml_file_are_from_its_directory(tmp_path: Path) -> None:
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest works without it; what needs it says how to get it."""
-    import sys
-
     for name in [each for each in sys.modules if each.startswith("level_replicator.security.")]:
         if name.endswith((".key_files", ".tls")):
             monkeypatch.delitem(sys.modules, name)
@@ -107,6 +107,12 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(lrep.ConfigError, match=r"pip install 'level-replicator\[tls\]'"):
             call()
     lrep.open(tmp_path / "y", {"port": 0}).close()
+
+
+def test_the_package_is_imported_without_the_extra() -> None:
+    code = "import sys; sys.modules['OpenSSL'] = sys.modules['cryptography'] = None; import level_replicator"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("setting", ["pems", "trusted"])

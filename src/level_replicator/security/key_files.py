@@ -2,8 +2,7 @@
 
 The same three keys, `private`, `public` and `cert`, that self-signed generators of other languages write. Nobody
 signs for anybody here: a certificate is only the form in which TLS carries a public key, and its fingerprint is what
-peers know. Needs the extra `tls`. `read_small_file` reads these files, and other settings: whole, bounded, and without
-waiting for somebody to write them.
+peers know. Needs the extra `tls`.
 """
 
 import datetime
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import fingerprint_of
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS, MAX_PEMS_BYTES, MIN_RSA_BITS
+from level_replicator.security.small_file import read_small_file
 
 _log = logging.getLogger("level_replicator.security")
 
@@ -33,23 +33,6 @@ _PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed4
 _KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
-
-
-def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
-    """Raises ConfigError, which begins with `what`, also for a pipe, which could keep its reader waiting for ever."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(f"{what}: {path} is not a file, but a directory, a pipe or a device")
-            raw = file.read(most_bytes + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{what}: {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(raw) > most_bytes:
-        raise ConfigError(f"{what}: {path} has more than {most_bytes} bytes")
-    return raw
 
 
 @dataclass(frozen=True)

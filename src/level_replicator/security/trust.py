@@ -18,7 +18,7 @@ from pathlib import Path
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import parse_fingerprint
 from level_replicator.core.limits import MAX_TRUSTED_BYTES
-from level_replicator.security.key_files import read_small_file
+from level_replicator.security.small_file import read_small_file
 
 _log = logging.getLogger("level_replicator.security")
 
