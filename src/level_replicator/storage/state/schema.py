@@ -1,8 +1,8 @@
 """Keys and small values of the replication set. Integers are big-endian, so that the log of an origin is in time order.
 
 m                         meta: format, origin, directory identity, clean stop
-l origin stamp            log: one entry (see entry.py)
-i key                     index: the newest dot of the key (see entry.py)
+l origin stamp            log: one entry (see core.entry)
+i key                     index: the newest dot of the key (see core.entry)
 v origin                  vector: stamp, and the stamp before the batch that set it
 f origin                  floor: stamp up to which the log was truncated
 h origin                  horizon: newest stamp of a tombstone that was dropped
