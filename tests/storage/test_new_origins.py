@@ -55,12 +55,12 @@ def test_new_origin_on_the_image_of_a_running_node(drop: bool) -> None:
 
 
 @pytest.mark.parametrize("requested", [False, True])
-def test_a_copy_made_in_the_middle_of_a_renewal_is_one(requested: bool) -> None:
+def test_a_copy_made_in_the_middle_of_an_origin_change_is_one(requested: bool) -> None:
     rig = Rig(1)
     store = rig.open()
     store.writer.put(b"k", b"v", True)
     rig.kill()
-    rig.boot, rig.die_at = b"second", "renewal: announced"
+    rig.boot, rig.die_at = b"second", "origin change: announced"
     with pytest.raises(Died):
         rig.open()
     rig.die_at = None
@@ -87,7 +87,7 @@ def test_a_restamped_write_does_not_become_a_newer_one(traced: bool) -> None:
     with store._state.applying("a reconciliation"):
         merger = Merger(store._state, sync=True)
         merger.restamp_ours(b"k", decode_index(line))
-        merger.write("settle")
+        merger.write("resolve")
     rig.kill()
     ask_for_new_origin(rig, traced=traced)
     rig.boot = b"second"

@@ -226,7 +226,7 @@ def test_after_an_interrupt_while_giving_up_no_write_is_taken() -> None:
     fill(store)
     store._state.db.delete(b"low")
     assert look(store, repair=True).lost == 1
-    rig.interrupt_at = "mend: a batch"
+    rig.interrupt_at = "repair: a batch"
     with pytest.raises(KeyboardInterrupt):
         look(store, repair=True)
     with pytest.raises(StorageError, match="giving up what is lost"):

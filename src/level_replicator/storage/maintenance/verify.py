@@ -289,9 +289,9 @@ def _write_down_what_is_lost(state: ReplicationState, keys: set[bytes]) -> None:
         lost = [key for key in keys if is_lost(state, key)]  # somebody may have written it since
         batch = state.rs.batch(sync=True)
         for key in lost:
-            line = state.rs.get(INDEX + key)
-            assert line is not None
-            stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+            row = state.rs.get(INDEX + key)
+            assert row is not None
+            stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
             batch.delete(log_key(origin, stamp))
             put_lost(batch, key)
         batch.write()

@@ -170,9 +170,9 @@ def _key_bytes(of: Range) -> int:
 
 
 def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozenset[bytes]) -> Iterator[None]:
-    lines = rows_of(rs, low, high)
+    rows = rows_of(rs, low, high)
     if lost:
-        lines = (pair for pair in lines if pair[0][len(INDEX) :] not in lost)
+        rows = (pair for pair in rows if pair[0][len(INDEX) :] not in lost)
     while True:
         keys, heads = take(rows, RECONCILE_SLICE_ROWS)
         if keys:

@@ -54,7 +54,7 @@ def begin_origin_change(
 ) -> None:
     """Give this node a new origin, made of random bytes.
 
-    `beyond_doubt`: up to which stamp the log of the old one is whole. `mending`, `torn`: see Meta. `forked`: another
+    `beyond_doubt`: up to which stamp the log of the old one is whole. `repairing`, `torn`: see Meta. `forked`: another
     node may have used the old one since, for other writes. Then ours become writes of the new origin, which is of the
     same family, so that they keep their place among writes with equal stamps (core.merge).
 

@@ -99,7 +99,7 @@ def _repair(
         load(state)
         torn = torn or (meta.repairing and meta.torn)
         out_of_step = out_of_step or meta.repairing
-        # a copy that was made in the middle of a renewal: the other directory goes on with that origin
+        # a copy that was made in the middle of an origin change: the other directory goes on with that origin
         once_more = copied
     elif out_of_step:
         _log.warning(
@@ -109,7 +109,7 @@ def _repair(
         )
         roll_back_vector(state, durable)
         load(state)
-        _announce_renewal(state, random_bytes, identity, torn=torn)
+        _change_origin(state, random_bytes, identity, torn=torn)
     elif copied:
         _log.warning(
             "a directory of origin %s was copied, restored or exchanged: comparing database and replication set;"
@@ -117,7 +117,7 @@ def _repair(
             origin_name(meta.origin),
         )
         load(state)
-        _announce_renewal(state, random_bytes, identity)
+        _change_origin(state, random_bytes, identity)
         out_of_step = True
     elif not meta.clean:
         load(state)
@@ -133,7 +133,7 @@ def _repair(
     if meta.changing_from is not None:
         finish_origin_change(state)
     if once_more:
-        _announce_renewal(state, random_bytes, identity)
+        _change_origin(state, random_bytes, identity)
         meta.repairing = False
         finish_origin_change(state)
     meta.clean = meta.clean and not out_of_step
@@ -157,7 +157,7 @@ def _require_a_pair(state: ReplicationState) -> None:
         )
 
 
-def _announce_renewal(
+def _change_origin(
     state: ReplicationState, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
 ) -> None:
     """A copy, or a directory after a power loss, goes on as a new origin. Its vector says up to where it is whole.

@@ -162,9 +162,9 @@ class _Batches:
         self._bytes += size
         return self._batch
 
-    def next_lost(self, key: bytes, line: bytes) -> bool:
+    def next_lost(self, key: bytes, packed: bytes) -> bool:
         """Take away what is left of an entry that is nowhere any more. Returns whether its row goes as well."""
-        row = decode_index(line)
+        row = decode_index(packed)
         batch, _ = self.next()
         batch.delete(log_key(row.origin, row.stamp))
         if not self._forget and not row.deleted and has_room(self._state, len(self._kept) + 1):
@@ -183,7 +183,7 @@ class _Batches:
                 batch.write()
             for key in self._kept:
                 note_lost(self._state, key)
-            self._state.step("mend: a batch")
+            self._state.step("repair: a batch")
         self._batch, self._size, self._bytes, self._lost, self._kept = None, 0, 0, {}, []
 
 
@@ -221,7 +221,7 @@ def _forget(state: ReplicationState, lost: Vector) -> None:
 
 
 def repair_log(state: ReplicationState, *, forget: bool) -> int:
-    """Makes log and index agree: every line above the floor has its entry, every entry its line. The number of repairs.
+    """Makes log and index agree: every row above the floor has its entry, every entry its row. The number of repairs.
     `forget`: see _Batches.
 
     Rows without an entry go first: a later batch that only touched a row may have survived the batch that
@@ -269,11 +269,11 @@ def _drop_damaged_entries(state: ReplicationState) -> int:
 
 
 def _log_lines_again(state: ReplicationState, *, forget: bool) -> int:
-    """Lines above the floor without an entry in the log: it is made anew if the database agrees, else it is lost."""
+    """Rows above the floor without an entry in the log: it is made anew if the database agrees, else it is lost."""
     repairs = 0
     batches = _Batches(state, forget=forget)
-    for index_key, line in state.rs.scan(INDEX, following(INDEX)):
-        stamp, origin, _, _ = INDEX_HEAD.unpack_from(line)
+    for index_key, row in state.rs.scan(INDEX, following(INDEX)):
+        stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
         if stamp <= state.floor.get(origin, 0):
             continue
         key = index_key[len(INDEX) :]
@@ -282,7 +282,7 @@ def _log_lines_again(state: ReplicationState, *, forget: bool) -> int:
         repairs += 1
         made = restore_entry(state.rs, state.db, key, row) if agrees(row, state.db.get(key)) else None
         if made is None:
-            batches.next_lost(key, line)  # an entry of another key at this place is damaged
+            batches.next_lost(key, row)  # an entry of another key at this place is damaged
         else:
             batches.next(len(made))[0].put(log_key(origin, stamp), made)
     batches.flush()
@@ -310,8 +310,8 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
         if row is not None and agrees(row, value):
             continue
         repairs += 1
-        if line is not None:
-            if INDEX_HEAD.unpack_from(line)[2] & DELETE:
+        if row is not None:
+            if INDEX_HEAD.unpack_from(row)[2] & DELETE:
                 batches.next()[1].delete(key)
                 continue
             logged = logged_entry(state.rs, key, row)
@@ -323,7 +323,7 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
             if torn and value is not None:
                 beside.write_above(key, row, value)
                 continue
-            if not batches.next_lost(key, line):
+            if not batches.next_lost(key, row):
                 continue
             if value is None:
                 if torn:
@@ -367,7 +367,7 @@ class _Beside:
         with its `written`. So whatever had seen the value, and thus what it replaced, wins over it. As a write of its
         own it would outlive a delete that had seen it. Where another node still has the write that it replaced, the
         order of their checksums decides, the same everywhere: the value was not synced."""
-        row = decode_index(line)
+        row = decode_index(packed)
         self._write(key, value, self._free(row.stamp, 1), row.context, encode_dot(*row.written_dot))
 
     def write_below(self, key: bytes, row: bytes) -> None:

@@ -29,7 +29,7 @@ from level_replicator.storage.state.schema import (
     encode_stamp,
     following,
     history_key,
-    line_origin,
+    key_origin,
     written_key,
 )
 from level_replicator.storage.state.state import ReplicationState
@@ -46,8 +46,8 @@ def load_histories(state: ReplicationState) -> None:
             f"the history of an origin cannot be read ({error}): restore the replica from a backup, or begin with an"
             " empty one"
         ) from error
-    state.branches = {line_origin(key): decode_stamp(line) for key, line in state.rs.scan(BRANCH, following(BRANCH))}
-    state.written = {line_origin(key): decode_stamp(line) for key, line in state.rs.scan(WRITTEN, following(WRITTEN))}
+    state.branches = {key_origin(key): decode_stamp(line) for key, line in state.rs.scan(BRANCH, following(BRANCH))}
+    state.written = {key_origin(key): decode_stamp(line) for key, line in state.rs.scan(WRITTEN, following(WRITTEN))}
 
 
 def put_epoch(state: ReplicationState, batch: Batch) -> None:

@@ -91,7 +91,7 @@ def written_key(origin: int) -> bytes:
     return _ONE.pack(WRITTEN, origin)
 
 
-def line_origin(key: bytes) -> int:
+def key_origin(key: bytes) -> int:
     """The origin of a key of vector, floor, horizon or history; the epoch of that of a branch."""
     origin: int = _ONE.unpack(key)[1]
     return origin

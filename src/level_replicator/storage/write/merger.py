@@ -126,8 +126,8 @@ class Merger:
                 continue
             live = False
             union = context
-            line = None if is_new(key) else get(index_key)
-            if line is None:
+            row = None if is_new(key) else get(index_key)
+            if row is None:
                 self._keys = keys
                 takes = self._takes_absent(origin, entry, doubt)
                 keys = self._keys
@@ -215,10 +215,10 @@ class Merger:
         entry is to be taken as it is; None if it loses, or has been dealt with."""
         state = self._state
         stamp, key, value = entry.stamp, entry.key, entry.value
-        old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(line)
+        old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(row)
         if stamp == old_stamp and origin == old_origin:
             if key in state.lost and value is not None and entry.checksum == old_checksum and is_lost(state, key):
-                self._find(key, value, line)
+                self._find(key, value, row)
             return None
         restamped = entry.written or old_flags & RESTAMPED
         if not restamped and stamp > old_stamp:
@@ -256,9 +256,9 @@ class Merger:
         self._replace(key, old_stamp, old_origin)
         return union, live
 
-    def _find(self, key: bytes, value: bytes, line: bytes) -> None:
+    def _find(self, key: bytes, value: bytes, packed: bytes) -> None:
         """A value that was lost here comes back (see storage.write.lost)."""
-        row = decode_index(line)
+        row = decode_index(packed)
         self._found = True
         self._replace(key, row.stamp, row.origin)
         self._restamp(key, value, row.context, row.written_dot, live=True)

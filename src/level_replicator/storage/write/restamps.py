@@ -10,7 +10,7 @@ from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.histories import epoch_begun, put_epoch, put_written
-from level_replicator.storage.state.schema import INDEX, encode_vector_line, log_key, vector_key
+from level_replicator.storage.state.schema import INDEX, encode_vector_entry, log_key, vector_key
 from level_replicator.storage.state.state import ReplicationState
 
 
@@ -54,7 +54,7 @@ class Restamps:
             self._records[stamp] = record
             if written and decode_dot(written)[1] != origin:
                 self._written.update(put_written(state, batch, decode_dot(written)))
-        batch.put(vector_key(origin), encode_vector_line(stamp, state.vector.get(origin, 0)))
+        batch.put(vector_key(origin), encode_vector_entry(stamp, state.vector.get(origin, 0)))
         put_epoch(state, batch)
 
     def account(self) -> None:
