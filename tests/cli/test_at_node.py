@@ -352,7 +352,8 @@ def test_a_peer_of_which_nothing_comes(run: Run, tmp_path: Path, monkeypatch: py
             assert 'level_replicator_peer_stalled{peer="127.0.0.1' in metrics
             assert re.search(r"^level_replicator_peer_stalled\{.*\} 1\.0$", metrics, re.MULTILINE)
             assert "level_replicator_bulk_load_incomplete 1.0" in metrics
-            a.verify(repair=True)
+            assert a.verify(repair=True).lost
+            assert a.verify(repair=True).given_up
             wait_until(lambda: b.get(b"key") is not None and not b.status()["peers"][0]["stalled"], "the end of it")
             wait_until(lambda: b.status()["peers"][0]["waiting_for"] is None, "an end of waiting")
             assert b.status()["peers"][0]["waiting_s"] == 0

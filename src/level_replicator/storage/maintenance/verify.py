@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import plyvel
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
+from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.storage.engine.base import Reader
@@ -18,7 +18,7 @@ from level_replicator.storage.recovery.new_origin import begin_origin_change, fi
 from level_replicator.storage.recovery.repair import repair_database, repair_log
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.load import count, load
-from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry
+from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry, row_from_log
 from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot, log_key
 from level_replicator.storage.state.state import ReplicationState
@@ -225,7 +225,11 @@ class _Repairer:
             return
         record = restore_entry(state.rs, state.db, key, row)
         if record is None:
-            self._note_lost(key)
+            made = row_from_log(state.rs, key, row)
+            if made is None:
+                self._note_lost(key)
+            else:
+                self._replace_row(key, row, *made)
             return
         if not agrees(row, value):
             whole = read_entry(record).value
@@ -235,6 +239,17 @@ class _Repairer:
             state.entries += state.rs.get(log_key(origin, stamp)) is None
             state.rs.put(log_key(origin, stamp), record)
             self.logged = True
+        self._report.repaired += 1
+
+    def _replace_row(self, key: bytes, old: bytes, new: bytes, entry: Entry) -> None:
+        """The row is damaged, and the log has the entry."""
+        state = self._state
+        state.rs.put(INDEX + key, new)
+        if entry.value is None:
+            state.db.delete(key)
+        else:
+            state.db.put(key, entry.value)
+        state.keys += (entry.value is not None) - (not INDEX_HEAD.unpack_from(old)[2] & DELETE)
         self._report.repaired += 1
 
     def _note_lost(self, key: bytes) -> None:

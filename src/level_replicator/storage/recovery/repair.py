@@ -26,7 +26,7 @@ from level_replicator.core.version_vector import Vector, decode_vector, encode_v
 from level_replicator.storage.engine.base import Batch
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.load import load_stamps, load_vector
-from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry
+from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry, row_from_log
 from level_replicator.storage.state.meta import store_meta
 from level_replicator.storage.state.schema import (
     APPLIED,
@@ -164,6 +164,13 @@ class _Batches:
 
     def next_lost(self, key: bytes, packed: bytes) -> bool:
         """Take away what is left of an entry that is nowhere any more. Returns whether its row goes as well."""
+        made = row_from_log(self._state.rs, key, packed)
+        if made is not None:
+            new_row, entry = made
+            batch, db_batch = self.next(len(entry.value or b""))
+            batch.put(INDEX + key, new_row)
+            db_batch.delete(key) if entry.value is None else db_batch.put(key, entry.value)
+            return False
         row = decode_index(packed)
         batch, _ = self.next()
         batch.delete(log_key(row.origin, row.stamp))

@@ -6,6 +6,7 @@ from level_replicator.core.entry import (
     Entry,
     decode_entry,
     encode_entry,
+    encode_index,
     index_contexts,
     index_written,
 )
@@ -55,3 +56,18 @@ def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
         return None
     says = (entry.key, entry.stamp, entry.flags & DELETE, entry.checksum, entry.written)
     return record if says == (key, stamp, flags & DELETE, checksum, index_written(row)) else None
+
+
+def row_from_log(rs: Reader, key: bytes, row: bytes) -> tuple[bytes, Entry] | None:
+    """Return the index row that the log's entry under the dot of this row makes, and the entry, if it is sound and of
+    this key, though the row says something else: then the row is damaged, and not the value."""
+    stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+    record = rs.get(log_key(origin, stamp))
+    try:
+        entry = None if record is None else decode_entry(record)
+    except RemoteProtocolError:
+        return None
+    if entry is None or (entry.key, entry.stamp) != (key, stamp):
+        return None
+    made = encode_index(stamp, origin, entry.flags, entry.checksum, entry.context, written=entry.written)
+    return made, entry
