@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.cli import fingerprint
-from level_replicator.cli import keys as keygen
 from level_replicator.cli import main as cli
+from level_replicator.cli.keys import Fingerprint, Keygen
 
 
 def test_a_key_file_and_its_fingerprint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +49,7 @@ def test_what_is_no_key_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert told.err.startswith("level-replicator fingerprint: ")
 
 
-@pytest.mark.parametrize("command", [keygen, fingerprint])
+@pytest.mark.parametrize("command", [Keygen, Fingerprint])
 def test_help(command: cli.Command, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command.NAME, "--help"])

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from level_replicator import __version__
-from level_replicator.cli import backup, doctor, fingerprint, keys, maintenance, restore, serve, verify
+from level_replicator.cli import backup, doctor, maintenance, restore, serve, verify
 from level_replicator.cli.data import Delete, Get, Put, Scan
 from level_replicator.cli.demo import command as demo
+from level_replicator.cli.keys import Fingerprint, Keygen
 from level_replicator.cli.log import Changes, Log, Truncate
 from level_replicator.cli.status import Status, Top
 from level_replicator.cli.target import ASKED_WRONGLY, FAILED, INTERRUPTED, READER_GONE, UsageError
@@ -49,13 +50,13 @@ COMMANDS: tuple[Command, ...] = (
     maintenance,
     backup,
     restore,
-    keys,
-    fingerprint,
+    Keygen(),
+    Fingerprint(),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status (exits.py)."""
+    """Runs one command and returns its exit status (see target.py)."""
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
