@@ -153,6 +153,7 @@ def _install(
         events.close()
         if metrics is not None:
             metrics.close()
+        store.release()  # or the next open would take this for an unclean stop, and after a reboot for a power loss
         raise
     maintenance = MaintenanceThread(
         store,

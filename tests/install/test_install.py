@@ -1,6 +1,7 @@
 """install and open: what they take, what they refuse, and what they leave behind when they do."""
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -212,3 +213,17 @@ def test_close_ends_a_wait(tmp_path: Path) -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert len(outcome) == 1
+
+
+def test_a_port_that_is_taken_is_no_unclean_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After a reboot that would cost the node its origin."""
+    with lrep.open(tmp_path / "other", {"port": 0}) as other:
+        assert other.address is not None
+        with lrep.open(tmp_path / "node") as node:
+            node.put(b"k", b"v")
+        with pytest.raises(lrep.ConfigError, match="cannot listen"):
+            lrep.open(tmp_path / "node", {"port": other.address[1]})
+    caplog.set_level(logging.INFO, logger="level_replicator")
+    with lrep.open(tmp_path / "node") as node:
+        assert node.get(b"k") == b"v"
+    assert "unclean" not in caplog.text

@@ -453,6 +453,12 @@ class Store:
 
     # -- the end
 
+    def release(self) -> None:
+        """Mark an orderly stop, and leave both LevelDBs open for whoever opened them. Nothing may be called after it."""
+        with self._state.lock:
+            close_state(self._state)
+            self._state.failed = self._state.failed or StorageError("the replica is closed")
+
     def close(self) -> None:
         """Marks an orderly stop and closes both LevelDBs."""
         with self._state.lock:
