@@ -454,7 +454,7 @@ class Store:
     # -- the end
 
     def release(self) -> None:
-        """Mark an orderly stop, and leave both LevelDBs open for whoever opened them. Nothing may be called after it."""
+        """Mark an orderly stop, and leave both LevelDBs open for their owner. Nothing may be called after it."""
         with self._state.lock:
             close_state(self._state)
             self._state.failed = self._state.failed or StorageError("the replica is closed")
