@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from level_replicator.storage.engine.base import Engine
-from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.plyvel import open_engine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 
 
 class Place(Protocol):

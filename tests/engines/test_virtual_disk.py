@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from level_replicator.core.errors import ClosedError, LockedError, StorageError
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import Operations, VirtualDisk
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import Operations, VirtualDisk
 
 KEYS = [b"%02d" % number for number in range(20)]
 

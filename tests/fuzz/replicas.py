@@ -9,14 +9,14 @@ import msgspec
 from level_replicator.core.errors import ClockError, ConfigError, FormatError, StorageError
 from level_replicator.core.version_vector import decode_vector
 from level_replicator.protocol.push import PullSender
-from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.meta import FORMAT, Meta, encode_meta, load_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.store import Reconciling, Round, Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.fuzz.source import Source
 from tests.storage.rig import START_MS, Rig, pull
 

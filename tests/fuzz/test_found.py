@@ -7,10 +7,10 @@ from level_replicator.core.errors import RemoteProtocolError, StorageError
 from level_replicator.protocol.messages import Bye, RangeEntries, encode
 from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.protocol.session import Phase, Session
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import INDEX, META, VECTOR, following
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.fuzz.targets import TARGETS
 from tests.storage.rig import Rig, assert_sound, contents
 

@@ -10,14 +10,14 @@ from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, ReconcileStarted
 from level_replicator.protocol.push import PullSender
 from level_replicator.protocol.range_queries import PendingQueries
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.store import Reconciling, Round, Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.model.reference import (
     FAMILY,
     History,

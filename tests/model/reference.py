@@ -2,9 +2,10 @@
 
 A node is an index (key -> row, tombstones included) and three small vectors. There is no disk, no network, no batch.
 The check at the end excuses what the promise does, and nothing else: once a tombstone was dropped, a put may stand over
-a greater delete that is concurrent to it; and what only a node knew that is gone for good is gone. Every rule can be
-switched off by its name, to show what it is for: without it nodes diverge, lose a write to one that it had seen, or
-bring a deleted key back.
+a greater delete that is concurrent to it; what only a node knew that is gone for good is gone; and a put may be gone if
+such a node had deleted it, since others may have learned that from the absence of its row. Every rule can be switched
+off by its name, to show what it is for: without it nodes diverge, lose a write to one that it had seen, or bring a
+deleted key back.
 
     clock      a clock does not follow the vectors that are adopted
     stale      a node that missed dropped tombstones is read as if it were current
@@ -606,12 +607,13 @@ def broken_promise(nodes: list[Node], truth: Truth) -> str | None:
         superseded = frozenset().union(*(ops[number].seen for number in known))
         last = {number: op for number, op in ops.items() if number not in superseded}
         puts = {number: op.written for number, op in last.items() if op.value is not None and number in known}
-        deletes = [op.written for number, op in last.items() if op.value is None and number in known]
+        deletes = [op.written for op in last.values() if op.value is None]
+        known_deletes = [op.written for number, op in last.items() if op.value is None and number in known]
         row = nodes[0].index.get(key)
         if row is not None and row.value is not None:
             if row.op in superseded:
                 return f"{key!r} came back as {row.value!r}"
-            if not forgotten and any(delete > truth.ops[row.op].written for delete in deletes):
+            if not forgotten and any(delete > truth.ops[row.op].written for delete in known_deletes):
                 return f"{key!r}: a greater delete lost to {row.value!r}, though no tombstone was dropped"
             greater = [number for number, written in puts.items() if written > truth.ops[row.op].written]
             if any(all(delete < puts[number] for delete in deletes) for number in greater):

@@ -12,9 +12,9 @@ from level_replicator.protocol.messages import Message, decode, encode
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer, PeerEvent
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.store import Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.protocol.writing import clock_time, describe
 
 START_MS = 1_000

@@ -9,10 +9,10 @@ from typing import Any
 from level_replicator.core.entry import INDEX_HEAD
 from level_replicator.core.limits import FLOOR_PATIENCE_MS, FRAME_TARGET_ENTRIES, PULL_AGAIN_CAP_MS, SEND_BUFFER_BYTES
 from level_replicator.protocol.messages import RangeQuery, ReconcileStart
-from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.maintenance.floors import floors_above
 from level_replicator.storage.state.meta import load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_key
+from tests.engines.memory_engine import MemoryEngine
 from tests.sim.budget import AFTER_FAULTS, Allowance
 from tests.sim.checks import Broken, check_node
 from tests.sim.node import SimNode

@@ -13,12 +13,12 @@ from level_replicator.protocol.events import EntriesReceived, RangeEntriesReceiv
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer, PeerEvent
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.store import Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.sim.network import Connection
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from zlib import crc32
 
 from level_replicator.core.entry import INDEX_HEAD
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import Operations
 from level_replicator.storage.state.load import load_stamps, load_vector
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import FLOOR, INDEX, LOG, following
 from level_replicator.storage.store import Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import Operations
 from tests.storage.rig import Died, Rig, contents, dots
 
 DATA = {b"k%02d" % i: b"value %d" % i for i in range(10)}

@@ -9,12 +9,12 @@ from random import Random
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import PullSender
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.state.meta import load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Round, Store
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 
 START_MS = 1_700_000_000_000
 

@@ -8,9 +8,9 @@ import pytest
 
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from level_replicator.storage.engine.virtual_disk import Operations
 from level_replicator.storage.recovery import adopt as adoption
 from level_replicator.storage.recovery import open as opening
+from tests.engines.virtual_disk import Operations
 from tests.storage.adopting import (
     DATA,
     AdoptingRig,

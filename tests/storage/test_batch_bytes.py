@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from level_replicator.core.reconcile_rules import ReconcileContext
-from level_replicator.storage.engine.memory import MemoryBatch, MemoryEngine
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import new_origin, repair
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps
+from tests.engines.memory_engine import MemoryBatch, MemoryEngine
 from tests.storage.rig import Rig, assert_sound, contents
 
 VALUE_BYTES = 1_000

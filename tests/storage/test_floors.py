@@ -8,12 +8,12 @@ import pytest
 
 from level_replicator.core.limits import BULK_LOAD_PATIENCE_MS, FLOOR_PATIENCE_CAP_MS, FLOOR_PATIENCE_MS
 from level_replicator.core.version_vector import newer
-from level_replicator.storage.engine.memory import MemoryBatch
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.maintenance import floors
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.state.schema import BULK_LOADING, INDEX
 from level_replicator.storage.store import Reconciling, Round, Store
+from tests.engines.memory_engine import MemoryBatch
 from tests.storage.rig import Died, Rig, assert_sound, contents, dots, pull
 from tests.storage.walking import reconcile, reconciling, round_for
 

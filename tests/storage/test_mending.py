@@ -3,7 +3,6 @@
 import pytest
 
 from level_replicator.core.entry import INDEX_HEAD, decode_index, encode_entry, index_contexts
-from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.state.log_reader import restore_entry
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.state.schema import (
@@ -17,6 +16,7 @@ from level_replicator.storage.state.schema import (
     resume_key,
 )
 from level_replicator.storage.store import Store
+from tests.engines.memory_engine import MemoryEngine
 from tests.storage.rig import Died, Rig, allow, contents, dots, give_up, pull
 from tests.storage.walking import reconcile
 

@@ -5,12 +5,12 @@ import pytest
 from level_replicator.core.entry import decode_entry, decode_index
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import PullSender
-from level_replicator.storage.engine.memory import MemoryEngine
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Round, Store
 from level_replicator.storage.write.merger import Merger
+from tests.engines.memory_engine import MemoryEngine
 from tests.sim.aimed import _LosesAll, _plan
 from tests.sim.aimed import contents as held
 from tests.sim.world import World

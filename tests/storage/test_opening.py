@@ -5,10 +5,10 @@ import pytest
 
 from level_replicator.core.entry import DELETE, encode_entry, encode_index
 from level_replicator.core.errors import ConfigError, FormatError, StorageError
-from level_replicator.storage.engine.memory import MemoryEngine
-from level_replicator.storage.engine.virtual_disk import VirtualDisk
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, encode_meta, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, META, following, log_key
+from tests.engines.memory_engine import MemoryEngine
+from tests.engines.virtual_disk import VirtualDisk
 from tests.storage.rig import Rig, allow, assert_sound, contents, dots, hide_copy, pull
 
 

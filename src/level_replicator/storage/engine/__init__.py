@@ -1,1 +1,1 @@
-"""The ordered key-value store below: LevelDB by plyvel, its directory, and one in memory."""
+"""The ordered key-value store below: LevelDB by plyvel and its directory."""

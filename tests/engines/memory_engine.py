@@ -7,7 +7,7 @@ from typing import Self
 
 from level_replicator.core.errors import ClosedError, LockedError
 from level_replicator.storage.engine.base import Bytes
-from level_replicator.storage.engine.virtual_disk import Operations, Version, VirtualDisk
+from tests.engines.virtual_disk import Operations, Version, VirtualDisk
 
 
 class MemoryEngine:
