@@ -10,6 +10,8 @@ import pytest
 from level_replicator.core.errors import StorageError
 from level_replicator.core.reconcile_rules import stale
 from level_replicator.storage.engine.plyvel import open_engine
+from level_replicator.storage.maintenance import retention
+from level_replicator.storage.maintenance.floors import floors_above
 from level_replicator.storage.maintenance.retention import Retention
 from level_replicator.storage.state.schema import LOG, following
 from level_replicator.storage.store import Store
@@ -285,3 +287,31 @@ def test_the_disk_gets_its_space_back(tmp_path: Path) -> None:
 
 def _bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
+
+
+@pytest.mark.parametrize("work", ["truncate", "drop"])
+def test_it_ends_when_the_vector_is_lowered_meanwhile(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it brought to the disk is not what the vector says then."""
+    monkeypatch.setattr(retention, "RETENTION_BATCH", 1)
+    store = Rig(1).open()
+    for number in range(6):
+        store.writer.put(b"%d" % number, b"v", True)
+        store.writer.delete(b"%d" % number, True)
+    old, calls = store.origin, 0
+
+    def pause() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            store.renew()
+        return True
+
+    if work == "truncate":
+        store.retention.truncate(pause=pause)
+    else:
+        store.retention.drop_tombstones(1 << 63, pause=pause)
+    assert calls >= 2
+    assert store.origin != old
+    assert not floors_above(store._state)
+    assert all(stamp <= store.vector.get(origin, 0) for origin, stamp in store.horizon.items())
+    assert store.verify(repair=False, progress=lambda keys: None).sound

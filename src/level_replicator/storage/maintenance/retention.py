@@ -45,6 +45,7 @@ class Retention:
     def __init__(self, state: ReplicationState) -> None:
         self._state = state
         self._one_at_a_time = Lock()
+        self._lowered = 0
 
     def log_bytes(self) -> int:
         """About how many bytes the log takes on the disk; what was written last may not be counted yet."""
@@ -92,21 +93,25 @@ class Retention:
     def _bring_to_disk(self) -> Vector:
         """What this vector covers is on the disk, in both LevelDBs, when this returns."""
         state = self._state
-        with state.lock:
-            state.check()
-            vector = dict(state.vector)
-        state.rs.batch(sync=True).write()
-        state.db.batch(sync=True).write()
-        with state.lock:
-            state.check()
-            meta = state.meta
-            assert meta is not None
-            # what was given up meanwhile, or renamed, is not claimed
-            vector = {origin: min(stamp, state.vector.get(origin, 0)) for origin, stamp in vector.items()}
-            vector = {origin: stamp for origin, stamp in vector.items() if stamp}
-            meta.durable = encode_vector(vector)
-            store_meta(state.rs, meta)
-        return vector
+        while True:
+            with state.lock:
+                state.check()
+                vector = dict(state.vector)
+                self._lowered = state.lowered
+            state.rs.batch(sync=True).write()
+            state.db.batch(sync=True).write()
+            with state.lock:
+                if self._check():
+                    assert state.meta is not None
+                    state.meta.durable = encode_vector(vector)
+                    store_meta(state.rs, state.meta)
+                    return vector
+
+    def _check(self) -> bool:
+        """Returns False if the vector was lowered, or origins were renamed, since `_bring_to_disk` began: it says
+        something else now, and the work ends. Under the lock. Raises StorageError."""
+        self._state.check()
+        return self._state.lowered == self._lowered
 
     # -- the log
 
@@ -123,7 +128,10 @@ class Retention:
             _, origin = heappop(queue)
             limit = limits[origin]
             high = limit if most_bytes == _NO_LIMIT or not queue else min(limit, queue[0][0])
-            count, size, reached = self._remove(origin, bounds.get(origin, 0), high, most_bytes - freed)
+            done = self._remove(origin, bounds.get(origin, 0), high, most_bytes - freed)
+            if done is None:
+                break
+            count, size, reached = done
             removed, freed, bounds[origin] = removed + count, freed + size, reached
             following_stamp = self._next_stamp(origin, reached, limit)
             if following_stamp:
@@ -140,11 +148,12 @@ class Retention:
             state.rs.compact(LOG, following(LOG))
         return removed
 
-    def _remove(self, origin: int, low: int, high: int, most_bytes: int) -> tuple[int, int, int]:
-        """One batch. (entries, bytes, the stamp that the floor has come to)."""
+    def _remove(self, origin: int, low: int, high: int, most_bytes: int) -> tuple[int, int, int] | None:
+        """One batch. (entries, bytes, the stamp that the floor has come to); None: see `_check`."""
         state = self._state
         with state.lock:
-            state.check()
+            if not self._check():
+                return None
             batch = state.rs.batch()
             count = size = 0
             reached, stamp = high, low
@@ -174,6 +183,8 @@ class Retention:
         """Of origins that the log holds nothing of up to the limit, nothing will ever be read below it."""
         state = self._state
         with state.lock:
+            if not self._check():
+                return
             batch = state.rs.batch()
             raised = {o: stamp for o, stamp in limits.items() if stamp > state.floor.get(o, 0)}
             for origin, stamp in raised.items():
@@ -209,7 +220,8 @@ class Retention:
             return 0
         state = self._state
         with state.lock:
-            state.check()
+            if not self._check():
+                return 0
             batch = state.rs.batch()
             horizon: Vector = {}
             count = entries = 0

@@ -174,6 +174,7 @@ def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
     """The last batch: vector, floor, horizon, histories, and who we are."""
     meta = state.meta
     assert meta is not None
+    state.lowered += 1
     batch = state.rs.batch(sync=True)
     vector = _renamed_vector(state.vector, cuts)
     for origin in state.vector.keys() | vector.keys():

@@ -104,6 +104,7 @@ def _begin_vector_entry(state: ReplicationState) -> None:
 
 
 def _roll_back(state: ReplicationState, old: int, beyond_doubt: int) -> None:
+    state.lowered += 1
     batch = state.rs.batch()
     lower_horizon(state, batch, old, beyond_doubt)
     if beyond_doubt:

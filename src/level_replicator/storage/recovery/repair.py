@@ -207,6 +207,7 @@ def _forget(state: ReplicationState, lost: Vector) -> None:
     assert meta is not None
     if meta.changing_from is not None and meta.changing_from[1] >= lost.get(meta.changing_from[0], _NEVER):
         meta.changing_from = (meta.changing_from[0], lost[meta.changing_from[0]] - 1)
+    state.lowered += 1
     if state.resume:
         _forget_scans(state)
     batch = state.rs.batch()

@@ -33,6 +33,7 @@ class ReplicationState:
                 (floor and horizon are replaced, not changed: other threads read them without the lock)
     bulk_load_incomplete  a bulk load was begun and is not complete; bulk_loading: one is under way
     bulk_loads  how many bulk loads were begun since it was opened
+    lowered     how often the vector was lowered, or origins were renamed, since it was opened
     late        whether the log may hold entries at or below the floor, which came back after a repair
     resume      source → origin → what was applied of a scan of that source that is not complete
     tail        the newest local writes; key_filter: of the keys in the index
@@ -75,6 +76,7 @@ class ReplicationState:
         self.bulk_load_incomplete = False
         self.bulk_loads = 0
         self.late = False
+        self.lowered = 0
         self.resume: dict[int, dict[int, Intervals]] = {}
         self.tail = Tail()
         self.key_filter = KeyFilter()
