@@ -149,7 +149,8 @@ def _check_reports(world: World) -> Reported:
 
 
 def _check_meetings(world: World, reported: Reported) -> None:
-    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value.
+    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value, or that the winner
+    had seen another write of that value, with which the lost one may have been merged on the way.
 
     Two writes that met on a node, of which neither had seen the other, were reported there."""
     overwritten = _overwritten(world)
@@ -166,6 +167,8 @@ def _check_meetings(world: World, reported: Reported) -> None:
             continue
         if loser.value == winner.value:
             continue  # nothing is lost
+        if restamped and any(each.value == loser.value for each in winner.seen):
+            continue
         if restamped and ((loser.key, loser.value) in by_anybody or world.meetings.lossy or world.plan.gone):
             continue
         if loser not in overwritten and (name, loser) not in reported:

@@ -55,7 +55,7 @@ def open_state(
     else:
         state.meta = meta
         state.origin = meta.origin
-        if adopt is None and meta.db_identity != state.db.identity():
+        if adopt is None and meta.identity == identity and meta.db_identity != state.db.identity():
             _require_a_pair(state)
         _repair(state, meta, identity, boot, random_bytes)
     load(state)
@@ -140,8 +140,8 @@ def _repair(
 
 
 def _require_a_pair(state: ReplicationState) -> None:
-    """Raises ConfigError if a database, which is not the directory that was open last, has nothing in common with the
-    replication set: to bring them in line would overwrite one with the other."""
+    """Raises ConfigError if a database was put beside this replication set that has nothing in common with it: to bring
+    them in line would overwrite one with the other. (A copy of both may lack values after a power loss.)"""
     rows = agreeing = values = 0
     for _, line, value in islice(side_by_side(state.rs, state.db), _PAIR_SAMPLE_KEYS):
         values += value is not None
