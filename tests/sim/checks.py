@@ -149,8 +149,8 @@ def _check_reports(world: World) -> Reported:
 
 
 def _check_meetings(world: World, reported: Reported) -> None:
-    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value, or that the winner
-    had seen another write of that value, with which the lost one may have been merged on the way.
+    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value, or that the
+    winner had seen another write of that value, with which the lost one may have been merged on the way.
 
     Two writes that met on a node, of which neither had seen the other, were reported there."""
     overwritten = _overwritten(world)
