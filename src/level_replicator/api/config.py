@@ -33,7 +33,7 @@ from level_replicator.storage.state.conflict_queue import Version
 
 
 class _Settings(Protocol):
-    """Of api.config.Config."""
+    """The settings of `Config` that the checks below read."""
 
     @property
     def servers(self) -> Mapping[str, Mapping[str, Any]]: ...

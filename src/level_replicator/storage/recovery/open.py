@@ -143,11 +143,11 @@ def _require_a_pair(state: ReplicationState) -> None:
     """Raises ConfigError if a database was put beside this replication set that has nothing in common with it: to bring
     them in line would overwrite one with the other. (A copy of both may lack values after a power loss.)"""
     rows = agreeing = values = 0
-    for _, line, value in islice(side_by_side(state.rs, state.db), _PAIR_SAMPLE_KEYS):
+    for _, row, value in islice(side_by_side(state.rs, state.db), _PAIR_SAMPLE_KEYS):
         values += value is not None
-        if line is not None and not INDEX_HEAD.unpack_from(line)[2] & DELETE:
+        if row is not None and not INDEX_HEAD.unpack_from(row)[2] & DELETE:
             rows += 1
-            agreeing += agrees(line, value)
+            agreeing += agrees(row, value)
     if rows and values and not agreeing:
         raise ConfigError(
             f"{state.db.name} is not the database that belongs to the replication set {state.rs.name}: of the first"
@@ -162,8 +162,8 @@ def _change_origin(
 ) -> None:
     """A copy, or a directory after a power loss, goes on as a new origin. Its vector says up to where it is whole.
 
-    Since when a duplicate differs the histories show, when it meets the other one (see core.epochs). Where they are not
-    complete nobody knows, and writes of the two may have the same names."""
+    When two duplicates meet, their histories show at which stamp they began to differ (see core.epochs). If a history
+    is not complete, that stamp is unknown, and different writes of the two may have the same dots."""
     meta = state.meta
     assert meta is not None
     forked = meta.identity == NEW_ORIGIN_REQUESTED and not meta.traced
