@@ -52,7 +52,7 @@ docs: $(VENV)/dev.stamp
 	@echo "build/docs/index.html"
 
 sim: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 $(VENV)/dev.stamp: pyproject.toml
 	@$(call install,dev)

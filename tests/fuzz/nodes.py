@@ -9,10 +9,10 @@ from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import PeerState
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.store import Store
+from tests.conformance.protocol.stage import Actor, End, Stage
 from tests.fuzz.replicas import open_store
 from tests.fuzz.saying import KEYS, WALL_MS, saying
 from tests.fuzz.source import Source
-from tests.protocol.stage import Actor, End, Stage
 
 _MOST_MESSAGES = 400
 _VALUES = ["1", "", "other", None]

@@ -15,10 +15,10 @@ from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.meta import FORMAT, Meta, encode_meta, load_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.store import Reconciling, Round, Store
-from tests.engines.memory_engine import MemoryEngine
-from tests.engines.virtual_disk import VirtualDisk
 from tests.fuzz.source import Source
-from tests.storage.rig import START_MS, Rig, pull
+from tests.harness.memory_engine import MemoryEngine
+from tests.harness.virtual_disk import VirtualDisk
+from tests.unit.storage.rig import START_MS, Rig, pull
 
 NAMED = (StorageError, FormatError, ConfigError)
 """What opening may raise, by its documentation."""

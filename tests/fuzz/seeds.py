@@ -25,10 +25,10 @@ from level_replicator.protocol.client_messages import encode as encode_request
 from level_replicator.protocol.messages import Entries, RangeEntries, decode
 from level_replicator.security.key_files import generate_pems
 from level_replicator.storage.state.schema import META
+from tests.conformance.protocol.scenes import SCENES, play
+from tests.conformance.protocol.stage import End
 from tests.fuzz.replicas import kept_replicas
 from tests.fuzz.saying import KINDS, raw
-from tests.protocol.scenes import SCENES, play
-from tests.protocol.stage import End
 
 CORPUS = Path(__file__).parent / "corpus"
 _CONTEXT = encode_context({2: 3, 4: 5})

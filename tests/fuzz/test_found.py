@@ -9,10 +9,10 @@ from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.protocol.session import Phase, Session
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import INDEX, META, VECTOR, following
-from tests.engines.memory_engine import MemoryEngine
-from tests.engines.virtual_disk import VirtualDisk
 from tests.fuzz.targets import TARGETS
-from tests.storage.rig import Rig, assert_sound, contents
+from tests.harness.memory_engine import MemoryEngine
+from tests.harness.virtual_disk import VirtualDisk
+from tests.unit.storage.rig import Rig, assert_sound, contents
 
 ONE = (1).to_bytes(8, "big")
 LATEST = 1_000

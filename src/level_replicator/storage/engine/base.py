@@ -1,7 +1,7 @@
 """The small interface behind which a LevelDB sits.
 
 An engine is an ordered map from bytes to bytes with atomic batches and snapshots. `plyvel` (this folder) is the
-real one, `memory` one on a virtual disk that can lose power; `tests/engines` is what both must pass.
+real one, `memory` one on a virtual disk that can lose power; `tests/conformance/engines` is what both must pass.
 
 Ranges are half open: `start` is included, `stop` is not, None is unbounded; an empty or
 inverted range yields nothing. Order is bytewise. Keys are `bytes`; values may be any bytes-like

@@ -1,0 +1,116 @@
+"""Processes that are linked by relays: each relay leads to wherever its target listens now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from level_replicator.replication.peers import PeerState
+from tests.harness.process import Process
+from tests.harness.relay import Relay
+from tests.harness.waiting import wait_until
+from tests.integration.cluster.topology import Link, nodes_of
+
+SHOWN_KEYS = 10
+"""Keys that a message shows."""
+PULLING = (PeerState.SCANNING, PeerState.RECONCILING)
+P = TypeVar("P", bound=Process)
+
+
+class Network(Generic[P]):
+    """`up`: the nodes that run. `make` starts a node: it is called with its number, folder and servers."""
+
+    def __init__(self, folder: Path, links: list[Link], make: Callable[[int, Path, list[str]], P]) -> None:
+        self.links = links
+        self.relays = [Relay() for _ in links]
+        self.nodes: list[P] = []
+        self.up: set[int] = set()
+        try:
+            for node in range(nodes_of(links)):
+                servers = [
+                    relay.address for relay, (dialler, _) in zip(self.relays, links, strict=True) if dialler == node
+                ]
+                self.nodes.append(make(node, folder / str(node), servers))
+                self.up.add(node)
+            self._lead()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, node: int) -> None:
+        self.nodes[node].start()
+        self.up.add(node)
+        self._lead()
+
+    def kill(self, node: int) -> None:
+        self.up.discard(node)
+        self.nodes[node].kill()
+
+    def heal(self) -> None:
+        """Heal all links and start all nodes that are down."""
+        for relay in self.relays:
+            relay.heal()
+        for node in range(len(self.nodes)):
+            if node not in self.up:
+                self.start(node)
+
+    def wait_in_sync(self, nodes: Iterable[int] | None = None) -> None:
+        """Wait until the vectors of `nodes` (default: of all) are equal, and no pull between any nodes is under way.
+
+        Then the contents are equal as well, and stay so while nodes are stopped one after another."""
+        numbers = list(range(len(self.nodes)) if nodes is None else nodes)
+
+        def in_sync() -> bool:
+            statuses = [self.nodes[node].ask("status") for node in numbers]
+            puller = any(peer["state"] in PULLING for status in statuses for peer in status["peers"])
+            return not puller and all(status["vector"] == statuses[0]["vector"] for status in statuses)
+
+        wait_until(in_sync, lambda: self._what_is_missing(numbers))
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+        self.up.clear()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.kill()
+        for relay in self.relays:
+            relay.close()
+
+    def _lead(self) -> None:
+        for relay, (_, target) in zip(self.relays, self.links, strict=True):
+            if target < len(self.nodes):
+                relay.target_port = self.nodes[target].port
+
+    def _what_is_missing(self, numbers: list[int]) -> str:
+        """Say of each node which origins it lags behind in, what its peers are doing, and which keys differ."""
+        statuses = {node: self.nodes[node].ask("status") for node in numbers}
+        newest: dict[str, int] = {}
+        for status in statuses.values():
+            for origin, stamp in status["vector"].items():
+                newest[origin] = max(stamp, newest.get(origin, 0))
+        lines = [f"the nodes {numbers} are in sync"]
+        for node, status in statuses.items():
+            behind = {
+                origin: f"{status['vector'].get(origin, 0)} of {stamp}"
+                for origin, stamp in newest.items()
+                if status["vector"].get(origin, 0) < stamp
+            }
+            peers = {peer["address"]: (peer["state"], peer["last_error"]) for peer in status["peers"]}
+            lines.append(f"node {node} (origin {status['origin']}) is behind in {behind or 'nothing'}; peers: {peers}")
+        contents = {node: self.nodes[node].contents() for node in numbers}
+        keys = set[bytes]().union(*contents.values())
+        differing = sorted(key for key in keys if len({each.get(key) for each in contents.values()}) > 1)
+        lines.append(f"{len(differing)} keys differ between nodes")
+        lines += [f"{key!r}: {held_by_node(contents, key)}" for key in differing[:SHOWN_KEYS]]
+        return "\n    ".join(lines)
+
+
+def held_by_node(contents: dict[int, dict[bytes, bytes]], key: bytes) -> str:
+    """Say what each node holds for `key`; `contents`: node → its keys and values."""
+    held = {node: each.get(key) for node, each in contents.items()}
+    if len(set(held.values())) == 1:
+        return f"all nodes hold {next(iter(held.values()))!r}"
+    return ", ".join(f"node {node} holds {value!r}" for node, value in held.items())

@@ -1,0 +1,150 @@
+"""Rules of clients, each switched off. A pytest plugin: MUTANT names the one."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from level_replicator import shared
+from level_replicator.api import admin_commands, request_handler
+from level_replicator.api.request_handler import RequestHandler
+from level_replicator.client import changes
+from level_replicator.client.aio.changes import AsyncChanges
+from level_replicator.client.connection import ClientConnection
+from level_replicator.net import unix_socket
+from level_replicator.node import admission, client_registry, client_session
+from level_replicator.node.client_registry import ClientRegistry
+from level_replicator.node.client_session import ClientSession
+from level_replicator.node.stream import StreamTransport
+from level_replicator.storage.state.notifier import Notifier
+from tests.harness import waiting
+
+Switch = Callable[[pytest.MonkeyPatch], None]
+MANY = 1 << 30
+
+
+def _nothing(*_arguments: Any) -> None:
+    """In place of what is switched off."""
+
+
+def _readers_write(patch: pytest.MonkeyPatch) -> None:
+    init = RequestHandler.__init__
+
+    def lax(self: RequestHandler, *arguments: Any, **options: Any) -> None:
+        init(self, *arguments, **options)
+        self.read_only = False
+
+    patch.setattr(RequestHandler, "__init__", lax)
+
+
+def _readers_care(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(admin_commands, "_writes", _nothing)
+
+
+def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
+    backup = admin_commands._backup
+    patch.setitem(
+        request_handler.VERBS,
+        "backup",
+        lambda replica, _permissions, progress, arguments: backup(
+            replica, admin_commands.ClientPermissions(local=True), progress, arguments
+        ),
+    )
+
+
+def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    init = ClientRegistry.__init__
+    full = client_registry.ClientAccess.FULL
+    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
+
+
+def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:
+    introduced = admission.Admission.introduced
+
+    def lax(self: Any, wire: Any, *, client: bool) -> None:
+        wire.local = False
+        introduced(self, wire, client=client)
+
+    patch.setattr(admission.Admission, "introduced", lax)
+
+
+def _role_not_held_to(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(client_session, "PREAMBLE", b"")
+
+
+def _anybody_may_open_the_socket(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(unix_socket, "_MODE", 0o666)
+
+
+def _read_on_though_nobody_reads(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClientSession, "_may_go_on", lambda self: not self.ended)
+
+
+def _bytes_without_bound(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(client_session, "MAX_CLIENT_LONG_BYTES", MANY)
+
+
+def _snapshots_without_bound(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(request_handler, "MAX_CLIENT_SNAPSHOTS", MANY)
+
+
+def _snapshots_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClientConnection, "forget", _nothing)
+
+
+def _ears_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Notifier, "dont_call", _nothing)
+
+
+def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AsyncChanges, "_read_on", AsyncChanges._read)
+
+
+def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def read(self: Any, wait_ms: int) -> bool:
+        items = self._own.call(changes.Read, self._feed, wait_ms)
+        return bool(self._place.take(items))
+
+    patch.setattr(changes.RemoteChanges, "_read", read)
+
+
+def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shared.SharedBackend, "_watch", _nothing)
+
+
+def _silent_ones_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(StreamTransport, "close", _nothing)
+
+
+MUTANTS: dict[str, tuple[Switch, str]] = {
+    switch.__name__.strip("_"): (switch, test)
+    for switch, test in [
+        (_readers_write, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_readers_care, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_files_for_anybody, "test_client.py::test_a_backup_is_for_those_of_the_same_machine"),
+        (_access_not_looked_at, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_peers_at_the_unix_socket, "test_hostile_clients.py::test_a_peer_is_not_let_in_at_the_unix_socket"),
+        (
+            _role_not_held_to,
+            "test_client_keys.py::test_a_key_accepted_as_a_client_is_no_peer_and_the_other_way_round",
+        ),
+        (_anybody_may_open_the_socket, "test_client.py::test_the_socket_is_for_its_owner_only_and_goes_with_the_node"),
+        (_read_on_though_nobody_reads, "test_hostile_clients.py::test_it_goes_on_when_an_answer_is_not_read"),
+        (_bytes_without_bound, "test_hostile_clients.py::test_writes_under_way_are_bounded_in_bytes"),
+        (_snapshots_without_bound, "test_client.py::test_only_so_many_snapshots"),
+        (_snapshots_never_given_back, "test_client.py::test_a_snapshot_is_as_it_was_and_goes_with_its_handle"),
+        (_ears_stay, "test_aio.py::test_who_asks_again_and_again_leaves_no_ear"),
+        (_cancelled_reading_is_forgotten, "test_aio.py::test_what_is_cancelled_harms_nobody"),
+        (_interrupted_reading_is_forgotten, "test_feeds.py::test_an_interrupted_reader_misses_nothing"),
+        (_nobody_watches_the_holder, "test_sharing.py::test_it_takes_over_also_while_nobody_asks"),
+        (_silent_ones_stay, "test_hostile_clients.py::test_what_is_not_the_protocol_ends_it"),
+    ]
+}
+
+
+def pytest_configure() -> None:
+    name = os.environ.get("MUTANT")
+    if name is not None:
+        waiting.DEADLINE_S = 2.0  # what never comes true is a catch here
+        MUTANTS[name][0](pytest.MonkeyPatch())

@@ -1,0 +1,108 @@
+"""What travels: nothing when all is level, and no change twice from one neighbour."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from level_replicator.core.limits import MAX_FRAME_BYTES
+from level_replicator.core.version_vector import Vector
+from level_replicator.protocol.events import EntriesReceived
+from level_replicator.protocol.framing import FrameReader
+from level_replicator.protocol.messages import Hello, Ping, decode, encode
+from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
+from tests.harness.master import Master, wait_level
+from tests.harness.relay import Relay
+from tests.harness.waiting import wait_until
+from tests.integration.cluster.topology import ALL, MESH, Link, nodes_of
+
+Make = Callable[..., Master]
+MakeRelay = Callable[[int], Relay]
+PING = encode(Ping())
+HEARTBEATS = 6
+
+
+def messages_in(data: bytearray) -> list[object]:
+    reader = FrameReader()
+    reader.limit = MAX_FRAME_BYTES
+    return [decode(body) for body in reader.feed(bytes(data))]
+
+
+def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay) -> None:
+    masters: list[Master] = []
+    relays: list[Relay] = []
+    for node in range(5):
+        mine = [relay(masters[target].port) for dialler, target in MESH if dialler == node]
+        for one in mine:
+            one.capture = True
+        relays += mine
+        masters.append(master(str(node), [one.address for one in mine]))
+    for serial in range(200):
+        for number, writer in enumerate(masters):
+            writer.put(b"%d" % (serial % 50), b"%d" % number)
+    wait_level(*masters)
+
+    def quiet() -> bool:
+        """What tells a neighbour of a last step may still be on its way: until one heartbeat on each link was all."""
+        kept = [side for one in relays for pair in one.captured for side in pair]
+        return all(side.endswith(PING * 2) for side in kept)
+
+    wait_until(quiet, "a link falls silent")
+    reconcile_context = [side for one in relays for pair in one.captured for side in pair]
+    before = [len(side) for side in reconcile_context]
+    wait_until(
+        lambda: all(
+            len(side) >= start + HEARTBEATS * len(PING) for side, start in zip(reconcile_context, before, strict=True)
+        ),
+        "heartbeats",
+    )
+    for side, start in zip(reconcile_context, before, strict=True):
+        later = bytes(side[start:])
+        assert later == PING * (len(later) // len(PING))
+    for side in reconcile_context:
+        assert isinstance(messages_in(side)[0], Hello)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, int, int, int]]:
+    """How often who received from whom which dot: (reader, source, stamp, origin)."""
+    count: Counter[tuple[RemoteApplier, int, int, int]] = Counter()
+    apply = RemoteApplier.apply
+
+    def counting(
+        self: RemoteApplier, frame: EntriesReceived, source: int, source_vector: Vector, **options: bool
+    ) -> Applied:
+        for entry in frame.entries:
+            count[self, source, entry.stamp, frame.origin] += 1
+        return apply(self, frame, source, source_vector, **options)
+
+    monkeypatch.setattr(RemoteApplier, "apply", counting)
+    return count
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_change_comes_at_most_once_from_each_neighbour(
+    name: str, master: Make, received: Counter[tuple[RemoteApplier, int, int, int]]
+) -> None:
+    links: list[Link] = ALL[name]
+    masters: list[Master] = []
+    for node in range(nodes_of(links)):
+        # whoever comes later dials: without relays only its address is known
+        earlier = [min(link) for link in links if max(link) == node]
+        masters.append(master(str(node), [masters[other].address for other in earlier]))
+    neighbours = [(masters[a], masters[b]) for a, b in links]
+    wait_until(
+        lambda: all(a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live" for a, b in neighbours), "all live"
+    )
+    each = 100
+    for serial in range(each):
+        for number, one in enumerate(masters):
+            one.put(b"%d/%d" % (number, serial), b"value")
+    wait_level(*masters)
+    assert max(received.values()) == 1
+    own = {int(one.origin, 16) for one in masters}
+    assert {origin for _, _, _, origin in received} == own
+    changes = each * len(masters)
+    for one, other in neighbours:
+        for reader, sender in ((one, other), (other, one)):
+            assert reader.peer(sender)["entries_in"] <= changes - each, "what it wrote itself does not come back"

@@ -1,0 +1,32 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.master import Master
+from tests.harness.waiting import wait_until
+from tests.integration.security.keys import pems
+
+Open = Callable[..., Master]
+
+
+def wait_connected(a: Master, b: Master) -> None:
+    """Until each takes the other for live."""
+    wait_until(lambda: a.peer(b)["state"] == b.peer(a)["state"] == "live", lambda: a.replica.status()["peers"])
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Open]:
+    """Opens a secure master under a name; `servers`: other masters, or addresses, with their metadata."""
+    with ExitStack() as stack:
+
+        def start(name: str, servers: "dict[Master, dict[str, Any]] | None" = None, **config: Any) -> Master:
+            dialled = {other.address: metadata for other, metadata in (servers or {}).items()}
+            # a connection that a loaded machine lets fall silent would be judged anew, and hide what is tested
+            one = Master(tmp_path / name, dialled, **{"pems": pems(name), "heartbeat": 2.0, **config})
+            stack.callback(one.close)
+            return one
+
+        yield start

@@ -1,0 +1,13 @@
+"""Each rule switched off is caught by the tests that are for it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.mutation import assert_caught
+from tests.integration.security.mutants import MUTANTS
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(name: str) -> None:
+    assert_caught("tests.integration.security.mutants", name, Path(__file__).parent / MUTANTS[name][1])

@@ -1,0 +1,127 @@
+"""Programs that keep a copy of the database by the changes feed, from whichever node they find running."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from level_replicator.core.version_vector import decode_cursor, encode_cursor
+from level_replicator.storage.feed.change_feed import Change, ChangeReader
+from tests.simulation.checks import Broken
+from tests.simulation.meetings import index_row
+
+if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
+    from tests.simulation.truth import Dot
+
+
+class Reader:
+    """A program that stores its cursor, as the text that it is, after each chunk, and forgets everything else now and
+    then.
+
+    steady     how often it stays with the first node that runs; else it goes on at any
+    returns    how often it goes on from what it stored long ago, contents and cursor
+    repeats    how often it goes on from a cursor of long ago, with the contents of now. Such a reader stays with one
+               node: elsewhere nobody could know of a write that it has seen, which a power loss took
+    """
+
+    def __init__(self, rng: Random, *, steady: float = 0.9, returns: float = 0.0, repeats: float = 0.0) -> None:
+        self.contents: dict[bytes, bytes] = {}
+        self._rng = rng
+        self._steady, self._returns, self._repeats = steady, returns, repeats
+        self.cursor: str | None = None
+        self._reader: ChangeReader | None = None
+        self._of: tuple[str, int] | None = None
+        self._stored: tuple[str | None, dict[bytes, bytes]] = (None, {})
+        self._seen: dict[bytes, Dot] = {}
+        """Key → the last change of it that was reported."""
+
+    def live(self, running: list[SimNode]) -> None:
+        """Reads a little, perhaps."""
+        rng = self._rng
+        if not running or rng.random() < 0.5:
+            return
+        if self._repeats:
+            node = next((node for node in running if node.name == "n0"), None)
+            if node is None:
+                return
+        else:
+            node = running[0] if rng.random() < self._steady else rng.choice(running)
+        if rng.random() < 0.1:
+            self._stored = (self.cursor, dict(self.contents))
+        if rng.random() < self._returns:
+            self.contents = dict(self._stored[1])
+            self.go_on(self._stored[0])
+        elif self._stored[0] is not None and rng.random() < self._repeats:
+            self.go_on(self._stored[0])
+        if rng.random() < 0.1:
+            self._read_all(node)
+        else:
+            self.read(node)
+
+    def go_on(self, cursor: str | None) -> None:
+        """Goes on from a cursor of before, with the contents of now."""
+        self.cursor, self._reader = cursor, None
+
+    def read(self, node: SimNode) -> bool:
+        """Reads a chunk of what there is. Returns False when there is nothing more."""
+        assert node.store is not None
+        if self._reader is None or self._of != (node.name, node.life) or self._rng.random() < 0.1:
+            most = self._rng.choice([1, 3, 50])
+            since = None if self.cursor is None else decode_cursor(self.cursor)
+            self._reader = ChangeReader(node.store._state, since, b"", most_entries=most)
+            self._of = (node.name, node.life)
+        if not self._reader.has_news():
+            return False
+        before = dict(self._reader.cursor.vector)
+        chunk = self._reader.read()
+        for place, item in enumerate(chunk.items):
+            if not isinstance(item, Change):
+                if item.complete:
+                    self.contents.clear()
+                continue
+            if chunk.ordered:
+                stamp, origin = chunk.dots[place]
+                if stamp <= before.get(origin, 0):
+                    raise Broken(f"the changes of {origin:016x} are not in their order")
+                before[origin] = stamp
+            self._seen[item.key] = (item.stamp, int(item.origin, 16))
+            if item.value is None:
+                self.contents.pop(item.key, None)
+            else:
+                self.contents[item.key] = item.value
+        self.cursor = encode_cursor(self._reader.cursor)
+        return True
+
+    def finish(self, node: SimNode) -> None:
+        """Reads to the end; then it must have what the node has."""
+        self._read_all(node)
+        assert node.store is not None
+        there = dict(node.store._state.db.scan())
+        if self.contents != there:
+            keys = sorted(
+                key for key in self.contents.keys() | there.keys() if self.contents.get(key) != there.get(key)
+            )
+            raise Broken(f"the changes feed of {node.name} did not give what there is of {keys}")
+
+    def _read_all(self, node: SimNode) -> None:
+        """Reads to the end; then it must have what the node knows. But not of keys whose row is above the vector: of
+        these a scan of a peer brought a part only, and they are reported when the vector covers them. Nor of keys of
+        which it has seen more on another node, that was in the middle of such a scan."""
+        while self.read(node):
+            pass
+        if node.world.forked:
+            return  # excused: a cursor has no epochs; one of a continuation that a node does not know claims too much
+        assert node.coordinator is not None
+        assert node.store is not None
+        state = node.store._state
+        for key in self.contents.keys() | dict(state.db.scan()).keys():
+            if self.contents.get(key) == state.db.get(key):
+                continue
+            row = index_row(node, key)
+            known = row is None or row.stamp <= state.vector.get(row.origin, 0)
+            if known and (row is None or row.written_dot >= self._seen.get(key, (0, 0))):
+                raise Broken(
+                    f"a reader of {node.name} has {self.contents.get(key)!r} for {key!r}, not {state.db.get(key)!r},"
+                    " though it was given all that is known"
+                )
