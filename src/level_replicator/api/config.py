@@ -24,12 +24,11 @@ from level_replicator.core.limits import (
     MIN_HEARTBEAT_S,
     MIN_RETENTION_S,
 )
+from level_replicator.core.records import Change, Item
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.dialer import is_loopback
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.identify import Identify
-from level_replicator.storage.feed.change_feed import Item
-from level_replicator.storage.state.conflict_queue import Version
 
 
 class _Settings(Protocol):
@@ -135,9 +134,9 @@ class Config:
     log_max_age      seconds after which an entry leaves the log; None: no bound
     tombstone_ttl    seconds after which a deleted key is forgotten; None: never. A node that was away for longer is
                      recognised and takes part again; what it wrote meanwhile is kept
-    on_change        called with each change (storage.feed.change_feed.Change) from here on, on a thread of its own
-    on_conflict      called with (key, winner, loser), both storage.state.conflict_queue.Version, where two writes meet
-                     of which neither had seen the other
+    on_change        called with each `Change` from here on, on a thread of its own
+    on_conflict      called with (key, winner, loser), the last two of type `Change`, where two writes meet of which
+                     neither had seen the other
     on_peer          called with a PeerEvent, on a thread of its own, when a peer comes, goes, is refused or quarantined
 
     Raises ConfigError, for each thing that cannot work.
@@ -162,7 +161,7 @@ class Config:
     tombstone_ttl: float | None = DEFAULT_TOMBSTONE_TTL_S
     on_peer: Callable[[PeerEvent], None] | None = None
     on_change: Callable[[Item], None] | None = None
-    on_conflict: Callable[[bytes, Version, Version], None] | None = None
+    on_conflict: Callable[[bytes, Change, Change], None] | None = None
 
     def __post_init__(self) -> None:
         for name in _BOUNDS:
