@@ -15,7 +15,7 @@ from level_replicator.api.callbacks import Listeners
 from level_replicator.api.changes import Changes, OnChange, open_reader
 from level_replicator.api.config import Config
 from level_replicator.api.metrics import MetricsServer
-from level_replicator.api.status import status_of
+from level_replicator.api.status import Status, status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
 from level_replicator.core.hlc import stamp_at
@@ -104,27 +104,11 @@ class Replica(Database):
         """(host, port) where it listens; None when it only dials."""
         return self._node.address
 
-    def status(self) -> dict[str, Any]:
-        """Plain data, ready for JSON.
-
-        `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
-        None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
-        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `bulk_load_incomplete` (whether a bulk load
-        was begun and is not complete), `lost` (how many values are lost on this node and wait to come from a peer; see
-        `verify`), `conflicts` (that have met here since it was opened), `clock_ahead_s` (how far
-        its stamps are ahead of its clock, since somebody's clock is), `clients` (how many are connected), `failed`
-        (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`, `dialled` (by us: it is
-        one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it),
-        `read_only_there` (the other way round), `state` (replication.peers.PeerState), `last_error`, `behind` (entries
-        of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it
-        has), `lag_s` (the age of the oldest of these, seconds; 0 when there is none), `clock_ahead_s` (of its clock,
-        at the last live change that it wrote, less the time which that took to come; None before one), `waiting_for`
-        (what this node waits for before it has what the peer has, in words; None: nothing, or it is not connected),
-        `waiting_s` (for how long, since something of the peer was taken over last, in seconds; None when it is not
-        connected), `stalled` (whether that is more than STALL_MS, and the peer's fault), `connections`, and since this
-        replica was opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`,
-        `entries_out`."""
-        return self._gate.call(status_of, self._node)
+    def status(self) -> Status:
+        """Return the status of this node and of its peers, as plain data for JSON. `Status` and `PeerStatus` describe
+        the keys."""
+        status: Status = self._gate.call(status_of, self._node)
+        return status
 
     def wait_synced(self, timeout: float | None = None) -> bool:
         """Waits until this node covers all that its connected peers had when this was called.

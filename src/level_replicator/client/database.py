@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 from weakref import WeakSet
 
+from level_replicator.api.status import Status
 from level_replicator.client.backends import ClientBackend
 from level_replicator.client.changes import RemoteChanges
 from level_replicator.client.iterators import RemoteIterator, RemoteRawIterator, RemoteSnapshot, flags_of
@@ -125,9 +126,9 @@ class RemoteDatabase:
         self._feeds.add(feed)
         return feed
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """See Replica.status."""
-        found: dict[str, Any] = self._do("status")
+        found: Status = self._do("status")
         return found
 
     def wait_synced(self, timeout: float | None = None) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Self, Unpack
 
 from level_replicator.api.replica import Replica
 from level_replicator.api.request_handler import open_request_handler
+from level_replicator.api.status import Status
 from level_replicator.client.aio.backends import AsyncBackend, HereBackend, ProgressCallback, RemoteBackend
 from level_replicator.client.aio.changes import AsyncChanges
 from level_replicator.client.aio.iterators import AsyncSnapshot, check_key, get_value, iterate
@@ -110,8 +111,8 @@ class AsyncDatabase:
     ) -> AsyncChanges:
         return AsyncChanges(self._backend, since, prefix, live=live, now=now)
 
-    async def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = await self._do("status")
+    async def status(self) -> Status:
+        found: Status = await self._do("status")
         return found
 
     async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
