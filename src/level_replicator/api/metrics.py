@@ -1,6 +1,7 @@
-"""What monitoring asks of a replica, over HTTP: `/metrics` for Prometheus, `/healthz`, `/readyz`.
+"""HTTP endpoints for monitoring: `/metrics` for Prometheus, `/healthz` and `/readyz`.
 
-Each is made from Replica.status at the moment when it is asked. Needs the extra `metrics`. docs: README, "Monitoring".
+Each response is made from `Replica.status` at the moment of the request. Needs the extra `metrics`. README.md,
+"Monitoring", describes the metrics.
 """
 
 import logging
@@ -29,7 +30,7 @@ _PREFIX = "level_replicator_"
 _REQUEST_TIMEOUT_S = 10
 _POLL_S = 0.05
 _SINCE_OPENED = " Since the node was opened."
-_BUSY = (PeerState.SCANNING.value, PeerState.RECONCILING.value)
+_CATCHING_UP = (PeerState.SCANNING.value, PeerState.RECONCILING.value)
 
 NodeGauge = Literal["keys", "entries", "log_bytes", "clients", "clock_ahead_s"]
 PeerGauge = Literal["behind", "lag_s", "clock_ahead_s", "waiting_s", "stalled"]
@@ -127,7 +128,8 @@ def _label(peer: PeerStatus) -> str:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread a connection, and not without end: whoever reaches the port may open as many as it likes."""
+    """A WSGI server with a thread for each connection, at most MAX_METRICS_CONNECTIONS: a new connection above it ends
+    the oldest one, so that idle connections cannot keep monitoring out."""
 
     daemon_threads = True
 
@@ -139,10 +141,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
             if len(self._open) >= MAX_METRICS_CONNECTIONS:
-                first = next(iter(self._open))
-                del self._open[first]
+                oldest = next(iter(self._open))
+                del self._open[oldest]
                 with suppress(OSError):
-                    first.shutdown(socket.SHUT_RDWR)  # its thread reads the end of it, and closes it
+                    oldest.shutdown(socket.SHUT_RDWR)  # the thread of this connection reads the end of it and closes it
             self._open[request] = None
         super().process_request(request, client_address)
 
@@ -160,77 +162,78 @@ class _Handler(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Listens from the start, answers from `start` to `close`.
+    """Answers HTTP requests between `start` and `close`; listens as soon as it is constructed, so that a port in use is
+    reported before the replica starts.
 
-    Raises ConfigError when the extra is not installed, or it cannot listen."""
+    status       returns the status of the replica
+    check_alive  raises TimeoutError if the event loop of the node does not respond
 
-    def __init__(self, host: str, port: int) -> None:
+    Raises ConfigError if prometheus-client is not installed, or the address cannot be listened at."""
+
+    def __init__(self, host: str, port: int, *, status: Callable[[], Status], check_alive: Callable[[], None]) -> None:
         try:
-            import prometheus_client  # noqa: F401
+            from prometheus_client import CollectorRegistry, make_wsgi_app
         except ImportError as error:
             raise ConfigError(f"metrics: {NO_EXTRA}") from error
-        self._thread: threading.Thread | None = None
+        registry = CollectorRegistry()
+        registry.register(Collector(status))
+        self._metrics = make_wsgi_app(registry)
+        self._status = status
+        self._check_alive = check_alive
         try:
             self._server = _Server((host, port), _Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"metrics: cannot listen on {host}:{port}: {reason}") from error
-        self._server.set_app(self._answer)
+        self._server.set_app(self._respond)
         self.address: tuple[str, int] = self._server.server_address[:2]  # type: ignore[assignment]
-
-    def start(self, status: Callable[[], Status], alive: Callable[[], None]) -> None:
-        """`alive` raises TimeoutError when the event loop does not answer."""
-        from prometheus_client import CollectorRegistry, make_wsgi_app
-
-        registry = CollectorRegistry()
-        registry.register(Collector(status))
-        self._metrics = make_wsgi_app(registry)
-        self._status = status
-        self._alive = alive
         self._thread = threading.Thread(
             target=partial(self._server.serve_forever, poll_interval=_POLL_S),
             name="level-replicator-metrics",
             daemon=True,
         )
+
+    def start(self) -> None:
+        """Start to answer requests."""
         self._thread.start()
 
     def close(self) -> None:
-        """Idempotent."""
-        if self._thread is not None:
+        """Stop. Idempotent."""
+        if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
 
-    def _answer(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    def _respond(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         try:
             if path == "/metrics":
-                answer: Iterable[bytes] = self._metrics(environ, start)
-                return answer
+                body: Iterable[bytes] = self._metrics(environ, start)
+                return body
             if path == "/healthz":
-                return _say(start, self._ill())
+                return _respond_health(start, self._fault())
             if path == "/readyz":
-                return _say(start, self._ill() or self._busy())
+                return _respond_health(start, self._fault() or self._catching_up())
         except ClosedError:
-            return _say(start, "the replica is closed")
+            return _respond_health(start, "the replica is closed")
         start("404 Not Found", [("Content-Type", "text/plain")])
         return [b"/metrics, /healthz, /readyz\n"]
 
-    def _ill(self) -> str:
-        """What is wrong with the node, if anything."""
+    def _fault(self) -> str:
+        """Return why the node is not healthy; empty: it is healthy."""
         try:
-            self._alive()
+            self._check_alive()
         except TimeoutError:
             return "the event loop does not answer"
         failed = self._status()["failed"]
         return f"no writes are taken: {failed}" if failed else ""
 
-    def _busy(self) -> str:
-        """What it still has to do before its answers are as good as those of its peers."""
-        names = [_label(peer) for peer in self._status()["peers"] if peer["state"] in _BUSY]
+    def _catching_up(self) -> str:
+        """Return which peers the node is still catching up with; empty: none."""
+        names = [_label(peer) for peer in self._status()["peers"] if peer["state"] in _CATCHING_UP]
         return f"catching up with {', '.join(names)}" if names else ""
 
 
-def _say(start: "StartResponse", wrong: str) -> list[bytes]:
-    start("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    return [(wrong or "ok").encode() + b"\n"]
+def _respond_health(start: "StartResponse", fault: str) -> list[bytes]:
+    start("503 Service Unavailable" if fault else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return [(fault or "ok").encode() + b"\n"]
