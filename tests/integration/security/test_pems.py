@@ -189,7 +189,13 @@ def _of(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(b"", "is not a JSON file"), (b"[]", "not contain a JSON object"), (b"\xff", "is not a JSON file"), (b"{" * 100_000, "JSON")]
+    ("text", "says"),
+    [
+        (b"", "is not a JSON file"),
+        (b"[]", "not contain a JSON object"),
+        (b"\xff", "is not a JSON file"),
+        (b"{" * 100_000, "JSON"),
+    ],
 )
 def test_what_is_no_key_file(text: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "pems.json"
