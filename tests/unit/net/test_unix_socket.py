@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from level_replicator.core.errors import ConfigError
-from level_replicator.net.unix_socket import LocalServer, listen_local
+from level_replicator.net.unix_socket import UnixSocketServer, listen_unix
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lrep.sock"
 
 
-def _listen(path: Path) -> LocalServer:
-    """Listen once, and close the sockets without `LocalServer.close`, as a killed process does."""
+def _listen(path: Path) -> UnixSocketServer:
+    """Listen once, and close the sockets without `UnixSocketServer.close`, as a killed process does."""
 
-    async def main() -> LocalServer:
-        server = await listen_local(path, asyncio.Protocol)
+    async def main() -> UnixSocketServer:
+        server = await listen_unix(path, asyncio.Protocol)
         for each in server.sockets:
             assert each.getsockname() == str(path)
         server._server.close()
@@ -43,7 +43,7 @@ def test_a_client_connects_and_close_removes_the_file(path: Path) -> None:
                 connected.set()
                 transport.close()
 
-        server = await listen_local(path, Accepted)
+        server = await listen_unix(path, Accepted)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(path))
             await asyncio.wait_for(connected.wait(), 60)

@@ -29,10 +29,10 @@ def test_removed_fingerprints_are_revoked(tmp_path: Path) -> None:
     security = _security(*file.load())
     revoked: list[frozenset[str]] = []
     keys = CredentialReloader(file, None)
-    asyncio.run(keys.look(security, revoked.append))
+    asyncio.run(keys.reload(security, revoked.append))
     assert revoked == []
     path.write_text(f"{B}\n{C}")
-    asyncio.run(keys.look(security, revoked.append))
+    asyncio.run(keys.reload(security, revoked.append))
     assert revoked == [{A}]
     assert security.trust.trusted == {B, C}
 
@@ -44,7 +44,7 @@ def test_a_wrong_line_is_logged_and_the_others_count(tmp_path: Path, caplog: pyt
     security = _security(*file.load())
     path.write_text(f"{A}\nnonsense")
     revoked: list[frozenset[str]] = []
-    asyncio.run(CredentialReloader(file, None).look(security, revoked.append))
+    asyncio.run(CredentialReloader(file, None).reload(security, revoked.append))
     assert "line 2" in caplog.text
     assert security.trust.trusted == {A}
 
@@ -56,9 +56,9 @@ def _no_revocation(_fingerprints: frozenset[str]) -> None:
 def test_a_new_key_is_used() -> None:
     security = _security()
     new = Contexts(load_pems(pems("B")))
-    asyncio.run(CredentialReloader(None, lambda: new).look(security, _no_revocation))
+    asyncio.run(CredentialReloader(None, lambda: new).reload(security, _no_revocation))
     assert security.contexts is new
-    asyncio.run(CredentialReloader(None, lambda: None).look(security, _no_revocation))
+    asyncio.run(CredentialReloader(None, lambda: None).reload(security, _no_revocation))
     assert security.contexts is new
 
 
@@ -75,7 +75,7 @@ def test_a_broken_key_file_keeps_the_present_key_and_is_reported_once(caplog: py
     keys = CredentialReloader(None, reload_key)
     counts = []
     for _ in range(4):
-        asyncio.run(keys.look(security, _no_revocation))
+        asyncio.run(keys.reload(security, _no_revocation))
         counts.append(caplog.text.count("broken; the node continues with its present key"))
     assert counts == [1, 1, 1, 2]  # again after it had been in order
     assert security.contexts is before
@@ -84,7 +84,7 @@ def test_a_broken_key_file_keeps_the_present_key_and_is_reported_once(caplog: py
 def test_an_unexpected_error_does_not_end_the_reloading(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(reloader, "KEYS_LOOKED_AT_EVERY_S", 0)
+    monkeypatch.setattr(reloader, "CREDENTIAL_RELOAD_INTERVAL_S", 0)
     errors = [OSError("unexpected")]
 
     async def main() -> None:

@@ -14,11 +14,11 @@ A, B, C, D = (fingerprint_of(name) for name in (b"A", b"B", b"C", b"D"))
 
 def test_a_pin_binds_only_its_own_server() -> None:
     trust = Trust({"one:1": Pin(frozenset({A, B}))}, [C])
-    assert not trust.is_pinned_otherwise("one:1", A)
-    assert not trust.is_pinned_otherwise("one:1", B)
-    assert trust.is_pinned_otherwise("one:1", C)  # trusted, but not that server
-    assert not trust.is_pinned_otherwise("two:1", C)
-    assert not trust.is_pinned_otherwise(None, C)
+    assert not trust.contradicts_pin("one:1", A)
+    assert not trust.contradicts_pin("one:1", B)
+    assert trust.contradicts_pin("one:1", C)  # trusted, but not that server
+    assert not trust.contradicts_pin("two:1", C)
+    assert not trust.contradicts_pin(None, C)
 
 
 def test_pinned_and_trusted_peers_are_known() -> None:
