@@ -146,5 +146,5 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
 def pytest_configure() -> None:
     name = os.environ.get("MUTANT")
     if name is not None:
-        waiting.DEADLINE_S = 2.0  # what never comes true is a catch here
+        waiting.DEADLINE_S = 2.0  # a test that waits in vain has caught the mutant
         MUTANTS[name][0](pytest.MonkeyPatch())
