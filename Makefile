@@ -10,22 +10,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 1000
 ARGS ?=
+# one test process for each core, but at least two: many tests wait for another process
+PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2) --dist loadgroup
 
-.PHONY: help test lint format demo bench bench-peers docs sim clean
+.PHONY: help test check lint format diagrams demo bench bench-peers docs sim clean
 
 help:
-	@echo "make test          lint, types, import layers and all tests"
+	@echo "make test          lint, types, import layers and the quick tests (3 minutes)"
+	@echo "make check         lint, types, import layers and all tests, in parallel (12 minutes)"
 	@echo "make lint          ruff, mypy and import-linter only"
 	@echo "make format        let ruff put the code in order"
 	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
 	@echo "make bench         the measurements of bench/; ARGS=... is passed on"
 	@echo "make bench-peers   installs PouchDB into build/bench-peers, to be measured beside"
 	@echo "make sim SEEDS=N   the simulator on N seeds; ARGS=... is passed on"
+	@echo "make diagrams      draw docs/diagrams/*.txt as SVG"
 	@echo "make docs          the site, in build/docs; fails on any warning"
 	@echo "make clean         remove .venv and caches"
 
+# ARGS replaces the choice of tests: make test ARGS="tests/unit/storage -x"
 test: lint
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-m "not slow" $(PARALLEL))
+
+check: lint
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -36,6 +44,9 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+diagrams: $(VENV)/dev.stamp
+	$(BIN)/python docs/draw.py
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/level-replicator demo $(ARGS)
