@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -18,7 +17,7 @@ from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
 from level_replicator.api.metrics import MetricsServer
 from level_replicator.api.replica import Replica
-from level_replicator.api.request_handler import open_request_handler
+from level_replicator.api.request_handler import RequestHandler, open_request_handler
 from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
@@ -112,6 +111,12 @@ def _install(
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
 ) -> Replica:
+    def send_to_peers() -> None:
+        node.local_change()
+
+    def handle_client(*, read_only: bool, local: bool) -> RequestHandler:
+        return open_request_handler(replica, read_only=read_only, local=local)
+
     store = Store(
         db,
         rs,
@@ -121,6 +126,7 @@ def _install(
         sync=config.sync,
         adopt=adopt,
         on_step=on_step,
+        on_written=send_to_peers,
     )
     metrics = None
     if config.metrics is not None:
@@ -144,8 +150,17 @@ def _install(
         security=security[0],
         keys=security[1],
         access=ClientAccess(config.clients),
+        open_request_handler=handle_client,
         socket_path=Path(config.socket) if config.socket else None,  # type: ignore[arg-type]
     )
+    maintenance = MaintenanceThread(
+        store,
+        wall_ms=wall_ms,
+        log_max_bytes=config.log_max_bytes,
+        log_max_age_s=config.log_max_age,
+        tombstone_ttl_s=config.tombstone_ttl,
+    )
+    replica = Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
     try:
         node.start()
     except BaseException:
@@ -155,16 +170,7 @@ def _install(
             metrics.close()
         store.release()  # or the next open would take this for an unclean stop, and after a reboot for a power loss
         raise
-    maintenance = MaintenanceThread(
-        store,
-        wall_ms=wall_ms,
-        log_max_bytes=config.log_max_bytes,
-        log_max_age_s=config.log_max_age,
-        tombstone_ttl_s=config.tombstone_ttl,
-    )
-    maintenance.start()
-    replica = Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
-    node.clients.open_request_handler = partial(open_request_handler, replica)
+    replica.start()
     return replica
 
 

@@ -18,12 +18,12 @@ from level_replicator.storage.store import Store
 
 
 class Listeners:
-    """`on_peer` is called at once, `on_conflict` after `start`; `on_change` is set when the replica stands."""
+    """Callbacks of one replica. `on_peer` is called at once, `on_conflict` and `on_change` after `start`."""
 
     def __init__(
         self, store: Store, on_peer: Callable[[PeerEvent], None] | None, on_conflict: ConflictCallback | None
     ) -> None:
-        self.on_change: OnChange | None = None
+        self._on_change: OnChange | None = None
         self._peers = None if on_peer is None else Callback(on_peer)
         self._conflicts = None if on_conflict is None else ConflictReporter(store, on_conflict)
 
@@ -31,8 +31,12 @@ class Listeners:
         if self._peers is not None:
             self._peers(event)
 
-    def start(self, refuses: Callable[[], bool]) -> None:
-        """To be called when the replica stands, which `on_conflict` may use. `refuses`: whether it is being closed."""
+    def start(self, refuses: Callable[[], bool], on_change: OnChange | None) -> None:
+        """Begin to report conflicts: the replica, which the callbacks may use, is complete.
+
+        `refuses`: whether the replica is being closed; `on_change`: the thread that reports changes, to be closed with
+        the others."""
+        self._on_change = on_change
         if self._conflicts is not None:
             self._conflicts.start(refuses)
 
@@ -44,7 +48,7 @@ class Listeners:
 
     def close(self) -> None:
         """Ends the others in the same way."""
-        for each in (self.on_change, self._peers):
+        for each in (self._on_change, self._peers):
             if each is not None:
                 each.close()
 

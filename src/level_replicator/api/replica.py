@@ -72,7 +72,6 @@ class Replica(Database):
         rs_options: Mapping[str, Any],
         metrics: MetricsServer | None,
     ) -> None:
-        node.store.writer.on_written = node.local_change
         writer = RefusingWriter() if config.pull_only else node.store.writer
         super().__init__(db, writer, sync_default=config.sync)
         self._node = node
@@ -80,12 +79,16 @@ class Replica(Database):
         self._events = events
         self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
-        on_change = config.on_change
-        events.on_change = None if on_change is None else OnChange(self.changes(now=True), on_change)
+        self._on_change = config.on_change
         self._metrics = metrics
-        if metrics is not None:
-            metrics.start(self.status, self._check_alive)
-        events.start(lambda: self._gate.shut)
+
+    def start(self) -> None:
+        """Begin the work in the background, after the node has started: callbacks, metrics and maintenance."""
+        self._maintenance.start()
+        on_change = None if self._on_change is None else OnChange(self.changes(now=True), self._on_change)
+        if self._metrics is not None:
+            self._metrics.start(self.status, self._check_alive)
+        self._events.start(lambda: self._gate.shut, on_change)
         # it lives, and replicates, until it is closed, also when the program keeps no reference to it
         atexit.register(self._close_at_exit)
 

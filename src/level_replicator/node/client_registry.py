@@ -26,13 +26,21 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """On the node's loop. `open_request_handler` is set when the replica is ready. `refusals`: the limiter of all
-    refusals that the node reports."""
+    """Sessions of all clients of one node, on its event loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, refusals: RefusalLimiter) -> None:
+    `access`: permissions of clients over the port; `open_request_handler`: makes the handler of the requests of one
+    client; `refusals`: the limiter of all refusals that the node reports."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        access: ClientAccess,
+        open_request_handler: OpenRequestHandler,
+        refusals: RefusalLimiter,
+    ) -> None:
         self.loop = loop
         self.access = access
-        self.open_request_handler: OpenRequestHandler | None = None
+        self.open_request_handler = open_request_handler
         self.connections: set[ClientSession] = set()
         self._refusals = refusals
         self._pools: dict[str, ThreadPoolExecutor] = {}

@@ -18,6 +18,7 @@ from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_T
 from level_replicator.net.unix_socket import listen_local
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
+from level_replicator.node.client_session import OpenRequestHandler
 from level_replicator.node.dialer import Dialler
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
@@ -65,6 +66,7 @@ class Node:
         read_only: Collection[str] = (),
         security: NodeSecurity | None = None,
         keys: CredentialReloader | None = None,
+        open_request_handler: OpenRequestHandler,
         access: ClientAccess = ClientAccess.FULL,
         socket_path: Path | None = None,
     ) -> None:
@@ -88,7 +90,7 @@ class Node:
             observer=self.sync_waiter,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals)
+        self.clients = ClientRegistry(self._loop, access, open_request_handler, self.coordinator.refusals)
         self.admission = Admission(self.coordinator, self.clients, security)
         self._where = (host, port)
         self._dial = servers

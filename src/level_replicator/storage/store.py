@@ -74,7 +74,7 @@ def _at_once(work: Callable[[], None]) -> None:
 
 class Store:
     """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
-    tests; `adopt`: see open_state.
+    tests; `adopt`: see open_state; `on_written`: see LocalWriter.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -90,6 +90,7 @@ class Store:
         sync: bool = False,
         adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
+        on_written: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = ReplicationState(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
@@ -97,7 +98,7 @@ class Store:
             open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
         except ENGINE_ERRORS as error:
             raise _as_storage_error("opening the replica", error) from error
-        self.writer = LocalWriter(self._state)
+        self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
         self.take = self._applier.take

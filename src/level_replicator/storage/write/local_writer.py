@@ -39,15 +39,19 @@ def check_size(key: bytes, value: Bytes | None) -> None:
         raise LimitError(f"a value of {size} bytes: at most {MAX_VALUE_BYTES} can be replicated")
 
 
+def _nobody() -> None:
+    """Default of `on_written`: does nothing."""
+
+
 class LocalWriter:
     """Takes the local writes of one replica, from any thread.
 
     `on_written`: called after each, in the thread that wrote; it must not wait."""
 
-    def __init__(self, state: ReplicationState) -> None:
+    def __init__(self, state: ReplicationState, on_written: Callable[[], None] = _nobody) -> None:
         self._state = state
         self._group = GroupCommit(state, self.write_locked)
-        self.on_written: Callable[[], None] = _nobody
+        self._on_written = on_written
 
     def put(self, key: bytes, value: Bytes, sync: bool) -> None:
         """Raises LimitError, ClockError, or StorageError, and then nothing was acknowledged."""
@@ -88,7 +92,7 @@ class LocalWriter:
         state = self._state
         if state.notifier.waiting:
             state.notifier.ring()
-        self.on_written()
+        self._on_written()
         if state.waiting:
             sleep(0)  # locks are not fair: a writer in a loop would keep remote changes out
 
@@ -216,10 +220,6 @@ class LocalWriter:
                 _finish(state, error, rs_batch.write, db_batch.write)
                 _account(state, first, stamp - 1, keys, entries, new, size, gone)
             raise
-
-
-def _nobody() -> None:
-    """Wants to hear of a write."""
 
 
 def _overwrite(state: ReplicationState, packed: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
