@@ -26,17 +26,15 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """Sessions of all clients of one node, on its event loop.
-
-    `access`: permissions of clients over the port; `open_request_handler`: makes the handler of the requests of one
-    client; `refusals`: the limiter of all refusals that the node reports."""
+    """On the node's loop. `open_request_handler`: returns the handler for the requests of a new client. `refusals`: the
+    limiter of all refusals that the node reports."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         access: ClientAccess,
-        open_request_handler: OpenRequestHandler,
         refusals: RefusalLimiter,
+        open_request_handler: OpenRequestHandler,
     ) -> None:
         self.loop = loop
         self.access = access

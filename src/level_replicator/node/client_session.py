@@ -82,7 +82,7 @@ class OpenRequestHandler(Protocol):
 
 
 class ClientSessionHost(Protocol):
-    """The registry of all sessions, as one session sees it."""
+    """What a session asks of the registry of all sessions."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -197,9 +197,9 @@ class ClientSession:
         self._again = None
         if self.ended:
             return
-        if not self.is_open:
-            return
         if self._request_handler is None:
+            if not self.is_open:
+                return
             self._open_request_handler()
         done = 0
         while self._queue and self._may_go_on() and done < REQUESTS_PER_TURN:
@@ -221,9 +221,9 @@ class ClientSession:
         return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
 
     def _open_request_handler(self) -> None:
-        request_handler = self._host.open_request_handler(read_only=self.read_only, local=self.local)
-        self._request_handler = request_handler
-        self._send(Attached(0, VERSION, request_handler.origin, request_handler.read_only))
+        handler = self._host.open_request_handler(read_only=self.read_only, local=self.local)
+        self._request_handler = handler
+        self._send(Attached(0, VERSION, handler.origin, handler.read_only))
 
     def _serve(self, request: AnyRequest) -> None:
         request_handler = self._request_handler

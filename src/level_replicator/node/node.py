@@ -63,10 +63,10 @@ class Node:
         instance: bytes,
         random: Random,
         on_event: Callable[[PeerEvent], None],
+        open_request_handler: OpenRequestHandler,
         read_only: Collection[str] = (),
         security: NodeSecurity | None = None,
         keys: CredentialReloader | None = None,
-        open_request_handler: OpenRequestHandler,
         access: ClientAccess = ClientAccess.FULL,
         socket_path: Path | None = None,
     ) -> None:
@@ -90,7 +90,7 @@ class Node:
             observer=self.sync_waiter,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = ClientRegistry(self._loop, access, open_request_handler, self.coordinator.refusals)
+        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals, open_request_handler)
         self.admission = Admission(self.coordinator, self.clients, security)
         self._where = (host, port)
         self._dial = servers

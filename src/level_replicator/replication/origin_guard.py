@@ -190,7 +190,7 @@ class OriginGuard:
             return
         self._origin_changed_ms = now_ms
         old = self._store.origin
-        self._store.renew()
+        self._store.change_origin()
         self._report_new_origin(
             f"a peer knows more of our origin {origin_name(old)} than this node does, so its directory was restored"
             f" from an older copy: it continues as origin {origin_name(self._store.origin)}"

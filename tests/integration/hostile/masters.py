@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
-from level_replicator.node.client_session import RequestHandler
 from level_replicator.node.node import Node
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.peers import PeerEvent
@@ -23,8 +23,8 @@ def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _no_clients(*, read_only: bool, local: bool) -> RequestHandler:
-    raise AssertionError("no test here connects a client")
+def _refuse_clients(*, read_only: bool, local: bool) -> NoReturn:
+    raise AssertionError("these nodes have no clients")
 
 
 class Master:
@@ -48,7 +48,7 @@ class Master:
             instance=secrets.token_bytes(16),
             random=Random(1),
             on_event=self.events.append,
-            open_request_handler=_no_clients,
+            open_request_handler=_refuse_clients,
         )
         self.node.start()
 
