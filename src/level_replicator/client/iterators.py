@@ -205,7 +205,7 @@ class RawIteratorBase(_PagerHandle[_B]):
 
 
 class SnapshotBase(_Handle[_B]):
-    """A snapshot of the keys with a prefix. `number` is the one that the node gave it, 0 once it is closed."""
+    """A snapshot of the keys with a prefix. `number` identifies it at the node; 0 once it is closed."""
 
     __slots__ = ("_number", "_prefix")
 

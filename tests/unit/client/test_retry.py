@@ -183,7 +183,7 @@ def test_only_an_open_connection_releases_snapshots(both: Both) -> None:
 
 
 def test_long_work_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a synchronous client; an asyncio one has many requests on one connection."""
+    """For a synchronous client; an asyncio client has many requests on one connection."""
     sync, aio = Both("sync", monkeypatch), Both("aio", monkeypatch)
     for both, links in ((sync, 2), (aio, 1)):
         both.call(Do(0, "verify"))

@@ -25,7 +25,7 @@ SHAPES: dict[str, list[type]] = {
 ASYNC_NAMES = {"__aiter__": "__iter__", "__anext__": "__next__", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 
 _OF_THE_NODE = "a property of the node itself; clients find it in status()"
-_BOUNDED = "a node bounds the size of its answers by itself"
+_BOUNDED = "a node bounds the size of its answers"
 _NO_CONSTRUCTOR = "a constructor cannot await: without `start`, the feed begins when it is first read"
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("Client", "address"): _OF_THE_NODE,
