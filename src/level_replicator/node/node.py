@@ -15,9 +15,10 @@ from typing import Any, Protocol, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
-from level_replicator.net.unix_socket import listen_local
+from level_replicator.net.unix_socket import listen_unix
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
+from level_replicator.node.client_session import OpenRequestHandler
 from level_replicator.node.dialer import Dialler
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
@@ -36,7 +37,7 @@ _LAST_TURNS = 4
 
 
 class Listening(Protocol):
-    """Of asyncio.Server, and LocalServer."""
+    """Of asyncio.Server, and UnixSocketServer."""
 
     @property
     def sockets(self) -> Sequence[Any]: ...
@@ -62,6 +63,7 @@ class Node:
         instance: bytes,
         random: Random,
         on_event: Callable[[PeerEvent], None],
+        open_request_handler: OpenRequestHandler,
         read_only: Collection[str] = (),
         security: NodeSecurity | None = None,
         keys: CredentialReloader | None = None,
@@ -86,7 +88,7 @@ class Node:
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals)
+        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals, open_request_handler)
         self.admission = Admission(self.coordinator, self.clients, security)
         self.sync_waiter = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
@@ -199,7 +201,7 @@ class Node:
         local = None
         if self._socket_path is not None:
             try:
-                local = await listen_local(self._socket_path, lambda: StreamTransport(self.admission, local=True))
+                local = await listen_unix(self._socket_path, lambda: StreamTransport(self.admission, local=True))
             except BaseException:
                 if server is not None:
                     server.close()

@@ -12,12 +12,13 @@ from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS, BULK_LOAD_SHARE
 from level_replicator.core.reconcile_rules import ReconcileContext, stale
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
-from level_replicator.storage.feed.log_view import Dot, Logged, read_history
+from level_replicator.storage.feed.log_view import Dot, read_history
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.maintenance.backup import backup
 from level_replicator.storage.maintenance.floors import FloorWatch
@@ -72,9 +73,13 @@ def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
+def _nobody() -> None:
+    """Default of `on_written`: does nothing."""
+
+
 class Store:
     """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
-    tests; `adopt`: see open_state.
+    tests; `adopt`: see open_state; `on_written`: see LocalWriter.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -90,6 +95,7 @@ class Store:
         sync: bool = False,
         adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
+        on_written: Callable[[], None] = _nobody,
     ) -> None:
         self._state = ReplicationState(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
@@ -97,7 +103,7 @@ class Store:
             open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
         except ENGINE_ERRORS as error:
             raise _as_storage_error("opening the replica", error) from error
-        self.writer = LocalWriter(self._state)
+        self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
         self.take = self._applier.take
@@ -169,7 +175,7 @@ class Store:
         with state.lock:
             return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
-    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
+    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
         """See storage.feed.log_view; any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
 

@@ -12,6 +12,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import CLIENT_THREADS, PAGE_ENTRIES
+from tests.harness import waiting
 from tests.integration.security.keys import pems, print_of
 
 Body = Callable[[lrep.aio.AsyncDatabase, lrep.Replica], Awaitable[None]]
@@ -38,7 +39,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], Non
             yield db
 
     async def main(body: Body, replica: lrep.Replica) -> None:
-        async with asyncio.timeout(60), opened(replica) as db:
+        async with asyncio.timeout(waiting.DEADLINE_S), opened(replica) as db:
             await body(db, replica)
 
     def play(body: Body) -> None:
@@ -137,10 +138,10 @@ def test_a_feed(play: Callable[[Body], None]) -> None:
         replica.put(b"old", b"1")
         assert [item.key async for item in db.changes(live=False)] == [b"old"]  # type: ignore[union-attr]
         feed = await db.changes(now=True).start()
-        waiting = asyncio.ensure_future(anext(feed))
+        reading = asyncio.ensure_future(anext(feed))
         await asyncio.sleep(0)
         await db.put(b"new", b"2")
-        assert (await waiting).key == b"new"  # type: ignore[union-attr]
+        assert (await reading).key == b"new"  # type: ignore[union-attr]
         cursor = feed.cursor
         await feed.close()
         assert [item async for item in db.changes(cursor, live=False)] == []
@@ -183,11 +184,11 @@ def test_who_asks_again_and_again_leaves_no_ear(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(bell, "call_at_next", listening)
         async with lrep.aio.wrap(replica) as db:
             feed = await db.changes(now=True).start()
-            waiting = asyncio.ensure_future(anext(feed))
+            reading = asyncio.ensure_future(anext(feed))
             await enough.wait()
             assert set(ears) == {1}
             replica.put(b"key", b"value")
-            assert (await waiting).key == b"key"  # type: ignore[union-attr]
+            assert (await reading).key == b"key"  # type: ignore[union-attr]
             await feed.close()
         assert bell.waiting == 0
 

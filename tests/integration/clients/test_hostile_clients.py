@@ -40,9 +40,8 @@ from level_replicator.protocol.client_messages import (
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, decode
 from level_replicator.protocol.messages import encode as encode_of_peer
+from tests.harness import waiting
 from tests.harness.waiting import wait_until
-
-TIMEOUT_S = 30.0
 
 
 class Raw:
@@ -50,7 +49,7 @@ class Raw:
 
     def __init__(self, folder: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(TIMEOUT_S)
+        self.socket.settimeout(waiting.DEADLINE_S)
         self.socket.connect(str(folder / "lrep.sock"))
         self._frames = FrameReader()
         self._frames.limit = MAX_FRAME_BYTES
