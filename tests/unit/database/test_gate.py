@@ -1,4 +1,4 @@
-"""Closing while others are inside, and forks."""
+"""Closing during calls of other threads, and forks."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_close_may_race_every_call(tmp_path: Path) -> None:
 
 
 class BlockingWriter(StraightWriter):
-    """Stays inside a put until told."""
+    """Stays inside a put until it is released."""
 
     def __init__(self, db: plyvel.DB) -> None:
         super().__init__(db)
