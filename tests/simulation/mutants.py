@@ -25,9 +25,11 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.protocol.events import EntriesReceived, Event, PeerVectorAdvanced
 from level_replicator.protocol.push import PullSender
 from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.history_exchange import HistoryExchange
+from level_replicator.replication.origin_guard import OriginGuard
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.pull_backoff import PullBackoff
-from level_replicator.replication.puller import Puller
+from level_replicator.replication.puller import Puller, PullResult
 from level_replicator.storage import store
 from level_replicator.storage.feed import change_feed
 from level_replicator.storage.feed.change_feed import ChangeReader
@@ -42,10 +44,10 @@ from level_replicator.storage.recovery import open as opening
 from level_replicator.storage.state import histories
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
 from level_replicator.storage.state.key_filter import KeyFilter
-from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.store import Store
-from level_replicator.storage.write import local_writer, merger, remote_applier, restamps
+from level_replicator.storage.write import local_writer, merger, remote_applier
 from level_replicator.storage.write.merger import Merger
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
 from level_replicator.storage.write.restamps import Restamps
@@ -80,15 +82,16 @@ def mutant(name: str) -> Iterator[None]:
 @rule("vector-moved-early")
 def _vector_moved_early() -> Patches:
     """The vector of a round is taken over when it begins."""
-    perform = PeerConnection._perform
+    handle = PeerConnection._handle
 
-    def early(self: PeerConnection, effect: Event) -> None:
-        perform(self, effect)
-        if isinstance(effect, PeerVectorAdvanced) and effect.feeding and not self.ended:
+    def early(self: PeerConnection, event: Event) -> None:
+        handle(self, event)
+        if isinstance(event, PeerVectorAdvanced) and event.feeding and not self.ended:
             assert self.session.peer is not None
-            self.host.moved(self, self.host.store.take(effect.vector, self.session.peer.origin))
+            adopted = self.host.store.take(event.vector, self.session.peer.origin)
+            self.host.applied(self, PullResult(adopted=adopted))
 
-    return [(PeerConnection, "_perform", early)]
+    return [(PeerConnection, "_handle", early)]
 
 
 @rule("scan-finished-with-another-peer")
@@ -160,11 +163,11 @@ def _read_only_below_the_vector() -> Patches:
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
-    taken, begin_reconciliation = remote_applier.taken, Store.begin_reconciliation
+    adopt_vector, begin_reconciliation = remote_applier.adopt_vector, Store.begin_reconciliation
 
-    def unmoved(state: ReplicationState, moved: Vector, source: int, **options: Any) -> None:
+    def adopt(state: ReplicationState, *args: Any, **options: Any) -> None:
         last = state.clock.last
-        taken(state, moved, source, **options)
+        adopt_vector(state, *args, **options)
         state.clock.last = last
 
     def begin(self: Store, *args: Any, **options: Any) -> Any:
@@ -173,7 +176,11 @@ def _clock_ignores_vectors() -> Patches:
         self.clock.last = last
         return begun
 
-    return [(remote_applier, "taken", unmoved), (resolver, "taken", unmoved), (Store, "begin_reconciliation", begin)]
+    return [
+        (remote_applier, "adopt_vector", adopt),
+        (resolver, "adopt_vector", adopt),
+        (Store, "begin_reconciliation", begin),
+    ]
 
 
 @rule("ties-by-arrival")
@@ -206,18 +213,18 @@ def _vector_survives_power_loss() -> Patches:
 @rule("echo")
 def _echo() -> Patches:
     """What a peer sent goes back to it: neither what it says that it covers nor who sent it is looked at."""
-    perform = PeerConnection._perform
+    handle = PeerConnection._handle
 
-    def back(self: PeerConnection, effect: Event) -> None:
-        perform(self, effect)
-        if isinstance(effect, EntriesReceived) and not self.ended:
-            self.applied_elsewhere(effect.origin, [(effect.low, effect.high)])
+    def back(self: PeerConnection, event: Event) -> None:
+        handle(self, event)
+        if isinstance(event, EntriesReceived) and not self.ended:
+            self.entries_applied(event.origin, [(event.low, event.high)])
 
     def deaf(self: PullSender, vector: Vector) -> None:
         if not self.peer_vector:
             self.peer_vector.update(vector)
 
-    return [(PeerConnection, "_perform", back), (PullSender, "peer_has", deaf)]
+    return [(PeerConnection, "_handle", back), (PullSender, "peer_has", deaf)]
 
 
 @rule("restart-instead-of-resume")
@@ -330,11 +337,10 @@ def _removed_without_a_trace() -> Patches:
     """What the peer knew and deleted leaves no tombstone."""
 
     def remove(self: Merger, key: bytes, row: IndexRow) -> None:
-        self.rs_batch.delete(INDEX + key)
-        self.db_batch.delete(key)
-        self._replace(key, row.stamp, row.origin)
+        self.tx.delete_row(key)
+        self.tx.put_value(key, None)
+        self.tx.overwrite(row.origin, row.stamp)
         self._keys -= 1
-        self._db_changes = True
 
     return [(Merger, "bury_ours", remove)]
 
@@ -393,15 +399,16 @@ def _doubt_only_for_absent_keys() -> Patches:
 def _doubtful_and_yet_taken() -> Patches:
     """The vector of a pull that left something doubtful out is taken over all the same."""
 
-    def insist(self: Puller, frame: EntriesReceived) -> None:
-        link = self._host
-        assert isinstance(link, PeerConnection)
-        assert link.session.peer is not None
-        link.host.apply(link, dataclasses.replace(frame, take=None))
-        if frame.take is not None and not link.ended:
-            link.host.moved(link, link.host.store.take(frame.take, link.session.peer.origin))
+    def insist(self: Puller, frame: EntriesReceived) -> PullResult:
+        assert self._session.peer is not None
+        source = self._session.peer.origin
+        peer_pulls = not self._session.peer_takes_nothing
+        plain = dataclasses.replace(frame, take=None)
+        applied = self._store.apply(plain, source, self._session.round_vector, peer_pulls=peer_pulls)
+        adopted = None if frame.take is None else self._store.take(frame.take, source)
+        return PullResult(applied.news, applied.restamped, adopted)
 
-    return [(Puller, "apply", insist)]
+    return [(Puller, "apply_entries", insist)]
 
 
 @rule("not-alone")
@@ -441,15 +448,12 @@ def _filled_above_the_floor() -> Patches:
 @rule("bulk-loads-end-with-their-floor-only")
 def _bulk_loads_end_with_their_floor_only() -> Patches:
     """A whole reconciliation with another peer does not complete a bulk load."""
-    put, took = remote_applier.put_taken, remote_applier.taken
+    adopt_vector = remote_applier.adopt_vector
 
-    def put_taken(state: ReplicationState, batch: Any, moved: Vector, source: int, **_: Any) -> None:
-        put(state, batch, moved, source)
+    def adopt(state: ReplicationState, tx: Transaction, moved: Vector, source: int, **_: Any) -> None:
+        adopt_vector(state, tx, moved, source)
 
-    def taken(state: ReplicationState, moved: Vector, source: int, **_: Any) -> None:
-        took(state, moved, source)
-
-    return [(resolver, "put_taken", put_taken), (resolver, "taken", taken)]
+    return [(resolver, "adopt_vector", adopt)]
 
 
 @rule("floors-stay-above-the-vector")
@@ -547,13 +551,10 @@ def _histories_not_compared() -> Patches:
 
     return [
         (histories, "meet", blind),
-        (histories, "put_epoch", lambda _state, _batch: None),
-        (histories, "epoch_begun", lambda _state: None),
+        (Transaction, "begin_epoch", lambda _self: None),
         (local_writer, "put_epoch", lambda _state, _batch: None),
         (local_writer, "epoch_begun", lambda _state: None),
-        (restamps, "put_epoch", lambda _state, _batch: None),
-        (restamps, "epoch_begun", lambda _state: None),
-        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
+        (OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True),
     ]
 
 
@@ -562,21 +563,20 @@ def _histories_compared_without_what_is_there() -> Patches:
     """Whoever knows fewer epochs of an origin takes the others, however far it is itself."""
     return [
         (histories, "_reach", lambda _state, _origin: 0),
-        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
+        (OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True),
     ]
 
 
 @rule("histories-told-once")
 def _histories_told_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
-    return [(PeerConnection, "send_histories", lambda _self: None)]
+    return [(HistoryExchange, "send_changes", lambda _self: None)]
 
 
 @rule("histories-compared-by-dots-only")
 def _histories_compared_by_dots_only() -> Patches:
     """Nobody remembers which writes are here under another dot."""
-    nothing: Callable[..., Vector] = lambda _state, _batch, _written: {}  # noqa: E731
-    return [(merger, "put_written", nothing), (restamps, "put_written", nothing)]
+    return [(Transaction, "note_written", lambda _self, _written: None)]
 
 
 @rule("equal-stamps-ordered-by-names")
@@ -588,4 +588,4 @@ def _equal_stamps_ordered_by_names() -> Patches:
 @rule("histories-taken-on-trust")
 def _histories_taken_on_trust() -> Patches:
     """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
-    return [(Coordinator, "has_our_histories", lambda _self, _link, _vector: True)]
+    return [(OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True)]

@@ -192,7 +192,7 @@ def test_a_vector_reply_from_the_future_is_refused(masters: Masters) -> None:
         intruder.enter()
         intruder.say(StartPull(b"", []))
         victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].send_queue is not None)
-        synced = victim.node.call(victim.node.sync_waiter.wait(TIMEOUT_S))
+        synced = victim.node.call(victim.node.sync_waiter.wait(victim.node.coordinator, TIMEOUT_S))
         asked = intruder.hear(VectorQuery)
         assert isinstance(asked, VectorQuery)
         intruder.say(VectorReply(asked.token, encode_vector({ORIGIN: FAR})))

@@ -104,7 +104,7 @@ def test_many_connections_that_name_ever_more_origins_are_bounded(
 
 def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that returns under ever new origins does not make the node keep all the vectors that it sent."""
-    monkeypatch.setattr("level_replicator.replication.coordinator.MAX_REMEMBERED_ORIGINS", 1_000)
+    monkeypatch.setattr("level_replicator.replication.peers.MAX_REMEMBERED_ORIGINS", 1_000)
     coordinator = masters.victim.node.coordinator
     for number in range(10):
         with Intruder(masters.victim.address) as intruder:
@@ -112,7 +112,7 @@ def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: py
             intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(1, 301), 1))), VectorQuery(5))
             assert isinstance(intruder.hear(VectorReply), VectorReply)
         masters.victim.wait_until(lambda number=number: ORIGIN + number not in coordinator.by_origin)  # type: ignore[misc]
-    kept = [ORIGIN + number for number in range(10) if coordinator.visitors[ORIGIN + number].vector]
+    kept = [peer.origin for peer in coordinator.visitors.all() if peer.vector]
     assert kept == [ORIGIN + 7, ORIGIN + 8, ORIGIN + 9]
 
 
@@ -180,6 +180,8 @@ def test_many_simultaneous_waits_are_not_taken_for_a_flood(masters: Masters) -> 
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.sync_waiter.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
+        return await asyncio.gather(
+            *(node.sync_waiter.wait(node.coordinator, TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES))
+        )
 
     assert all(node.call(wait_all()).result())

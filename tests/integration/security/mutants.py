@@ -28,7 +28,7 @@ def _nothing(*_arguments: Any) -> None:
 
 
 def _pin_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Trust, "is_pinned_otherwise", lambda *_: False)
+    patch.setattr(Trust, "contradicts_pin", lambda *_: False)
 
 
 def _everybody_is_known(patch: pytest.MonkeyPatch) -> None:

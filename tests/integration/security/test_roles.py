@@ -134,7 +134,7 @@ def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: 
     b.replica.disconnect(A)
     wait_until(lambda: "refused" in a.event_kinds(), lambda: a.events)
     assert a.origin == origin
-    assert "renewed" not in a.event_kinds()
+    assert "new_origin" not in a.event_kinds()
 
 
 async def _pretend(b: Master, origin: int, stamp: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from level_replicator.core.reconcile_rules import ReconcileContext
 from level_replicator.storage.reconcile.resolver import Resolver
-from level_replicator.storage.recovery import new_origin, repair
+from level_replicator.storage.recovery import new_origin, repairs
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps
 from tests.harness.memory_engine import MemoryBatch, MemoryEngine
@@ -29,7 +29,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(sum(len(key) + len(value or b"") for key, value in self._operations))
         write(self)
 
-    for module in (repair, new_origin, restamps):
+    for module in (repairs, new_origin, restamps):
         monkeypatch.setattr(module, "REPAIR_BATCH_BYTES", BATCH_BYTES)
     monkeypatch.setattr(MemoryBatch, "write", measured)
     return seen
@@ -49,11 +49,13 @@ def test_what_a_stale_node_writes_again(sizes: list[int]) -> None:
     sizes.clear()
     again: list[int] = []
     reconcile_context = ReconcileContext(dict(store.vector), {}, stale=True, their_dropped=store.clock.last)
-    told = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, again.append, sync=False)
+    resolver = Resolver(store._state, 1, reconcile_context, {}, sync=False)
     low: bytes | None = b""
     while low is not None:
-        low, wanted = told.resolve(low, b"", [])
-        assert not wanted
+        resolved = resolver.resolve(low, b"", [])
+        assert not resolved.wanted
+        again.append(resolved.restamped)
+        low = resolved.next_key
     assert len(again) > 1
     assert sum(again) == len(data)
     assert contents(store) == data

@@ -28,7 +28,7 @@ def _repair(world: World, node: SimNode) -> None:
     assert node.store is not None
     assert node.coordinator is not None
     assert node.store.verify(repair=True, progress=lambda keys: None).lost == 1
-    node.coordinator.begin_anew()
+    node.coordinator.end_connections()
 
 
 @pytest.mark.parametrize("value", [b"damaged", None])
@@ -143,4 +143,4 @@ def test_what_is_too_much_to_be_written_down_is_given_up(monkeypatch: pytest.Mon
     for key in (b"a", b"b"):
         store._state.db.delete(key)
     report = store.verify(repair=True, progress=lambda keys: None)
-    assert (report.given_up, report.renewed, store.lost) == (2, True, 0)
+    assert (report.given_up, report.new_origin, store.lost) == (2, True, 0)
