@@ -1,5 +1,5 @@
-"""Notes on two laptops. Both can write without a network. If both change a note at the same time, one text wins, and
-the other is kept as another note.
+"""Notes on two laptops. Both can write without a network. If both change a note at the same time, one text wins,
+and the other is kept as another note.
 
     python notes.py DIR add TITLE TEXT      python notes.py DIR list
     python notes.py DIR show TITLE          python notes.py DIR delete TITLE

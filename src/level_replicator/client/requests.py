@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
+from level_replicator.api.status import Status
 from level_replicator.client.retry import wait_parts
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.records import Change
@@ -108,7 +109,7 @@ def compact_range(start: bytes | None, stop: bytes | None) -> Steps[None]:
 # -- the replica
 
 
-def status() -> Steps[Any]:
+def status() -> Steps[Status]:
     return _do("status")
 
 

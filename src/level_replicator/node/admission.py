@@ -110,7 +110,7 @@ class Admission:
         """It did not get through TLS."""
         guest = self._guests.pop(stream, None)
         if guest is not None:
-            self._coordinator.turned_away(self._peer(stream, guest), why)
+            self._coordinator.report_refusal(self._peer(stream, guest), why)
 
     def left(self, stream: StreamTransport, why: str) -> None:
         guest = self._guests.pop(stream, None)
@@ -216,7 +216,7 @@ class Admission:
             return
         stream.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         stream.close()
-        self._coordinator.turned_away(self._peer(stream, guest), why)
+        self._coordinator.report_refusal(self._peer(stream, guest), why)
 
     @staticmethod
     def _peer(stream: StreamTransport, guest: _PendingConnection) -> Peer:

@@ -125,6 +125,8 @@ class Session:
         self.refusal: Bye | None = None
         self.peer_digest = b""
         """Of the peer's histories, when it accepted us."""
+        self.peer_horizon: Vector = {}
+        """The horizon that the peer named when its last pull began."""
         self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
@@ -330,6 +332,7 @@ class Session:
         self._peer_covers(vector)
         if message.rows < 0:
             raise RemoteProtocolError("fewer than no rows of an index")
+        self.peer_horizon = horizon
         return PullRequested(vector, message.have, horizon, message.rows, message.reconcile)
 
     def _on_vector_update(self, message: VectorUpdate, latest: int) -> Event:

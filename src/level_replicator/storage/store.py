@@ -28,7 +28,7 @@ from level_replicator.storage.maintenance.verify import Report, verify
 from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.reconcile.comparison import Comparison
 from level_replicator.storage.reconcile.initiator import Initiator
-from level_replicator.storage.reconcile.resolver import OnNews, OnRestamp, Resolver
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.recovery.branches import rename_branches
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
@@ -73,9 +73,13 @@ def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
+def _nobody() -> None:
+    """Default of `on_written`: does nothing."""
+
+
 class Store:
     """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
-    tests; `adopt`: see open_state.
+    tests; `adopt`: see open_state; `on_written`: see LocalWriter.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -91,6 +95,7 @@ class Store:
         sync: bool = False,
         adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
+        on_written: Callable[[], None] = _nobody,
     ) -> None:
         self._state = ReplicationState(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
@@ -98,7 +103,7 @@ class Store:
             open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
         except ENGINE_ERRORS as error:
             raise _as_storage_error("opening the replica", error) from error
-        self.writer = LocalWriter(self._state)
+        self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
         self.take = self._applier.take
@@ -278,8 +283,6 @@ class Store:
         self,
         peer: ReconcileStarted,
         source: int,
-        on_news: OnNews,
-        on_restamp: OnRestamp,
         *,
         rows_told: int | None = None,
         peer_pulls: bool = True,
@@ -311,8 +314,6 @@ class Store:
             source,
             reconcile_context,
             peer.horizon,
-            on_news,
-            on_restamp,
             sync=self._sync,
             bulk_loads=bulk_loads,
             peer_pulls=peer_pulls,

@@ -174,7 +174,7 @@ def test_a_restored_backup_with_peers_ahead(
     peer.open()
     wait_until(lambda: a.origin != first_origin, "the new origin")
     wait_level(a, peer)
-    assert ("renewed" in a.event_kinds()) is not seen
+    assert ("new_origin" in a.event_kinds()) is not seen
     assert close_and_compare(a, peer) == EXPECTED
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
 from tests.harness.master import Clock, Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]

@@ -11,8 +11,8 @@ from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, Ping, decode, encode
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
+from level_replicator.testing.relay import Relay
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 from tests.integration.cluster.topology import ALL, MESH, Link, nodes_of
 
@@ -28,7 +28,7 @@ def messages_in(data: bytearray) -> list[object]:
     return [decode(body) for body in reader.feed(bytes(data))]
 
 
-def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay) -> None:
+def test_only_heartbeats_travel_when_all_nodes_are_in_sync(master: Make, relay: MakeRelay) -> None:
     masters: list[Master] = []
     relays: list[Relay] = []
     for node in range(5):
@@ -81,7 +81,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, in
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_a_change_comes_at_most_once_from_each_neighbour(
+def test_a_change_arrives_at_most_once_from_each_peer(
     name: str, master: Make, received: Counter[tuple[RemoteApplier, int, int, int]]
 ) -> None:
     links: list[Link] = ALL[name]

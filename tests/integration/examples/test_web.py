@@ -6,7 +6,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import DEADLINE_S, wait_until
 from tests.integration.examples.running import EXAMPLES, ask, running
 
@@ -17,7 +17,7 @@ def texts(url: str) -> list[str]:
     return [entry["text"] for entry in ask(url + "/entries") or []]
 
 
-def test_two_flask_sites_on_four_workers_each(tmp_path: Path) -> None:
+def test_two_flask_sites_on_four_workers_each(tmp_path: Path, free_ports: FreePorts) -> None:
     """One of which is killed, and it is the one that holds the database."""
     node, *ports = free_ports(3)
     folder = EXAMPLES / "flask_site"
@@ -52,7 +52,7 @@ def test_two_flask_sites_on_four_workers_each(tmp_path: Path) -> None:
         wait_until(lambda: texts(sites[0]) == [], "the deletes")
 
 
-def test_two_fastapi_sites_and_a_stream(tmp_path: Path) -> None:
+def test_two_fastapi_sites_and_a_stream(tmp_path: Path, free_ports: FreePorts) -> None:
     node, *ports = free_ports(3)
     folder = EXAMPLES / "fastapi_site"
     sites = [f"http://127.0.0.1:{port}" for port in ports]

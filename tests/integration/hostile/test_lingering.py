@@ -29,6 +29,6 @@ async def _close_while_nobody_reads(coordinator: Coordinator) -> None:
             await wire.closed
 
 
-def test_what_is_unsent_does_not_keep_a_closed_socket() -> None:
+def test_unsent_data_does_not_keep_a_closed_socket_open() -> None:
     with patch.object(wire_module, "CLOSE_LINGER_S", 0.0):
         asyncio.run(_close_while_nobody_reads(Stage().actor("A").coordinator))

@@ -163,7 +163,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
 
 
 @pytest.mark.parametrize("offence", BEFORE_THE_HANDSHAKE)
-def test_before_the_handshake(masters: Masters, offence: str) -> None:
+def test_offences_before_the_handshake_end_the_connection(masters: Masters, offence: str) -> None:
     data, code = BEFORE_THE_HANDSHAKE[offence]
     with Intruder(masters.victim.address) as intruder:
         intruder.send(data)
@@ -173,7 +173,7 @@ def test_before_the_handshake(masters: Masters, offence: str) -> None:
 
 
 @pytest.mark.parametrize("offence", AFTER_IT)
-def test_after_the_handshake(masters: Masters, offence: str) -> None:
+def test_offences_after_the_handshake_end_the_connection(masters: Masters, offence: str) -> None:
     said, code = AFTER_IT[offence]
     data = said if isinstance(said, bytes) else b"".join(map(encode, said))
     with Intruder(masters.victim.address) as intruder:
@@ -184,14 +184,14 @@ def test_after_the_handshake(masters: Masters, offence: str) -> None:
         assert bye is not None or len(data) > 1_000, "the Bye may get lost only when much is left unread"
 
 
-def test_an_answer_of_the_future(masters: Masters) -> None:
+def test_a_vector_reply_from_the_future_is_refused(masters: Masters) -> None:
     """Nobody shall wait for what that vector promises."""
     victim = masters.victim
     with Intruder(victim.address) as intruder:
         intruder.enter()
         intruder.say(StartPull(b"", []))
         victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].send_queue is not None)
-        synced = victim.node.call(victim.node.sync_waiter.wait(TIMEOUT_S))
+        synced = victim.node.call(victim.node.sync_waiter.wait(victim.node.coordinator, TIMEOUT_S))
         asked = intruder.hear(VectorQuery)
         assert isinstance(asked, VectorQuery)
         intruder.say(VectorReply(asked.token, encode_vector({ORIGIN: FAR})))
@@ -201,7 +201,7 @@ def test_an_answer_of_the_future(masters: Masters) -> None:
         assert synced.result()
 
 
-def test_the_nodes_own_origin(masters: Masters) -> None:
+def test_a_peer_with_the_nodes_own_origin_is_refused(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.say(Hello(MAGIC, VERSION, masters.victim.store.origin, b"intruder"))
         bye = intruder.farewell()
@@ -209,7 +209,7 @@ def test_the_nodes_own_origin(masters: Masters) -> None:
         assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
+def test_a_peer_with_the_origin_of_a_connected_peer_is_refused(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.say(Hello(MAGIC, VERSION, masters.honest.store.origin, b"intruder"))
         bye = intruder.farewell()
@@ -217,14 +217,14 @@ def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
         assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_the_last_of_all_origins_is_one_like_others(masters: Masters) -> None:
+def test_the_greatest_origin_is_valid(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.say(VectorUpdate(encode_vector({LAST: 1})), VectorQuery(5))
         assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
-def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
+def test_messages_may_arrive_byte_by_byte(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         for byte in encode(HELLO):
             intruder.send(bytes([byte]))
@@ -234,7 +234,7 @@ def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
         assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
-def test_half_a_frame_and_gone(masters: Masters) -> None:
+def test_a_connection_that_ends_within_a_frame_is_harmless(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.send(encode(VectorUpdate(encode_vector({1: 1})))[:-1])

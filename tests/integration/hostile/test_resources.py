@@ -34,7 +34,7 @@ from tests.integration.hostile.masters import TIMEOUT_S, Masters, peak_memory_by
 
 
 @pytest.mark.usefixtures("nothing_applied")
-def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
+def test_vectors_that_name_ever_more_origins_are_bounded(masters: Masters) -> None:
     before = peak_memory_bytes()
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
@@ -65,7 +65,7 @@ def _takes_a_walk() -> list[Message]:
 
 @pytest.mark.usefixtures("nothing_applied")
 @pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_walk])
-def test_a_vector_that_would_make_ours_too_long(
+def test_a_vector_that_would_make_our_vector_too_long_is_refused(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
 ) -> None:
     """What we take over we tell to everybody, and nobody listens to one that is longer than vectors may be."""
@@ -84,7 +84,7 @@ def test_a_vector_that_would_make_ours_too_long(
     [VectorUpdate(MADE_UP), StartPull(b"", [], MADE_UP), RoundStart(MADE_UP, 1)],
     ids=lambda message: type(message).__name__,
 )
-def test_one_with_many_connections_that_tells_ever_more_origins(
+def test_many_connections_that_name_ever_more_origins_are_bounded(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Message
 ) -> None:
     """Each may name many, all together not without end: the one that goes too far is cut off, the honest one is not."""
@@ -102,9 +102,9 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
         assert masters.honest_is_connected()
 
 
-def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes again and again under other names does not make us keep all the vectors that it has told."""
-    monkeypatch.setattr("level_replicator.replication.coordinator.MAX_REMEMBERED_ORIGINS", 1_000)
+    monkeypatch.setattr("level_replicator.replication.peers.MAX_REMEMBERED_ORIGINS", 1_000)
     coordinator = masters.victim.node.coordinator
     for number in range(10):
         with Intruder(masters.victim.address) as intruder:
@@ -112,12 +112,12 @@ def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pyt
             intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(1, 301), 1))), VectorQuery(5))
             assert isinstance(intruder.hear(VectorReply), VectorReply)
         masters.victim.wait_until(lambda number=number: ORIGIN + number not in coordinator.by_origin)  # type: ignore[misc]
-    kept = [ORIGIN + number for number in range(10) if coordinator.visitors[ORIGIN + number].vector]
+    kept = [peer.origin for peer in coordinator.visitors.all() if peer.vector]
     assert kept == [ORIGIN + 7, ORIGIN + 8, ORIGIN + 9]
 
 
 @pytest.mark.usefixtures("nothing_applied")
-def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
+def test_silent_connections_from_one_address_are_bounded(masters: Masters) -> None:
     """From one address: the one that has waited longest makes place, so the next honest one comes in all the same."""
     admission = masters.victim.node.admission
     with ExitStack() as stack:
@@ -130,7 +130,7 @@ def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
     masters.victim.wait_until(lambda: admission.pending == 0)
 
 
-def test_however_many_addresses_they_come_from(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connections_from_many_addresses_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("level_replicator.node.admission.MAX_PENDING_HANDSHAKES", 20)
     admission = masters.victim.node.admission
     with ExitStack() as stack:
@@ -176,10 +176,12 @@ def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters
     assert ORIGIN not in coordinator.by_origin
 
 
-def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> None:
+def test_many_simultaneous_waits_are_not_taken_for_a_flood(masters: Masters) -> None:
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.sync_waiter.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
+        return await asyncio.gather(
+            *(node.sync_waiter.wait(node.coordinator, TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES))
+        )
 
     assert all(node.call(wait_all()).result())

@@ -168,7 +168,7 @@ def _clock(run: Run, number: int) -> WrongClock:
 
 def _states(run: Run, number: int) -> list[str]:
     """Return the states of the peers of a node, as it says."""
-    return [peer["state"] for peer in run.nodes[number].ask("status")["peers"]]
+    return [peer["state"] for peer in run.nodes[number].call("status")["peers"]]
 
 
 def _wait_added(run: Run, number: int) -> None:

@@ -34,7 +34,7 @@ def judged(name: str, folder: Path, **options: Any) -> Verdict:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_under_faults(name: str, tmp_path: Path) -> None:
+def test_promises_hold_under_faults(name: str, tmp_path: Path) -> None:
     verdict = judged(name, tmp_path)
     assert verdict.holds, str(verdict)
     assert verdict.faults
@@ -47,7 +47,7 @@ def test_a_log_that_is_read_back_to_the_first_known_entry_loses_elements(tmp_pat
     assert verdict.broken, "the nodes are not equal"
 
 
-def test_a_node_that_lies_is_found_out(tmp_path: Path) -> None:
+def test_a_node_that_lies_is_detected(tmp_path: Path) -> None:
     """It forgets acknowledged writes, leaves elements out and returns old values, each now and then."""
     with contextlib.closing(Run(tmp_path, seed=1, links=PAIR, lies=LIES_ONCE_IN)) as run:
         run.start()

@@ -10,9 +10,7 @@ from OpenSSL import SSL
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import AnyMessage, Message, decode, encode
-
-TIMEOUT_S = 30.0
-"""Only ends a test that would hang."""
+from tests.harness import waiting
 
 
 def context(
@@ -38,7 +36,7 @@ class SecureIntruder:
         self, sock: socket.socket, tls: SSL.Context, *, dialled: bool = True, session: SSL.Session | None = None
     ) -> None:
         self.socket = sock
-        self.socket.settimeout(TIMEOUT_S)
+        self.socket.settimeout(waiting.DEADLINE_S)
         self.heard = bytearray()
         self.raw_in, self.raw_out = bytearray(), bytearray()
         self.ended = False
@@ -54,7 +52,7 @@ class SecureIntruder:
 
     @classmethod
     def dial(cls, address: tuple[str, int], tls: SSL.Context, *, session: SSL.Session | None = None) -> Self:
-        return cls(socket.create_connection(address, TIMEOUT_S), tls, session=session)
+        return cls(socket.create_connection(address, waiting.DEADLINE_S), tls, session=session)
 
     def __enter__(self) -> Self:
         return self

@@ -91,7 +91,7 @@ def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") 
     return message
 
 
-def test_silent_connections_by_the_thousand(pair: Pair) -> None:
+def test_a_thousand_silent_connections_are_bounded(pair: Pair) -> None:
     admission = pair.victim.replica._node.admission
     before = descriptors()
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_silent_connections_by_the_thousand(pair: Pair) -> None:
     wait_until(lambda: admission.pending == 0, "the end of them all")
 
 
-def test_from_one_address_only_so_many_wait(pair: Pair) -> None:
+def test_pending_connections_from_one_address_are_bounded(pair: Pair) -> None:
     admission = pair.victim.replica._node.admission
     with ExitStack() as stack:
         for _ in range(3 * MAX_PENDING_PER_NETWORK):
@@ -119,7 +119,7 @@ def test_from_one_address_only_so_many_wait(pair: Pair) -> None:
         other.close()
 
 
-def test_what_counts_as_one_place() -> None:
+def test_addresses_that_count_as_one_network() -> None:
     assert network_of("10.0.0.1") != network_of("10.0.0.2")
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
     assert network_of("::ffff:10.0.0.1") == "10.0.0.1"
@@ -128,7 +128,7 @@ def test_what_counts_as_one_place() -> None:
 
 
 @pytest.mark.parametrize("said", ["nothing", "half a ClientHello", "a handshake and no Hello"])
-def test_the_slow_have_their_time_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_a_slow_handshake_is_ended_in_time(pair: Pair, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr("level_replicator.node.admission.HANDSHAKE_TIMEOUT_MS", 200)
     monkeypatch.setattr("level_replicator.protocol.session.HANDSHAKE_TIMEOUT_MS", 200)
     with SecureIntruder.dial(pair.address, context(pems("C"))) as slow:
@@ -169,7 +169,7 @@ def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, capl
     assert 0 < len(told) < 60
 
 
-def test_how_many_refusals_are_told() -> None:
+def test_reports_of_refusals_are_bounded_per_second() -> None:
     notices = RefusalLimiter()
     assert [notices.may_report(500) for _ in range(20)].count(True) == REFUSALS_REPORTED_PER_S
     assert notices.may_report(1_500)
@@ -180,7 +180,7 @@ def test_how_many_refusals_are_told() -> None:
 # -- accepted ones
 
 
-def test_one_that_claims_the_origin_of_another(pair: Pair) -> None:
+def test_a_peer_that_claims_the_origin_of_a_connected_one_is_refused(pair: Pair) -> None:
     """And its instance, which every peer is told: only its key says who it is."""
     honest = pair.honest.replica._node
     with pair.dial() as intruder:
@@ -189,7 +189,7 @@ def test_one_that_claims_the_origin_of_another(pair: Pair) -> None:
     assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_one_that_claims_the_origin_of_one_who_is_away(master: Open) -> None:
+def test_a_peer_that_claims_the_origin_of_an_absent_one(master: Open) -> None:
     """It keeps that one out only as long as it stays, and does not keep us from dialling it."""
     honest = master("B", trusted=[A])
     victim = master("A", {honest: {"fingerprint": B}}, trusted=[C])
@@ -214,7 +214,7 @@ def _say_all(intruder: SecureIntruder, *messages: Message) -> Bye:
     return message
 
 
-def test_one_that_forges_the_stamps_of_the_future(pair: Pair) -> None:
+def test_forged_stamps_of_the_future_are_quarantined(pair: Pair) -> None:
     """Of another origin, or its own: quarantined, and nothing of it is there."""
     future = (1 << 63) - 1
     record = encode_entry(future, b"forged", b"")[0]
@@ -228,7 +228,7 @@ def test_one_that_forges_the_stamps_of_the_future(pair: Pair) -> None:
     assert b"forged" not in pair.victim.contents()
 
 
-def test_one_that_forges_what_is_known_already(pair: Pair) -> None:
+def test_forged_entries_under_known_dots_are_not_applied(pair: Pair) -> None:
     """Another value under a dot of ours, of the honest one, and a key that we never wrote under one of ours."""
     pair.victim.put(b"ours", b"true")
     pair.honest.put(b"theirs", b"true")
@@ -250,7 +250,7 @@ def test_one_that_forges_what_is_known_already(pair: Pair) -> None:
     assert pair.victim.replica.verify().sound
 
 
-def test_one_that_never_reads(pair: Pair) -> None:
+def test_a_peer_that_never_reads_is_sent_a_bounded_amount(pair: Pair) -> None:
     noise = Random(1)
     for number in range(200):
         pair.victim.put(b"large %d" % number, noise.randbytes(64 * 1024))
@@ -270,7 +270,7 @@ def test_one_that_never_reads(pair: Pair) -> None:
     wait_until(lambda: 0xBAD not in coordinator.by_origin, "its end")
 
 
-def test_a_flood_of_frames(pair: Pair) -> None:
+def test_a_flood_of_frames_leaves_other_peers_their_turn(pair: Pair) -> None:
     """As fast as it can: the others have their turn all the same."""
     with pair.dial() as intruder:
         assert isinstance(enter(intruder, 0xBAD), StartPull)

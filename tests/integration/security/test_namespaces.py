@@ -62,7 +62,7 @@ def _keygen(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.skipif(not _may_make_namespaces(), reason="no root, or no iproute2: network namespaces cannot be made")
-def test_two_replicate_and_the_third_with_a_bad_key_gets_nothing(
+def test_two_nodes_replicate_and_a_third_with_an_unknown_key_receives_nothing(
     namespaces: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

@@ -34,19 +34,19 @@ def _check_read_only(a: Master, b: Master) -> None:
     assert b.peer(a)["read_only"] is False
 
 
-def test_by_identify(master: Open) -> None:
+def test_a_role_is_given_by_identify(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     b = master("B", {a: {"fingerprint": A}})
     _check_read_only(a, b)
 
 
-def test_by_metadata(master: Open) -> None:
+def test_a_role_is_given_by_metadata(master: Open) -> None:
     b = master("B", trusted=[A])
     a = master("A", {b: {"fingerprint": B, "read_only": True}})
     _check_read_only(a, b)
 
 
-def test_the_role_goes_with_the_key_whoever_dials(master: Open) -> None:
+def test_the_role_follows_the_key_in_both_directions_of_dialing(master: Open) -> None:
     """Also when the read-only server dials us, from an address that nobody named."""
     b = master("B", trusted=[A])
     b.close()
@@ -57,7 +57,7 @@ def test_the_role_goes_with_the_key_whoever_dials(master: Open) -> None:
     _check_read_only(a, b)
 
 
-def test_what_it_writes_may_still_come_through_somebody_else(master: Open) -> None:
+def test_writes_of_a_read_only_peer_may_arrive_through_another_node(master: Open) -> None:
     """A role is of a link, not of the data: SECURITY.md says so."""
     a = master("A", identify=_accept_b_read_only)
     c = master("C", {a: {"fingerprint": A}}, trusted=[B])
@@ -67,7 +67,7 @@ def test_what_it_writes_may_still_come_through_somebody_else(master: Open) -> No
     assert a.contents() == {b"from b": b"by c"}
 
 
-def test_after_truncation_it_still_gets_all_and_gives_nothing(master: Open) -> None:
+def test_a_read_only_peer_is_served_by_reconciliation_and_not_pulled_from(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     for n in range(50):
         a.put(b"%d" % n, b"")
@@ -79,7 +79,7 @@ def test_after_truncation_it_still_gets_all_and_gives_nothing(master: Open) -> N
     assert len(a.contents()) == 50
 
 
-def test_a_comparison_with_it_is_only_looking(master: Open) -> None:
+def test_a_comparison_with_a_read_only_peer_changes_nothing(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     b = master("B", {a: {"fingerprint": A}})
     _check_read_only(a, b)
@@ -97,7 +97,7 @@ def test_a_comparison_with_it_is_only_looking(master: Open) -> None:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_read_only_peer_that_sends_changes_all_the_same(message: object) -> None:
+def test_a_read_only_peer_that_sends_changes_is_ended(message: object) -> None:
     def session(read_only: bool) -> Session:
         return Session(
             origin=1,
@@ -134,14 +134,14 @@ def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: 
     b.replica.disconnect(A)
     wait_until(lambda: "refused" in a.event_kinds(), lambda: a.events)
     assert a.origin == origin
-    assert "renewed" not in a.event_kinds()
+    assert "new_origin" not in a.event_kinds()
 
 
 async def _pretend(b: Master, origin: int, stamp: int) -> None:
     b.replica._node.store._state.vector[origin] = stamp
 
 
-def test_pull_only(master: Open, tmp_path: Path) -> None:
+def test_a_pull_only_node_refuses_local_writes(master: Open, tmp_path: Path) -> None:
     a = master("A", trusted=[B])
     a.put(b"a", b"1")
     b = master("B", {a: {"fingerprint": A}}, pull_only=True)

@@ -47,10 +47,10 @@ class LocalWriter:
 
     `on_written`: called after each write, in the thread that wrote; it must not block."""
 
-    def __init__(self, state: ReplicationState) -> None:
+    def __init__(self, state: ReplicationState, on_written: Callable[[], None]) -> None:
         self._state = state
         self._group = GroupCommit(state, self.write_locked)
-        self.on_written: Callable[[], None] = _nobody
+        self._on_written = on_written
 
     def put(self, key: bytes, value: Bytes, sync: bool) -> None:
         """Put a key. Raise LimitError, ClockError, or StorageError; then the write is not acknowledged."""
@@ -91,7 +91,7 @@ class LocalWriter:
         state = self._state
         if state.notifier.waiting:
             state.notifier.ring()
-        self.on_written()
+        self._on_written()
         if state.waiting:
             sleep(0)  # locks are not fair: a writer in a loop would keep remote changes out
 
@@ -205,10 +205,6 @@ class LocalWriter:
             tx.commit()
         except ENGINE_ERRORS as error:
             raise state.fail("a write", error) from error
-
-
-def _nobody() -> None:
-    """Default of `on_written`: does nothing."""
 
 
 def _overwrite(state: ReplicationState, packed: bytes, drop: Callable[[bytes], None]) -> tuple[bytes, bool, bool, int]:
