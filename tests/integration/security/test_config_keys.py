@@ -1,4 +1,4 @@
-"""Which settings go together. What could let anybody in by mistake is an error before anything is opened."""
+"""Combinations of settings. One that could admit unknown peers by mistake is an error before anything is opened."""
 
 import os
 import subprocess
@@ -92,7 +92,7 @@ def test_paths_in_a_toml_file_are_from_its_directory(tmp_path: Path) -> None:
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest works without it; what needs it says how to get it."""
+    """Everything else works without the extra, and a setting that needs it names it."""
     for name in [each for each in sys.modules if each.startswith("level_replicator.security.")]:
         if name.endswith((".key_files", ".tls")):
             monkeypatch.delitem(sys.modules, name)
