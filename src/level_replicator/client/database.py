@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, Unpack, cast, overload
+from typing import Any, Self, Unpack, overload
 from weakref import WeakSet
 
+from level_replicator.api.status import Status
 from level_replicator.client import requests
 from level_replicator.client.backends import Backend, ClientGate, perform
 from level_replicator.client.changes import RemoteChanges
 from level_replicator.client.iterators import RemoteIterator, RemoteRawIterator, RemoteSnapshot
+from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, resolve_flag
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.database.prefixed import PrefixedDB
-from level_replicator.storage.feed.log_view import Logged
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 
@@ -113,9 +114,9 @@ class RemoteDatabase:
         self._feeds.add(feed)
         return feed
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """See Replica.status."""
-        return cast("dict[str, Any]", self._run(requests.status()))
+        return self._run(requests.status())
 
     def wait_synced(self, timeout: float | None = None) -> bool:
         """See Replica.wait_synced."""
@@ -150,7 +151,7 @@ class RemoteDatabase:
 
     def history(
         self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
-    ) -> tuple[list[Logged], tuple[int, int] | None]:
+    ) -> tuple[list[Change], tuple[int, int] | None]:
         """See Replica.history. The node bounds the bytes of its answer."""
         return self._run(requests.history(before, prefix=prefix, most=most))
 

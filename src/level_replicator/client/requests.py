@@ -11,8 +11,10 @@ from collections.abc import Generator, Iterable
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
+from level_replicator.api.status import Status
 from level_replicator.client.retry import wait_parts
 from level_replicator.core.errors import ConfigError
+from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, check_bytes, copy_value, resolve_flag
 from level_replicator.protocol.client_messages import (
     AnyRequest,
@@ -25,7 +27,6 @@ from level_replicator.protocol.client_messages import (
     Value,
     Write,
 )
-from level_replicator.storage.feed.log_view import Logged
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 
@@ -108,7 +109,7 @@ def compact_range(start: bytes | None, stop: bytes | None) -> Steps[None]:
 # -- the replica
 
 
-def status() -> Steps[Any]:
+def status() -> Steps[Status]:
     return _do("status")
 
 
@@ -146,10 +147,10 @@ def disconnect(peer: str) -> Steps[int]:
     return count
 
 
-def history(before: Dot | None, *, prefix: bytes, most: int) -> Steps[tuple[list[Logged], Dot | None]]:
+def history(before: Dot | None, *, prefix: bytes, most: int) -> Steps[tuple[list[Change], Dot | None]]:
     found = yield from _do("log", before=None if before is None else list(before), prefix=prefix, most=most)
     onward = found["before"]
-    entries = [Logged(*each) for each in found["entries"]]
+    entries = [Change(*each) for each in found["entries"]]
     return entries, None if onward is None else (onward[0], onward[1])
 
 

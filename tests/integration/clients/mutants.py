@@ -56,7 +56,7 @@ def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
 def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     init = ClientRegistry.__init__
     full = client_registry.ClientAccess.FULL
-    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
+    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, *others: init(self, loop, full, *others))
 
 
 def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:

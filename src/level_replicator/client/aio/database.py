@@ -12,11 +12,12 @@ by a few threads that all wrapped replicas share, because calls into LevelDB blo
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any, Self, Unpack, cast, overload
+from typing import Any, Self, Unpack, overload
 from weakref import WeakSet
 
 from level_replicator.api.replica import Replica
 from level_replicator.api.request_handler import open_request_handler
+from level_replicator.api.status import Status
 from level_replicator.client import requests
 from level_replicator.client.aio.backends import AsyncBackend, AsyncLocalBackend, AsyncRemoteBackend, perform
 from level_replicator.client.aio.batch import AsyncBatch
@@ -25,10 +26,10 @@ from level_replicator.client.aio.iterators import AsyncIterator, AsyncRawIterato
 from level_replicator.client.backends import ClientGate
 from level_replicator.client.connect import target_of
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.database.prefixed import PrefixView
-from level_replicator.storage.feed.log_view import Logged
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 
@@ -144,9 +145,9 @@ class AsyncDatabase:
         self._feeds.add(feed)
         return feed
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Status:
         """See Replica.status."""
-        return cast("dict[str, Any]", await self._run(requests.status()))
+        return await self._run(requests.status())
 
     async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as Replica.wait_synced
         """See Replica.wait_synced."""
@@ -181,7 +182,7 @@ class AsyncDatabase:
 
     async def history(
         self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
-    ) -> tuple[list[Logged], tuple[int, int] | None]:
+    ) -> tuple[list[Change], tuple[int, int] | None]:
         """See Replica.history. The node bounds the bytes of its answer."""
         return await self._run(requests.history(before, prefix=prefix, most=most))
 

@@ -1,0 +1,12 @@
+"""The diagrams of the docs are drawn from the texts beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from docs.draw import DIAGRAMS, draw
+
+
+@pytest.mark.parametrize("source", sorted(DIAGRAMS.glob("*.txt")), ids=lambda source: source.stem)
+def test_each_svg_is_the_drawing_of_its_text(source: Path) -> None:
+    assert source.with_suffix(".svg").read_text("utf-8") == draw(source.read_text("utf-8")), "run `make diagrams`"
