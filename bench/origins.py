@@ -54,7 +54,7 @@ def more_than_least(all_series: list[Series]) -> list[float] | None:
 
 
 def know(_context: Context, *, path: str, count: int) -> None:
-    """Make a replica that knows the last stamps of `count` origins without entries, as after years of short-lived nodes.
+    """Make a replica that knows the last stamps of `count` origins, as after years of short-lived nodes.
 
     The origins are written into the replication set, since each would otherwise take an opening."""
     lrep.open(path).close()
