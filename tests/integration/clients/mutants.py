@@ -103,8 +103,8 @@ def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def read(self: Any, wait_ms: int) -> bool:
-        items = self._own.call(changes.Read, self._feed, wait_ms)
-        return bool(self._place.take(items))
+        items = self._own.call(changes.Read(0, self._feed, wait_ms))
+        return bool(self._position.take(items))
 
     patch.setattr(changes.RemoteChanges, "_read", read)
 
