@@ -96,14 +96,15 @@ class Relay:
                     return
                 kept = (bytearray(), bytearray())
                 self.captured.append(kept)
-                pumps = [
-                    asyncio.create_task(self._pump(reader, onward, kept[0], to_target=True)),
-                    asyncio.create_task(self._pump(onward_reader, writer, kept[1], to_target=False)),
-                ]
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                to_target = asyncio.create_task(self._pump(reader, onward, kept[0], to_target=True))
+                to_dialler = asyncio.create_task(self._pump(onward_reader, writer, kept[1], to_target=False))
+                await asyncio.wait([to_target, to_dialler], return_when=asyncio.FIRST_COMPLETED)
+                if to_dialler.done() and to_dialler.result():
+                    onward.transport.abort()
+                    await _until_end(reader, to_target)
                 for end in ends:
                     end.transport.abort()
-                await asyncio.gather(*pumps)
+                await asyncio.gather(to_target, to_dialler)
         finally:
             for end in ends:
                 end.transport.abort()
@@ -112,7 +113,8 @@ class Relay:
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray, *, to_target: bool
-    ) -> None:
+    ) -> bool:
+        """Pass bytes on until the end of the connection. Return whether the budget to the dialler has ended it."""
         with contextlib.suppress(OSError):
             while data := await reader.read(self.chunk_bytes):
                 if self.delay_s:
@@ -132,13 +134,12 @@ class Relay:
                 writer.write(data)
                 await writer.drain()
                 if ends_here:
-                    # closed in order and not reset: the bytes that were passed on must arrive
                     self._is_cut = True
                     self._budget = None
                     self.cuts += 1
-                    writer.close()
-                    await writer.wait_closed()
-                    return
+                    writer.write_eof()
+                    return True
+        return False
 
     async def _cut(self) -> None:
         self._is_cut = True
@@ -152,3 +153,14 @@ class Relay:
         while self._handlers:
             await asyncio.wait(list(self._handlers))
         await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next turn
+
+
+async def _until_end(reader: asyncio.StreamReader, pump: asyncio.Task[bool]) -> None:
+    """Read and discard until the dialling side has closed its end.
+
+    The bytes that were passed on to it must all arrive. A socket that is closed while it has unread bytes is reset, and
+    a reset discards what the other side has not read yet."""
+    await pump  # it ends, since it cannot write any more
+    with contextlib.suppress(OSError):
+        while await reader.read(CHUNK_BYTES):
+            pass

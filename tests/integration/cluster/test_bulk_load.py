@@ -1,4 +1,4 @@
-"""A bulk load whose peer never comes back: what has arrived is there for everybody, and the load comes to its end."""
+"""A bulk load whose peer never comes back: the arrived entries replicate, and another peer completes the load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that go back, stand, or are far ahead."""
+"""Clocks that go back, are stopped, or are far ahead."""
 
 from collections.abc import Callable
 

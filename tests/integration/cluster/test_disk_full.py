@@ -1,4 +1,4 @@
-"""A disk that takes no more, for real: files may not grow beyond a limit, so LevelDB's writes fail."""
+"""A full disk: a limit on the size of files makes LevelDB's writes fail for real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Killed at every step: what was acknowledged is there and replicates, what was not is whole or absent."""
+"""Kills at every step: acknowledged writes are kept and replicate, and others are whole or absent."""
 
 import contextlib
 import shutil
@@ -80,7 +80,7 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
 
 @pytest.mark.parametrize("step", ["origin change: announced", "origin change: a batch taken over"])
 def test_killed_while_it_takes_a_new_origin(step: str, master: Make, process: Start) -> None:
-    """A copy of what was killed: what its old origin wrote since the last open is taken over by a new one."""
+    """The copy of a killed node takes over, under a new origin, the writes of the old origin since the last open."""
     original = process("original", [])
     original.write(*[(b"%d" % serial, b"value") for serial in range(2_500)])
     original.kill()

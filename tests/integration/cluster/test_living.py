@@ -1,4 +1,4 @@
-"""A replica inside a program: beside others, beside asyncio, closed at any moment, asked, forked."""
+"""A replica inside a program: with other replicas, with asyncio, closed during traffic, waited for and forked."""
 
 import asyncio
 import contextlib

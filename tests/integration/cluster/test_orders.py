@@ -1,4 +1,4 @@
-"""Orders of arrival that a log by time alone gets wrong."""
+"""Orders of arrival in which a single log ordered by time would lose changes."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Peers that are down, slow, refuse, come back, dial at once, or are oneself."""
+"""Peers that are down, slow, hang up, come back, dial at the same time, or are the node itself."""
 
 import socket
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A scan that breaks off goes on where it stopped, and a scan sends what stands, not what happened."""
+"""An interrupted scan resumes, and a scan sends the present state of keys and not their history."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ VALUE = bytes(200)
 
 
 def disconnects(node: Master) -> int:
-    """Return how many connections have ended that the node had: it has applied all that came by them."""
+    """Return how many connections of the node have ended; it has applied everything that they brought."""
     return [event.kind for event in node.events].count("disconnected")
 
 
@@ -34,13 +34,13 @@ def test_an_interrupted_scan_resumes(cuts_at: list[int], master: Make, relay: Ma
         wait_until(lambda: wire.is_cut, "the link is cut within the scan")
         wait_until(lambda number=number: disconnects(b) == number, "b notices")  # type: ignore[misc]
         assert b.origin not in a.vector
-        assert not b.vector, "the vector moves when the scan is complete, not before"
+        assert not b.vector, "the vector advances only when the scan is complete"
         wire.heal()
         if budget is not None:
             wire.cut_after(budget)
     wait_level(a, b)
     sent, received = a.peer(b)["entries_out"], b.peer(a)["entries_in"]
-    assert received == ENTRIES, "what was applied is not sent again"
+    assert received == ENTRIES, "applied entries are not sent again"
     # a frame that did not arrive whole is lost with all that was in flight behind it
     assert sent >= ENTRIES
     a.close()

@@ -39,7 +39,7 @@ def process(tmp_path: Path) -> Iterator[Start]:
 
 
 def fill(node: ClusterNode, numbers: range, size: int = VALUE_BYTES) -> None:
-    """Values that LevelDB cannot compress."""
+    """Write values that LevelDB cannot compress."""
     for first in range(numbers.start, numbers.stop, 500):
         run = range(first, min(first + 500, numbers.stop))
         node.write(*[(b"key%06d" % number, Random(number).randbytes(size)) for number in run])
@@ -58,7 +58,7 @@ def dropped_tombstones(node: ClusterNode) -> bool:
 
 
 def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Start) -> None:
-    """It takes part again, keeps what it wrote while it was alone, and brings nothing back that was deleted."""
+    """It is in sync again, keeps the writes that it made alone, and brings no deleted key back."""
     a = process("a", [], tombstone_ttl=0.5)
     b = process("b", [f"127.0.0.1:{a.port}"], tombstone_ttl=0.5)
     away = process("away", [f"127.0.0.1:{a.port}"])
@@ -131,7 +131,7 @@ def test_killed_during_a_reconciliation(step: str, process: Start) -> None:
 
 
 def test_the_log_stays_within_its_bounds(process: Start) -> None:
-    """In the background, while a peer follows."""
+    """The log is truncated in the background while a peer pulls."""
     a = process("a", [], log_max_bytes=300_000)
     b = process("b", [f"127.0.0.1:{a.port}"], log_max_age=0.5)
     for _ in range(8):

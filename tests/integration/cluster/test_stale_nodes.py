@@ -1,4 +1,4 @@
-"""No write is lost to an older write of the same author, however long a node was away and whatever was dropped."""
+"""No write is lost to an older write of the same author, however long a node was away and whatever was truncated."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_single_author_keys_end_with_the_last_write_of_their_author(topology: st
 
 
 def test_values_that_an_author_allows() -> None:
-    """The acknowledged operation of each key, and what was in flight at kills since then."""
+    """Each key may hold its acknowledged operation, or one that was in flight at a later kill."""
     serials = [serial for serial in range(2_000) if own_operation(1, 0, serial)[0] == own_operation(1, 0, 0)[0]]
     first, second, third, fourth = serials[:4]
     key = own_operation(1, 0, first)[0]

@@ -1,4 +1,4 @@
-"""The demo as its user runs it: as a process, with its output in a pipe."""
+"""The demo as a user runs it: as a process, with its output in a pipe."""
 
 import json
 import os

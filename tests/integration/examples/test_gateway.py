@@ -1,4 +1,4 @@
-"""The gateway is offline, and comes back; the centre hands on each measurement."""
+"""The sensor gateway: measurements of an offline gateway reach the centre later."""
 
 import sys
 from pathlib import Path

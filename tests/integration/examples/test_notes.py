@@ -1,4 +1,4 @@
-"""Two laptops, as the README of the example sets them up."""
+"""The shared notes of two laptops, as the README of the example sets them up."""
 
 import subprocess
 import sys

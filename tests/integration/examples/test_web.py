@@ -1,4 +1,4 @@
-"""The web applications, as their READMEs start them."""
+"""The web applications, started as in their READMEs."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def texts(url: str) -> list[str]:
 
 
 def test_two_flask_sites_on_four_workers_each(tmp_path: Path, free_ports: FreePorts) -> None:
-    """One of which is killed, and it is the one that holds the database."""
+    """The worker that holds the database is killed, and another one takes over."""
     node, *ports = free_ports(3)
     folder = EXAMPLES / "flask_site"
     sites = [f"http://127.0.0.1:{port}" for port in ports]

@@ -1,4 +1,4 @@
-"""A connection that is closed while its peer does not read: what is left to send must not keep the socket."""
+"""A connection that is closed while its peer does not read: unsent data must not keep the socket open."""
 
 import asyncio
 import socket

@@ -1,4 +1,5 @@
-"""What a peer may do wrong, over a real socket: it is told why and cut off, nothing is applied, the others go on."""
+"""Violations of the protocol over a real socket: the peer receives the reason and is cut off, nothing is applied, and
+other peers are still served."""
 
 import time
 from random import Random
@@ -55,7 +56,7 @@ def record(stamp: int, key: bytes | None = None) -> bytes:
 
 
 def entries(*records: bytes, low: int = 0, high: int = 9, origin: int = ORIGIN) -> list[Message]:
-    """A round with one frame, which completes it."""
+    """Return the messages of a round with one frame, which completes it."""
     return [RoundStart(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
 
 
@@ -123,10 +124,10 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "branches above the limit": ([Histories([], bytes(16 * (MAX_BRANCHES + 1)))], ByeCode.PROTOCOL),
     "a vector above the limit": ([VectorUpdate(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
     "intervals above the limit": ([StartPull(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
-    "an interval that is none": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
+    "an invalid interval": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
     "a question outside a reconciliation": ([RangeQuery([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
     "a fetch outside a reconciliation": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
-    "a range that is none": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
+    "an invalid range": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
     "a probe of nothing": ([CompareStart(), RangeQuery([])], ByeCode.PROTOCOL),
     "a fetch without digests": ([CompareStart(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
     "two comparisons at once": ([CompareStart(), CompareStart()], ByeCode.PROTOCOL),
@@ -141,7 +142,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
         ByeCode.PROTOCOL,
     ),
     "tombstones of the future": ([StartPull(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
-    "answers that are none": (reconciling(RangeSplit([], b"")), ByeCode.PROTOCOL),
+    "an empty answer": (reconciling(RangeSplit([], b"")), ByeCode.PROTOCOL),
     "parts without prints": (reconciling(RangeSplit([b"a"], b"")), ByeCode.PROTOCOL),
     "parts out of order": (reconciling(RangeSplit([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
     "rows without heads": (reconciling(RangeRows([b"a"], b"")), ByeCode.PROTOCOL),
@@ -185,7 +186,7 @@ def test_offences_after_the_handshake_end_the_connection(masters: Masters, offen
 
 
 def test_a_vector_reply_from_the_future_is_refused(masters: Masters) -> None:
-    """Nobody shall wait for what that vector promises."""
+    """Nodes must not wait for the changes that such a vector promises."""
     victim = masters.victim
     with Intruder(victim.address) as intruder:
         intruder.enter()

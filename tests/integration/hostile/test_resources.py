@@ -1,4 +1,4 @@
-"""What a peer may do to use up memory or connections: each is bounded, and the honest peer is served meanwhile."""
+"""Attempts of a peer to exhaust memory or connections: each is bounded, and the honest peer is served meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -59,16 +59,16 @@ def _takes_a_frame() -> list[Message]:
     return [RoundStart(MADE_UP, 1), Entries(5, 0, 1, [encode_entry(1, b"key", b"")[0]], True)]
 
 
-def _takes_a_walk() -> list[Message]:
+def _takes_a_reconciliation() -> list[Message]:
     return [ReconcileStart(MADE_UP, b"", 0, 1)]
 
 
 @pytest.mark.usefixtures("nothing_applied")
-@pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_walk])
+@pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_reconciliation])
 def test_a_vector_that_would_make_our_vector_too_long_is_refused(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
 ) -> None:
-    """What we take over we tell to everybody, and nobody listens to one that is longer than vectors may be."""
+    """A node sends its vector to all peers, and peers refuse a vector that is longer than MAX_VECTOR_ORIGINS."""
     monkeypatch.setattr("level_replicator.storage.write.remote_applier.MAX_TAKEN_ORIGINS", 100)
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
@@ -87,7 +87,7 @@ def test_a_vector_that_would_make_our_vector_too_long_is_refused(
 def test_many_connections_that_name_ever_more_origins_are_bounded(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Message
 ) -> None:
-    """Each may name many, all together not without end: the one that goes too far is cut off, the honest one is not."""
+    """The connection that exceeds the common bound is cut off, and the honest one is not."""
     monkeypatch.setattr("level_replicator.replication.coordinator.MAX_ORIGINS_OF_PEERS", 1_000)
     monkeypatch.setattr("level_replicator.replication.coordinator.FEW_ORIGINS", 100)
     with ExitStack() as stack:
@@ -97,13 +97,13 @@ def test_many_connections_that_name_ever_more_origins_are_bounded(
             intruder.say(said, VectorQuery(5))
             if isinstance(intruder.hear(Bye | VectorReply), Bye):  # type: ignore[arg-type]
                 break
-        assert number in (2, 3, 4, 5)  # a Round names them twice
+        assert number in (2, 3, 4, 5)  # a RoundStart counts twice
         masters.check_served()
         assert masters.honest_is_connected()
 
 
 def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes again and again under other names does not make us keep all the vectors that it has told."""
+    """A peer that returns under ever new origins does not make the node keep all the vectors that it sent."""
     monkeypatch.setattr("level_replicator.replication.peers.MAX_REMEMBERED_ORIGINS", 1_000)
     coordinator = masters.victim.node.coordinator
     for number in range(10):
@@ -118,7 +118,7 @@ def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: py
 
 @pytest.mark.usefixtures("nothing_applied")
 def test_silent_connections_from_one_address_are_bounded(masters: Masters) -> None:
-    """From one address: the one that has waited longest makes place, so the next honest one comes in all the same."""
+    """The connection that has waited longest is ended, so that the next honest one is accepted."""
     admission = masters.victim.node.admission
     with ExitStack() as stack:
         silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_PER_NETWORK)]
@@ -163,7 +163,7 @@ def test_a_peer_that_never_reads_is_sent_no_more_than_a_buffer(masters: Masters)
 
 
 def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters) -> None:
-    """Also when too little is waiting for the link to count as full."""
+    """This holds also when too little is waiting for the connection to count as full."""
     victim = masters.victim
     with Intruder(victim.address, receive_buffer=4_096) as intruder:
         intruder.enter()

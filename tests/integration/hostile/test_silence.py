@@ -1,4 +1,4 @@
-"""Peers that say nothing any more, on a virtual clock."""
+"""Peers that fall silent, on a virtual clock."""
 
 import pytest
 

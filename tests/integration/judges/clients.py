@@ -1,4 +1,4 @@
-"""Clients of one node, each a thread with a session, which write down what they did and when in one history.
+"""Clients of one node, each a thread with a session, which record their operations in one history.
 
 Times are of this process's monotonic clock, so a history has one clock whatever the nodes' clocks say.
 """

@@ -1,4 +1,4 @@
-"""Rules of who comes in, switched off one at a time; for each the tests that must then fail.
+"""Rules of admission, each switched off, with the test that must then fail.
 
 A plugin of pytest: `MUTANT=name pytest -p tests.integration.security.mutants …` runs tests against the mutant.
 """
@@ -24,7 +24,7 @@ MANY = 1_000_000
 
 
 def _nothing(*_arguments: Any) -> None:
-    """What a rule does that is switched off."""
+    """Do nothing, in place of a rule that is switched off."""
 
 
 def _pin_not_looked_at(patch: pytest.MonkeyPatch) -> None:

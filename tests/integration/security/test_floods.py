@@ -1,4 +1,4 @@
-"""Many, slow and greedy ones: memory, descriptors and events stay bounded, and an honest peer is served meanwhile."""
+"""Many, slow and greedy peers: memory, descriptors and events stay bounded, and an honest peer is served meanwhile."""
 
 import logging
 import os
@@ -71,7 +71,7 @@ class Pair:
 
 @pytest.fixture
 def pair(master: Open) -> Iterator[Pair]:
-    """Whatever a test does: the honest one keeps its connection, and is served afterwards."""
+    """Yield the pair, and assert that the honest peer keeps its connection and is served afterwards."""
     pair = Pair(master)
     yield pair
     pair.check_served()
@@ -83,7 +83,7 @@ def descriptors() -> int:
 
 
 def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") -> AnyMessage | None:
-    """Up to the node's first word after its Welcome: a StartPull, or a Bye."""
+    """Do a handshake, and return the node's first message after its Welcome: a StartPull or a Bye."""
     intruder.say(Hello(MAGIC, VERSION, origin, instance))
     intruder.say(Welcome())
     while isinstance(message := intruder.hear(), Hello | Welcome):
@@ -155,7 +155,7 @@ def test_a_flood_of_strangers_is_not_a_flood_of_events(pair: Pair) -> None:
 
 
 def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    """What says that it is a client costs no more than what says that it is a peer."""
+    """A connection that claims to be a client costs no more than one that claims to be a peer."""
     tls = context(pems("Stranger"))
     tls.set_alpn_protos([ALPN])
     with caplog.at_level(logging.INFO, "level_replicator"):
@@ -181,7 +181,7 @@ def test_reports_of_refusals_are_bounded_per_second() -> None:
 
 
 def test_a_peer_that_claims_the_origin_of_a_connected_one_is_refused(pair: Pair) -> None:
-    """And its instance, which every peer is told: only its key says who it is."""
+    """Its instance, which all peers know, does not help: only the key identifies a peer."""
     honest = pair.honest.replica._node
     with pair.dial() as intruder:
         bye = enter(intruder, honest.store.origin, honest.coordinator.instance)
@@ -190,7 +190,7 @@ def test_a_peer_that_claims_the_origin_of_a_connected_one_is_refused(pair: Pair)
 
 
 def test_a_peer_that_claims_the_origin_of_an_absent_one(master: Open) -> None:
-    """It keeps that one out only as long as it stays, and does not keep us from dialling it."""
+    """The absent peer is kept out only while the other stays connected, and can still be dialled."""
     honest = master("B", trusted=[A])
     victim = master("A", {honest: {"fingerprint": B}}, trusted=[C])
     wait_connected(victim, honest)
@@ -215,7 +215,7 @@ def _say_all(intruder: SecureIntruder, *messages: Message) -> Bye:
 
 
 def test_forged_stamps_of_the_future_are_quarantined(pair: Pair) -> None:
-    """Of another origin, or its own: quarantined, and nothing of it is there."""
+    """Entries of another origin and of its own are both quarantined, and nothing is applied."""
     future = (1 << 63) - 1
     record = encode_entry(future, b"forged", b"")[0]
     for origin in (0xBAD, pair.honest.replica._node.store.origin, pair.victim.replica._node.store.origin):
@@ -229,7 +229,7 @@ def test_forged_stamps_of_the_future_are_quarantined(pair: Pair) -> None:
 
 
 def test_forged_entries_under_known_dots_are_not_applied(pair: Pair) -> None:
-    """Another value under a dot of ours, of the honest one, and a key that we never wrote under one of ours."""
+    """A forged entry has another value, or a new key, under a dot of the victim or of the honest peer."""
     pair.victim.put(b"ours", b"true")
     pair.honest.put(b"theirs", b"true")
     wait_level(pair.victim, pair.honest)
@@ -271,7 +271,7 @@ def test_a_peer_that_never_reads_is_sent_a_bounded_amount(pair: Pair) -> None:
 
 
 def test_a_flood_of_frames_leaves_other_peers_their_turn(pair: Pair) -> None:
-    """As fast as it can: the others have their turn all the same."""
+    """The peer sends as fast as it can, and other peers are still served."""
     with pair.dial() as intruder:
         assert isinstance(enter(intruder, 0xBAD), StartPull)
         for _ in range(50):
@@ -282,7 +282,7 @@ def test_a_flood_of_frames_leaves_other_peers_their_turn(pair: Pair) -> None:
 
 
 def test_two_nodes_with_one_key_are_still_two(master: Open, pair: Pair, tmp_path: object) -> None:
-    """Not advised, and not wrong: a key says whom to trust, an origin who it is."""
+    """One key for two nodes is allowed: the key decides about trust, and the origin identifies the node."""
     other = Master(pair.victim.folder.parent / "B too", {pair.victim.address: {"fingerprint": A}}, pems=pems("B"))
     try:
         other.put(b"from the other", b"")

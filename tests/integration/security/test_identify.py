@@ -1,4 +1,4 @@
-"""`identify`: what it is given, what it may do, and that everything but an accept in time is a rejection."""
+"""`identify`: its argument, its decisions, and that everything but an accept in time is a rejection."""
 
 import asyncio
 import logging
@@ -84,7 +84,7 @@ def test_identify_may_decide_later_from_another_thread(master: Open) -> None:
 
 
 def test_disconnect_ends_a_peer_that_waits_for_a_decision(master: Open) -> None:
-    """An accept that was on its way meanwhile lets nobody in."""
+    """An accept that comes too late admits no peer."""
     waiting: list[lrep.PeerIdentity] = []
     a = master("A", identify=waiting.append)
     a.put(b"a", b"1")
@@ -151,7 +151,7 @@ def test_no_decision_in_time_is_a_rejection(master: Open, monkeypatch: pytest.Mo
 
 
 def test_open_identify_calls_are_bounded(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that did not come back in time are still threads of ours."""
+    """Calls that did not return in time still count, since their threads still run."""
     monkeypatch.setattr("level_replicator.security.identify.MAX_IDENTIFY_CALLS", 1)
     release = threading.Event()
 
@@ -170,7 +170,7 @@ def test_open_identify_calls_are_bounded(master: Open, monkeypatch: pytest.Monke
 
 
 def test_unknown_peers_leave_room_for_trusted_ones(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long `identify` takes over each of them, and however many they are: nor does one address take all."""
+    """Trusted peers are admitted while calls for unknown peers block, and one address cannot take all the calls."""
     for name, most in (("CALLS", 3), ("STRANGERS", 2), ("STRANGERS_PER_NETWORK", 1)):
         monkeypatch.setattr(f"level_replicator.security.identify.MAX_IDENTIFY_{name}", most)
     release, asked = threading.Event(), threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""Three machines, as far as the network can tell: the README's secure servers, each in a network namespace of its own.
+"""The README's secure servers on three machines: each runs in a network namespace of its own.
 
 Needs root and iproute2, which .ci/run sees to."""
 
@@ -34,7 +34,7 @@ def _may_make_namespaces() -> bool:
 
 @pytest.fixture
 def namespaces() -> Iterator[list[str]]:
-    """Three with an address each, on one switch."""
+    """Create three namespaces with an address each, on one switch."""
     names = [f"lrep{os.getpid()}n{place}" for place in range(3)]
     switch = f"lrep{os.getpid()}sw"
     made = []
@@ -75,7 +75,7 @@ def test_two_nodes_replicate_and_a_third_with_an_unknown_key_receives_nothing(
     for folder in folders:
         (folder / "trusted.txt").write_text("\n".join(fingerprints))
     (folders[2] / "pems.json").unlink()
-    _keygen(folders[2] / "pems.json", capsys)  # not the one that was told to the others
+    _keygen(folders[2] / "pems.json", capsys)  # not the one whose fingerprint the others have
     servers = []
     for name, me, folder in zip(namespaces, ADDRESSES, folders, strict=True):
         others = [address for address in ADDRESSES if address != me]

@@ -1,4 +1,4 @@
-"""Key files: what is made, what is taken, and what is said about the rest."""
+"""Key files: their generation, and the errors of invalid ones."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def test_files_of_node_selfsigned(name: str) -> None:
 
 
 def test_a_weak_key_is_refused() -> None:
-    """selfsigned 2.4.1 makes RSA keys of 1,024 bits unless it is told otherwise."""
+    """selfsigned 2.4.1 makes RSA keys of 1,024 bits by default."""
     with pytest.raises(lrep.ConfigError, match="1024 bits; expected 2048 or more"):
         load_pems(HERE / "selfsigned_1024.json")
 
@@ -161,7 +161,7 @@ def test_the_error_says_why_a_key_pair_is_invalid(wrong: dict[str, Any], says: s
 
 @pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.SECP224R1(), ec.SECP192R1()], ids=lambda curve: str(curve.name))
 def test_a_curve_without_a_name_in_tls_1_3_is_refused(curve: ec.EllipticCurve, tmp_path: Path) -> None:
-    """Else every handshake would fail, with a word about something else."""
+    """Otherwise every handshake would fail, with a misleading error."""
     with pytest.raises(lrep.ConfigError, match=f"{curve.name}.*P-256"):
         lrep.open(tmp_path / "x", {"pems": _of(ec.generate_private_key(curve)), "trusted": [A], "port": 0})
     assert not (tmp_path / "x").exists()
@@ -173,7 +173,7 @@ def test_larger_curves_are_accepted(curve: ec.EllipticCurve) -> None:
 
 
 def test_a_key_that_openssl_refuses_is_a_config_error() -> None:
-    """Whatever else the rules of a machine forbid."""
+    """This covers all other restrictions of the machine's OpenSSL configuration."""
     weak = ec.generate_private_key(ec.SECP192R1())
     der = serialization.Encoding.DER
     private = weak.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

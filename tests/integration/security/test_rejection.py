@@ -1,4 +1,4 @@
-"""Before both sides have accepted, not one byte of data passes, either way; and there is no path around that."""
+"""Not one byte of data passes in either direction before both sides have accepted, and no attack changes that."""
 
 import datetime
 import socket
@@ -50,7 +50,7 @@ EARLY = b"".join(
         ],
     )
 )
-"""All that an accepted peer would say, sent before anybody has accepted."""
+"""All messages of an accepted peer, sent before any decision."""
 
 
 def address(node: Master) -> tuple[str, int]:
@@ -63,7 +63,7 @@ def dump(node: Master) -> dict[bytes, bytes]:
 
 @pytest.fixture
 def victim(master: Open) -> Iterator[Master]:
-    """Trusts B. Whatever a test does to it, it stays as it was."""
+    """Yield a node that trusts B, and assert that the test has not changed its contents."""
     node = master("A", trusted=[B])
     node.put(b"key", SECRET)
     before = dump(node)
@@ -103,7 +103,7 @@ def test_no_byte_passes_before_a_decision(master: Open) -> None:
 
 
 def test_a_server_that_is_not_the_pinned_one_learns_nothing(tmp_path: Path) -> None:
-    """Not even who dialled it."""
+    """It does not even learn which node dialled it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         folder = Master(tmp_path / "b", {f"127.0.0.1:{port}": {"fingerprint": A}}, pems=pems("B"))
@@ -122,7 +122,7 @@ def test_a_server_that_is_not_the_pinned_one_learns_nothing(tmp_path: Path) -> N
 
 
 def test_early_data_of_an_accepted_peer_is_read_after_the_decision(master: Open) -> None:
-    """The other side may have accepted first: nothing of it is lost."""
+    """The other side may have accepted first: no message is lost."""
     waiting: list[lrep.PeerIdentity] = []
     node = master("A", identify=waiting.append)
     with SecureIntruder.dial(address(node), context(pems("C"))) as intruder:
@@ -179,7 +179,7 @@ def test_an_older_tls_version_is_refused(victim: Master) -> None:
 
 
 def test_a_certificate_with_the_names_of_another_is_refused(victim: Master) -> None:
-    """The names and the number of B's, and a key of its own."""
+    """It has the names and the serial number of B's certificate, and another key."""
     forged = _certificate_like(pems("B")["cert"], load_key(pems("C")["private"]))
     with SecureIntruder.dial(address(victim), context({"cert": forged, "private": pems("C")["private"]})) as intruder:
         intruder.handshake()
@@ -189,7 +189,7 @@ def test_a_certificate_with_the_names_of_another_is_refused(victim: Master) -> N
 
 
 def test_a_replayed_session_is_refused(victim: Master) -> None:
-    """B's certificate, and a signature by its key, of another handshake than this one."""
+    """It has B's certificate, and a signature by B's key, but of another handshake."""
     relay = Relay(victim.port)
     relay.capture = True
     try:
@@ -221,7 +221,7 @@ def test_a_certificate_that_changes_between_two_sessions_is_refused(victim: Mast
 
 
 def test_no_session_is_resumed(victim: Master) -> None:
-    """A ticket is not given; and a session offered all the same makes both prove their keys again."""
+    """The node gives no session ticket, and an offered session makes both sides prove their keys again."""
     tls = context(pems("B"))
     tls.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
     with SecureIntruder.dial(address(victim), tls) as intruder:
@@ -272,7 +272,7 @@ def load_key(pem: str) -> Any:
 
 
 def _certificate_like(pem: str, key: Any) -> str:
-    """One with the same names and number, of another key."""
+    """Return a certificate with the same names and serial number, of another key."""
     model = x509.load_pem_x509_certificate(pem.encode())
     return _certificate(key, model.not_valid_before_utc, model.not_valid_after_utc, model.serial_number)
 
@@ -292,7 +292,7 @@ def _pems_of(key: Any, certificate: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("years", [(-2, -1), (1, 2)], ids=["expired", "not valid yet"])
 def test_dates_of_certificates_are_ignored(master: Open, years: tuple[int, int]) -> None:
-    """SECURITY.md says why. An application that wants an end has `peer.not_after`."""
+    """SECURITY.md has the reason. An application that wants an expiry checks `peer.not_after`."""
     now = datetime.datetime.now(datetime.UTC)
     begin, end = (now + datetime.timedelta(days=365 * each) for each in years)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -370,7 +370,7 @@ def test_garbage_within_the_handshake_ends_the_connection(victim: Master) -> Non
     "after", [b"\x17\x03\x03\x00\x20" + b"x" * 32, b"\x16\x03\x03\x00\x04\x00\x00\x00\x00", b"x" * 99]
 )
 def test_garbage_after_the_handshake_ends_the_connection(victim: Master, after: bytes) -> None:
-    """A record that TLS did not make, a renegotiation of older days, and no record at all."""
+    """The garbage is a record without TLS, a renegotiation of an older TLS, or no record at all."""
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
@@ -392,7 +392,7 @@ def test_huge_frames_before_acceptance_are_not_read(victim: Master, frame: bytes
 
 
 def test_a_connection_may_end_after_any_byte(victim: Master) -> None:
-    """After each byte of a handshake and of what follows it."""
+    """The connection ends after each byte of a handshake, and of the messages that follow."""
     with SecureIntruder.dial(address(victim), context(pems("C"))) as whole:
         whole.handshake()
         whole.hear_all()

@@ -1,4 +1,4 @@
-"""read_only: it gets our changes, and we take none of its. pull_only: no writes of our own."""
+"""Roles: a read_only peer receives changes and none of its own are applied; a pull_only node has no local writes."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _accept_b_read_only(peer: lrep.PeerIdentity) -> None:
 
 
 def _check_read_only(a: Master, b: Master) -> None:
-    """Of b, whom a takes nothing from."""
+    """Check the state of a and b while b is read-only for a."""
     wait_until(lambda: b.peer(a)["state"] == "live", lambda: b.replica.status())
     b.put(b"from b", b"no")
     a.put(b"from a", b"yes")
@@ -47,7 +47,7 @@ def test_a_role_is_given_by_metadata(master: Open) -> None:
 
 
 def test_the_role_follows_the_key_in_both_directions_of_dialing(master: Open) -> None:
-    """Also when the read-only server dials us, from an address that nobody named."""
+    """This holds also when the read-only server dials, from an unknown address."""
     b = master("B", trusted=[A])
     b.close()
     a = master("A", {b: {"fingerprint": B, "read_only": True}})
@@ -58,7 +58,7 @@ def test_the_role_follows_the_key_in_both_directions_of_dialing(master: Open) ->
 
 
 def test_writes_of_a_read_only_peer_may_arrive_through_another_node(master: Open) -> None:
-    """A role is of a link, not of the data: SECURITY.md says so."""
+    """A role belongs to a connection and not to the data, as SECURITY.md says."""
     a = master("A", identify=_accept_b_read_only)
     c = master("C", {a: {"fingerprint": A}}, trusted=[B])
     b = master("B", {a: {"fingerprint": A}, c: {"fingerprint": C}})
@@ -121,7 +121,7 @@ def test_a_read_only_peer_that_sends_changes_is_ended(message: object) -> None:
 
 
 def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: Path) -> None:
-    """It says that it knows more of us than we do: it may be right, and it may not decide that."""
+    """It claims to know more of this node's writes than the node does. This may be true, but it must not decide it."""
     a = master("A", identify=_accept_b_read_only)
     a.put(b"1", b"")
     a.replica.backup(tmp_path / "old")

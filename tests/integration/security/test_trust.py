@@ -1,4 +1,4 @@
-"""Who comes in, by pin and by trusted list; and who is thrown out again."""
+"""Admission by pins and by the trusted list, and revocation."""
 
 import asyncio
 import logging
@@ -58,7 +58,7 @@ def test_an_unknown_peer_is_refused_and_receives_the_reason(master: Open) -> Non
 
 
 def test_a_server_with_another_certificate_than_the_pinned_one_is_refused(master: Open) -> None:
-    """Also when the trusted list names it: the pin says which one this server is."""
+    """This holds even if the trusted list has its key: the pin identifies this server."""
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": C}}, trusted=[A])
     wait_until(lambda: "refused" in b.event_kinds(), "a refusal")
@@ -77,7 +77,7 @@ def test_a_server_without_a_pin_must_be_trusted(master: Open) -> None:
 
 
 def test_a_pinned_server_may_dial_us(master: Open) -> None:
-    """It is known by its key, whoever dials."""
+    """A peer is known by its key in both directions of dialing."""
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": A}})
     wait_connected(a, b)
@@ -100,7 +100,7 @@ def test_a_server_may_have_several_pins(master: Open) -> None:
 
 def test_a_trusted_file_is_read_again(master: Open, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted"
-    trusted.write_text(f"# who may come in\n\n{B}  the laptop\n")
+    trusted.write_text(f"# the trusted peers\n\n{B}  the laptop\n")
     a = master("A", trusted=trusted)
     b = master("B", {a: {"fingerprint": A}})
     c = master("C", {a: {"fingerprint": A}})
@@ -116,7 +116,7 @@ def test_a_trusted_file_is_read_again(master: Open, tmp_path: Path) -> None:
 
 
 def test_a_revoked_peer_that_does_not_read_receives_no_further_byte(master: Open, tmp_path: Path) -> None:
-    """Whatever waits in our buffers for it stays here."""
+    """Data that waits for it in the node's buffers is dropped."""
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -157,7 +157,7 @@ def test_a_file_with_a_mistake_trusts_the_other_lines(
 
 
 def test_data_in_the_kernel_is_not_sent_to_a_revoked_peer(master: Open, tmp_path: Path) -> None:
-    """Megabytes, when it has not read for a while: else they would come to it afterwards."""
+    """The kernel holds megabytes for a peer that does not read: they must not arrive afterwards."""
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -203,7 +203,7 @@ def test_a_trusted_file_that_everybody_may_write_causes_a_warning(
 
 @pytest.mark.parametrize("separator", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"], ids=ascii)
 def test_a_comment_ends_with_its_line(tmp_path: Path, separator: str) -> None:
-    """As grep and editors see it: what Python takes for a line as well ends none."""
+    """A line is a line for grep and editors: other separators of Python's `splitlines` do not end it."""
     trusted = tmp_path / "trusted"
     trusted.write_bytes(f"# was: {separator}{B}\r\n{C}  the laptop{separator}{B}\r\n".encode())
     assert TrustedFile(trusted).load() == {C}
@@ -223,7 +223,7 @@ def test_a_deleted_trusted_file_trusts_nobody(master: Open, tmp_path: Path) -> N
 
 
 def test_a_pin_is_valid_without_the_trusted_list(master: Open, tmp_path: Path) -> None:
-    """Revoking is: out of the list, and out of `servers`."""
+    """To revoke a server, remove it from the list and from `servers`."""
     trusted = tmp_path / "trusted"
     trusted.write_text(A)
     a = master("A", trusted=[B])
@@ -237,7 +237,7 @@ def test_a_pin_is_valid_without_the_trusted_list(master: Open, tmp_path: Path) -
 
 
 def test_a_key_is_replaced_while_both_nodes_run(master: Open, tmp_path: Path) -> None:
-    """The new fingerprint is told to the peers first; then the key file is exchanged; then the old one is taken out."""
+    """Peers first trust the new fingerprint as well, then the key file is replaced, then they drop the old one."""
     keys, trusted = tmp_path / "pems.json", tmp_path / "trusted"
     lrep_write(keys, "B")
     trusted.write_text(f"{B}\n{C}\n")
@@ -284,7 +284,7 @@ def test_disconnect_ends_a_peer(master: Open) -> None:
 
 
 def lrep_write(path: Path, name: str) -> None:
-    """A key file, exchanged in one step, as an administrator does it."""
+    """Replace a key file atomically, as an administrator does."""
     import json
 
     new = path.with_suffix(".new")
@@ -315,7 +315,7 @@ def test_nodes_replicate_over_ipv6(master: Open) -> None:
 
 
 def test_two_nodes_that_dial_at_once_and_decide_slowly_keep_one_connection(master: Open) -> None:
-    """They end with one connection, whichever; nobody keeps hanging up on the other."""
+    """They end with one connection, and neither keeps ending the connection of the other."""
 
     async def identify(peer: lrep.PeerIdentity) -> None:
         await asyncio.sleep(0.05 if peer.dialled else 0.02)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from level_replicator.testing.relay import HOST, Relay
+from tests.harness.waiting import wait_until
 
 PATIENCE_S = 30.0
 
@@ -115,6 +116,18 @@ def test_a_relay_cuts_itself_after_a_number_of_bytes_which_all_arrive(relay: Rel
     assert not answers(relay)
     relay.heal()
     assert answers(relay)
+
+
+def test_bytes_before_the_cut_arrive_although_the_relay_has_unread_bytes(relay: Relay) -> None:
+    relay.chunk_bytes = 16
+    relay.cut_after(7)
+    with connect(relay) as client:
+        sender = threading.Thread(target=client.sendall, args=(bytes(4 << 20),))
+        sender.start()
+        wait_until(lambda: relay.is_cut, "the relay cuts itself")
+        sender.join()  # the relay has read everything, and the client has read nothing
+        assert client.recv(8) == bytes(7)
+        assert client.recv(8) == b""
 
 
 def test_a_delay_holds_each_chunk(relay: Relay) -> None:

@@ -1,4 +1,4 @@
-"""The demo's verdict must be able to be bad."""
+"""The comparison and the ledger of the demo find every kind of difference."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every kind of data set gives its entries, and says in one line what is wrong with a bad one."""
+"""Every kind of data set gives its entries, and one line says why an invalid one is refused."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""When nodes count as in sync, and what is said when they do not."""
+"""The conditions for nodes to be in sync, and the report when they are not."""
 
 from pathlib import Path
 

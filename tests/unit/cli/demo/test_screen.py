@@ -1,4 +1,4 @@
-"""The two screens show the same story."""
+"""The two screens show the same run."""
 
 import io
 
