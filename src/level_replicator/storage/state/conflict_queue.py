@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,7 +34,7 @@ _log = logging.getLogger("level_replicator.storage")
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Reported by the node where the two met. Both name the user's write, not the entry that carried it."""
+    """Two writes of a key that met on this node. Both name the user's write, not the entry that carried it."""
 
     key: bytes
     winner: Change
@@ -44,12 +46,12 @@ _decoder = msgspec.msgpack.Decoder(tuple[bytes, _Write, _Write])
 
 
 def encode_conflict(conflict: Conflict) -> bytes:
-    """Encodes a record of the queue."""
+    """Encode a record of the queue."""
     return msgspec.msgpack.encode((conflict.key, *map(_write_of, (conflict.winner, conflict.loser))))
 
 
 def decode_conflict(record: bytes) -> Conflict:
-    """Decodes a record of the queue. Raises StorageError for what `encode_conflict` did not make."""
+    """Decode a record of the queue. Raise StorageError if it is damaged."""
     try:
         key, winner, loser = _decoder.decode(record)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -61,6 +63,13 @@ def decode_conflict(record: bytes) -> Conflict:
 
 def _write_of(change: Change) -> _Write:
     return change.value, int(change.origin, 16), change.stamp
+
+
+class QueueChange(NamedTuple):
+    """The (number, bytes) of the records that a batch adds to the queue, and how many of the oldest it deletes."""
+
+    added: list[tuple[int, int]]
+    removed: int
 
 
 class UnreportedConflicts:
@@ -90,13 +99,36 @@ class UnreportedConflicts:
         if self._sizes:
             notify()
 
-    def record(self, batch: Batch, conflicts: list[Conflict]) -> None:
-        """Put conflicts into the batch that merges them. Call `notify` when the batch is written."""
+    def record(self, batch: Batch, conflicts: list[Conflict]) -> QueueChange:
+        """Put conflicts into the batch that merges them. Return the change to `apply` when the batch is written."""
+        added: list[tuple[int, int]] = []
+        removed, total = 0, self._bytes
         for conflict in conflicts:
             record = encode_conflict(conflict)
-            self._make_room(batch, len(record))
-            batch.put(conflict_key(self._last + 1), record)
-            self._add(self._last + 1, len(record))
+            while removed < len(self._sizes) + len(added) and (
+                len(self._sizes) + len(added) - removed >= MAX_UNREPORTED_CONFLICTS
+                or total + len(record) > MAX_UNREPORTED_CONFLICT_BYTES
+            ):
+                at = removed - len(self._sizes)
+                number, size = self._sizes[removed] if at < 0 else added[at]
+                batch.delete(conflict_key(number))
+                total -= size
+                removed += 1
+            number = self._last + len(added) + 1
+            batch.put(conflict_key(number), record)
+            added.append((number, len(record)))
+            total += len(record)
+        return QueueChange(added, removed)
+
+    def apply(self, change: QueueChange) -> None:
+        """Account for records that were written and, above the bounds, deleted."""
+        for number, size in change.added:
+            self._add(number, size)
+        for _ in range(change.removed):
+            self._remove_oldest()
+        if change.removed and not self._dropped:
+            _log.warning("on_conflict does not keep up: the oldest conflicts are dropped, and not reported")
+        self._dropped += change.removed
 
     def notify(self) -> None:
         """Call the listener: there are conflicts to report."""
@@ -119,31 +151,24 @@ class UnreportedConflicts:
 
     def reported(self, number: int) -> None:
         """Delete the records up to this number, after their callbacks have returned."""
-        if not self._sizes or self._sizes[0][0] > number:
+        done = list(takewhile(lambda each: each[0] <= number, self._sizes))
+        if not done:
             return
         batch = self._rs.batch()
-        while self._sizes and self._sizes[0][0] <= number:
-            self._remove(batch)
+        for each, _ in done:
+            batch.delete(conflict_key(each))
         batch.write()
-
-    def _make_room(self, batch: Batch, size: int) -> None:
-        while self._sizes and (
-            len(self._sizes) >= MAX_UNREPORTED_CONFLICTS or self._bytes + size > MAX_UNREPORTED_CONFLICT_BYTES
-        ):
-            self._remove(batch)
-            if not self._dropped:
-                _log.warning("on_conflict does not keep up: the oldest conflicts are dropped, and not reported")
-            self._dropped += 1
+        for _ in done:
+            self._remove_oldest()
 
     def _add(self, number: int, size: int) -> None:
         self._sizes.append((number, size))
         self._bytes += size
         self._last = number
 
-    def _remove(self, batch: Batch) -> None:
-        number, size = self._sizes.popleft()
+    def _remove_oldest(self) -> None:
+        _, size = self._sizes.popleft()
         self._bytes -= size
-        batch.delete(conflict_key(number))
 
 
 def _nobody() -> None:

@@ -27,7 +27,7 @@ from level_replicator.core.intervals import Intervals
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
-from level_replicator.storage.state.conflict_queue import Conflict
+from level_replicator.storage.state.conflict_queue import Conflict, QueueChange
 from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import (
     APPLIED,
@@ -302,8 +302,9 @@ class Transaction:
     def record_conflicts(self, conflicts: list[Conflict]) -> None:
         """Put conflicts into the queue for `on_conflict` (storage.state.conflict_queue). Only once."""
         if conflicts:
-            self._state.unreported.record(self.rs, conflicts)
-            self._rare().conflicts = True
+            edit = self._rare()
+            edit.conflicts = self._state.unreported.record(self.rs, conflicts)
+            edit.notifies = True
 
     # -- values that are lost here (storage.write.lost)
 
@@ -407,7 +408,7 @@ class Transaction:
             if begun and not done:
                 self._finish(error, keys, entries)
             raise
-        if self._edit is not None and self._edit.conflicts:
+        if self._edit is not None and self._edit.notifies:
             state.unreported.notify()
 
     def _finish(self, error: BaseException, keys: int, entries: int) -> None:
@@ -471,7 +472,9 @@ class _Edit:
     """None: not lost any more."""
     lost_reset: bool = False
     restamped: tuple[int, int] = (0, 0)
-    conflicts: bool = False
+    conflicts: QueueChange | None = None
+    notifies: bool = False
+    """Whether the listener to conflicts is called after the commit."""
 
     def apply(self, state: ReplicationState) -> None:
         """Change the fields. May be done twice."""
@@ -496,6 +499,9 @@ class _Edit:
             state.bulk_load_incomplete = self.bulk_load
         if self.lost or self.lost_reset:
             self._apply_lost(state)
+        if self.conflicts is not None:
+            state.unreported.apply(self.conflicts)
+            self.conflicts = None
         puts, tombstones = self.restamped
         self.restamped = (0, 0)
         state.restamped_puts += puts

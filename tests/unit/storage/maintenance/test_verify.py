@@ -330,6 +330,7 @@ def test_what_is_given_up_is_given_up_alone() -> None:
     report = verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert order == ["before", "renewed"]
     assert report.new_origin
+    assert report.renewed, "the deprecated name"
     order.clear()
     verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert not order

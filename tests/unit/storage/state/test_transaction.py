@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from level_replicator.core.entry import encode_entry, encode_index
 from level_replicator.core.errors import StorageError
 from level_replicator.core.intervals import Intervals
+from level_replicator.core.records import Change
+from level_replicator.core.version_vector import origin_name
+from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.load import load
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.state import ReplicationState
@@ -53,6 +56,7 @@ def mirrored(state: ReplicationState) -> dict[str, Any]:
     found["resume"] = {
         source: {origin: list(applied) for origin, applied in scans.items()} for source, scans in state.resume.items()
     }
+    found["conflicts"] = list(state.unreported._sizes)
     for name, value in found.items():
         if type(value) is dict:
             found[name] = dict(value)
@@ -82,6 +86,7 @@ def edit(state: ReplicationState, tx: Transaction) -> None:
     tx.set_history(PEER, ((1, 5),))
     tx.add_branch(2, 6)
     tx.begin_bulk_load()
+    tx.record_conflicts([Conflict(b"k", *(Change(b"k", b"1", origin_name(origin), 9) for origin in (PEER, 8)))])
     tx.change_meta(durable=b"")
 
 
@@ -255,6 +260,7 @@ def reloaded(state: ReplicationState) -> ReplicationState:
     fresh.set_meta(meta)
     load(fresh)
     load_lost(fresh)
+    fresh.unreported.load()
     fresh.keys, fresh.entries = state.keys, state.entries
     fresh.newest, fresh.late = state.newest, state.late  # derived from the log, which these tests do not write
     return fresh
