@@ -189,6 +189,18 @@ def _ties_by_arrival() -> Patches:
     return [(merger, "order_of", lambda written, *_: (written[0], 1 << 64))]
 
 
+@rule("database-written-first")
+def _database_written_first() -> Patches:
+    """A transaction writes the database before the replication set."""
+
+    def commit(self: Transaction, *args: Any, **options: Any) -> None:
+        self._rs, self._db = self._db, self._rs
+        plain(self, *args, **options)
+
+    plain = Transaction.commit
+    return [(Transaction, "commit", commit)]
+
+
 @rule("no-redo-after-kill")
 def _no_redo_after_kill() -> Patches:
     """The last batch is not done again into the database."""

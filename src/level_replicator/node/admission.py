@@ -95,7 +95,7 @@ class Admission:
         guest.fingerprint = fingerprint = fingerprint_of(certificate)
         if stream.server is not None:
             stream.server.fingerprint = fingerprint
-            if trust.is_pinned_otherwise(stream.server.address, fingerprint):
+            if trust.contradicts_pin(stream.server.address, fingerprint):
                 self._turn_away(stream, _PINNED)
                 return
         known = trust.knows(fingerprint)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
-from level_replicator.net.unix_socket import listen_local
+from level_replicator.net.unix_socket import listen_unix
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
 from level_replicator.node.client_session import OpenRequestHandler
@@ -37,7 +37,7 @@ _LAST_TURNS = 4
 
 
 class Listening(Protocol):
-    """Of asyncio.Server, and LocalServer."""
+    """Of asyncio.Server, and UnixSocketServer."""
 
     @property
     def sockets(self) -> Sequence[Any]: ...
@@ -202,7 +202,7 @@ class Node:
         local = None
         if self._socket_path is not None:
             try:
-                local = await listen_local(self._socket_path, lambda: StreamTransport(self.admission, local=True))
+                local = await listen_unix(self._socket_path, lambda: StreamTransport(self.admission, local=True))
             except BaseException:
                 if server is not None:
                     server.close()
