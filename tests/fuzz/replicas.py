@@ -10,11 +10,12 @@ from level_replicator.core.errors import ClockError, ConfigError, FormatError, S
 from level_replicator.core.version_vector import decode_vector
 from level_replicator.protocol.push import PullSender
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.meta import FORMAT, Meta, encode_meta, load_meta
 from level_replicator.storage.state.schema import META
-from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.store import Store
 from tests.fuzz.source import Source
 from tests.harness.memory_engine import MemoryEngine
 from tests.harness.virtual_disk import VirtualDisk
@@ -168,20 +169,20 @@ def _quietly(keys: int) -> None:
 
 def _serve(store: Store) -> None:
     """A first round to a peer that has nothing, or, where the log does not reach, all of the index."""
-    opened = store.open_round(SendQueue(9, []), {}, {})
+    opened = store.rounds.open_next(SendQueue(9, []), {}, {})
     if isinstance(opened, Round):
         push = PullSender()
         push.begin(opened.target, opened.work)
         while (read := push.next_read()) is not None:
             push.read(read, *opened.reader.read(read, 10, 1 << 20))
         opened.reader.close()
-    elif isinstance(opened, Reconciling):
+    elif isinstance(opened, ReconcileOffer):
         _answer_all(opened.responder)
 
 
 def _initiator(store: Store) -> None:
     """A peer that looks at everything."""
-    opened = store.open_comparison()
+    opened = store.rounds.open_comparison()
     opened.responder.query([(b"", b"", bytes(16), 1)])
     _answer_all(opened.responder)
 

@@ -361,7 +361,7 @@ def bulk_load_from_a_peer_that_is_gone() -> None:
     for node in (b, c, d):
         node.start()
         assert node.store is not None
-        node.store.bulk_load_min_entries = 1
+        node.store.rounds.bulk_load_min_entries = 1
     assert b.store is not None
     b.store.writer.write([(b"%06d" % number, b"v") for number in range(4 * FRAME_TARGET_ENTRIES)], False)
     world.cuts = {frozenset("ac"), frozenset("ad")}

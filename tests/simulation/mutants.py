@@ -31,14 +31,14 @@ from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.pull_backoff import PullBackoff
 from level_replicator.replication.puller import Puller, PullResult
 from level_replicator.storage import store
-from level_replicator.storage.feed import change_feed
+from level_replicator.storage.feed import change_feed, round_planner
 from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.maintenance import floors, retention
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.maintenance.leftovers import LeftoverWatch
 from level_replicator.storage.maintenance.retention import Retention
-from level_replicator.storage.reconcile import resolver
+from level_replicator.storage.reconcile import begin, resolver
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import open as opening
 from level_replicator.storage.state import histories
@@ -170,7 +170,7 @@ def _clock_ignores_vectors() -> Patches:
         adopt_vector(state, *args, **options)
         state.clock.last = last
 
-    def begin(self: Store, *args: Any, **options: Any) -> Any:
+    def begin_still(self: Store, *args: Any, **options: Any) -> Any:
         last = self.clock.last
         begun = begin_reconciliation(self, *args, **options)
         self.clock.last = last
@@ -179,7 +179,7 @@ def _clock_ignores_vectors() -> Patches:
     return [
         (remote_applier, "adopt_vector", adopt),
         (resolver, "adopt_vector", adopt),
-        (Store, "begin_reconciliation", begin),
+        (Store, "begin_reconciliation", begin_still),
     ]
 
 
@@ -253,7 +253,9 @@ def _stale_read_as_current() -> Patches:
     """Nobody looks whether somebody missed tombstones that were dropped."""
     return [
         (store, "stale", lambda _vector, _horizon: False),
-        (store, "_missed_tombstones", lambda _state, _feed, _vector: False),
+        (begin, "stale", lambda _vector, _horizon: False),
+        (round_planner, "stale", lambda _vector, _horizon: False),
+        (round_planner, "_missed_tombstones", lambda _state, _feed, _vector: False),
         (merger, "stale", lambda _vector, _horizon: False),
     ]
 
@@ -440,7 +442,7 @@ def _keys_taken_for_new() -> Patches:
 def _filled_above_the_floor() -> Patches:
     """What fills a node is not logged, and its floor does not say so."""
 
-    def begin(state: ReplicationState, _vector: Vector) -> None:
+    def begin_unfloored(state: ReplicationState, _vector: Vector) -> None:
         state.bulk_loading = state.bulk_load_incomplete = True
 
     def merge(self: Merger, entries: Any, doubt: int, *, in_order: bool = True) -> bool:
@@ -454,7 +456,7 @@ def _filled_above_the_floor() -> Patches:
             state.floor = floor
 
     plain = Merger.merge
-    return [(store, "begin_bulk_load", begin), (Merger, "merge", merge)]
+    return [(begin, "begin_bulk_load", begin_unfloored), (Merger, "merge", merge)]
 
 
 @rule("bulk-loads-end-with-their-floor-only")
@@ -499,7 +501,7 @@ def _repetitions_begin_at_once() -> Patches:
 @rule("log-read-below-the-floor")
 def _log_read_below_the_floor() -> Patches:
     """A truncated log is read as if nothing were missing."""
-    return [(store, "_below_floor", lambda _state, _feed, _vector: False)]
+    return [(round_planner, "_below_floor", lambda _state, _feed, _vector: False)]
 
 
 @rule("truncated-before-it-was-on-disk")

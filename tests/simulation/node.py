@@ -97,7 +97,7 @@ class SimNode:
         store.leftover_watch.patience_ms = store.leftover_watch.long_patience_ms = LEFTOVER_PATIENCE_MS
         self.world.meetings.opened(self)
         # in half of the worlds a node that is empty is filled, not sent the log
-        store.bulk_load_min_entries = (BULK_LOAD_MIN_ENTRIES, 1, BULK_LOAD_MIN_ENTRIES, 4)[self.world.seed % 4]
+        store.rounds.bulk_load_min_entries = (BULK_LOAD_MIN_ENTRIES, 1, BULK_LOAD_MIN_ENTRIES, 4)[self.world.seed % 4]
         if self.world.seed % 3 == 0:
             store._state.key_filter.lookups = FILTER_WORTH_LOOKUPS
             store.learn_keys(lambda: True)

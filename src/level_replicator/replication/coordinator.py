@@ -151,7 +151,7 @@ class Coordinator:
         return any(
             connection.send_queue is not None
             and not connection.transport.full
-            and self.store.has_own_work(connection.send_queue)
+            and self.store.rounds.has_own_work(connection.send_queue)
             for connection in self.by_origin.values()
         )
 

@@ -22,11 +22,12 @@ from level_replicator.protocol.messages import ByeCode, ReconcileStart
 from level_replicator.protocol.session import Session
 from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.peers import Peer
+from level_replicator.storage.feed.round_planner import ReconcileOffer
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
-from level_replicator.storage.store import Reconciling, Store
+from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.replication")
 
@@ -86,7 +87,7 @@ class Pusher:
             raise RemoteProtocolError("a second comparison: one may be under way on a connection")
         self._comparison_waits = self._responder is not None
         if not self._comparison_waits:
-            self._begin_reconciliation(self._store.open_comparison(), pull=0)
+            self._begin_reconciliation(self._store.rounds.open_comparison(), pull=0)
 
     def query_ranges(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
         """Answer range queries in the next steps. Raises RemoteProtocolError outside a reconciliation."""
@@ -179,14 +180,14 @@ class Pusher:
 
     def _wait_for_round(self) -> int | None:
         """Milliseconds until the next round may begin; None: there is nothing to send."""
-        send_queue, store = self.send_queue, self._store
+        send_queue, rounds = self.send_queue, self._store.rounds
         if send_queue is None or self._paused or self._responder is not None or not self._histories.agreed:
             return None
-        if not store.has_work(send_queue):
+        if not rounds.has_work(send_queue):
             self._forward_at_ms = None
             return None
         begin_ms = self._next_round_ms
-        if self._forward_at_ms is not None and not store.has_own_work(send_queue):
+        if self._forward_at_ms is not None and not rounds.has_own_work(send_queue):
             begin_ms = max(begin_ms, self._forward_at_ms)
         return max(0, begin_ms - self._now_ms())
 
@@ -196,12 +197,12 @@ class Pusher:
         assert send_queue is not None
         # we never pull from a read-only peer, so there is no pull to wait for
         horizon = {} if session.read_only else session.peer_horizon
-        opened = self._store.open_round(send_queue, push.peer_vector, horizon)
+        opened = self._store.rounds.open_next(send_queue, push.peer_vector, horizon)
         if opened is None:
             return False
         self._histories.send_changes()
         self._forward_at_ms = None
-        if isinstance(opened, Reconciling):
+        if isinstance(opened, ReconcileOffer):
             self._begin_reconciliation(opened, push.number)
             return True
         first = push.completed == 0
@@ -263,11 +264,11 @@ class Pusher:
 
     # -- a reconciliation of the peer
 
-    def _begin_reconciliation(self, opened: Reconciling, pull: int) -> None:
-        self._responder = opened.responder
+    def _begin_reconciliation(self, offer: ReconcileOffer, pull: int) -> None:
+        self._responder = offer.responder
         self._queried_ms = self._now_ms()
-        vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.rows))
+        vector, horizon = encode_vector(offer.vector), encode_vector(offer.horizon)
+        self._session.send(ReconcileStart(vector, horizon, offer.dropped, pull, offer.rows))
 
     def _answer(self, responder: Responder) -> None:
         message = responder.step()

@@ -1,17 +1,13 @@
 """The store: one replica on its two LevelDBs, as the layers above use it."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from level_replicator.core.epochs import Branches, Histories, digest_of
 from level_replicator.core.errors import StorageError
 from level_replicator.core.hlc import HybridClock
-from level_replicator.core.intervals import Intervals
-from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS, BULK_LOAD_SHARE
-from level_replicator.core.reconcile_rules import ReconcileContext, stale
+from level_replicator.core.reconcile_rules import stale
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
 from level_replicator.protocol.events import ReconcileStarted
@@ -19,17 +15,16 @@ from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
 from level_replicator.storage.feed.log_view import Dot, read_history
-from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
+from level_replicator.storage.feed.round_planner import RoundPlanner
 from level_replicator.storage.maintenance.backup import backup
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.maintenance.leftovers import LeftoverWatch
 from level_replicator.storage.maintenance.retention import Retention
 from level_replicator.storage.maintenance.verify import Report, verify
-from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
+from level_replicator.storage.reconcile.begin import begin_comparison, begin_reconciliation
 from level_replicator.storage.reconcile.comparison import Comparison
 from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.reconcile.resolver import Resolver
-from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.recovery.branches import rename_branches
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.open import close_state, open_state
@@ -39,34 +34,8 @@ from level_replicator.storage.state.load import learn_keys
 from level_replicator.storage.state.notifier import Notifier
 from level_replicator.storage.state.schema import log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
-from level_replicator.storage.state.tail import TailReader
-from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.local_writer import LocalWriter
-from level_replicator.storage.write.lost import forget_found, lacks_lost
-from level_replicator.storage.write.remote_applier import RemoteApplier, require_room
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A part of the log to send: its reader, the vector at its end, and what to read. `preview`: only the newest of it,
-    since a bulk load of the peer begins instead."""
-
-    reader: RoundReader | TailReader
-    target: Vector
-    work: dict[int, Intervals]
-    preview: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciling:
-    """A snapshot that a peer reconciles with. What our vector, horizon and newest dropped tombstone were in it, and how
-    many keys we had."""
-
-    responder: Responder
-    vector: Vector
-    horizon: Vector
-    dropped: int
-    rows: int
+from level_replicator.storage.write.remote_applier import RemoteApplier
 
 
 def _at_once(work: Callable[[], None]) -> None:
@@ -117,8 +86,7 @@ class Store:
         self.retention = Retention(self._state)
         self.floor_watch = FloorWatch(self._state)
         self.leftover_watch = LeftoverWatch(self._state)
-        self.bulk_load_min_entries = BULK_LOAD_MIN_ENTRIES
-        self.bulk_load_own_rows = BULK_LOAD_OWN_ROWS
+        self.rounds = RoundPlanner(self._state)
         self._sync = sync
         self._digest: tuple[Histories, Branches, bytes] | None = None
 
@@ -228,54 +196,6 @@ class Store:
             if high > self._state.vector.get(origin, 0)
         ]
 
-    def has_work(self, send_queue: SendQueue) -> bool:
-        return send_queue.has_work(self._state)
-
-    def has_own_work(self, send_queue: SendQueue) -> bool:
-        return send_queue.has_own_work(self._state)
-
-    def open_round(
-        self, send_queue: SendQueue, peer_vector: Vector, peer_horizon: Vector
-    ) -> Round | Reconciling | None:
-        """What the peer of the send queue is to be sent next, as of one snapshot.
-
-        Floor and horizon are looked at each time: a peer that fell behind one of them reconciles instead.
-        None: we have missed tombstones that the peer has dropped, and it none of ours; so we pull from it first. Or we
-        are in a bulk load ourselves, and the peer, which needs some of that, gets it when all of it is here."""
-        state = self._state
-        with state.lock:
-            missed = _missed_tombstones(state, send_queue, peer_vector)
-            if not missed and stale(state.vector, peer_horizon):
-                return None
-            behind = missed or _below_floor(state, send_queue, peer_vector) or lacks_lost(state, peer_vector)
-            if behind and state.bulk_loading:
-                return None
-            if behind or send_queue.must_reconcile:
-                return self._reconciling(send_queue.open_reconciliation(state), compare_only=False)
-            first = not send_queue.began
-            target, work = send_queue.open(state, peer_vector)
-            preview = first and self._may_bulk_load(send_queue, peer_vector)
-            return Round(_reader(state, work, live=not first), target, work, preview)
-
-    def _may_bulk_load(self, send_queue: SendQueue, peer_vector: Vector) -> bool:
-        """Whether a bulk load is better for the peer than the log: it knows nothing, and has little, but what it
-        wrote."""
-        fresh = peer_vector.keys() <= {send_queue.source} and self._is_little(send_queue.rows, self._state.keys)
-        return fresh and self._state.entries >= self.bulk_load_min_entries
-
-    def _is_little(self, rows: int, beside: int) -> bool:
-        return rows <= min(self.bulk_load_own_rows, beside // BULK_LOAD_SHARE)
-
-    def open_comparison(self) -> Reconciling:
-        """A snapshot for a peer that only looks."""
-        with self._state.lock:
-            return self._reconciling(dict(self._state.vector), compare_only=True)
-
-    def _reconciling(self, vector: Vector, *, compare_only: bool) -> Reconciling:
-        state = self._state
-        responder = Responder(state.rs.snapshot(), state.db.snapshot(), compare_only=compare_only)
-        return Reconciling(responder, vector, dict(state.horizon), state.dropped, state.keys)
-
     # -- reconciling with a peer
 
     def is_stale(self, horizon: Vector) -> bool:
@@ -295,38 +215,19 @@ class Store:
         rows_told: int | None = None,
         peer_pulls: bool = True,
     ) -> tuple[Initiator, Resolver]:
-        """Starts to reconcile with `source`; see Initiator, Resolver. To be ended with `end_reconciliation`. Raises
-        StorageError.
+        """Begin a reconciliation with `source`; see storage.reconcile.begin. End it with `end_reconciliation`.
 
-        `rows_told`: how many rows we had when we asked for the pull, if the newest entries may have come since."""
-        state = self._state
-        with state.applying("reconciling with a peer"):
-            require_room(state, peer.vector)
-            forget_found(state)
-            state.clock.follow(max(peer.vector.values(), default=0))
-            reconcile_context = ReconcileContext(
-                dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped
-            )
-            if reconcile_context.stale and state.resume:
-                # what was applied of other scans may be taken away again by this reconciliation
-                with Transaction(state) as tx:
-                    tx.forget_scans()
-            rows = state.keys if rows_told is None else rows_told
-            bulk_loads = state.vector.keys() <= {state.origin} and self._is_little(rows, peer.rows)
-            if bulk_loads:
-                begin_bulk_load(state, peer.vector)
-            state.bulk_loading = state.bulk_load_incomplete
-            state.bulk_loads += state.bulk_loading
-        resolver = Resolver(
-            state,
+        `rows_told`: rows of this node when it requested the pull, if the newest entries may have come since."""
+        rows = self._state.keys if rows_told is None else rows_told
+        return begin_reconciliation(
+            self._state,
+            peer,
             source,
-            reconcile_context,
-            peer.horizon,
+            rows=rows,
+            own_rows=self.rounds.bulk_load_own_rows,
             sync=self._sync,
-            bulk_loads=bulk_loads,
             peer_pulls=peer_pulls,
         )
-        return Initiator(state.rs.snapshot, resolver, state.lost), resolver
 
     def end_reconciliation(self) -> None:
         """End a reconciliation that is complete, or broke off."""
@@ -348,10 +249,8 @@ class Store:
         return self._state.bulk_loading
 
     def begin_comparison(self) -> tuple[Initiator, Comparison]:
-        """Start to compare with a peer, without changes. The caller closes the comparison."""
-        snapshot = self._state.rs.snapshot()
-        comparison = Comparison(snapshot)
-        return Initiator(lambda: nullcontext(snapshot), comparison), comparison
+        """Begin a comparison with a peer; see storage.reconcile.begin."""
+        return begin_comparison(self._state)
 
     @property
     def conflicts(self) -> int:
@@ -478,23 +377,6 @@ class Store:
                 self._state.failed = self._state.failed or StorageError("the replica is closed")
                 self._state.rs.close()
                 self._state.db.close()
-
-
-def _reader(state: ReplicationState, work: dict[int, Intervals], *, live: bool) -> RoundReader | TailReader:
-    """Of a round. What was just written here, and nothing else, need not be read back."""
-    if live and work.keys() == {state.origin}:
-        low, _ = work[state.origin].hull()
-        if low >= state.tail.since:
-            return TailReader(state.tail.above(low))
-    return RoundReader(state.rs.snapshot())
-
-
-def _missed_tombstones(state: ReplicationState, send_queue: SendQueue, peer_vector: Vector) -> bool:
-    return any(send_queue.covered(origin, peer_vector) < stamp for origin, stamp in state.horizon.items())
-
-
-def _below_floor(state: ReplicationState, send_queue: SendQueue, peer_vector: Vector) -> bool:
-    return any(send_queue.covered(origin, peer_vector) < stamp for origin, stamp in state.floor.items())
 
 
 def _as_storage_error(action: str, error: Exception) -> StorageError:

@@ -10,12 +10,13 @@ from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, ReconcileStarted
 from level_replicator.protocol.push import PullSender
 from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.initiator import Initiator, Merged
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.state.state import ReplicationState
-from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.store import Store
 from tests.harness.memory_engine import MemoryEngine
 from tests.harness.virtual_disk import VirtualDisk
 from tests.simulation.model.reference import (
@@ -279,9 +280,9 @@ class RealPull:
     def __init__(self, reader: Store, source: Store) -> None:
         self.reader, self.source = reader, source
         self._feed = SendQueue(reader.origin, reader.resumable(source.origin))
-        self._opened = source.open_round(self._feed, dict(reader.vector), dict(reader.horizon))
+        self._opened = source.rounds.open_next(self._feed, dict(reader.vector), dict(reader.horizon))
         self._initiator_closes: Callable[[], None] = lambda: None
-        self.mode = {Round: "log", Reconciling: "reconcile"}.get(type(self._opened), "wait")
+        self.mode = {Round: "log", ReconcileOffer: "reconcile"}.get(type(self._opened), "wait")
 
     def begin(self, ref: Pull) -> None:
         self.ref = ref
@@ -292,7 +293,7 @@ class RealPull:
             self.messages = self._log(self._opened, push)
             return
         opened = self._opened
-        assert isinstance(opened, Reconciling)
+        assert isinstance(opened, ReconcileOffer)
         begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
         initiator, resolver = self.reader.begin_reconciliation(begin, self.source.origin)
         self._tell_reference(resolver)
@@ -331,7 +332,7 @@ class RealPull:
         if whole != self.ref.whole:
             raise Unlike(f"a scan that is {'' if whole else 'not '}whole")
 
-    def _initiator(self, opened: Reconciling, initiator: Initiator, resolver: Resolver) -> Iterator[bool]:
+    def _initiator(self, opened: ReconcileOffer, initiator: Initiator, resolver: Resolver) -> Iterator[bool]:
         asks = PendingQueries()
         asks.begin()
         while not initiator.done:

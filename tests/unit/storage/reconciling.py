@@ -6,22 +6,23 @@ from collections.abc import Iterator
 
 from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived, ReconcileStarted
 from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
-from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.store import Store
 
 LATEST = (1 << 64) - 1
 
 
-def round_for(source: Store, reader: Store, *, reconcile: bool = False) -> Round | Reconciling | None:
+def round_for(source: Store, reader: Store, *, reconcile: bool = False) -> Round | ReconcileOffer | None:
     """What the source would send in a new session."""
     feed = SendQueue(reader.origin, (), rows=reader.keys, reconcile=reconcile)
-    return source.open_round(feed, dict(reader.vector), dict(reader.horizon))
+    return source.rounds.open_next(feed, dict(reader.vector), dict(reader.horizon))
 
 
 def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
     """Stops at each frame of entries after it has arrived; takes the vector over at the end."""
     begun = round_for(source, reader, reconcile=True)
-    assert isinstance(begun, Reconciling)
+    assert isinstance(begun, ReconcileOffer)
     begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, rows=begun.rows)
     initiator, resolver = reader.begin_reconciliation(begin, source.origin)
     asks = PendingQueries()

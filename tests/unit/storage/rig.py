@@ -9,10 +9,11 @@ from random import Random
 from level_replicator.core.entry import INDEX_HEAD, decode_entry
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import PullSender
+from level_replicator.storage.feed.round_planner import Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.state.meta import load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
-from level_replicator.storage.store import Round, Store
+from level_replicator.storage.store import Store
 from tests.harness.memory_engine import MemoryEngine
 from tests.harness.virtual_disk import VirtualDisk
 
@@ -90,7 +91,7 @@ def assert_sound(store: Store) -> None:
 def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, frame_entries: int = 2) -> bool:
     """A whole first round, or as much of it as `most` allows. Whether it was completed."""
     feed = SendQueue(into.origin, into.resumable(source.origin))
-    opened = source.open_round(feed, dict(into.vector), dict(into.horizon))
+    opened = source.rounds.open_next(feed, dict(into.vector), dict(into.horizon))
     assert isinstance(opened, Round)
     reader, target, work = opened.reader, opened.target, opened.work
     push = PullSender()

@@ -7,6 +7,7 @@ below it is served. A mark stays until it is complete; a bulk load that broke of
 which costs what still differs.
 """
 
+from level_replicator.core.limits import BULK_LOAD_SHARE
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.log_reader import logged_entry, read_entry
@@ -15,6 +16,12 @@ from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 
 _BATCH_ROWS = 1_000
+
+
+def has_few_rows(rows: int, source_rows: int, own_rows: int) -> bool:
+    """Whether a node with so many rows may be bulk loaded from one with `source_rows`: the rows that it has already are
+    sent all the same. `own_rows`: the most it may have."""
+    return rows <= min(own_rows, source_rows // BULK_LOAD_SHARE)
 
 
 def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:

@@ -3,13 +3,14 @@
 import dataclasses
 
 from level_replicator.core.limits import MAX_FEED_INTERVALS
+from level_replicator.storage.feed.round_planner import Round
 from level_replicator.storage.feed.send_queue import SendQueue
-from level_replicator.storage.store import Round, Store
+from level_replicator.storage.store import Store
 from tests.unit.storage.rig import Rig, contents, pull
 
 
 def _open(store: Store, feed: SendQueue) -> Round:
-    opened = store.open_round(feed, {}, {})
+    opened = store.rounds.open_next(feed, {}, {})
     assert isinstance(opened, Round)
     return opened
 
@@ -25,14 +26,14 @@ def test_a_feed_that_is_level_has_no_work() -> None:
     rig = Rig()
     feed = _live_feed(rig)
     assert rig.store is not None
-    assert not rig.store.has_work(feed)
+    assert not rig.store.rounds.has_work(feed)
     rig.store.writer.put(b"k", b"v", False)
-    assert rig.store.has_own_work(feed)
+    assert rig.store.rounds.has_own_work(feed)
     opened = _open(rig.store, feed)
     target, work = opened.target, opened.work
     assert target == rig.store.vector
     assert list(work[rig.store.origin]) == [(0, target[rig.store.origin])]
-    assert not rig.store.has_work(feed)
+    assert not rig.store.rounds.has_work(feed)
 
 
 def test_a_peer_that_does_not_read_costs_few_intervals() -> None:
@@ -56,7 +57,7 @@ def test_nobody_is_sent_what_it_wrote_itself() -> None:
     work = _open(store, feed).work
     assert set(work) == {store.origin}
     feed.applied(other.origin, [(1, 2)])
-    assert not store.has_work(feed)
+    assert not store.rounds.has_work(feed)
 
 
 def test_only_what_is_new_is_for_others() -> None:

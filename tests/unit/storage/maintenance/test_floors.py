@@ -8,11 +8,12 @@ import pytest
 
 from level_replicator.core.limits import BULK_LOAD_PATIENCE_MS, FLOOR_PATIENCE_CAP_MS, FLOOR_PATIENCE_MS
 from level_replicator.core.version_vector import newer
+from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.maintenance import floors
 from level_replicator.storage.maintenance.floors import FloorWatch
 from level_replicator.storage.state.schema import BULK_LOADING, INDEX
-from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.store import Store
 from tests.harness.memory_engine import MemoryBatch
 from tests.unit.storage.reconciling import reconcile, reconciling, round_for
 from tests.unit.storage.rig import Died, Rig, assert_sound, contents, dots, pull
@@ -47,13 +48,13 @@ def _whole(store: Store) -> None:
 def _sent_to(third: Store, source: Store) -> list[bool]:
     """Whether a peer that has reconciled with the source is sent rounds of each of its later changes."""
     feed = SendQueue(third.origin, (), rows=third.keys)
-    opened = source.open_round(feed, {}, {})
-    assert isinstance(opened, Reconciling)
+    opened = source.rounds.open_next(feed, {}, {})
+    assert isinstance(opened, ReconcileOffer)
     feed.completed()
     rounds = []
     for number in range(3):
         source.writer.put(b"later %d" % number, b"", False)
-        rounds.append(isinstance(source.open_round(feed, dict(opened.vector), {}), Round))
+        rounds.append(isinstance(source.rounds.open_next(feed, dict(opened.vector), {}), Round))
         feed.completed()
     return rounds
 
@@ -72,7 +73,7 @@ def test_the_log_is_made_whole_and_the_bulk_load_can_be_continued() -> None:
     _whole(reader)
     assert reader.bulk_load_incomplete
     source = _source()
-    reader.bulk_load_own_rows = -1  # as of a reader with more rows
+    reader.rounds.bulk_load_own_rows = -1  # as of a reader with more rows
     assert sum(len(frame.entries) for frame in reconcile(source, reader)) == MANY - 1_024
     assert not reader.bulk_load_incomplete
     _whole(reader)

@@ -8,10 +8,11 @@ import pytest
 from level_replicator.core.entry import encode_index
 from level_replicator.core.limits import BULK_LOAD_PREVIEW_ENTRIES
 from level_replicator.protocol.events import ReconcileStarted
+from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.recovery import open as opening
 from level_replicator.storage.state.schema import BULK_LOADING
-from level_replicator.storage.store import Reconciling, Round, Store
+from level_replicator.storage.store import Store
 from tests.unit.storage.reconciling import reconcile, reconciling, round_for
 from tests.unit.storage.rig import Died, Rig, allow, assert_sound, contents, dots, pull
 
@@ -33,7 +34,7 @@ def _source(count: int) -> Store:
 
 def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
     source, reader = _source(MANY), Rig(2).open()
-    source.bulk_load_min_entries = MANY
+    source.rounds.bulk_load_min_entries = MANY
     opened = round_for(source, reader)
     assert isinstance(opened, Round)
     assert opened.preview
@@ -42,7 +43,7 @@ def test_who_knows_nothing_is_shown_the_newest_and_then_filled() -> None:
 @pytest.mark.parametrize("why", ["small log", "reader knows somebody", "reader has many"])
 def test_others_are_sent_the_log(why: str) -> None:
     source, reader = _source(MANY), Rig(2).open()
-    source.bulk_load_min_entries = MANY + 1 if why == "small log" else MANY
+    source.rounds.bulk_load_min_entries = MANY + 1 if why == "small log" else MANY
     if why == "reader knows somebody":
         reader.take({77: 1}, 77)
     if why == "reader has many":
@@ -74,7 +75,7 @@ def test_nobody_below_the_floor_is_served_before_the_fill_is_complete() -> None:
     assert round_for(reader, third) is None
     assert isinstance(round_for(reader, source), Round)
     list(reconciliation)
-    assert isinstance(round_for(reader, third), Reconciling)
+    assert isinstance(round_for(reader, third), ReconcileOffer)
 
 
 def _killed(step: str) -> tuple[Store, Rig]:
@@ -103,7 +104,7 @@ def test_a_kill_in_a_fill_leaves_what_is_sound_and_the_next_walk_costs_what_diff
     assert had == {"entries: before rs": 1_024, "entries: between rs and db": 1_024, "entries: after db": 2_048}.get(
         step, 0
     )
-    reader.bulk_load_own_rows = -1  # as of a reader with more lines
+    reader.rounds.bulk_load_own_rows = -1  # as of a reader with more lines
     frames = reconcile(source, reader)
     assert sum(len(frame.entries) for frame in frames) == MANY - had
     assert contents(reader) == contents(source)
@@ -173,13 +174,13 @@ def test_a_key_of_our_own_that_we_deleted_and_forgot_is_not_filled_in() -> None:
 def test_a_fill_that_goes_on_serves_nobody_below_the_floor_either() -> None:
     source, rig = _killed("entries: after db")
     reader, third = rig.open(), Rig(3).open()
-    reader.bulk_load_own_rows = -1
-    assert isinstance(round_for(reader, third), Reconciling)  # the source may be gone for good
+    reader.rounds.bulk_load_own_rows = -1
+    assert isinstance(round_for(reader, third), ReconcileOffer)  # the source may be gone for good
     reconciliation = reconciling(source, reader)
     next(reconciliation)
     assert round_for(reader, third) is None
     list(reconciliation)
-    assert isinstance(round_for(reader, third), Reconciling)
+    assert isinstance(round_for(reader, third), ReconcileOffer)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -221,13 +222,13 @@ def test_a_power_loss_right_after_a_fill_leaves_no_value_that_nothing_tells_of(s
 
 def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come() -> None:
     source, reader = _source(10_000), Rig(2).open()
-    source.bulk_load_min_entries = 1
+    source.rounds.bulk_load_min_entries = 1
     reader.writer.write([(b"own%d" % number, b"mine") for number in range(1_000)], False)
     told = reader.keys
     pull(reader, source, allow(1), frame_entries=BULK_LOAD_PREVIEW_ENTRIES)
     assert reader.keys == told + BULK_LOAD_PREVIEW_ENTRIES
     opened = round_for(source, reader, reconcile=True)
-    assert isinstance(opened, Reconciling)
+    assert isinstance(opened, ReconcileOffer)
     begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
     reader.begin_reconciliation(begin, source.origin, rows_told=told)
     assert reader.bulk_loading

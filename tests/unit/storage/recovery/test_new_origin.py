@@ -5,10 +5,11 @@ import pytest
 from level_replicator.core.entry import decode_entry, decode_index
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import PullSender
+from level_replicator.storage.feed.round_planner import Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.state.schema import INDEX
-from level_replicator.storage.store import Round, Store
+from level_replicator.storage.store import Store
 from level_replicator.storage.write.merger import Merger
 from tests.harness.memory_engine import MemoryEngine
 from tests.simulation.aimed import _LosesAll, _plan
@@ -147,7 +148,7 @@ def test_a_doubtful_value_of_a_peer_that_takes_nothing_from_us_is_counted_once()
     store.writer.delete(b"gone", True)
     store.retention.truncate()
     assert store.retention.drop_tombstones(NEVER) == 1
-    opened = peer.open_round(SendQueue(store.origin, []), dict(store.vector), {})
+    opened = peer.rounds.open_next(SendQueue(store.origin, []), dict(store.vector), {})
     assert isinstance(opened, Round)
     push = PullSender()
     push.begin(opened.target, opened.work)

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from level_replicator.protocol.push import Read
+from level_replicator.storage.feed.round_planner import Round
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.state import tail as module
 from level_replicator.storage.state.tail import Tail, TailReader
-from level_replicator.storage.store import Round, Store
+from level_replicator.storage.store import Store
 from tests.unit.storage.rig import Rig
 
 STEPS = st.lists(
@@ -61,11 +62,11 @@ def test_it_reads_as_the_log_does(sizes: list[int], most_entries: int, most_byte
 def _live(store: Store) -> tuple[SendQueue, Round]:
     """A feed whose first round is over, and its next one."""
     feed = SendQueue(7, ())
-    opened = store.open_round(feed, {}, {})
+    opened = store.rounds.open_next(feed, {}, {})
     assert isinstance(opened, Round)
     feed.completed()
     store.writer.put(b"new", b"v", False)
-    opened = store.open_round(feed, {}, {})
+    opened = store.rounds.open_next(feed, {}, {})
     assert isinstance(opened, Round)
     return feed, opened
 
@@ -90,7 +91,7 @@ def test_what_was_overwritten_is_not_sent() -> None:
     feed.completed()
     for value in (b"1", b"2", b"3"):
         store.writer.put(b"k", value, False)
-    opened = store.open_round(feed, {}, {})
+    opened = store.rounds.open_next(feed, {}, {})
     assert isinstance(opened, Round)
     records, _ = opened.reader.read(Read(store.origin, 0, store.vector[store.origin], False), 100, 1 << 20)
     assert [record[-1:] for record in records if record[-2:-1] == b"k"] == [b"3"]

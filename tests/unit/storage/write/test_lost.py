@@ -3,8 +3,8 @@
 import pytest
 
 from level_replicator.core.entry import decode_index
+from level_replicator.storage.feed.round_planner import ReconcileOffer
 from level_replicator.storage.state.schema import INDEX, LOST, following
-from level_replicator.storage.store import Reconciling
 from level_replicator.storage.write import lost
 from tests.simulation.aimed import _plan, contents
 from tests.simulation.node import SimNode
@@ -106,9 +106,9 @@ def test_who_lacks_it_is_not_served_the_log() -> None:
     assert rig.store is not None
     assert other.store is not None
     third = Rig(3).open()
-    assert isinstance(round_for(rig.store, third), Reconciling)
+    assert isinstance(round_for(rig.store, third), ReconcileOffer)
     pull(third, other.store)
-    assert not isinstance(round_for(rig.store, third), Reconciling)
+    assert not isinstance(round_for(rig.store, third), ReconcileOffer)
 
 
 def test_it_is_remembered_over_a_restart_and_forgotten_when_it_is_written_again() -> None:
