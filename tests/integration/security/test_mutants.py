@@ -1,4 +1,4 @@
-"""Each rule switched off is caught by the tests that are for it."""
+"""Each rule has a test that fails when the rule is switched off."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import pytest
 
 from tests.harness.mutation import assert_caught
 from tests.integration.security.mutants import MUTANTS
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", MUTANTS)
