@@ -1,4 +1,7 @@
-"""Making a LevelDB a master."""
+"""Turns a LevelDB into a replicated node: `install`, `open` and `new_origin`.
+
+This module and `shared.py` are the only ones that wire all layers together.
+"""
 
 import os
 import secrets
@@ -35,8 +38,9 @@ from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta,
 from level_replicator.storage.store import Store
 
 RS_OPTIONS: dict[str, Any] = {"bloom_filter_bits": 10, "write_buffer_size": 8 * 1024 * 1024}
-"""How `open` opens a replication set: most keys that are looked up in it are not there, and the filter knows. A larger
-buffer is merged less often, a smaller one is quicker to insert into."""
+"""Options with which `open` opens a replication set. Most keys that are looked up in it do not exist, which the bloom
+filter answers without a read. The write buffer is a compromise: a larger one is compacted less often, and inserts into
+a smaller one are faster."""
 
 
 def _wall_ms() -> int:
@@ -53,16 +57,17 @@ def install(
     _wall_ms: Callable[[], int] = _wall_ms,
     _on_step: Callable[[str], None] | None = None,
 ) -> Replica:
-    """Makes `db` one master among many; `rs`, a LevelDB of its own, becomes its replication set.
+    """Replicate `db`, a LevelDB, with its peers. `rs`, another LevelDB, becomes its replication set.
 
-    With `adopt` what `db` holds becomes the first writes of this master, before this returns; `progress` is told the
-    keys that are done, and may raise. An adoption that is interrupted goes on at the next `install` with `adopt`;
-    where there is nothing to adopt, `adopt` does nothing.
+    All writes must go through the replica that this returns. It owns both handles and closes them.
 
-    From here on all writes go through what this returns, and both handles are the replica's: it closes them. Raises
-    ConfigError (also for a port that is taken, two handles on one directory, a `db` with data and a new `rs`),
-    LockedError, FormatError and StorageError; then both handles are as they were, open and the caller's.
-    """
+    adopt     make the data that `db` already contains the first writes of this node, before this returns. An adoption
+              that was interrupted continues at the next `install` with `adopt`. If there is nothing to adopt, this does
+              nothing
+    progress  called with the number of keys that were adopted so far; an error that it raises ends the adoption
+
+    Raises ConfigError (also for a port in use, two handles on one directory, or a `db` with data and a new `rs`),
+    LockedError, FormatError and StorageError. Then both handles are still open, and the caller's."""
     settings = Config.of(config)
     return _checked(db, rs, settings, load_security(settings), adopt, progress, _wall_ms, _on_step)
 
@@ -77,12 +82,12 @@ def _checked(
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
 ) -> Replica:
-    """The two handles are fit, and held from here on, or given back as they were."""
+    """Check both handles and hold their directories; after an error both handles are the caller's again."""
     for name, handle in (("db", db), ("rs", rs)):
         if not isinstance(handle, plyvel.DB):
-            raise ConfigError(f"{name}: a plyvel.DB is wanted, not {type(handle).__name__}")
+            raise ConfigError(f"{name}: expected a plyvel.DB, not {type(handle).__name__}")
         if handle.closed:
-            raise ConfigError(f"{name}: this handle is closed")
+            raise ConfigError(f"{name}: this handle is closed: expected an open plyvel.DB")
     if _directory(db) == _directory(rs):
         raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
     engines = PlyvelEngine(db, leave_directory=True), PlyvelEngine(rs)
@@ -91,15 +96,15 @@ def _checked(
             engine.hold()
         if adopt and settings.pull_only:
             raise ConfigError(
-                "adopt: what is adopted is written here, and `pull_only` takes no writes of this node's own"
+                "adopt: adopted keys become local writes, which `pull_only` refuses: use one of the two settings"
             )
-        adopting = _apart(progress or _nobody) if adopt else None
+        adopting = _mark_errors(progress or _ignore_progress) if adopt else None
         return _install(*engines, settings, security, adopting, wall_ms, on_step)
     except BaseException as error:
         for engine in engines:
             engine.release()
         if isinstance(error, _ProgressError):
-            raise error.of_caller from None
+            raise error.raised from None
         raise
 
 
@@ -181,25 +186,27 @@ def _install(
     return replica
 
 
-def _nobody(_keys: int) -> None:
-    """Progress that nobody wants to hear of."""
+def _ignore_progress(_keys: int) -> None:
+    """Default of `progress`: does nothing."""
 
 
 class _ProgressError(Exception):
-    def __init__(self, of_caller: Exception) -> None:
-        self.of_caller = of_caller
+    """An error that the caller's progress function raised."""
+
+    def __init__(self, raised: Exception) -> None:
+        self.raised = raised
 
 
-def _apart(progress: Callable[[int], None]) -> Callable[[int], None]:
-    """An OSError of the caller's own code is not to be taken for one of the disk."""
+def _mark_errors(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Wrap a progress function, so that an OSError which it raises is not mistaken for an error of the disk."""
 
-    def told(keys: int) -> None:
+    def marked(keys: int) -> None:
         try:
             progress(keys)
         except Exception as error:
             raise _ProgressError(error) from None
 
-    return told
+    return marked
 
 
 @overload
@@ -235,27 +242,30 @@ def open(
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Replica | SharedDatabase:
-    """Opens `path`/db and `path`/rs, made if missing, and installs. `options` go to plyvel for `db`.
+    """Open `path`/db and `path`/rs, which are created if missing, and install. `options` are passed to plyvel for `db`.
 
-    With `share` several processes may do this at once: the first one holds the database, the others use it through its
-    Unix socket, and one of them takes over when it ends. The configuration is the holder's. Raises as `install`, and
-    LockedError when another process or handle holds one of the two."""
+    With `share` several processes can open the same path: the first one holds the database, the others use it through
+    its Unix socket, and one of them takes over when the holder ends. The configuration of the holder applies.
+
+    Raises as `install`, and LockedError if another process or handle has one of the two LevelDBs open."""
     settings = Config.of(config)
     root = Path(os.fsdecode(path))
     if settings.socket is None:
         beside = root / SOCKET_NAME
         fits = len(os.fsencode(beside)) <= MAX_PATH_BYTES
         if share and not fits:
-            raise ConfigError(f"share: {beside} is too long for a Unix socket: say another path as `socket`")
+            raise ConfigError(f"share: {beside} is too long for a Unix socket: set another path as `socket`")
         settings = replace(settings, socket=beside if fits else False)
     if not share:
         return _open(root, settings, adopt, progress, options)
-    if settings.socket is False:
-        raise ConfigError("share: the processes meet at a Unix socket, and `socket` says that there is none")
+    if not isinstance(settings.socket, str | PathLike):
+        raise ConfigError(
+            "share: `socket` is False, but the processes share a Unix socket: set a path, or leave it out"
+        )
     return SharedDatabase(
         SharedBackend(
             root,
-            Path(settings.socket),  # type: ignore[arg-type]
+            Path(settings.socket),
             lambda: _open(root, settings, adopt, progress, options),
             CLIENT_TIMEOUT_S,
         )
@@ -273,9 +283,9 @@ def _open(
     try:
         db = open_engine(str(root / "db"), **options)
     except LockedError as error:
-        if settings.socket and Path(settings.socket).is_socket():  # type: ignore[arg-type]
+        if isinstance(settings.socket, str | PathLike) and Path(settings.socket).is_socket():
             raise LockedError(
-                f"{error}. To use it from here as well: level_replicator.connect({str(root)!r}), or open(share=True)"
+                f"{error}. To use it from here too: level_replicator.connect({str(root)!r}), or open(share=True)"
             ) from error
         raise
     try:
@@ -292,10 +302,10 @@ def _open(
 
 
 def new_origin(rs: plyvel.DB) -> None:
-    """Makes the replica whose replication set this is start under a new origin at its next `install`.
+    """Let a replica start under a new origin at its next `install`. `rs` is its replication set.
 
-    For one of two live nodes that have the same origin, because a directory was copied in a way that does not show.
-    Raises ConfigError when this is no replication set, LockedError when a replica has it installed."""
+    Use this for one of two live nodes that have the same origin because a directory was copied and the copy was not
+    detected. Raises ConfigError if `rs` is not a replication set, LockedError if a replica has it installed."""
     engine = PlyvelEngine(rs)
     engine.hold()
     try:

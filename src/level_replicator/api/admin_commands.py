@@ -1,4 +1,4 @@
-"""What clients may ask for by name, beside keys and changes: plain data in, plain data out."""
+"""The commands of clients besides keys and changes, by name. Arguments and results are plain data, for msgpack."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -14,109 +14,112 @@ Verb = Callable[[Replica, "ClientPermissions", Callable[[int], None], Arguments]
 
 @dataclasses.dataclass(frozen=True)
 class ClientPermissions:
-    """`local`: it came over the Unix socket, or is in this process, and may do what its user may do here."""
+    """The permissions of one client.
+
+    read_only  the client may not change anything
+    local      it came over the Unix socket, or is in this process, so it may do everything that the user of this
+               process may do
+    """
 
     read_only: bool = False
     local: bool = False
 
 
-def _writes(permissions: ClientPermissions) -> None:
+def _require_write(permissions: ClientPermissions) -> None:
+    """Raise ReadOnlyError if the client may not write."""
     if permissions.read_only:
-        raise ReadOnlyError("this client may read only")
+        raise ReadOnlyError("this client has read-only access")
 
 
-def _take(arguments: Arguments, **wanted: type | tuple[type, ...]) -> dict[str, Any]:
-    """Those arguments that are there. Raises ConfigError for others, and for those of another type."""
+def _check(arguments: Arguments, **types: type | tuple[type, ...]) -> dict[str, Any]:
+    """Return the arguments. Raises ConfigError for one that is not known or has another type."""
     for name, value in arguments.items():
-        if name not in wanted or not isinstance(value, wanted[name]):
-            raise ConfigError(f"{name}: unknown, or not what it should be")
+        if name not in types:
+            raise ConfigError(f"{name}: unknown argument: does the client have a later version?")
+        if not isinstance(value, types[name]):
+            raise ConfigError(f"{name}: an argument of type {type(value).__name__} is not valid here")
     return dict(arguments)
 
 
 def _status(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    _take(arguments)
+    _check(arguments)
     return replica.status()
 
 
 def _property(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    return replica.get_property(_take(arguments, name=bytes)["name"])
+    return replica.get_property(_check(arguments, name=bytes)["name"])
 
 
 def _sizes(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    ranges = _take(arguments, ranges=list)["ranges"]
+    ranges = _check(arguments, ranges=list)["ranges"]
     return replica.approximate_sizes(*((start, stop) for start, stop in ranges))
 
 
 def _compact(
     replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    _writes(permissions)
+    _require_write(permissions)
     bounds = (bytes, type(None))
-    return replica.compact_range(**_take(arguments, start=bounds, stop=bounds))
+    return replica.compact_range(**_check(arguments, start=bounds, stop=bounds))
 
 
 def _wait_synced(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    timeout = _take(arguments, timeout=(int, float)).get("timeout", 0)
+    timeout = _check(arguments, timeout=(int, float)).get("timeout", 0)
     return replica.wait_synced(min(timeout, MAX_CLIENT_WAITS_MS / 1000))
 
 
 def _truncate(
     replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    _writes(permissions)
-    return replica.truncate(**_take(arguments, max_bytes=(int, type(None)), max_age=(int, float, type(None))))
+    _require_write(permissions)
+    return replica.truncate(**_check(arguments, max_bytes=(int, type(None)), max_age=(int, float, type(None))))
 
 
 def _verify(
     replica: Replica, permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    options = _take(arguments, repair=bool, peer=str)
+    options = _check(arguments, repair=bool, peer=str)
     if "peer" in options:
-        return _plain(replica.verify(options["peer"]))
+        return dataclasses.asdict(replica.verify(options["peer"]))
     repair = bool(options.get("repair"))
     if repair:
-        _writes(permissions)
-    return _plain(replica.verify(repair=repair, progress=progress))
+        _require_write(permissions)
+    return dataclasses.asdict(replica.verify(repair=repair, progress=progress))
 
 
 def _backup(
     replica: Replica, permissions: ClientPermissions, progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
     if not permissions.local:
-        raise ReadOnlyError("backup: a node writes files for clients of its own machine only, over its Unix socket")
-    _writes(permissions)
-    return replica.backup(_take(arguments, path=str)["path"], progress=progress)
+        raise ReadOnlyError("backup: a node writes files only for clients on its own machine, over its Unix socket")
+    _require_write(permissions)
+    return replica.backup(_check(arguments, path=str)["path"], progress=progress)
 
 
 def _disconnect(
     replica: Replica, permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    _writes(permissions)
-    return replica.disconnect(_take(arguments, peer=str)["peer"])
+    _require_write(permissions)
+    return replica.disconnect(_check(arguments, peer=str)["peer"])
 
 
 def _log(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    options = _take(arguments, before=(list, type(None)), prefix=bytes, most=int)
+    options = _check(arguments, before=(list, type(None)), prefix=bytes, most=int)
     before = options.get("before")
     most = min(max(options.get("most", PAGE_ENTRIES), 1), PAGE_ENTRIES)
     dot = None if before is None else (int(before[0]), int(before[1]))
     entries, onward = replica.history(dot, prefix=options.get("prefix", b""), most=most, most_bytes=PAGE_BYTES)
     return {"entries": [list(entry) for entry in entries], "before": None if onward is None else list(onward)}
-
-
-def _plain(report: Any) -> Any:
-    """A dataclass as a dict."""
-    return dataclasses.asdict(report)
 
 
 VERBS: dict[str, Verb] = {
@@ -132,4 +135,4 @@ VERBS: dict[str, Verb] = {
     "log": _log,
 }
 LANES: dict[str, str | None] = {"property": None, "sizes": None, "status": "look", "log": "look", "wait_synced": "wait"}
-"""Which threads do what beside the event loop; None: it keeps nobody waiting. The others are care."""
+"""The lane of each command (see RequestHandler.lane); commands that are not listed have the lane "care"."""

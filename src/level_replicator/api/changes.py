@@ -1,4 +1,4 @@
-"""The changes feed as programs see it: an iterator, and a callback on a thread of its own."""
+"""The interfaces of the changes feed: an iterator, and a callback on a thread of its own."""
 
 import logging
 import threading
@@ -16,15 +16,15 @@ from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.events")
 _LOOK_AGAIN_S = 1.0
-"""The longest that a waiting reader sleeps before it sees that the replica was closed."""
+"""Longest sleep of a waiting reader, after which it checks whether the replica was closed."""
 
 
 def open_reader(store: Store, gate: Gate, since: str | None, prefix: bytes, *, now: bool) -> ChangeReader:
-    """See Replica.changes. Raises ConfigError, TypeError."""
+    """Return a reader of the changes feed with the arguments of Replica.changes. Raises ConfigError, TypeError."""
     if since is not None and now:
-        raise ConfigError("since, now: one of the two")
+        raise ConfigError("since, now: one of the two: a feed begins after a cursor, or now")
     if not isinstance(prefix, bytes):
-        raise TypeError(f"prefix: bytes are wanted, not {type(prefix).__name__}")
+        raise TypeError(f"prefix: expected bytes, not {type(prefix).__name__}")
     start = None if since is None else decode_cursor(since)
     if now:
         start = gate.call(store.cursor_of_now)
@@ -32,11 +32,12 @@ def open_reader(store: Store, gate: Gate, since: str | None, prefix: bytes, *, n
 
 
 class Changes:
-    """Iterate: every key's latest change, each origin's in their order, none missed, some perhaps twice.
+    """An iterator over the latest change of each key. The changes of one origin come in the order of its writes. No key
+    is missed, and a change may come twice.
 
-    `cursor` is a text to store when the item last given has been dealt with: with it, `changes(since=cursor)` goes on,
-    after a restart, and on another node too. A live feed waits for more and ends when it, or the replica, is closed.
-    For one thread at a time; `close` may come from any."""
+    Store `cursor` when the last item has been processed: `changes(since=cursor)` continues after it, after a restart
+    and on another node too. A live feed waits for further changes, and ends when the feed or the replica is closed. Use
+    a feed from one thread at a time; `close` may be called from any thread."""
 
     def __init__(self, store: Store, gate: Gate, reader: ChangeReader, *, live: bool) -> None:
         self._store = store
@@ -48,7 +49,7 @@ class Changes:
 
     @property
     def cursor(self) -> str:
-        """Covers what was given so far. Within a part that is read from the index it stands still."""
+        """The position after the last item that was returned. While items come from the index it does not move."""
         return self._queue.cursor
 
     def __iter__(self) -> Self:
@@ -66,11 +67,11 @@ class Changes:
         return self._queue.give()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until there is more, `timeout` seconds at the longest; False when there is not."""
+        """Wait until there is an item, `timeout` seconds at most. Returns False if there is none."""
         return bool(self._queue) or self._wait(timeout)
 
     def close(self) -> None:
-        """Ends the iteration, also one that waits in another thread. Idempotent."""
+        """End the iteration, also one that waits in another thread. Idempotent."""
         self._closed = True
         self._store.notifier.ring()
 
@@ -81,7 +82,7 @@ class Changes:
         self.close()
 
     def _more(self) -> bool:
-        """Reads on; False at the end."""
+        """Read the next items into the queue. Returns False at the end of the feed."""
         chunk = self._gate.call(self._reader.read)
         self._queue.put(chunk, self._reader.cursor)
         if chunk.items:
@@ -91,7 +92,7 @@ class Changes:
         return self._live and self._wait(None)
 
     def _wait(self, timeout: float | None) -> bool:
-        """False at the end, or when the time ran out."""
+        """Wait for news, `timeout` seconds at most. Returns False if there are none or the feed was closed."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self._closed and not self._gate.shut:
             left = _LOOK_AGAIN_S if end is None else min(_LOOK_AGAIN_S, end - time.monotonic())

@@ -52,50 +52,51 @@ class _Settings(Protocol):
 
 
 def check_without_keys(config: _Settings) -> None:
-    """Plain TCP is for loopback, and there nobody can be told from anybody. Raises ConfigError."""
+    """Raise ConfigError for settings that need keys: without them peers cannot be identified, and only loopback is
+    safe."""
     for name in ("trusted", "identify"):
         if getattr(config, name) is not None:
-            raise ConfigError(f"{name}: without `pems` no peer can be known, and anybody would be let in: set `pems`")
+            raise ConfigError(f"{name}: without `pems` every peer would be accepted, unidentified: set `pems`")
     for address, metadata in config.servers.items():
         if "fingerprint" in metadata:
-            raise ConfigError(f"servers: the fingerprint of {address} cannot be checked without `pems`: set it")
+            raise ConfigError(f"servers: the fingerprint of {address} cannot be checked without `pems`: set `pems`")
         if metadata.get("read_only") and config.port is not None:
             raise ConfigError(
-                f"servers: {address} is to be read_only, but without keys it cannot be known when it dials this node:"
+                f"servers: {address} is read_only, but without keys it cannot be identified when it dials this node:"
                 " set `pems` and its fingerprint, or no port"
             )
         if not config.insecure and _is_remote_ip(address.rpartition(":")[0].strip("[]")):
             raise ConfigError(
-                f"servers: plain TCP is for loopback, and {address} is not: set `pems`, or, where nobody else can reach"
-                " the network, `insecure`"
+                f"servers: plain TCP is for loopback, and {address} is not on loopback: set `pems`, or, on a network"
+                " that nobody else can reach, `insecure`"
             )
     if config.port is not None and not config.insecure and config.host != "localhost" and not is_loopback(config.host):
         raise ConfigError(
-            f"host: plain TCP is for loopback, and {config.host} is not: set `pems`, or, where nobody else can reach"
-            " the network, `insecure`"
+            f"host: plain TCP is for loopback, and {config.host} is not on loopback: set `pems`, or, on a network"
+            " that nobody else can reach, `insecure`"
         )
 
 
 def check_with_keys(config: _Settings) -> None:
-    """Somebody must be acceptable. Raises ConfigError."""
+    """Raise ConfigError if no peer could be accepted, or a server could not be identified."""
     if config.insecure:
-        raise ConfigError("insecure: with `pems` every connection has TLS, so there is nothing to allow: leave it out")
+        raise ConfigError("insecure: with `pems` every connection has TLS, so this setting has no use: remove it")
     if config.trusted is None and config.identify is None:
         for address, metadata in config.servers.items():
             if "fingerprint" not in metadata:
                 raise ConfigError(
-                    f"servers: nothing tells whether {address} is who it should be: give its `fingerprint`"
-                    " (`level-replicator fingerprint` prints it), or `trusted`, or `identify`"
+                    f"servers: {address} cannot be identified: set its `fingerprint` (`level-replicator fingerprint`"
+                    " prints it), or `trusted`, or `identify`"
                 )
         if config.port is not None and not config.servers:
             raise ConfigError(
-                "pems: nobody would be accepted: give `trusted`, `identify`, or a fingerprint in `servers`"
+                "pems: no peer would be accepted: set `trusted`, `identify`, or a fingerprint in `servers`"
             )
     for address, metadata in config.servers.items():
         if metadata.get("read_only") and "fingerprint" not in metadata:
             raise ConfigError(
-                f"servers: {address} is to be read_only: give its `fingerprint`, so that it is known also when it dials"
-                " this node"
+                f"servers: {address} is read_only: set its `fingerprint`, so that it is identified when it dials this"
+                " node too"
             )
 
 

@@ -1,4 +1,4 @@
-"""The items of a changes feed on their way to the program, and the cursor that covers those that it has got."""
+"""Items of a changes feed that were read and not returned yet, and the cursor after those that were returned."""
 
 from collections import deque
 
@@ -8,7 +8,7 @@ from level_replicator.storage.feed.change_feed import Chunk
 
 
 class ItemQueue:
-    """Holds one chunk at a time. `cursor` is the text that the program stores."""
+    """The queue holds one chunk. Its cursor moves with each item that is returned."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._given = cursor.copy()
@@ -21,30 +21,31 @@ class ItemQueue:
 
     @property
     def cursor(self) -> str:
-        """Covers what was given so far. Within a part that is read from the index it stands still."""
+        """The position after the last item that was returned, as the text that programs store. While items come from
+        the index it does not move."""
         return encode_cursor(self._given)
 
     @property
     def empty_handed(self) -> bool:
-        """Whether the cursor covers nothing."""
+        """Whether the cursor is at the beginning of the feed."""
         return not self._given.vector
 
     def put(self, chunk: Chunk, behind: Cursor) -> None:
-        """Takes a chunk. `behind`: the cursor of the reader, which covers all of it."""
+        """Add a chunk. `behind` is the cursor of the reader: the position after the chunk."""
         self._behind = behind.copy()
         if not chunk.items:
             self._given = self._behind
             return
         self._items.extend(chunk.items)
         self._dots.extend(chunk.dots)
-        # from here on the program may see what this node knows
+        # from here on the program may receive everything that this node knows
         self._given.node, self._given.ahead = behind.node, behind.ahead
         first = chunk.items[0]
         if isinstance(first, Rescan) and first.complete:
-            self._given.vector = {}  # whoever breaks off must begin anew
+            self._given.vector = {}  # a reader that stops during a complete rescan must begin again
 
     def give(self) -> Item:
-        """Gives the next item; the cursor moves with it."""
+        """Return the next item, and move the cursor after it."""
         item = self._items.popleft()
         if not self._items:
             self._given = self._behind

@@ -1,10 +1,10 @@
-"""Keys for programs, and what a node with keys needs of them. Needs the extra `tls`.
+"""Key pairs and fingerprints for programs, and the security settings of a node. Needs the extra `tls`.
 
-`generate_pems` makes a key pair, and `fingerprint` returns what peers must be told. `load_security` reads and checks
-everything that the configuration names, before anything is opened.
+`generate_pems` creates a key pair, and `fingerprint` returns the fingerprint that the peers need in their
+configuration. `load_security` reads and checks the key files of a configuration before anything is opened.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ NO_EXTRA = "keys need pyOpenSSL and cryptography, which are not installed: pip i
 
 
 def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReloader | None]:
-    """None without keys. Raises ConfigError."""
+    """Return the security of a node, and the reloader of its files if there are any; both None without keys.
+
+    Raises ConfigError."""
     if config.pems is None:
         return None, None
     try:
@@ -34,9 +36,14 @@ def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReload
         for address, metadata in config.servers.items()
         if "fingerprint" in metadata
     }
-    trusted_file = TrustedFile(Path(config.trusted)) if isinstance(config.trusted, str | PathLike) else None
-    trusted = trusted_file.load() if trusted_file is not None else (config.trusted or frozenset())
-    trust = Trust(pins, trusted)  # type: ignore[arg-type]
+    trusted_file: TrustedFile | None = None
+    trusted: Collection[str] = frozenset()
+    if isinstance(config.trusted, str | PathLike):
+        trusted_file = TrustedFile(Path(config.trusted))
+        trusted = trusted_file.load()
+    elif config.trusted is not None:
+        trusted = config.trusted
+    trust = Trust(pins, trusted)
     identify_runner = None if config.identify is None else IdentifyRunner(config.identify)
     if isinstance(config.pems, Mapping):
         security = NodeSecurity(Contexts(load_pems(config.pems)), trust, identify_runner)
@@ -54,10 +61,13 @@ def load_security(config: Config) -> tuple[NodeSecurity | None, CredentialReload
 def generate_pems(
     *, key: str = "p256", name: str = "level-replicator", days: float = DEFAULT_CERTIFICATE_DAYS
 ) -> dict[str, str]:
-    """A new key pair for `pems` of the config: PEM texts `private`, `public` and `cert`.
+    """Create a key pair for `pems` of the configuration: a dict of the PEM texts `private`, `public` and `cert`.
 
-    `key`: "p256" (ECDSA) or "ed25519". `name` stands in the certificate, for people; `days`: until when it says
-    that it is valid, which replicas do not look at. Raises ConfigError, also without the extra `tls`."""
+    key   "p256" (ECDSA) or "ed25519"
+    name  subject of the certificate; nodes do not check it
+    days  validity of the certificate; nodes do not check it
+
+    Raises ConfigError, also without the extra `tls`."""
     try:
         from level_replicator.security import key_files
     except ImportError as error:
@@ -66,8 +76,10 @@ def generate_pems(
 
 
 def fingerprint(key_files: "str | PathLike[str] | Mapping[str, Any]") -> str:
-    """ "sha256:…" of the certificate in `pems`: a dict, a JSON file, or a PEM file with a certificate. What the
-    peers of its owner must be told. Raises ConfigError, also without the extra `tls`."""
+    """Return the fingerprint ("sha256:…") of a certificate, for the configuration of peers.
+
+    `key_files` is a dict as in `pems`, the path of a key file (JSON), or of a PEM file with a certificate. Raises
+    ConfigError, also without the extra `tls`."""
     try:
         from level_replicator.security.key_files import certificate_fingerprint
     except ImportError as error:

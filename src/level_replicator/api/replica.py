@@ -1,4 +1,4 @@
-"""The replica: a plyvel-shaped database that is one of many masters."""
+"""The replica: a database with the interface of plyvel.DB that is replicated with its peers."""
 
 import atexit
 import logging
@@ -95,17 +95,17 @@ class Replica(Database):
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
-        """(host, port) where `/metrics` is answered, if anywhere."""
+        """(host, port) where the node answers `/metrics`; None: nowhere."""
         return None if self._metrics is None else self._metrics.address
 
     @property
     def origin(self) -> str:
-        """This incarnation of this node: 16 hexadecimal digits."""
+        """The origin, 16 hexadecimal digits: the identity under which this node writes."""
         return origin_name(self._node.store.origin)
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """(host, port) where it listens; None when it only dials."""
+        """(host, port) where the node listens; None: it only dials."""
         return self._node.address
 
     def status(self) -> Status:
@@ -115,36 +115,42 @@ class Replica(Database):
         return status
 
     def wait_synced(self, timeout: float | None = None) -> bool:
-        """Waits until this node covers all that its connected peers had when this was called.
+        """Wait until this node has everything that its connected peers had at the time of the call.
 
-        With servers to dial and nobody connected yet it first waits for a connection; a peer that leaves before it
-        has told what it has is not waited for. `timeout` in seconds, None: for ever. False when the time ran out.
-        Raises RuntimeError on the replica's own event loop, where it could never end, ClosedError when the replica
-        is or gets closed."""
+        If there are servers to dial and no peer is connected yet, wait for a connection first. A peer that disconnects
+        before it has sent its version vector is ignored. `timeout` is in seconds; None: no limit. Returns False if the
+        timeout expires first.
+
+        Raises RuntimeError on the event loop of the replica, which would wait for itself, and ClosedError when the
+        replica is closed."""
         if self._node.on_own_thread():
-            raise RuntimeError("wait_synced would wait for its own thread")
+            raise RuntimeError("wait_synced was called on the event loop of the replica: call it from another thread")
         answer = self._gate.call(self._node.begin_wait, timeout)
         return self._wait_for(answer)
 
     def disconnect(self, peer: str) -> int:
-        """Cuts off whoever has this address, name, origin or fingerprint, at once: not one more byte is sent. Clients
-        of the port as well, and who still waits for a decision. How many connections that were.
+        """Close all connections of the peer with this address, name, origin or fingerprint at once, without sending
+        anything more. Connections of clients over the port are included, and connections that are not accepted yet.
+        Returns the number of connections.
 
-        It may connect again, and is judged again then: for an `identify` that changed its mind. Raises ConfigError."""
+        The peer may connect again; then it is accepted or refused anew, by `identify` too. Raises ConfigError."""
         if not isinstance(peer, str):
-            raise ConfigError(f"peer: an address, name, origin or fingerprint is wanted, not {peer!r}")
+            raise ConfigError(f"peer: {peer!r} is not a str: expected an address, name, origin or fingerprint")
         return self._wait_for(self._gate.call(self._node.disconnect, peer))
 
-    # -- what changes
+    # -- changes
 
     def changes(
         self, since: str | None = None, *, prefix: bytes = b"", live: bool = True, now: bool = False
     ) -> Changes:
-        """The changes feed: every key's latest change that `since`, the `cursor` of an earlier feed, does not cover;
-        all there is without it, or, with `now`, what comes from here on. `prefix`: of the keys.
+        """Return the changes feed: the latest change of each key, beginning after `since`, which is the `cursor` of an
+        earlier feed. Without `since` the feed begins with all keys, or, with `now`, with the next change.
 
-        With `live` it then waits for more; else it ends. Where the log does not reach back to `since`, a `Rescan` says
-        so and the index bridges the gap. Costs nothing while nobody reads: the log is the queue. Raises ConfigError."""
+        prefix  only keys with this prefix
+        live    whether the feed waits for further changes at its end
+
+        If the log does not reach back to `since`, the feed contains a `Rescan`, and then changes from the index. A feed
+        that is not read costs nothing, because the log is its queue. Raises ConfigError."""
         store = self._node.store
         return Changes(store, self._gate, open_reader(store, self._gate, since, prefix, now=now), live=live)
 
@@ -156,27 +162,30 @@ class Replica(Database):
         most: int = 100,
         most_bytes: int = PAGE_BYTES,
     ) -> tuple[list[Change], tuple[int, int] | None]:
-        """The log as it stands, all origins together, the newest entries first: `most` of them, or as many as go into
-        `most_bytes`. `before`: where an earlier call said to go on, the second thing that it gave; None at the end.
+        """Return the newest entries of the log, of all origins, in descending order of their dots; and the position to
+        pass as `before` to the next call, None at the end.
 
-        For people. What was overwritten or truncated is not there; programs want `changes`. Raises StorageError."""
+        most, most_bytes  bounds of the entries that are returned
+
+        This is for people: overwritten and truncated entries are not in the log. Programs use `changes`. Raises
+        StorageError."""
         return self._gate.call(self._node.store.history, before, prefix, most, most_bytes)
 
-    # -- care
+    # -- maintenance
 
     def truncate(self, *, max_bytes: int | None = None, max_age: float | None = None) -> int:
-        """Takes entries out of the log, oldest first, until it takes `max_bytes` on the disk, or those older than
-        `max_age` seconds; without either, all of it. Gives their number.
+        """Remove entries from the log, oldest first, until it takes at most `max_bytes` on the disk, or those that are
+        older than `max_age` seconds; without bounds all of them. Returns the number of removed entries.
 
-        Nothing is lost by it: a peer that still needs them compares its index with ours instead. Runs beside reads and
-        writes, in the caller's thread. Raises StorageError."""
+        No data is lost: a peer that lacks removed entries reconciles its index with that of this node instead. This
+        runs in the caller's thread, while reads and writes continue. Raises StorageError, ConfigError."""
         retention = self._node.store.retention
         bounds: dict[str, int] = {}
         for name, value in (("max_bytes", max_bytes), ("max_age", max_age)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
-                raise ConfigError(f"{name}: {value!r} is no number from 0")
+                raise ConfigError(f"{name}: {value!r} is not a bound: expected a number from 0")
         if math.inf in (max_bytes, max_age):
-            raise ConfigError("max_bytes, max_age: without bound nothing would leave; leave the argument out")
+            raise ConfigError("max_bytes, max_age: inf would remove nothing: expected a finite number")
         if max_age is not None:
             bounds["before"] = stamp_at(int(self._node.coordinator.wall_ms() - max_age * 1000))
         if max_bytes is not None:
@@ -194,19 +203,23 @@ class Replica(Database):
     def verify(
         self, peer: str | None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
     ) -> Report | Difference:
-        """The audit. Without `peer`: whether the database holds what the index says, and the log what it should; with
-        `repair` what is found is repaired: from the log, else from peers; a key that was written around the replica is
-        adopted. A value that is nowhere on this node is `lost` until a peer brings it; a second audit with `repair`
-        gives it up. `progress` is told the keys looked at. With `peer`, the address, name or origin of a connected one:
-        how the two nodes differ at this moment, at the cost of what differs; nothing is changed.
+        """Check this node, or compare it with a peer.
 
-        Raises StorageError, ConfigError for a peer that is not connected, ReplicationError when it leaves."""
+        Without `peer`: check that the database agrees with the index, and the log with both. With `repair` the findings
+        are repaired, from the log or else from peers, and keys that were written without the replica are adopted. A
+        value that is neither in the log nor in the database is `lost` until a peer sends it; a second call with
+        `repair` gives it up. `progress` is called with the number of keys that were checked.
+
+        With `peer`, the address, name or origin of a connected peer: return how the two nodes differ at this moment.
+        The cost is proportional to the differences, and nothing is changed.
+
+        Raises StorageError, ConfigError if the peer is not connected, ReplicationError if it disconnects."""
         if peer is not None:
             if not isinstance(peer, str):
-                raise ConfigError(f"peer: an address, name or origin is wanted, not {peer!r}")
+                raise ConfigError(f"peer: {peer!r} is not a str: expected an address, name or origin")
             if repair:
                 raise ConfigError(
-                    "repair: two nodes that differ are repaired by replication; verify each of them alone"
+                    "repair: replication repairs two nodes that differ; verify each of them alone, without `peer`"
                 )
             return self._wait_for(self._gate.call(self._node.call, compare(self._node.coordinator, peer)))
         store = self._node.store
@@ -215,20 +228,23 @@ class Replica(Database):
         )
 
     def backup(self, path: "str | PathLike[str]", *, progress: Callable[[int], None] | None = None) -> int:
-        """Copies database and replication set, as of one instant, to `path`/db and `path`/rs; gives the number of keys.
+        """Copy a snapshot of database and replication set to `path`/db and `path`/rs, while writes continue. Returns
+        the number of keys.
 
-        Writes go on meanwhile. `path` must not exist, or be empty. To restore it, put it in the place of the directory:
-        it goes on as a new origin by itself. `progress` is told the keys copied. Raises ConfigError, StorageError."""
+        `path` must not exist or be empty. `progress` is called with the number of keys that were copied. To restore the
+        backup, put it in the place of the directory: it gets a new origin when it is opened. Raises ConfigError,
+        StorageError."""
         return self._gate.call(self._node.store.backup, path, self._rs_options, self._progress(progress))
 
-    def _progress(self, told: Callable[[int], None] | None) -> Callable[[int], None]:
-        """`close` does not wait for long work: it ends at its next progress."""
+    def _progress(self, report: Callable[[int], None] | None) -> Callable[[int], None]:
+        """Return a progress function that ends the work when the replica is being closed: `close` must not wait for
+        it."""
 
         def progress(keys: int) -> None:
             if self._gate.shut:
                 self._gate.refuse()
-            if told is not None:
-                told(keys)
+            if report is not None:
+                report(keys)
 
         return progress
 
@@ -245,7 +261,7 @@ class Replica(Database):
             raise ClosedError("the replica was closed") from error
 
     def _check_alive(self) -> None:
-        """Raises TimeoutError when the event loop stands still."""
+        """Raise TimeoutError if the event loop does not respond."""
         self._gate.call(self._node.call, _nothing()).result(_ALIVE_WITHIN_S)
 
     def _close_engines(self) -> None:

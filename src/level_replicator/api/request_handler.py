@@ -1,7 +1,7 @@
-"""What a client of a replica is given: its requests, done on the replica with the rights that it has.
+"""Executes the requests of one client on a replica, with the permissions of the client.
 
-The same for a client in another process, over the node's port or its Unix socket, and for the coroutines and shared
-databases of this one.
+Clients are programs in other processes, over the port of the node or its Unix socket, and the coroutines and shared
+databases of this process.
 """
 
 import secrets
@@ -49,17 +49,18 @@ from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.store import Store
 
 _EMPTY_READS = 16
-"""Parts of the log without a key of the prefix, in one turn."""
+"""Chunks of the log without a key of the prefix that one request reads at most."""
 
 
 def open_request_handler(replica: Replica, *, read_only: bool, local: bool) -> "RequestHandler":
-    """Return a handler of the requests of one client of a replica. See ClientPermissions."""
+    """Return a handler for the requests of a new client. See ClientPermissions."""
     permissions = ClientPermissions(read_only=read_only, local=local)
     return RequestHandler(replica, replica._node.store, replica._gate, permissions, sync_default=replica._sync)
 
 
 class RequestHandler:
-    """Of one client. Any thread, several at once; a feed is for one at a time."""
+    """Executes the requests of one client. Several threads may call it at once; requests to one feed wait for each
+    other."""
 
     def __init__(
         self, replica: Replica, store: Store, gate: Gate, permissions: ClientPermissions, *, sync_default: bool
@@ -71,14 +72,14 @@ class RequestHandler:
         self._store = store
         self._gate = gate
         self._sync = sync_default
-        # unlike those of any other connection: what was taken over one is not mistaken for what was over another
+        # numbers begin at random, so that a number from an earlier connection is not valid on this one
         self._numbers = count(secrets.randbits(48) + 1)
         self._snapshots: dict[int, Snapshot] = {}
         self._feeds: dict[int, tuple[ChangeReader, threading.Lock]] = {}
         self._closed = False
 
     def lane(self, request: AnyRequest) -> str | None:
-        """See node.client_session.RequestHandler."""
+        """Return the group of threads for a request that may take long; None: execute it on the event loop."""
         if isinstance(request, Write):
             sync = self._sync if request.sync is None else request.sync
             large = sum(len(key) + len(value or b"") for key, value in request.operations) > LONG_WRITE_BYTES
@@ -88,8 +89,10 @@ class RequestHandler:
         return None
 
     def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
-        """Raises what the method of the replica raises; ReadOnlyError, LimitError, ClosedError for a snapshot or feed
-        that is not there, RemoteProtocolError for a request that makes no sense."""
+        """Execute a request. Returns None for a Read without changes that may wait: ask again after `call_at_news`.
+
+        Raises the errors of the methods of Replica; ReadOnlyError and LimitError; ClosedError for a snapshot or feed
+        that does not exist; RemoteProtocolError for an invalid request."""
         match request:
             case Get():
                 options = {"verify_checksums": request.verify_checksums, "fill_cache": request.fill_cache}
@@ -116,7 +119,7 @@ class RequestHandler:
             case Do():
                 return self._do(request, progress)
             case _:
-                raise RemoteProtocolError("attached already")
+                raise RemoteProtocolError("Attach may only be the first request")
 
     @property
     def stopping(self) -> bool:
@@ -126,7 +129,8 @@ class RequestHandler:
         self._store.notifier.call_at_next(call)
 
     def answer_or_wait(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer:
-        """For a caller that has a thread to wait with."""
+        """Execute a request, and wait for changes if it is a Read that may wait. For callers with a thread of their
+        own."""
         answer = self.answer(request, progress)
         if answer is None:
             assert isinstance(request, Read)
@@ -153,7 +157,7 @@ class RequestHandler:
 
     def _write(self, request: Write) -> Done:
         if self.read_only:
-            raise ReadOnlyError("this client may read only")
+            raise ReadOnlyError("this client has read-only access")
         batch = self._replica.write_batch(transaction=True, sync=request.sync)
         with batch:
             for key, value in request.operations:
@@ -165,7 +169,7 @@ class RequestHandler:
 
     def _scan(self, request: Scan) -> Page:
         if not (request.keys or request.values):
-            raise RemoteProtocolError("a scan wants keys, values or both")
+            raise RemoteProtocolError("a Scan without keys and values: expected one of them, or both")
         fresh = not request.snapshot
         snapshot = self._replica.snapshot() if fresh else self._snapshot(request.snapshot)
         try:
@@ -202,14 +206,16 @@ class RequestHandler:
 
     @staticmethod
     def _answer_page(request: Scan, keys: list[bytes], values: list[bytes], snapshot: int) -> Page:
-        """`snapshot` 0: there is nothing more."""
+        """Return a page. `snapshot`: the number of the snapshot for the next page; 0: this is the last page."""
         end = (keys[-1], not request.reverse) if snapshot else None
         return Page(request.id, keys if request.keys else [], values if request.values else [], end, snapshot)
 
     def _keep(self, snapshot: Snapshot) -> int:
         if self._closed or len(self._snapshots) >= MAX_CLIENT_SNAPSHOTS:
             snapshot.close()
-            raise LimitError(f"{MAX_CLIENT_SNAPSHOTS} snapshots and iterators of this client are open: close some")
+            raise LimitError(
+                f"{MAX_CLIENT_SNAPSHOTS} snapshots and iterators of this client are open, the most allowed: close some"
+            )
         number = next(self._numbers)
         self._snapshots[number] = snapshot
         return number
@@ -224,7 +230,7 @@ class RequestHandler:
 
     def _follow(self, request: Follow) -> Number:
         if len(self._feeds) >= MAX_CLIENT_FEEDS:
-            raise LimitError(f"{MAX_CLIENT_FEEDS} changes feeds of this client are open: close some")
+            raise LimitError(f"{MAX_CLIENT_FEEDS} changes feeds of this client are open, the most allowed: close some")
         number = next(self._numbers)
         reader = open_reader(self._store, self._gate, request.cursor, request.prefix, now=request.now)
         self._feeds[number] = (reader, threading.Lock())
@@ -260,7 +266,7 @@ class RequestHandler:
     def _do(self, request: Do, progress: Callable[[int], None]) -> Data:
         verb = VERBS.get(request.verb)
         if verb is None:
-            raise ConfigError(f"this node knows no {request.verb!r}: is the client of a later version?")
+            raise ConfigError(f"this node has no command {request.verb!r}: does the client have a later version?")
         if not isinstance(request.arguments, Mapping):
-            raise RemoteProtocolError("arguments that are no map")
+            raise RemoteProtocolError("the arguments of a command are not a map")
         return Data(request.id, verb(self._replica, self._permissions, progress, request.arguments))

@@ -142,7 +142,7 @@ def test_adopting(tmp_path: Path) -> None:
         (["--server", "127.0.0.1:1=x"], "hexadecimal digits"),
         (["--config", "/nowhere.toml"], "No such file"),
         (["--host", "0.0.0.0", "--port", "0"], "plain TCP is for loopback"),
-        (["--pems", "/nowhere.json"], "nobody would be accepted"),
+        (["--pems", "/nowhere.json"], "no peer would be accepted"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def _readers_write(patch: pytest.MonkeyPatch) -> None:
 
 
 def _readers_maintain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(admin_commands, "_writes", _nothing)
+    patch.setattr(admin_commands, "_require_write", _nothing)
 
 
 def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:

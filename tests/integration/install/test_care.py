@@ -41,7 +41,10 @@ def test_bounds_that_are_some(tmp_path: Path) -> None:
 
 
 def test_verify_wants_a_peer_by_name(tmp_path: Path) -> None:
-    with lrep.open(tmp_path) as replica, pytest.raises(lrep.ConfigError, match="is wanted, not True"):
+    with (
+        lrep.open(tmp_path) as replica,
+        pytest.raises(lrep.ConfigError, match="True is not a str"),
+    ):
         replica.verify(True)  # type: ignore[call-overload]
 
 

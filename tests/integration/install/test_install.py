@@ -87,7 +87,7 @@ def test_a_closed_or_foreign_handle_is_refused(tmp_path: Path) -> None:
     rs.close()
     with pytest.raises(lrep.ConfigError, match="rs: this handle is closed"):
         lrep.install(db, rs)
-    with pytest.raises(lrep.ConfigError, match=r"a plyvel\.DB is wanted"):
+    with pytest.raises(lrep.ConfigError, match=r"expected a plyvel\.DB"):
         lrep.install("path", db)  # type: ignore[arg-type]
     db.close()
 
