@@ -11,8 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, overload
 
-import plyvel
-
 from level_replicator.api.callbacks import Listeners
 from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
@@ -22,6 +20,7 @@ from level_replicator.api.request_handler import open_request_handler
 from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.leveldb import DB_CLASSES, plyvel
 from level_replicator.net.unix_socket import MAX_PATH_BYTES
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread
@@ -79,8 +78,8 @@ def _checked(
 ) -> Replica:
     """The two handles are fit, and held from here on, or given back as they were."""
     for name, handle in (("db", db), ("rs", rs)):
-        if not isinstance(handle, plyvel.DB):
-            raise ConfigError(f"{name}: a plyvel.DB is wanted, not {type(handle).__name__}")
+        if not isinstance(handle, DB_CLASSES):
+            raise ConfigError(f"{name}: expected an open plyvel.DB or plyvel_next.DB, not {type(handle).__name__}")
         if handle.closed:
             raise ConfigError(f"{name}: this handle is closed")
     if _directory(db) == _directory(rs):

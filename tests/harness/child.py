@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.install import _wall_ms
 from tests.harness import patience
 from tests.harness.workload import Operation, steps

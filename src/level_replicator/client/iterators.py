@@ -3,12 +3,11 @@
 from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 
-import plyvel
-
 from level_replicator.client.pager import BEGIN, END, Backend, KeyPosition, Pager, Source, before, behind
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import refuse_argument, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
+from level_replicator.leveldb import plyvel
 from level_replicator.protocol.client_messages import Get, Number, TakeSnapshot, Value
 
 

@@ -15,10 +15,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.cli import log
 from level_replicator.cli import main as cli
 from tests.harness.waiting import wait_until

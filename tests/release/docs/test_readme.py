@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.cli.demo.relay import free_ports
 from tests.harness.waiting import wait_until
 

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import plyvel
-
 from level_replicator.cli.demo.process import Master, Operation, Status
+from level_replicator.leveldb import plyvel
 
 
 def behind(master: Master, others: Sequence[Master]) -> int:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import plyvel
-
 from level_replicator.cli.demo.process import InputError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from level_replicator.leveldb import plyvel
 
 COMPILED = frozenset({".a", ".dll", ".dylib", ".exe", ".o", ".pyc", ".pyd", ".so", ".whl"})
 NOT_SOURCE = frozenset({"__pycache__", "site-packages"})

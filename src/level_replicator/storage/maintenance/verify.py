@@ -8,11 +8,10 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import plyvel
-
 from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.repair import repair_database, repair_log
@@ -121,7 +120,7 @@ def verify(
             report.lost = repairer.lost_findings
         if repairer.logged or report.lost:
             _count_entries_again(state)
-    except (plyvel.Error, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
+    except (*LEVELDB_ERRORS, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
         raise _failed(state, error) from error
     return report
 
@@ -130,7 +129,7 @@ def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct
     if state.failed is not None:
         return state.failed
     failed = state.fail("verifying", error)
-    if isinstance(error, plyvel.CorruptionError):
+    if isinstance(error, CORRUPTION_ERRORS):
         failed = state.failed = StorageError(
             f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
             " taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"

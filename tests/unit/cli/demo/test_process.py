@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.cli.demo.process import DemoFailure, Master, MasterGone
 from level_replicator.cli.demo.relay import HOST, free_ports
 
