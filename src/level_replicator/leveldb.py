@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import plyvel
 
-__all__ = ["BINDINGS", "CORRUPTION_ERRORS", "DB_CLASSES", "LEVELDB_ERRORS", "plyvel"]
+__all__ = ["BINDINGS", "CORRUPTION_ERRORS", "DB_CLASSES", "LEVELDB_ERRORS", "IteratorInvalidError", "plyvel"]
 
 
 def _installed_bindings() -> tuple[ModuleType, ...]:
@@ -44,3 +44,12 @@ if not TYPE_CHECKING:
 DB_CLASSES: tuple[type["plyvel.DB"], ...] = tuple(each.DB for each in BINDINGS)
 LEVELDB_ERRORS: tuple[type["plyvel.Error"], ...] = tuple(each.Error for each in BINDINGS)
 CORRUPTION_ERRORS: tuple[type["plyvel.CorruptionError"], ...] = tuple(each.CorruptionError for each in BINDINGS)
+
+if TYPE_CHECKING:
+    from plyvel import IteratorInvalidError as IteratorInvalidError
+elif len(BINDINGS) == 1:
+    IteratorInvalidError = plyvel.IteratorInvalidError
+else:
+
+    class IteratorInvalidError(*(each.IteratorInvalidError for each in BINDINGS)):
+        """The error of every installed binding, for an iterator that belongs to none: callers may catch either."""

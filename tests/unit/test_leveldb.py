@@ -50,3 +50,4 @@ def test_errors_of_every_binding_are_errors_of_the_engine() -> None:
         assert binding.Error in ENGINE_ERRORS
         assert binding.DB in leveldb.DB_CLASSES
         assert binding.CorruptionError in leveldb.CORRUPTION_ERRORS
+        assert issubclass(leveldb.IteratorInvalidError, binding.IteratorInvalidError)

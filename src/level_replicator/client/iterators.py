@@ -7,7 +7,7 @@ from level_replicator.client.pager import BEGIN, END, Backend, KeyPosition, Page
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import refuse_argument, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
-from level_replicator.leveldb import plyvel
+from level_replicator.leveldb import IteratorInvalidError
 from level_replicator.protocol.client_messages import Get, Number, TakeSnapshot, Value
 
 
@@ -200,7 +200,7 @@ class RemoteRawIterator(_Handle):
     def item(self) -> tuple[bytes, bytes]:
         self._open()
         if self._item is None:
-            raise plyvel.IteratorInvalidError
+            raise IteratorInvalidError
         return self._item
 
     def close(self) -> None:

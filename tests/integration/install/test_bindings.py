@@ -61,9 +61,10 @@ def test_handles_of_either_binding_are_installed(tmp_path: Path, name: str) -> N
         assert b.wait_synced(30)
         assert a.wait_synced(30)
         assert list(a) == list(b) == [(b"from-a", b"1"), (b"from-b", b"2")]
-        with a.raw_iterator() as raw, pytest.raises(binding.IteratorInvalidError):
+        with a.raw_iterator() as raw:
             raw.seek(b"z")
-            raw.key()
+            with pytest.raises(binding.IteratorInvalidError):
+                raw.key()
 
 
 @bindings.BOTH
@@ -81,11 +82,13 @@ def test_a_handle_of_each_is_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("holder", OTHER)
 def test_a_directory_that_the_other_binding_has_open_is_locked(tmp_path: Path, holder: str) -> None:
     """LevelDB's own lock does not see the other binding in the same process."""
-    (tmp_path / "db").mkdir()
-    with bindings.import_binding(holder).DB(str(tmp_path / "db"), create_if_missing=True):
-        with mock.patch.object(engine, "plyvel", bindings.import_binding(OTHER[holder])):
-            with pytest.raises(lrep.LockedError, match="is open already"):
-                lrep.open(tmp_path)
+    held = bindings.import_binding(holder).DB(str(tmp_path / "db"), create_if_missing=True)
+    with (
+        held,
+        mock.patch.object(engine, "plyvel", bindings.import_binding(OTHER[holder])),
+        pytest.raises(lrep.LockedError, match="is open already"),
+    ):
+        lrep.open(tmp_path)
 
 
 @pytest.mark.parametrize("name", bindings.EACH)
