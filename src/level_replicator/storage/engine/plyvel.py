@@ -18,7 +18,12 @@ from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
 
-ENGINE_ERRORS = (*LEVELDB_ERRORS, StorageError, OSError, struct.error)
+ENGINE_ERRORS: tuple[type[plyvel.Error | StorageError | OSError | struct.error], ...] = (
+    *LEVELDB_ERRORS,
+    StorageError,
+    OSError,
+    struct.error,
+)
 """What comes of any engine when the disk or the LevelDB on it fails; struct.error: of a line that is not as it was
 written."""
 

@@ -120,9 +120,13 @@ def verify(
             report.lost = repairer.lost_findings
         if repairer.logged or report.lost:
             _count_entries_again(state)
-    except (*LEVELDB_ERRORS, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
+    except _DAMAGE as error:
         raise _failed(state, error) from error
     return report
+
+
+_DAMAGE: tuple[type[plyvel.Error | StorageError | struct.error], ...] = (*LEVELDB_ERRORS, StorageError, struct.error)
+"""ENGINE_ERRORS without OSError: that comes from `progress`, when the reader of its output is gone."""
 
 
 def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct.error) -> StorageError:
