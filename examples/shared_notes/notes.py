@@ -23,7 +23,7 @@ PREFIX = b"note:"
 def main(directory: str, command: str, *arguments: str) -> int:
     opened: Future[lrep.SharedDatabase] = Future()
 
-    def keep_the_loser(key: bytes, winner: lrep.Version, loser: lrep.Version) -> None:
+    def keep_the_loser(key: bytes, winner: lrep.Change, loser: lrep.Change) -> None:
         """On whichever laptop the two met; if on both, under the same title, so that it is there once."""
         if loser.value is not None and loser.value != winner.value:
             title = key + b" (by %s at %d)" % (loser.origin[:4].encode(), loser.time_ms)

@@ -31,17 +31,19 @@ from level_replicator.core.errors import (
     ReplicationError,
     StorageError,
 )
+from level_replicator.core.records import Change, Rescan
 from level_replicator.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.leveldb import plyvel
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.peer_identity import PeerIdentity
 from level_replicator.shared import SharedDatabase
-from level_replicator.storage.feed.change_feed import Change, Rescan
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
-from level_replicator.storage.state.conflict_queue import Version
 
 __version__ = "0.1.0"
+
+Version = Change
+"""Earlier name of the record of a write that `on_conflict` receives."""
 
 __all__ = [
     "RS_OPTIONS",

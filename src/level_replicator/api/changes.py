@@ -8,9 +8,10 @@ from typing import Self
 
 from level_replicator.api.item_queue import ItemQueue
 from level_replicator.core.errors import ClosedError, ConfigError, ReplicationError
+from level_replicator.core.records import Item
 from level_replicator.core.version_vector import decode_cursor
 from level_replicator.database.gate import Gate
-from level_replicator.storage.feed.change_feed import ChangeReader, Item
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.events")

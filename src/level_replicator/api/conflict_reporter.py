@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 
 from level_replicator.core.errors import ClosedError, StorageError
-from level_replicator.storage.state.conflict_queue import Conflict, Version
+from level_replicator.core.records import Change
+from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.store import Store
 
-ConflictCallback = Callable[[bytes, Version, Version], None]
+ConflictCallback = Callable[[bytes, Change, Change], None]
 _log = logging.getLogger("level_replicator.events")
 
 

@@ -18,13 +18,13 @@ from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
 from level_replicator.core.hlc import stamp_at
 from level_replicator.core.limits import PAGE_BYTES
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.database.database import Database
 from level_replicator.leveldb import plyvel
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
 from level_replicator.replication.peer_diff import compare
-from level_replicator.storage.feed.log_view import Logged
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 from level_replicator.storage.write.local_writer import Operation
@@ -166,7 +166,7 @@ class Replica(Database):
         prefix: bytes = b"",
         most: int = 100,
         most_bytes: int = PAGE_BYTES,
-    ) -> tuple[list[Logged], tuple[int, int] | None]:
+    ) -> tuple[list[Change], tuple[int, int] | None]:
         """The log as it stands, all origins together, the newest entries first: `most` of them, or as many as go into
         `most_bytes`. `before`: where an earlier call said to go on, the second thing that it gave; None at the end.
 

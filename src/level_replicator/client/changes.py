@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 from level_replicator.api.item_queue import ItemQueue
 from level_replicator.core.errors import ClosedError, ConfigError, ConnectionLostError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
+from level_replicator.core.records import Change, Item, Rescan
 from level_replicator.core.version_vector import Cursor, decode_cursor, decode_vector, origin_name
 from level_replicator.protocol.client_messages import Follow, Items, Number, Read
-from level_replicator.storage.feed.change_feed import Change, Chunk, Item, Rescan
+from level_replicator.storage.feed.change_feed import Chunk
 
 if TYPE_CHECKING:
     from level_replicator.client.backends import ClientBackend

@@ -13,6 +13,7 @@ from level_replicator.client.iterators import RemoteIterator, RemoteRawIterator,
 from level_replicator.client.pager import Source
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
+from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, copy_value, refuse_argument, resolve_flag
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
@@ -177,11 +178,11 @@ class RemoteDatabase:
 
     def history(
         self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
-    ) -> tuple[list[tuple[bytes, bytes | None, str, int]], tuple[int, int] | None]:
+    ) -> tuple[list[Change], tuple[int, int] | None]:
         """See Replica.history."""
         found = self._do("log", before=None if before is None else list(before), prefix=prefix, most=most)
         onward = found["before"]
-        return [tuple(each) for each in found["entries"]], None if onward is None else (onward[0], onward[1])
+        return [Change(*each) for each in found["entries"]], None if onward is None else (onward[0], onward[1])
 
     # -- the end
 

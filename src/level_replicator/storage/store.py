@@ -12,12 +12,13 @@ from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS, BULK_LOAD_SHARE
 from level_replicator.core.reconcile_rules import ReconcileContext, stale
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
-from level_replicator.storage.feed.log_view import Dot, Logged, read_history
+from level_replicator.storage.feed.log_view import Dot, read_history
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.maintenance.backup import backup
 from level_replicator.storage.maintenance.floors import FloorWatch
@@ -168,7 +169,7 @@ class Store:
         with state.lock:
             return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
-    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
+    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
         """See storage.feed.log_view; any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
 

@@ -7,8 +7,8 @@ from level_replicator.client.aio.backends import AsyncBackend
 from level_replicator.client.changes import FeedPosition
 from level_replicator.core.errors import ClosedError, ConnectionLostError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
+from level_replicator.core.records import Item
 from level_replicator.protocol.client_messages import Follow, Items, Number, Read, Unfollow
-from level_replicator.storage.feed.change_feed import Item
 
 
 class AsyncChanges:

@@ -40,8 +40,9 @@ from level_replicator.core.reconcile_rules import (
     must_restamp,
     stale,
 )
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Vector, origin_name
-from level_replicator.storage.state.conflict_queue import Conflict, Version
+from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.histories import put_written
 from level_replicator.storage.state.schema import INDEX, LOG, TOUCHED, log_key, pack_log
 from level_replicator.storage.state.state import ReplicationState
@@ -246,8 +247,8 @@ class Merger:
         conflict = conflict and not same_value(entry, decode_index(row))
         self._met += conflict
         if conflict and state.unreported.wanted:
-            loser = _version(state.db.get(key) if live else None, old_written)
-            self._conflicts.append(Conflict(key, _version(value, written), loser))
+            loser = _change(key, state.db.get(key) if live else None, old_written)
+            self._conflicts.append(Conflict(key, _change(key, value, written), loser))
         if doubtful or dot_disagrees((stamp, origin), (old_stamp, old_origin)):
             self._replace(key, old_stamp, old_origin)
             self._restamp(key, value, union, written, live=live)
@@ -268,8 +269,8 @@ class Merger:
         conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
         self._met += conflict
         if conflict and self._state.unreported.wanted:
-            winner = _version(self._state.db.get(key), row.written_dot)
-            self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
+            winner = _change(key, self._state.db.get(key), row.written_dot)
+            self._conflicts.append(Conflict(key, winner, _change(key, entry.value, written)))
         self._lost(key, row, dot, written, union_context(row.written_dot, row.context, written, entry.context))
 
     def _lost(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, union: bytes) -> None:
@@ -363,8 +364,8 @@ class Merger:
             forget_found(state)
 
 
-def _version(value: bytes | None, written: Dot) -> Version:
-    return Version(value, origin_name(written[1]), written[0])
+def _change(key: bytes, value: bytes | None, written: Dot) -> Change:
+    return Change(key, value, origin_name(written[1]), written[0])
 
 
 def doubt_of(state: ReplicationState, peer_vector: Vector) -> int:

@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
+from level_replicator.core.records import Change, Rescan
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
 from level_replicator.storage.feed import change_feed
-from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import INDEX, log_key
