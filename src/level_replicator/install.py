@@ -21,7 +21,7 @@ from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.leveldb import DB_CLASSES, plyvel
-from level_replicator.net.unix_socket import MAX_PATH_BYTES
+from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS, MAX_PATH_BYTES
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
@@ -228,9 +228,11 @@ def open(
     LockedError when another process or handle holds one of the two."""
     settings = Config.of(config)
     root = Path(os.fsdecode(path))
+    if share and not HAS_UNIX_SOCKETS:
+        raise ConfigError("share: the processes connect through a Unix socket, and this system has no Unix sockets")
     if settings.socket is None:
         beside = root / SOCKET_NAME
-        fits = len(os.fsencode(beside)) <= MAX_PATH_BYTES
+        fits = HAS_UNIX_SOCKETS and len(os.fsencode(beside)) <= MAX_PATH_BYTES
         if share and not fits:
             raise ConfigError(f"share: {beside} is too long for a Unix socket: say another path as `socket`")
         settings = replace(settings, socket=beside if fits else False)

@@ -12,6 +12,8 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 
 _MODE = 0o600
+HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
+"""False on Windows, where Python has none."""
 MAX_PATH_BYTES = 100
 """Longest path of a socket. The kernel allows 104 or 108 bytes, depending on the system."""
 
@@ -40,6 +42,8 @@ async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> Loca
 
     A socket file that an earlier process left behind is replaced. The caller holds the lock of the database, so that no
     other node can be listening there. Raises ConfigError if the socket cannot be created."""
+    if not HAS_UNIX_SOCKETS:
+        raise ConfigError(f"socket: cannot listen on {path}: this system has no Unix sockets, so set `socket` to false")
     try:
         listening = _bind(path)
         try:

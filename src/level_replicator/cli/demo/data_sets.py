@@ -6,7 +6,6 @@ Keys are known from the start, values are read when they are wanted: a data set 
 import base64
 import binascii
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -162,6 +161,10 @@ class LevelDb:
 
 
 def _refuse_open_level_db(path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: there the copy fails, because an open LevelDB's files cannot be read
+        return
     try:
         with (path / "LOCK").open("r+b") as lock:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,11 +1,11 @@
 """What a LevelDB's directory is known by, and who may use it: both hang on one small file of ours in it."""
 
 import errno
-import fcntl
 import os
 import struct
 
 from level_replicator.core.errors import LockedError, StorageError
+from level_replicator.storage.engine.claim import Claim, FlockClaim, ProcessClaim, has_flock
 
 IDENTITY_FILE = "REPLICA-ID"
 """Empty, and never written or replaced. LevelDB leaves files that it does not know alone."""
@@ -18,8 +18,7 @@ class Directory:
 
     Then LevelDB's LOCK takes the place of our file for the identity, and the directory itself that for the claim."""
 
-    _held: int | None = None
-    _held_by_pid = 0
+    _claim: Claim | None = None
 
     def __init__(self, path: str, *, leave: bool = False) -> None:
         # A program may change its working directory later
@@ -52,44 +51,42 @@ class Directory:
         releasing, the directory stays claimed until the child has ended too. Raises LockedError when somebody
         else has claimed it, StorageError.
         """
-        if self._held is not None:
+        if self._claim is not None:
             return
-        descriptor = self._open_file()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._claim = self._new_claim()
         except OSError as error:
-            os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise self._unusable(error) from error
             raise LockedError(
                 f"{self.path} is in use by another replica, in this process or another one: close that first"
             ) from error
-        self._held, self._held_by_pid = descriptor, os.getpid()
 
     def release(self) -> None:
         """Gives up what `hold` claimed. Idempotent."""
-        descriptor, self._held = self._held, None
-        if descriptor is None:
-            return
-        try:
-            # Closing alone would leave it to a forked child; and a child must not undo its parent's claim
-            if self._held_by_pid == os.getpid():
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release()
 
     def __del__(self) -> None:
         self.release()
+
+    def _new_claim(self) -> Claim:
+        if has_flock():
+            return FlockClaim(self._open_file())
+        if not self._leave:
+            os.close(self._open_file())
+        return ProcessClaim(self.path)
 
     def _open_file(self) -> int:
         path = os.path.join(self.path, IDENTITY_FILE)
         try:
             if self._leave:
-                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                return os.open(self.path, os.O_RDONLY)
             try:
-                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                return os.open(path, os.O_RDWR)
             except FileNotFoundError:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise self._unusable(error) from error
         try:
@@ -102,7 +99,9 @@ class Directory:
     def _sync(self, new_file: int) -> None:
         """So that a power loss does not take the file away, and the identity with it."""
         os.fsync(new_file)
-        directory = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.name == "nt":  # Windows cannot open a directory
+            return
+        directory = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
