@@ -15,6 +15,7 @@ from level_replicator.api.changes import Changes
 from level_replicator.api.config import Config
 from level_replicator.api.keys import fingerprint, generate_pems
 from level_replicator.api.replica import Replica
+from level_replicator.api.status import PeerStatus, Status
 from level_replicator.client import aio
 from level_replicator.client.changes import RemoteChanges
 from level_replicator.client.connect import Client, connect
@@ -62,6 +63,7 @@ __all__ = [
     "LockedError",
     "PeerEvent",
     "PeerIdentity",
+    "PeerStatus",
     "ReadOnlyError",
     "RemoteChanges",
     "Replica",
@@ -69,6 +71,7 @@ __all__ = [
     "Report",
     "Rescan",
     "SharedDatabase",
+    "Status",
     "StorageError",
     "Version",
     "aio",

@@ -57,11 +57,11 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see
+    """What the feed of a node depends on, as of one instant. `origin_changed`: see Meta; `gap`: see
     ReplicationState.restored_gap."""
 
     origin: int
-    renewed: bool
+    origin_changed: bool
     gap: tuple[int, int]
     vector: Vector
     floor: Vector
@@ -70,8 +70,7 @@ class _Node(NamedTuple):
     @classmethod
     def of(cls, state: ReplicationState, vector: Vector) -> "_Node":
         """Under the lock."""
-        assert state.meta is not None
-        return cls(state.origin, state.meta.renewed, state.restored_gap, vector, state.floor, state.horizon)
+        return cls(state.origin, state.meta.origin_changed, state.restored_gap, vector, state.floor, state.horizon)
 
 
 class ChangeReader:
@@ -216,7 +215,7 @@ class ChangeReader:
 
 def _lacks_the_mark(known: Vector, node: _Node) -> bool:
     """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
-    return node.renewed and node.origin not in known and node.origin in node.vector
+    return node.origin_changed and node.origin not in known and node.origin in node.vector
 
 
 def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | None:
