@@ -232,7 +232,7 @@ class Replica(Database):
         return progress
 
     def _alone(self, work: Callable[[], None]) -> None:
-        self._wait_for(self._node.begin_anew(work))
+        self._wait_for(self._node.change_origin(work))
 
     def _still_open(self) -> bool:
         return not self._gate.shut

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +13,15 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 
 _MODE = 0o600
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Since Python 3.13 asyncio removes the file as well; here `UnixSocketServer.close` does it on every version."""
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 """False on Windows, where Python has none."""
 MAX_PATH_BYTES = 100
 """Longest path of a socket. The kernel allows 104 or 108 bytes, depending on the system."""
 
 
-class LocalServer:
+class UnixSocketServer:
     """A listening Unix socket. `close` removes its file, unless another node has replaced the file."""
 
     def __init__(self, server: asyncio.Server, path: Path) -> None:
@@ -37,7 +40,7 @@ class LocalServer:
                 self._path.unlink()
 
 
-async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> LocalServer:
+async def listen_unix(path: Path, make: Callable[[], asyncio.Protocol]) -> UnixSocketServer:
     """Listen on a Unix socket that only the owner of the file can connect to. `make` returns a protocol per connection.
 
     A socket file that an earlier process left behind is replaced. The caller holds the lock of the database, so that no
@@ -48,7 +51,9 @@ async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> Loca
         listening = _bind(path)
         try:
             # asyncio has one parameter for two limits: connections that wait in the kernel, and accepted at once
-            server = await asyncio.get_running_loop().create_unix_server(make, sock=listening, backlog=ACCEPTS_PER_TURN)
+            server = await asyncio.get_running_loop().create_unix_server(
+                make, sock=listening, backlog=ACCEPTS_PER_TURN, **_KEEP_FILE
+            )
             listening.listen(LISTEN_BACKLOG)
         except BaseException:
             listening.close()
@@ -56,7 +61,7 @@ async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> Loca
     except OSError as error:
         hint = " (set `socket` in the configuration to a shorter path)" if "too long" in str(error) else ""
         raise ConfigError(f"socket: cannot listen on {path}: {error.strerror or error}{hint}") from error
-    return LocalServer(server, path)
+    return UnixSocketServer(server, path)
 
 
 def _bind(path: Path) -> socket.socket:

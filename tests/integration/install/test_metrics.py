@@ -14,8 +14,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
 from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -100,7 +100,7 @@ def test_a_peer_that_dials_us_has_the_same_label_whenever_it_comes_back(tmp_path
             wait_until(lambda: a.status()["peers"][0]["state"] == "gone", "its end")
 
 
-def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path) -> None:
+def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path, free_ports: FreePorts) -> None:
     (port,) = free_ports(1)
     with lrep.open(tmp_path / "a", {"port": port, "metrics": 0}) as a:
         with lrep.open(tmp_path / "b", {"metrics": 0}) as b:

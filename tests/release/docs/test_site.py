@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -62,7 +62,7 @@ def pusher(command: list[str], environment: dict[str, str], folder: Path) -> Ite
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
+def test_what_it_shows_runs(page: Path, tmp_path: Path, free_ports: FreePorts) -> None:
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     printed = ""
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path) -> None:
+def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path, free_ports: FreePorts) -> None:
     for text in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         for port, free in zip(("8000", "9464"), free_ports(2), strict=True):
             text = re.sub(rf"(^port = |:){port}\b(?=\n|\"\n)", rf"\g<1>{free}", text, flags=re.MULTILINE)

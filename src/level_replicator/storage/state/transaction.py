@@ -8,11 +8,11 @@ repairs, and never ahead of it.
 - The caller holds the lock of the state from the first edit to the end of the commit (or is alone, as recovery is).
 - If the block raises, nothing is written and no field changes.
 - If a write fails, no field changes. The caller's boundary catches the error and calls `ReplicationState.fail`, since
-  nobody knows what is on the disk.
+  the contents of the disk are unknown then.
 - If a commit is interrupted by Ctrl-C or a signal handler that raises, it is completed before the exception travels on.
 
-The two hottest loops put their records into the batches `rs` and `db` themselves: LocalWriter's put of one key, which
-also commits by itself, and the loop of Merger. Property tests compare both with the methods here.
+Two hot paths put their records into the batches themselves: LocalWriter's put of one key, which does not use a
+transaction at all, and the loop of Merger. A property test compares both with the methods here.
 """
 
 from dataclasses import dataclass, field
@@ -60,8 +60,8 @@ class Transaction:
     `commit`.
 
     name      prefix of the crash points of the commit, for tests: "NAME: before rs", then "NAME: after rs", or, if it
-              writes to the database too, "NAME: between rs and db" and "NAME: after db". "" gives them without a
-              prefix, None gives none
+              writes to the database too, "NAME: between rs and db" and "NAME: after db". With "" they have no prefix;
+              with None there are none
     sync      the commit returns when the batches, and everything written before them, are on the disk
     keys, entries  by how much the numbers of live keys and of log entries change
     """
@@ -131,16 +131,16 @@ class Transaction:
         self.rs.delete(log_key(origin, stamp))
 
     def overwrite(self, origin: int, stamp: int) -> None:
-        """Delete the entry of the index row with this dot from the log, if the log holds it, since another entry takes
-        its place."""
+        """Delete the entry of the index row with this dot from the log, if the log holds it, and from the tail, since
+        another entry takes its place."""
         state = self._state
         if (not state.floor and not state.lost) or state.logged(origin, stamp):
             self.rs.delete(log_key(origin, stamp))
             self.entries -= 1
-            if origin == state.origin:
-                if self._overwritten is None:
-                    self._overwritten = []
-                self._overwritten.append(stamp)
+        if origin == state.origin:
+            if self._overwritten is None:
+                self._overwritten = []
+            self._overwritten.append(stamp)
 
     def put_row(self, key: bytes, row: bytes) -> None:
         """Put the index row of a key (core.entry.encode_index)."""
@@ -170,7 +170,7 @@ class Transaction:
         self._own = records
 
     def drop_from_tail(self, stamps: list[int]) -> None:
-        """Take own entries out of the tail that the block has deleted from the log, since others take their place."""
+        """Take own entries with these stamps out of the tail, since the block has overwritten them."""
         self._overwritten = stamps if self._overwritten is None else self._overwritten + stamps
 
     # -- vector
@@ -188,7 +188,7 @@ class Transaction:
         self._vector[origin] = stamp
 
     def lower_vector(self, origin: int, stamp: int) -> None:
-        """Set the entry of an origin in the vector back to `stamp`: it does not claim any more what is above."""
+        """Set the entry of an origin in the vector back to `stamp`: it does not claim the entries above any more."""
         self.set_vector(origin, stamp, replay_above=stamp)
         self._rare().lowered = True
 
@@ -273,7 +273,7 @@ class Transaction:
         self._rare().resume[source, origin] = applied
 
     def end_scan(self, source: int) -> None:
-        """The scan of `source` is complete, so nothing of it is resumed."""
+        """The scan of `source` is complete, so nothing of it is resumed. Not together with `set_resume`."""
         scans = self._state.resume.get(source)
         if scans is not None:
             for origin in scans:
@@ -281,7 +281,7 @@ class Transaction:
             self._rare().scans_ended.append(source)
 
     def forget_scans(self) -> None:
-        """Forget all scans that broke off: they begin anew."""
+        """Forget all scans that broke off: they begin anew. Not together with `set_resume`."""
         for key in self._state.rs.scan_keys(RESUME, following(RESUME)):
             self.rs.delete(key)
         self._rare().scans_ended.append(None)
