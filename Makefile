@@ -1,9 +1,10 @@
-# Needs GNU make and a Python >= 3.11 with venv; everything else goes into .venv.
-# 3.12 and 3.11 come first because plyvel has ready-made wheels for them; with another version
-# pip builds plyvel from source, which needs a C++ compiler and LevelDB's headers.
-# Each candidate is run, not only looked up, since a pyenv shim can exist without working.
-PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
-	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+# Needs GNU make and CPython 3.11 to 3.14 with venv; everything else goes into .venv.
+# The first candidate that works is taken: those on PATH, then the versions of pyenv. Each one is run, not only looked
+# up, since a pyenv shim can exist and still not work. Free-threaded builds are left out: LevelDB has no wheels for them.
+PYTHON ?= $(shell for python in python python3 python3.14 python3.13 python3.12 python3.11 \
+	$(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[1-4]*/bin/python); do \
+	$$python -c 'import sys, sysconfig, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15) \
+	or sys.implementation.name != "cpython" or bool(sysconfig.get_config_var("Py_GIL_DISABLED")))' 2>/dev/null \
 	&& echo $$python && break; done)
 
 VENV := .venv
@@ -79,7 +80,7 @@ $(VENV)/demo.stamp: pyproject.toml
 
 # $(call install,EXTRA)
 define install
-	test -n "$(PYTHON)" || { echo "no working Python >= 3.11 with venv found: make PYTHON=/path/to/python" >&2; exit 1; }; \
+	test -n "$(PYTHON)" || { echo "no working CPython 3.11 to 3.14 with venv found: make PYTHON=/path/to/python" >&2; exit 1; }; \
 	echo "making $(VENV) with $(PYTHON) ($(1))" >&2; \
 	test -x $(BIN)/python && $(BIN)/python -c pass || $(PYTHON) -m venv --clear $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(1)]'

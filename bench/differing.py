@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import plyvel
-
 import level_replicator as lrep
 from bench import replicas
 from bench.connecting import connect
@@ -14,6 +12,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 
 DIFFER = 100
 LOG, WALK, STRANGERS, LEVEL = "with a log", "log truncated", "without a common history", "nothing differs"

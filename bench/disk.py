@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import plyvel
-
 import level_replicator as lrep
 from bench import replicas
 from bench.data import KEY_BYTES, VALUE_BYTES, write_all
@@ -13,6 +11,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 from level_replicator.storage.state.schema import INDEX, LOG, following
 
 MIB = 1024 * 1024

@@ -6,8 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
 from bench import replicas
 from bench.data import BATCH, pairs
@@ -15,6 +13,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 
 GROUPS = {"puts": "single puts", "batches": "batches of 1,000"}
 BARE, TWO, ALONE = "bare plyvel", "plyvel, two LevelDBs", "replica alone"

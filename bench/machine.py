@@ -7,9 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import plyvel
-
 from bench import pouchdb, redis
+from level_replicator import plyvel
 
 
 def describe(peers: Path) -> dict[str, str]:
@@ -20,7 +19,7 @@ def describe(peers: Path) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "plyvel": f"{version('plyvel')} with LevelDB {plyvel.__leveldb_version__}",
+        "plyvel": f"{plyvel.__version__} with LevelDB {plyvel.__leveldb_version__}",
         "msgspec": version("msgspec"),
         "level-replicator": f"{version('level-replicator')}, commit {_commit()}",
         "memory": _memory(),

@@ -5,8 +5,6 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-import plyvel
-
 import level_replicator as lrep
 from bench import replicas
 from bench.connecting import connect
@@ -14,6 +12,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 from level_replicator.core.hlc import stamp_at
 from level_replicator.storage.state.schema import encode_vector_entry, vector_key
 

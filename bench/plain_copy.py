@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-import plyvel
 
 from bench.worker import Context
+from level_replicator import plyvel
 
 FRAME_PAIRS = 1_000
 _LENGTH_BYTES = 4

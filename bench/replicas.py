@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
 from bench.data import VALUE_BYTES, write_all
 from bench.worker import Context
+from level_replicator import plyvel
 
 SYNC_TIMEOUT_S = 600.0
 COMPLAIN_AFTER_S = 60.0

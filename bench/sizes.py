@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import plyvel
-
 import level_replicator as lrep
 from bench import catch_up, replicas
 from bench.data import key_of, pairs
@@ -14,6 +12,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 
 HELD = "a put into a node that holds keys"
 VALUES = "values of some size"

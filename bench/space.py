@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import plyvel
-
 import level_replicator as lrep
 from bench import catch_up, replicas
 from bench.connecting import connect
@@ -16,6 +14,7 @@ from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context, usage
+from level_replicator import plyvel
 
 DIFFER = 100
 

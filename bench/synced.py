@@ -7,14 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
 from bench.data import pairs
 from bench.figures import Collector, Series
 from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
+from level_replicator import plyvel
 
 GROUP = "puts with sync=True"
 ONE_DB, TWO_DBS, REPLICA = "bare plyvel", "plyvel, two LevelDBs", "replica"

@@ -3,11 +3,10 @@
 from pathlib import Path
 from random import Random
 
-import plyvel
-
 from bench.beyond import subjects
 from bench.beyond.work import HEAD_BYTES, OWN, OWN_MS, Operations
 from bench.worker import Context
+from level_replicator import plyvel
 from level_replicator.core.entry import encode_context, encode_entry
 from level_replicator.core.hlc import stamp_at
 from level_replicator.protocol.messages import Entries, encode

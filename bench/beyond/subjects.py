@@ -5,12 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import plyvel
-
 import level_replicator as lrep
 from bench.beyond import build, codec
 from bench.beyond.rocks import open_rocks
 from bench.beyond.work import LATEST, OWN, OWN_MS, PEER, Operations
+from level_replicator import plyvel
 from level_replicator.protocol.messages import Entries, decode
 from level_replicator.protocol.pull import PullReceiver
 from level_replicator.storage.engine.base import Engine

@@ -1,7 +1,7 @@
 """LevelDB with eventually consistent master-master replication.
 
-import plyvel
 import level_replicator as lrep
+from level_replicator import plyvel  # or plyvel or plyvel_next itself, whichever is installed
 
 db = plyvel.DB("/tmp/db", create_if_missing=True)
 rs = plyvel.DB("/tmp/rs", create_if_missing=True)
@@ -34,6 +34,7 @@ from level_replicator.core.errors import (
 )
 from level_replicator.core.records import Change, Rescan
 from level_replicator.install import RS_OPTIONS, install, new_origin, open
+from level_replicator.leveldb import plyvel
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.peer_identity import PeerIdentity
 from level_replicator.shared import SharedDatabase
@@ -80,6 +81,7 @@ __all__ = [
     "install",
     "new_origin",
     "open",
+    "plyvel",
 ]
 
 logging.getLogger("level_replicator").addHandler(logging.NullHandler())

@@ -14,8 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, overload
 
-import plyvel
-
 from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
@@ -25,7 +23,8 @@ from level_replicator.api.request_handler import RequestHandler, open_request_ha
 from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
-from level_replicator.net.unix_socket import MAX_PATH_BYTES
+from level_replicator.leveldb import DB_CLASSES, plyvel
+from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS, MAX_PATH_BYTES
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
@@ -84,8 +83,8 @@ def _checked(
 ) -> Replica:
     """Check both handles and hold their directories; after an error both handles are the caller's again."""
     for name, handle in (("db", db), ("rs", rs)):
-        if not isinstance(handle, plyvel.DB):
-            raise ConfigError(f"{name}: expected a plyvel.DB, not {type(handle).__name__}")
+        if not isinstance(handle, DB_CLASSES):
+            raise ConfigError(f"{name}: expected an open plyvel.DB or plyvel_next.DB, not {type(handle).__name__}")
         if handle.closed:
             raise ConfigError(f"{name}: this handle is closed: expected an open plyvel.DB")
     if _directory(db) == _directory(rs):
@@ -250,9 +249,11 @@ def open(
     Raises as `install`, and LockedError if another process or handle has one of the two LevelDBs open."""
     settings = Config.of(config)
     root = Path(os.fsdecode(path))
+    if share and not HAS_UNIX_SOCKETS:
+        raise ConfigError("share: the processes connect through a Unix socket, and this system has no Unix sockets")
     if settings.socket is None:
         beside = root / SOCKET_NAME
-        fits = len(os.fsencode(beside)) <= MAX_PATH_BYTES
+        fits = HAS_UNIX_SOCKETS and len(os.fsencode(beside)) <= MAX_PATH_BYTES
         if share and not fits:
             raise ConfigError(f"share: {beside} is too long for a Unix socket: set another path as `socket`")
         settings = replace(settings, socket=beside if fits else False)

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.install import _wall_ms
 from level_replicator.testing.node_program import NodeProgram, Operation
 from tests.harness import patience

@@ -4,8 +4,7 @@ import traceback
 from pathlib import Path
 from zlib import crc32
 
-import plyvel
-
+from level_replicator import plyvel
 from level_replicator.core.entry import decode_entry, decode_index
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.plyvel import PlyvelEngine

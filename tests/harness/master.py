@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import plyvel
-
 import level_replicator as lrep
+from level_replicator import plyvel
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:

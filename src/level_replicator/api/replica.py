@@ -9,8 +9,6 @@ from functools import partial
 from os import PathLike
 from typing import Any, TypeVar, overload
 
-import plyvel
-
 from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.changes import Changes, open_reader
 from level_replicator.api.config import Config
@@ -23,6 +21,7 @@ from level_replicator.core.limits import PAGE_BYTES
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.database.database import Database
+from level_replicator.leveldb import plyvel
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
 from level_replicator.replication.peer_diff import compare

@@ -5,10 +5,12 @@ returns the exit status. COMMANDS lists all of them; `--help` and the documentat
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from level_replicator import __version__
 from level_replicator.cli.backup import Backup, Restore
@@ -22,7 +24,7 @@ from level_replicator.cli.output import UsageError
 from level_replicator.cli.serve import Serve
 from level_replicator.cli.status import Status, Top
 from level_replicator.cli.target import FAILED, INTERRUPTED, INVALID_USAGE, READER_GONE
-from level_replicator.core.errors import ReplicationError
+from level_replicator.core.errors import ConfigError, ReplicationError
 
 
 class Command(Protocol):
@@ -35,6 +37,44 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run(self, arguments: argparse.Namespace) -> int: ...
+
+
+class Completion:
+    NAME = "completion"
+    HELP = "Print a completion script for a shell."
+    EXAMPLE = "level-replicator completion bash"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+        parser.add_argument(
+            "--program", choices=_PROGRAMS, default="lrep", help="the command to complete (default: lrep)"
+        )
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        try:
+            shtab = importlib.import_module("shtab")
+        except ImportError as error:
+            raise ConfigError("completion needs shtab: pip install 'level-replicator[cli]'") from error
+        parser = _parser()
+        parser.prog = arguments.program
+        _complete_paths(parser, shtab.FILE)
+        print(shtab.complete(parser, arguments.shell))
+        return 0
+
+
+_PROGRAMS = ("lrep", "level-replicator")
+_PATHS = {"WHERE", "OTHER"}
+"""Metavars of arguments that may be paths, beside those whose type is Path."""
+
+
+def _complete_paths(parser: argparse.ArgumentParser, files: Any) -> None:
+    """Let the shell complete file names where an argument is a path."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                _complete_paths(subparser, files)
+        elif action.type is Path or action.metavar in _PATHS:
+            vars(action)["complete"] = files  # the attribute that shtab reads
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -56,12 +96,17 @@ COMMANDS: tuple[Command, ...] = (
     Restore(),
     Keygen(),
     Fingerprint(),
+    Completion(),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status, one of those in target.py."""
-    arguments = _parser().parse_args(argv)
+    """Run one command and return its exit status, one of those in target.py. Without a command, print the help."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "command" not in arguments:
+        parser.print_help()
+        return 0
     command: Command = arguments.command
     try:
         status = command.run(arguments)
@@ -82,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="level-replicator", description="Master-master replication for LevelDB.")
     parser.add_argument("--version", action="version", version=f"level-replicator {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         subparser = commands.add_parser(
             command.NAME,

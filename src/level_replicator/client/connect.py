@@ -15,6 +15,7 @@ from level_replicator.client.credentials import Credentials, load_credentials
 from level_replicator.client.database import RemoteDatabase
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS
 from level_replicator.node.dialer import is_loopback
 
 SOCKET_NAME = "lrep.sock"
@@ -80,6 +81,8 @@ def target_of(
 ) -> Target:
     """Check the arguments of `connect`. Raises ConfigError."""
     path = path_of(where)
+    if path is not None and not HAS_UNIX_SOCKETS:
+        raise ConfigError(f"{path}: this system has no Unix sockets: connect to the node's host:port instead")
     if path is not None:
         return Target(str(path), path, ("", 0), None, timeout_s)
     address = str(where)

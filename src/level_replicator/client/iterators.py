@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
 
-import plyvel
-
 from level_replicator.client import requests
 from level_replicator.client.backends import Backend, perform
 from level_replicator.client.pager import BEGIN, END, Item, KeyPosition, Pager, after, before, bounds_of
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import check_bytes, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
+from level_replicator.leveldb import IteratorInvalidError
 from level_replicator.protocol.client_messages import Page, Scan
 
 
@@ -172,7 +171,7 @@ class RawIteratorBase(_PagerHandle[_B]):
         """Return the current key and value. Raises plyvel.IteratorInvalidError if it is not valid."""
         self._open()
         if self._item is None:
-            raise plyvel.IteratorInvalidError
+            raise IteratorInvalidError
         return self._item
 
     def _forward_from(self, position: KeyPosition) -> Move:

@@ -4,13 +4,12 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import plyvel
-
 from level_replicator.database.arguments import Bytes, Writer, copy_value, refuse_argument, resolve_flag
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.gate import Gate
 from level_replicator.database.iterators import Iterator, IteratorOptions, RawIterator, ReadOptions, Snapshot
 from level_replicator.database.prefixed import PrefixedDB
+from level_replicator.leveldb import plyvel
 
 
 class Database:

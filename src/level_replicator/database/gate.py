@@ -152,7 +152,8 @@ def _watch_forks(gate: Gate) -> None:
         if gate is not None:
             gate.shut_in_child()
 
-    os.register_at_fork(after_in_child=in_child)
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
+        os.register_at_fork(after_in_child=in_child)
 
 
 def _keep_for_ever(handle: object) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,10 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 
 _MODE = 0o600
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Since Python 3.13 asyncio removes the file as well; here `UnixSocketServer.close` does it on every version."""
+HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
+"""False on Windows, where Python has none."""
 MAX_PATH_BYTES = 100
 """Longest path of a socket. The kernel allows 104 or 108 bytes, depending on the system."""
 
@@ -40,11 +45,15 @@ async def listen_unix(path: Path, make: Callable[[], asyncio.Protocol]) -> UnixS
 
     A socket file that an earlier process left behind is replaced. The caller holds the lock of the database, so that no
     other node can be listening there. Raises ConfigError if the socket cannot be created."""
+    if not HAS_UNIX_SOCKETS:
+        raise ConfigError(f"socket: cannot listen on {path}: this system has no Unix sockets, so set `socket` to false")
     try:
         listening = _bind(path)
         try:
             # asyncio has one parameter for two limits: connections that wait in the kernel, and accepted at once
-            server = await asyncio.get_running_loop().create_unix_server(make, sock=listening, backlog=ACCEPTS_PER_TURN)
+            server = await asyncio.get_running_loop().create_unix_server(
+                make, sock=listening, backlog=ACCEPTS_PER_TURN, **_KEEP_FILE
+            )
             listening.listen(LISTEN_BACKLOG)
         except BaseException:
             listening.close()

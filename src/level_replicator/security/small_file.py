@@ -16,7 +16,7 @@ def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
     Raises ConfigError, whose text begins with `what`, if the file is larger, cannot be read, or is not a regular file:
     a pipe could block its reader for ever."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ConfigError(f"{what}: {path} is a directory, a pipe or a device; expected a regular file")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from level_replicator.storage.engine.base import Engine
-from tests.conformance.engines.places import PLACES, Place
+from tests.conformance.engines.places import PARAMETERS, PLACES, Place
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=PARAMETERS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return PLACES[request.param](tmp_path)
 

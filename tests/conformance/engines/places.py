@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+from unittest import mock
 
+from level_replicator.storage.engine import plyvel as engine
 from level_replicator.storage.engine.base import Engine
-from level_replicator.storage.engine.plyvel import open_engine
+from tests.harness import bindings
 from tests.harness.memory_engine import MemoryEngine
 from tests.harness.virtual_disk import VirtualDisk
 
@@ -24,14 +26,17 @@ class Place(Protocol):
 
 
 class DirectoryPlace:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, binding: str) -> None:
         self.path = path
+        self._binding = binding
 
     def open(self) -> Engine:
-        return open_engine(self.path)
+        with mock.patch.object(engine, "plyvel", bindings.import_binding(self._binding)):
+            return engine.open_engine(self.path)
 
     def copy(self) -> "DirectoryPlace":
-        return DirectoryPlace(Path(shutil.copytree(self.path, self.path.with_name(self.path.name + "-copy"))))
+        copy = shutil.copytree(self.path, self.path.with_name(self.path.name + "-copy"))
+        return DirectoryPlace(Path(copy), self._binding)
 
     def restore(self) -> None:
         backup = self.copy()
@@ -60,6 +65,10 @@ class DiskPlace:
 
 
 PLACES: dict[str, Callable[[Path], Place]] = {
-    "plyvel": lambda path: DirectoryPlace(path / "db"),
+    "plyvel": lambda path: DirectoryPlace(path / "db", "plyvel"),
+    "plyvel_next": lambda path: DirectoryPlace(path / "db", "plyvel_next"),
     "memory": lambda _: DiskPlace(VirtualDisk()),
 }
+
+PARAMETERS = [*bindings.EACH, "memory"]
+"""The places as parameters of tests; a binding that is not installed is skipped."""

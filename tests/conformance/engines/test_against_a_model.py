@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from level_replicator.storage.engine.base import Reader, Snapshot
 from tests.conformance.engines.places import PLACES
+from tests.harness import bindings
 
 FEW_KEYS = st.sampled_from([b"", b"\0", b"a", b"a\0", b"ab", b"b", b"\xff", b"\xff\xff"])
 KEYS = FEW_KEYS | st.binary(max_size=3)
@@ -128,11 +130,22 @@ class PlyvelAndModel(EngineAndModel):
     kind = "plyvel"
 
 
+class PlyvelNextAndModel(EngineAndModel):
+    kind = "plyvel_next"
+
+
 class MemoryAndModel(EngineAndModel):
     kind = "memory"
 
 
 TestPlyvel = PlyvelAndModel.TestCase
-TestPlyvel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestPlyvelNext = PlyvelNextAndModel.TestCase
+for case in (TestPlyvel, TestPlyvelNext):
+    case.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestMemory = MemoryAndModel.TestCase
 TestMemory.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+if not bindings.is_installed("plyvel"):
+    TestPlyvel = pytest.mark.skip(bindings.reason("plyvel"))(TestPlyvel)
+if not bindings.is_installed("plyvel_next"):
+    TestPlyvelNext = pytest.mark.skip(bindings.reason("plyvel_next"))(TestPlyvelNext)

@@ -1,14 +1,12 @@
-"""The module that plyvel's own tests see as `plyvel`: their DB is a replica."""
+"""The module that the tests of plyvel or plyvel_next import under its name: their DB is a replica."""
 
 import atexit
 import os
 import shutil
 import tempfile
 import types
-from collections.abc import Callable
-from typing import Any
-
-import plyvel
+from functools import partial
+from typing import Any, Protocol
 
 import level_replicator as lrep
 
@@ -16,11 +14,17 @@ _open: list[lrep.Replica | lrep.Client] = []
 _sets: dict[str, str] = {}
 
 
-def make_database(name: Any, **options: Any) -> lrep.Replica:
-    """What `plyvel.DB(name, **options)` gives in plyvel's tests; the replication set is kept elsewhere."""
-    db = plyvel.DB(name, **options)
+class MakeDatabase(Protocol):
+    """Makes the object that the tests take for `plyvel.DB(name, **options)`."""
+
+    def __call__(self, binding: types.ModuleType, name: Any, **options: Any) -> Any: ...
+
+
+def make_database(binding: types.ModuleType, name: Any, **options: Any) -> lrep.Replica:
+    """A replica in place of `plyvel.DB(name, **options)`; the replication set is kept elsewhere."""
+    db = binding.DB(name, **options)
     try:
-        rs = plyvel.DB(_set_of(os.path.realpath(name)), create_if_missing=True)
+        rs = binding.DB(_set_of(os.path.realpath(name)), create_if_missing=True)
         replica = lrep.install(db, rs, {"port": None})
     except BaseException:
         db.close()
@@ -45,12 +49,12 @@ class SuiteClient(lrep.Client):
         self._replica.close()
 
 
-def make_client(name: Any, **options: Any) -> lrep.Client:
-    """The same, used through a Unix socket."""
-    db = plyvel.DB(name, **options)
+def make_client(binding: types.ModuleType, name: Any, **options: Any) -> lrep.Client:
+    """A client of such a replica, through a Unix socket."""
+    db = binding.DB(name, **options)
     socket = os.path.join(_set_of(os.path.realpath(name)), "socket")
     try:
-        rs = plyvel.DB(_set_of(os.path.realpath(name)), create_if_missing=True)
+        rs = binding.DB(_set_of(os.path.realpath(name)), create_if_missing=True)
         replica = lrep.install(db, rs, {"port": None, "socket": socket})
     except BaseException:
         db.close()
@@ -66,11 +70,12 @@ def close_all() -> None:
         _open.pop().close()
 
 
-def make_shim(make: Callable[..., Any]) -> types.ModuleType:
-    shim = types.ModuleType("plyvel")
-    shim.__dict__.update({name: value for name, value in vars(plyvel).items() if not name.startswith("__")})
-    shim.__leveldb_version__ = plyvel.__leveldb_version__  # type: ignore[attr-defined]
-    shim.DB = make  # type: ignore[attr-defined]
+def make_shim(binding: types.ModuleType, make: MakeDatabase) -> types.ModuleType:
+    """A copy of the binding whose DB is made by `make`."""
+    shim = types.ModuleType(binding.__name__)
+    public = {name: value for name, value in vars(binding).items() if not name.startswith("__")}
+    made = {"DB": partial(make, binding), "__leveldb_version__": binding.__leveldb_version__}
+    vars(shim).update(public | made)
     return shim
 
 

@@ -1,33 +1,7 @@
-"""plyvel's own test-suite, on our database. What cannot hold is in exceptions.toml, and must fail."""
+"""The test suite of plyvel, on our database. The tests in exceptions.toml must fail."""
 
-from collections.abc import Iterator
+from tests.conformance.plyvel_suite.loading import build_suite
+from tests.conformance.plyvel_suite.shim import make_database
 
-import pytest
-
-from tests.conformance.plyvel_suite.loading import load_upstream, read_exceptions
-from tests.conformance.plyvel_suite.shim import close_all, make_database
-
-EXCEPTIONS = read_exceptions("replica")
-
-
-@pytest.fixture(autouse=True)
-def _close_what_is_left() -> Iterator[None]:
-    yield
-    close_all()
-
-
-try:
-    upstream = load_upstream(make_database, EXCEPTIONS)
-    unavailable = None
-except RuntimeError as error:
-    upstream = {}
-    unavailable = str(error)
-
-# pytest collects what it finds in this module's namespace
-globals().update(upstream)
-
-
-def test_upstream_is_there_and_exceptions_name_its_tests() -> None:
-    assert unavailable is None, unavailable
-    assert "test_put" in upstream
-    assert EXCEPTIONS.keys() <= upstream.keys()
+# pytest collects the tests and fixtures in this module's namespace
+globals().update(build_suite("plyvel", make_database))

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.cli import main as cli
 from level_replicator.cli.maintenance import Adopt
 from level_replicator.cli.target import INTERRUPTED

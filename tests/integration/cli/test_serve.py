@@ -118,7 +118,7 @@ def test_systemd_is_told(tmp_path: Path) -> None:
 
 
 def test_adopting(tmp_path: Path) -> None:
-    import plyvel
+    from level_replicator import plyvel
 
     (tmp_path / "a").mkdir()
     with plyvel.DB(str(tmp_path / "a" / "db"), create_if_missing=True) as db:

@@ -5,10 +5,10 @@ import json
 import os
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.cli import main as cli
 from tests.harness.waiting import wait_until
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.core.limits import MAX_CLIENT_SNAPSHOTS, PAGE_ENTRIES
 from tests.harness.waiting import DEADLINE_S, wait_until
 from tests.integration.clients.shapes import SHAPES, Shape, open_shape

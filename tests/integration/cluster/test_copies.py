@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.storage.engine.directory import Directory
 from tests.harness.compare import check_equal
 from tests.harness.master import Master, wait_level

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.cli.demo.command import add_arguments
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.storage.recovery import adopt as adoption
 from tests.harness.waiting import wait_until
 

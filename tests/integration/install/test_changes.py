@@ -7,10 +7,10 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.api.callbacks import Callback
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
 from level_replicator.storage.maintenance.retention import Retention

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 
 
 def _db(path: Path) -> plyvel.DB:
@@ -87,7 +87,7 @@ def test_a_closed_or_foreign_handle_is_refused(tmp_path: Path) -> None:
     rs.close()
     with pytest.raises(lrep.ConfigError, match="rs: this handle is closed"):
         lrep.install(db, rs)
-    with pytest.raises(lrep.ConfigError, match=r"expected a plyvel\.DB"):
+    with pytest.raises(lrep.ConfigError, match=r"db: expected an open plyvel\.DB or plyvel_next\.DB, not str"):
         lrep.install("path", db)  # type: ignore[arg-type]
     db.close()
 

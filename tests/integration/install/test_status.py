@@ -1,6 +1,7 @@
 """`status` of a real replica with a peer: exactly the keys and types of `lrep.Status` and `lrep.PeerStatus`."""
 
 import asyncio
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def test_a_status_has_exactly_these_keys_and_types(nodes: tuple[lrep.Replica, lr
 
 @pytest.mark.parametrize("kind", [lrep.Status, lrep.PeerStatus])
 def test_the_description_lists_exactly_these_keys(kind: type) -> None:
-    described = re.findall(r"^    (\w+)  +\S", kind.__doc__ or "", re.MULTILINE)
+    described = re.findall(r"^(\w+)  +\S", inspect.getdoc(kind) or "", re.MULTILINE)
     assert described == list(get_type_hints(kind))
 
 

@@ -4,10 +4,10 @@ import os
 import threading
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from tests.harness.waiting import wait_until
 
 

@@ -17,9 +17,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import plyvel
-
 import level_replicator as lrep
+from level_replicator import plyvel
 from tests.harness.child import Child
 from tests.integration.judges import disk
 from tests.integration.judges.liar import Liar

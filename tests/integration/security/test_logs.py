@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from level_replicator.protocol.messages import MAGIC, VERSION, Bye, ByeCode, Hello
 from level_replicator.security.trust import TrustedFile
 from tests.harness.master import wait_level

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import plyvel
 import pytest
 
 import level_replicator as lrep
+from level_replicator import plyvel
 from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 

@@ -2,10 +2,12 @@
 
 import configparser
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -16,14 +18,24 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+BINDING = {"3.11": "plyvel", "3.12": "plyvel", "3.13": "plyvel_next", "3.14": "plyvel_next"}
+"""On Linux x86-64."""
+_CHECK = (
+    "import sys, sysconfig, ensurepip, venv\n"
+    "free_threaded = bool(sysconfig.get_config_var('Py_GIL_DISABLED'))\n"
+    "sys.exit('%d.%d' % sys.version_info[:2] != sys.argv[1] or free_threaded)"
+)
+
+
 def _pythons() -> dict[str, str]:
-    """This one, and the others of those that are supported and are here; a pyenv shim may be there and not work."""
-    found = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
-    for version in ("3.11", "3.12"):
-        candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    """An interpreter of each supported version that is here and works; a pyenv shim may be there and not work."""
+    found: dict[str, str] = {}
+    for version in SUPPORTED:
+        versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+        candidates = [sys.executable, shutil.which(f"python{version}"), *versions.glob(f"{version}.*/bin/python")]
         for each in candidates:
-            works = each and subprocess.run([each, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
-            if works:
+            if each and subprocess.run([each, "-c", _CHECK, version], capture_output=True).returncode == 0:
                 found.setdefault(version, str(each))
     return found
 
@@ -91,7 +103,12 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert all(name.startswith(("level_replicator/", "level_replicator-")) for name in names)
     fields = [line.partition(": ")[::2] for line in metadata.splitlines()]
     needed = {value for name, value in fields if name == "Requires-Dist" and "extra" not in value}
-    assert {each.split(">")[0] for each in needed} == {"plyvel", "msgspec"}
+    assert {each.split(">")[0] for each in needed} == {"plyvel", "plyvel-next", "msgspec"}
+    python = {value for name, value in fields if name == "Requires-Python"}
+    assert python == {">=3.11"}
+    prefix = "Programming Language :: Python :: 3."
+    versions = {value for name, value in fields if name == "Classifier" and value.startswith(prefix)}
+    assert versions == {f"Programming Language :: Python :: {version}" for version in SUPPORTED}
     extras = {value for name, value in fields if name == "Provides-Extra"}
     assert {"tls", "cli", "metrics", "all"} <= extras
     scripts = configparser.ConfigParser()
@@ -99,19 +116,65 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert set(scripts["console_scripts"]) == {"level-replicator", "lrep"}
 
 
-@pytest.mark.parametrize("version", sorted(PYTHONS))
-def test_it_installs_and_works(wheel: Path, tmp_path: Path, version: str) -> None:
-    """With its two dependencies only; what needs an extra says which."""
+@pytest.mark.parametrize(
+    ("python", "system", "machine", "expected"),
+    [
+        ("3.11", "linux", "x86_64", "plyvel"),
+        ("3.11", "darwin", "arm64", "plyvel"),
+        ("3.12", "linux", "x86_64", "plyvel"),
+        ("3.12", "linux", "aarch64", "plyvel-next"),
+        ("3.12", "darwin", "arm64", "plyvel-next"),
+        ("3.12", "win32", "AMD64", "plyvel-next"),
+        ("3.13", "linux", "x86_64", "plyvel-next"),
+        ("3.14", "win32", "AMD64", "plyvel-next"),
+    ],
+)
+def test_the_markers_choose_one_binding(python: str, system: str, machine: str, expected: str) -> None:
+    packaging = pytest.importorskip("packaging.requirements")
+    where = {"python_version": python, "sys_platform": system, "platform_machine": machine}
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    needed = [packaging.Requirement(each) for each in listed]
+    chosen = {each.name for each in needed if each.marker is None or each.marker.evaluate(where)}
+    assert chosen == {"msgspec", expected}
+
+
+REPLICATE = """
+import sys
+import level_replicator as lrep
+
+with lrep.open(sys.argv[1] + "/a", {"port": 0}) as a:
+    server = f"127.0.0.1:{a.address[1]}"
+    with lrep.open(sys.argv[1] + "/b", {"servers": {server: {}}}) as b:
+        a.put(b"key", b"value")
+        assert b.wait_synced(60)
+        print(b.get(b"key").decode(), lrep.plyvel.__name__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_it_installs_and_replicates(wheel: Path, tmp_path: Path, version: str) -> None:
+    """With its two dependencies only, from wheels; what needs an extra says which."""
+    if version not in PYTHONS:
+        pytest.skip(f"no CPython {version} with venv is on PATH or among pyenv's versions")
     run(PYTHONS[version], "-m", "venv", tmp_path / "venv")
     binaries = tmp_path / "venv" / "bin"
     run(binaries / "python", "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel)
-    node = tmp_path / "node"
-    run(binaries / "lrep", "keygen", "--help")
-    code = f"import level_replicator as lrep\nwith lrep.open({str(node)!r}) as r: r.put(b'key', b'value')"
-    run(binaries / "python", "-W", "error", "-c", code)
-    assert run(binaries / "lrep", "get", node, "key") == "value"
-    for command, extra in ((["keygen", tmp_path / "pems"], "tls"), (["top", node], "cli")):
-        failed = subprocess.run([binaries / "lrep", *command], capture_output=True, text=True)
+    replicated = run(binaries / "python", "-W", "error", "-c", REPLICATE, tmp_path, PYTHONPATH="").split()
+    assert replicated[0] == "value"
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        assert replicated[1] == BINDING[version]
+    assert run(binaries / "lrep", "get", tmp_path / "a", "key", PYTHONPATH="") == "value"
+    assert "usage:" in run(binaries / "python", "-m", "level_replicator", PYTHONPATH="")
+    run(binaries / "lrep", "keygen", "--help", PYTHONPATH="")
+    for command, extra in (
+        (["keygen", tmp_path / "pems"], "tls"),
+        (["top", tmp_path / "a"], "cli"),
+        (["completion", "bash"], "cli"),
+    ):
+        failed = subprocess.run(
+            [binaries / "lrep", *command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""}
+        )
         assert failed.returncode == 1
         assert f"level-replicator[{extra}]" in failed.stderr
         assert len(failed.stderr.splitlines()) == 1

@@ -2,9 +2,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.database.database import Database
 from tests.unit.database.writers import StraightWriter
 

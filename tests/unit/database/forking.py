@@ -3,8 +3,7 @@
 import os
 import sys
 
-import plyvel
-
+from level_replicator import plyvel
 from level_replicator.core.errors import ForkError
 from level_replicator.database.database import Database
 from tests.unit.database.writers import StraightWriter

@@ -8,8 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-import plyvel
-
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.database import Database
 from tests.unit.database.writers import StraightWriter

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.database import Database
 from tests.unit.database.writers import StraightWriter

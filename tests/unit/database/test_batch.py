@@ -1,10 +1,10 @@
 """Batches: tests beyond plyvel's own."""
 
-import plyvel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.database import Database

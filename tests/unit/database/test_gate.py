@@ -8,9 +8,9 @@ import threading
 import weakref
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError, ReplicationError
 from level_replicator.database.arguments import Bytes
 from level_replicator.database.database import Database

@@ -3,11 +3,11 @@
 import contextlib
 from typing import Any
 
-import plyvel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.database import Database
 

@@ -1,7 +1,6 @@
 """The simplest writer: straight into the plyvel.DB."""
 
-import plyvel
-
+from level_replicator import plyvel
 from level_replicator.database.arguments import Bytes
 
 

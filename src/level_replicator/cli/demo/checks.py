@@ -14,9 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import plyvel
-
 from level_replicator.cli.demo.master import Master, Status
+from level_replicator.leveldb import plyvel
 from level_replicator.testing.node_program import Operation
 
 

@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import plyvel
-
 from level_replicator.cli.demo.checks import compare
 from level_replicator.cli.demo.data_sets import open_data_set
 from level_replicator.cli.demo.errors import DemoFailure, InputError
 from level_replicator.cli.demo.scenario import Outcome, Story
 from level_replicator.cli.demo.screen import PlainScreen, Screen
+from level_replicator.leveldb import plyvel
 from level_replicator.testing.process import ProcessError
 
 MEGABYTE = 1_000_000

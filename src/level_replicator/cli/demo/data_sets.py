@@ -6,7 +6,6 @@ Keys are read at the start and values when they are used: a data set may be larg
 import base64
 import binascii
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -15,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import plyvel
-
 from level_replicator.cli.demo.errors import InputError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from level_replicator.leveldb import plyvel
 
 COMPILED = frozenset({".a", ".dll", ".dylib", ".exe", ".o", ".pyc", ".pyd", ".so", ".whl"})
 NOT_SOURCE = frozenset({"__pycache__", "site-packages"})
@@ -163,6 +161,10 @@ class LevelDb:
 
 
 def _refuse_open_level_db(path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: there the copy fails, because an open LevelDB's files cannot be read
+        return
     try:
         with (path / "LOCK").open("r+b") as lock:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

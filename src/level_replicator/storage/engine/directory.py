@@ -1,11 +1,11 @@
 """The identity of a LevelDB's directory, and the claim of one replica on it. A small file in the directory has both."""
 
 import errno
-import fcntl
 import os
 import struct
 
 from level_replicator.core.errors import LockedError, StorageError
+from level_replicator.storage.engine.claim import Claim, FlockClaim, ProcessClaim, has_flock
 
 IDENTITY_FILE = "REPLICA-ID"
 """Name of the file. It is empty, and never written or replaced. LevelDB ignores files that it does not know."""
@@ -19,8 +19,7 @@ class Directory:
     `leave`: no file may be put into it. Then LevelDB's LOCK takes the place of our file for the identity, and the
     directory itself for the claim."""
 
-    _held: int | None = None
-    _held_by_pid = 0
+    _claim: Claim | None = None
 
     def __init__(self, path: str, *, leave: bool = False) -> None:
         # A program may change its working directory later
@@ -53,44 +52,42 @@ class Directory:
         directory stays claimed until the child has ended, too. Raise LockedError if it is claimed by another replica,
         and StorageError.
         """
-        if self._held is not None:
+        if self._claim is not None:
             return
-        descriptor = self._open_file()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._claim = self._new_claim()
         except OSError as error:
-            os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise self._unusable(error) from error
             raise LockedError(
                 f"{self.path} is in use by another replica, in this process or another one: close that first"
             ) from error
-        self._held, self._held_by_pid = descriptor, os.getpid()
 
     def release(self) -> None:
         """Release the claim. Idempotent."""
-        descriptor, self._held = self._held, None
-        if descriptor is None:
-            return
-        try:
-            # closing alone would leave the claim to a forked child; and a child must not release its parent's claim
-            if self._held_by_pid == os.getpid():
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release()
 
     def __del__(self) -> None:
         self.release()
+
+    def _new_claim(self) -> Claim:
+        if has_flock():
+            return FlockClaim(self._open_file())
+        if not self._leave:
+            os.close(self._open_file())
+        return ProcessClaim(self.path)
 
     def _open_file(self) -> int:
         path = os.path.join(self.path, IDENTITY_FILE)
         try:
             if self._leave:
-                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                return os.open(self.path, os.O_RDONLY)
             try:
-                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                return os.open(path, os.O_RDWR)
             except FileNotFoundError:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise self._unusable(error) from error
         try:
@@ -103,7 +100,9 @@ class Directory:
     def _sync(self, new_file: int) -> None:
         """Sync a new file and the directory, since a power loss that takes the file would take the identity with it."""
         os.fsync(new_file)
-        directory = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.name == "nt":  # Windows cannot open a directory
+            return
+        directory = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:

@@ -13,13 +13,17 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import plyvel
-
 from level_replicator.core.errors import ClosedError, LockedError, StorageError
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
 
-ENGINE_ERRORS = (plyvel.Error, StorageError, OSError, struct.error)
+ENGINE_ERRORS: tuple[type[plyvel.Error | StorageError | OSError | struct.error], ...] = (
+    *LEVELDB_ERRORS,
+    StorageError,
+    OSError,
+    struct.error,
+)
 """Errors of any engine when the disk or the LevelDB on it fails. A damaged record raises struct.error."""
 
 
@@ -172,13 +176,13 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
         raise LockedError(locked)
     try:
         return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
-    except plyvel.Error as error:
+    except LEVELDB_ERRORS as error:
         text = _text(error)
         if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
             "restore it from a backup, or begin with an empty directory and let replication fill it"
-            if isinstance(error, plyvel.CorruptionError) or "orruption" in text
+            if isinstance(error, CORRUPTION_ERRORS) or "orruption" in text
             else "check the path, its permissions and the space on the disk"
         )
         raise StorageError(f"{name} cannot be opened ({text}): {advice}") from error

@@ -8,11 +8,10 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import plyvel
-
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.repair_db import repair_database
@@ -131,16 +130,20 @@ def verify(
             report.lost = repairer.lost_findings
         if repairer.logged or report.lost:
             _count_entries_again(state)
-    except (plyvel.Error, StorageError, struct.error) as error:  # an OSError comes from `progress`
+    except _DAMAGE as error:
         raise _failed(state, error) from error
     return report
+
+
+_DAMAGE: tuple[type[plyvel.Error | StorageError | struct.error], ...] = (*LEVELDB_ERRORS, StorageError, struct.error)
+"""ENGINE_ERRORS without OSError, which comes from `progress`: the reader of its output may be gone."""
 
 
 def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct.error) -> StorageError:
     if state.failed is not None:
         return state.failed
     failed = state.fail("verifying", error)
-    if isinstance(error, plyvel.CorruptionError):
+    if isinstance(error, CORRUPTION_ERRORS):
         failed = state.failed = StorageError(
             f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
             " taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"

@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.cli.demo.checks import Ledger, compare
 
 SAME = {b"a": b"1", b"b": b"2", b"c": b"3"}

@@ -5,9 +5,9 @@ import json
 import os
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.cli.demo.data_sets import open_data_set
 from level_replicator.cli.demo.errors import InputError
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.cli.demo.master import Master
 from level_replicator.testing.process import ProcessEnded
 

@@ -7,9 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ClosedError, LockedError, StorageError
 from level_replicator.storage.engine.directory import IDENTITY_FILE, Directory
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, PlyvelEngine, open_engine

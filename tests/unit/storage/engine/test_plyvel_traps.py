@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.core.errors import LockedError
 from level_replicator.storage.engine.directory import IDENTITY_FILE
 from level_replicator.storage.engine.plyvel import open_engine
 
 TRY_TO_OPEN = """
-import plyvel, sys
+import sys
+from level_replicator import plyvel
 try:
     plyvel.DB(sys.argv[1])
 except plyvel.IOError:

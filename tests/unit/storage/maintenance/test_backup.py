@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-import plyvel
 import pytest
 
+from level_replicator import plyvel
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import open_engine
