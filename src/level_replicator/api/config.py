@@ -128,8 +128,9 @@ class Config:
                      or "none". With keys they are judged as peers are
     socket           path of a Unix socket for programs of this machine, usable by this user only; None: `open` makes
                      one in its directory, `install` none; False: none
-    metrics          where `/metrics` (Prometheus), `/healthz` and `/readyz` are answered: a port of loopback, or
-                     "host:port"; None: nowhere. Nothing there is secret, and nobody is asked for a key
+    metrics          where `/metrics` (Prometheus), `/healthz`, `/readyz`, `/status.json` and the status page `/` are
+                     answered: a port of loopback, or "host:port"; None: nowhere. Nothing there is secret, and nobody
+                     is asked for a key
     insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
     log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
     log_max_age      seconds after which an entry leaves the log; None: no bound

@@ -1,8 +1,10 @@
-"""What monitoring asks of a replica, over HTTP: `/metrics` for Prometheus, `/healthz`, `/readyz`.
+"""What monitoring asks of a replica, over HTTP: `/metrics` for Prometheus, `/healthz`, `/readyz`, `/status.json`, and
+the status page `/` for people.
 
 Each is made from Replica.status at the moment when it is asked. Needs the extra `metrics`. docs: README, "Monitoring".
 """
 
+import json
 import logging
 import socket
 import threading
@@ -13,6 +15,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from level_replicator.api.status_page import content_security_policy, render_status_page
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
 from level_replicator.replication.peers import PeerState
@@ -29,6 +32,12 @@ _REQUEST_TIMEOUT_S = 10
 _POLL_S = 0.05
 _BUSY = (PeerState.SCANNING.value, PeerState.RECONCILING.value)
 Status = Callable[[], dict[str, Any]]
+_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+_PRIVATE = [
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+]
 
 _OF_NODE = {
     "keys": ("Live keys in the database.", "keys"),
@@ -192,6 +201,15 @@ class MetricsServer:
     def _answer(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         try:
+            if path == "/":
+                page = render_status_page(self._status())
+                kind = [("Content-Type", "text/html; charset=utf-8")]
+                start("200 OK", [*kind, ("Content-Security-Policy", content_security_policy()), *_PRIVATE])
+                return [page]
+            if path == "/status.json":
+                data = json.dumps(self._status()).encode()
+                start("200 OK", [("Content-Type", "application/json"), *_PRIVATE])
+                return [data]
             if path == "/metrics":
                 answer: Iterable[bytes] = self._metrics(environ, start)
                 return answer
@@ -201,8 +219,8 @@ class MetricsServer:
                 return _say(start, self._ill() or self._busy())
         except ClosedError:
             return _say(start, "the replica is closed")
-        start("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"/metrics, /healthz, /readyz\n"]
+        start("404 Not Found", list(_PLAIN))
+        return [b"/, /status.json, /metrics, /healthz, /readyz\n"]
 
     def _ill(self) -> str:
         """What is wrong with the node, if anything."""
@@ -220,5 +238,5 @@ class MetricsServer:
 
 
 def _say(start: "StartResponse", wrong: str) -> list[bytes]:
-    start("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    start("503 Service Unavailable" if wrong else "200 OK", list(_PLAIN))
     return [(wrong or "ok").encode() + b"\n"]

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted", type=Path, metavar="FILE", help="fingerprints that are welcome, one a line")
     parser.add_argument("--pull-only", action="store_true", default=None, help="take no writes of its own")
     parser.add_argument(
-        "--metrics", metavar="[HOST:]PORT", help="where /metrics, /healthz and /readyz are answered (default: nowhere)"
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="where the status page, /status.json, /metrics, /healthz and /readyz are answered (default: nowhere)",
     )
     parser.add_argument("--adopt", action="store_true", help="take over the data that the database holds already")
     parser.add_argument("--json", action="store_true", help="the ready line as JSON")
