@@ -71,7 +71,13 @@ def test_what_is_in_the_sdist(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         assert set(listed.stdout.split()) - names <= {".gitignore"}
-    assert {"packaging/alerts.yml", "packaging/level-replicator.service", "CONTRIBUTING.md", "docs/conf.py"} <= names
+    assert {
+        "packaging/alerts.yml",
+        "packaging/grafana.json",
+        "packaging/level-replicator.service",
+        "CONTRIBUTING.md",
+        "docs/conf.py",
+    } <= names
     assert not any(".venv" in name or "__pycache__" in name for name in names)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, sdist)
     (made,) = tmp_path.glob("*.whl")
