@@ -1,7 +1,7 @@
 # Needs GNU make and a Python >= 3.11 with venv; everything else goes into .venv.
 # 3.12 and 3.11 come first because plyvel has ready-made wheels for them; with another version
 # pip builds plyvel from source, which needs a C++ compiler and LevelDB's headers.
-# Each candidate is run, not only looked up: a pyenv shim can exist and still not work.
+# Each candidate is run, not only looked up, since a pyenv shim can exist without working.
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -16,16 +16,16 @@ PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo 
 .PHONY: help test check lint format diagrams demo bench bench-peers docs sim clean
 
 help:
-	@echo "make test          lint, types, import layers and the quick tests (3 minutes)"
-	@echo "make check         lint, types, import layers and all tests, in parallel (12 minutes)"
-	@echo "make lint          ruff, mypy and import-linter only"
-	@echo "make format        let ruff put the code in order"
-	@echo "make demo          three masters on real data; ARGS='--input DIR' and others, see ARGS=--help"
-	@echo "make bench         the measurements of bench/; ARGS=... is passed on"
-	@echo "make bench-peers   installs PouchDB into build/bench-peers, to be measured beside"
-	@echo "make sim SEEDS=N   the simulator on N seeds; ARGS=... is passed on"
+	@echo "make test          run lint, types, import layers and the quick tests (3 minutes)"
+	@echo "make check         run lint, types, import layers and all tests, in parallel (12 minutes)"
+	@echo "make lint          run ruff, mypy and import-linter only"
+	@echo "make format        format the code with ruff"
+	@echo "make demo          three nodes replicate real data; ARGS='--input DIR', for more see ARGS=--help"
+	@echo "make bench         run the measurements of bench/; ARGS=... is passed on"
+	@echo "make bench-peers   install PouchDB into build/bench-peers, for comparison"
+	@echo "make sim SEEDS=N   run the simulator on N seeds; ARGS=... is passed on"
 	@echo "make diagrams      draw docs/diagrams/*.txt as SVG"
-	@echo "make docs          the site, in build/docs; fails on any warning"
+	@echo "make docs          build the site in build/docs; fails on any warning"
 	@echo "make clean         remove .venv and caches"
 
 # ARGS replaces the choice of tests: make test ARGS="tests/unit/storage -x"

@@ -1,4 +1,4 @@
-"""Sphinx: `make docs` builds the site into build/docs, and fails on any warning."""
+"""Configuration of Sphinx. `make docs` builds the site into build/docs, and fails on any warning."""
 
 import argparse
 import re
@@ -28,13 +28,13 @@ default_role = "literal"
 
 
 def _commands_page() -> str:
-    """From the parsers themselves, so that it cannot be wrong."""
+    """Return the page of the command line, generated from the parsers."""
     parts = [
         "# Command line",
         (
             "`level-replicator COMMAND …`, or `lrep` for short. Exit status: 0 done, 1 failed or found something "
-            "wrong, 2 asked wrongly, 3 there is no such key, 130 interrupted, 141 nobody reads the output any more. "
-            "Errors and progress go to standard error, data to standard output."
+            "wrong, 2 invalid usage, 3 key not found, 130 interrupted, 141 standard output was closed by its reader. "
+            "Data goes to standard output, errors and progress to standard error."
         ),
     ]
     for command in COMMANDS:
@@ -55,8 +55,8 @@ def _commands_page() -> str:
 _TABLE = re.compile(r"\s|\S+( \S+)*  +\S")
 
 
-def _as_it_stands(_app: object, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
-    """Docstrings are written for people who read the source: what is set in columns stays so."""
+def _keep_columns(_app: object, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Show the paragraphs of a docstring that are set in columns as literal blocks."""
     shown: list[str] = []
     for paragraph in "\n".join(lines).split("\n\n"):
         rows = paragraph.strip("\n").split("\n")
@@ -69,4 +69,4 @@ def _as_it_stands(_app: object, _what: str, _name: str, _of: object, _options: o
 
 def setup(app: Sphinx) -> None:
     (HERE / "commands.md").write_text(_commands_page(), "utf-8")
-    app.connect("autodoc-process-docstring", _as_it_stands)
+    app.connect("autodoc-process-docstring", _keep_columns)

@@ -1,4 +1,4 @@
-"""A shared to-do list with coroutines, and a stream of what changes.
+"""A shared to-do list with coroutines, and a stream of its changes.
 
 SITE_DIR=/var/lib/todo SITE_PORT=8000 SITE_SERVERS=10.0.0.2:8000 uvicorn app:app
 """
@@ -50,7 +50,7 @@ async def tick(request: Request, name: str, done: bool) -> dict[str, object]:
     found = await database.get(PREFIX + name.encode())
     if found is None:
         raise HTTPException(404)
-    # if two sites tick and untick it at the same time, one of the two stays, everywhere the same
+    # if two sites change it at the same time, one of the two changes wins, on all sites the same
     todo: dict[str, object] = json.loads(found) | {"done": done}
     await database.put(PREFIX + name.encode(), json.dumps(todo).encode())
     return todo
@@ -64,7 +64,7 @@ async def show(request: Request) -> dict[str, dict[str, object]]:
 
 @app.get("/changes")
 async def changes(request: Request, cursor: str | None = None) -> StreamingResponse:
-    """Server-sent events; each one's id is the cursor to go on from, which holds on every site."""
+    """Stream server-sent events. The id of each is the cursor to continue from, on any site."""
     feed = database_of(request).changes(cursor, prefix=PREFIX)
 
     async def events() -> AsyncIterator[str]:

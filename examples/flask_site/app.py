@@ -1,4 +1,4 @@
-"""A guest book, with one master per site: each site takes entries at any time, and all show the same in the end.
+"""A guest book with one node per site: each site accepts entries at any time, and all sites converge.
 
 SITE_DIR=/var/lib/guestbook SITE_PORT=8000 SITE_SERVERS=10.0.0.2:8000 gunicorn --workers 4 app:app
 """
@@ -13,8 +13,8 @@ import level_replicator as lrep
 
 app = Flask(__name__)
 
-# Four workers may do this at once: one of them holds the database and replicates, the others use it through that one,
-# and when it ends another takes over. (Not with gunicorn's --preload: each worker opens it for itself.)
+# All four workers do this: one of them holds the database and replicates, the others use it through that worker, and
+# when it ends another one takes over. (Do not use gunicorn's --preload: each worker must open the database itself.)
 database = lrep.open(
     os.environ["SITE_DIR"],
     {
@@ -29,7 +29,7 @@ entries = database.prefixed_db(b"entry:")
 @app.post("/entries")
 def add() -> tuple[Response, int]:
     text = request.get_json(force=True)["text"]
-    # a key of its own for each entry: two sites never write the same one, so there are no conflicts
+    # each entry has a unique key: two sites never write the same key, so there are no conflicts
     key = b"%015d:%s" % (time.time_ns() // 1_000, os.urandom(4).hex().encode())
     entries.put(key, text.encode())
     return jsonify(key=key.decode()), 201
@@ -43,7 +43,7 @@ def remove(key: str) -> tuple[str, int]:
 
 @app.get("/entries")
 def show() -> Response:
-    """The newest first."""
+    """Return all entries, newest first."""
     return jsonify([{"key": key.decode(), "text": text.decode()} for key, text in entries.iterator(reverse=True)])
 
 

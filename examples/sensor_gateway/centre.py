@@ -1,4 +1,4 @@
-"""At the centre: takes what the devices bring, and hands each measurement on, once it is there, at least once.
+"""The centre: receives the measurements of the devices, and processes each at least once.
 
 python centre.py DIR PORT
 """
@@ -10,7 +10,7 @@ import level_replicator as lrep
 
 
 def note(file: Path, text: str) -> None:
-    """Whole or not at all, whenever this is killed."""
+    """Replace the contents of a file atomically: a kill leaves the old text or the new one."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.replace(file)
@@ -24,9 +24,9 @@ def main(directory: str, port: str) -> None:
         for item in feed:
             if isinstance(item, lrep.Change) and item.value is not None:
                 sensor, _, moment = item.key.decode().partition("/")
-                # here it would go to a queue, a database, a chart
+                # a real program would send it to a queue, a database or a chart
                 print(f"{sensor} {int(moment)} {item.value.decode()}", flush=True)
-            # only now: what was not handed on when the power went comes once more
+            # stored afterwards, so that a measurement that was not processed arrives again after a power loss
             note(cursor_file, feed.cursor)
 
 

@@ -1,11 +1,11 @@
-"""Notes on two laptops. Both write, also without a network; of two that changed one note at the same time, one text
-stays, and the other is kept as another note.
+"""Notes on two laptops. Both can write without a network. If both change a note at the same time, one text wins,
+and the other is kept as another note.
 
     python notes.py DIR add TITLE TEXT      python notes.py DIR list
     python notes.py DIR show TITLE          python notes.py DIR delete TITLE
-    python notes.py DIR sync                meets the other laptop, until Ctrl-C or SIGTERM
+    python notes.py DIR sync                syncs with the other laptop, until Ctrl-C or SIGTERM
 
-DIR has notes.toml: where this laptop listens, where the other one is, and the keys (README.md).
+DIR contains notes.toml with the addresses of both laptops and the keys (README.md).
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ PREFIX = b"note:"
 def main(directory: str, command: str, *arguments: str) -> int:
     opened: Future[lrep.SharedDatabase] = Future()
 
-    def keep_the_loser(key: bytes, winner: lrep.Version, loser: lrep.Version) -> None:
-        """On whichever laptop the two met; if on both, under the same title, so that it is there once."""
+    def keep_the_loser(key: bytes, winner: lrep.Change, loser: lrep.Change) -> None:
+        """Store the losing text. If both laptops do it, they use the same title, so that it exists only once."""
         if loser.value is not None and loser.value != winner.value:
             title = key + b" (by %s at %d)" % (loser.origin[:4].encode(), loser.time_ms)
             opened.result().put(title, loser.value)
 
     config = lrep.Config.from_toml(Path(directory) / "notes.toml")
     config = dataclasses.replace(config, on_conflict=keep_the_loser)
-    # shared, so that `add` works while `sync` runs in another window
+    # shared, so that `add` works while `sync` runs in another terminal
     with lrep.open(directory, config, share=True) as database:
         opened.set_result(database)
         notes = database.prefixed_db(PREFIX)
@@ -54,7 +54,7 @@ def main(directory: str, command: str, *arguments: str) -> int:
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, lambda *_: stop.set())
             print("ready", flush=True)
-            while not stop.wait(1):  # a signal that comes just before it sleeps is seen when it wakes up
+            while not stop.wait(1):  # the timeout covers a signal that arrives just before the wait
                 pass
         else:
             print(__doc__, file=sys.stderr)

@@ -15,6 +15,7 @@ from level_replicator.api.changes import Changes
 from level_replicator.api.config import Config
 from level_replicator.api.keys import fingerprint, generate_pems
 from level_replicator.api.replica import Replica
+from level_replicator.api.status import PeerStatus, Status
 from level_replicator.client import aio
 from level_replicator.client.changes import RemoteChanges
 from level_replicator.client.connect import Client, connect
@@ -31,16 +32,18 @@ from level_replicator.core.errors import (
     ReplicationError,
     StorageError,
 )
+from level_replicator.core.records import Change, Rescan
 from level_replicator.install import RS_OPTIONS, install, new_origin, open
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.peer_identity import PeerIdentity
 from level_replicator.shared import SharedDatabase
-from level_replicator.storage.feed.change_feed import Change, Rescan
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
-from level_replicator.storage.state.conflict_queue import Version
 
 __version__ = "0.1.0"
+
+Version = Change
+"""Earlier name of the record of a write that `on_conflict` receives."""
 
 __all__ = [
     "RS_OPTIONS",
@@ -59,6 +62,7 @@ __all__ = [
     "LockedError",
     "PeerEvent",
     "PeerIdentity",
+    "PeerStatus",
     "ReadOnlyError",
     "RemoteChanges",
     "Replica",
@@ -66,6 +70,7 @@ __all__ = [
     "Report",
     "Rescan",
     "SharedDatabase",
+    "Status",
     "StorageError",
     "Version",
     "aio",

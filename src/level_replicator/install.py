@@ -4,8 +4,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from random import Random
@@ -13,12 +13,12 @@ from typing import Any, Literal, overload
 
 import plyvel
 
-from level_replicator.api.callbacks import Listeners
+from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
 from level_replicator.api.metrics import MetricsServer
 from level_replicator.api.replica import Replica
-from level_replicator.api.request_handler import open_request_handler
+from level_replicator.api.request_handler import RequestHandler, open_request_handler
 from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
@@ -112,59 +112,72 @@ def _install(
     wall_ms: Callable[[], int],
     on_step: Callable[[str], None] | None,
 ) -> Replica:
-    store = Store(
-        db,
-        rs,
-        now_ms=wall_ms,
-        random_bytes=secrets.token_bytes,
-        boot=boot_identity(),
-        sync=config.sync,
-        adopt=adopt,
-        on_step=on_step,
-    )
-    metrics = None
-    if config.metrics is not None:
-        where = config.metrics
-        metrics = MetricsServer(*(("127.0.0.1", where) if isinstance(where, int) else parse_address(where)))
-    events = Listeners(store, config.on_peer, config.on_conflict)
-    node = Node(
-        store,
-        host=config.host,
-        port=config.port,
-        servers={address: parse_address(address) for address in config.servers},
-        names={address: metadata["name"] for address, metadata in config.servers.items() if "name" in metadata},
-        insecure=config.insecure,
-        max_drift_ms=int(config.max_clock_drift * 1000),
-        heartbeat_ms=int(config.heartbeat * 1000),
-        wall_ms=wall_ms,
-        instance=secrets.token_bytes(16),
-        random=Random(secrets.token_bytes(16)),
-        on_event=events.peer_event,
-        read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
-        security=security[0],
-        keys=security[1],
-        access=ClientAccess(config.clients),
-        socket_path=Path(config.socket) if config.socket else None,  # type: ignore[arg-type]
-    )
-    try:
-        node.start()
-    except BaseException:
-        events.stop_reading()
-        events.close()
-        if metrics is not None:
-            metrics.close()
-        store.release()  # or the next open would take this for an unclean stop, and after a reboot for a power loss
-        raise
-    maintenance = MaintenanceThread(
-        store,
-        wall_ms=wall_ms,
-        log_max_bytes=config.log_max_bytes,
-        log_max_age_s=config.log_max_age,
-        tombstone_ttl_s=config.tombstone_ttl,
-    )
-    maintenance.start()
-    replica = Replica(db.db, rs.db, node, maintenance, config, events, RS_OPTIONS, metrics)
-    node.clients.open_request_handler = partial(open_request_handler, replica)
+    """Open the stores, wire all layers together, and start the replica.
+
+    The parts below are constructed first and refer to those above by functions. They call them only after the replica,
+    the last part, has started them."""
+
+    def open_handler(*, read_only: bool, local: bool) -> RequestHandler:
+        return open_request_handler(replica, read_only=read_only, local=local)
+
+    with ExitStack() as undo:
+        metrics = None
+        if config.metrics is not None:
+            where = config.metrics
+            metrics = MetricsServer(
+                *(("127.0.0.1", where) if isinstance(where, int) else parse_address(where)),
+                status=lambda: replica.status(),
+                check_alive=lambda: replica._check_alive(),
+            )
+            undo.callback(metrics.close)
+        store = Store(
+            db,
+            rs,
+            now_ms=wall_ms,
+            random_bytes=secrets.token_bytes,
+            boot=boot_identity(),
+            sync=config.sync,
+            adopt=adopt,
+            on_step=on_step,
+            on_written=lambda: node.local_change(),
+        )
+        # without this the next open would see an unclean stop, and after a reboot a power loss
+        undo.callback(store.release)
+        callbacks = Callbacks(
+            store, config, open_feed=lambda: replica.changes(now=True), is_closing=lambda: replica.closed
+        )
+        undo.callback(callbacks.close)
+        undo.callback(callbacks.stop_conflicts)
+        node = Node(
+            store,
+            host=config.host,
+            port=config.port,
+            servers={address: parse_address(address) for address in config.servers},
+            names={address: metadata["name"] for address, metadata in config.servers.items() if "name" in metadata},
+            insecure=config.insecure,
+            max_drift_ms=int(config.max_clock_drift * 1000),
+            heartbeat_ms=int(config.heartbeat * 1000),
+            wall_ms=wall_ms,
+            instance=secrets.token_bytes(16),
+            random=Random(secrets.token_bytes(16)),
+            on_event=callbacks.peer_event,
+            open_request_handler=open_handler,
+            read_only=[address for address, metadata in config.servers.items() if metadata.get("read_only")],
+            security=security[0],
+            keys=security[1],
+            access=ClientAccess(config.clients),
+            socket_path=Path(config.socket) if isinstance(config.socket, str | PathLike) else None,
+        )
+        maintenance = MaintenanceThread(
+            store,
+            wall_ms=wall_ms,
+            log_max_bytes=config.log_max_bytes,
+            log_max_age_s=config.log_max_age,
+            tombstone_ttl_s=config.tombstone_ttl,
+        )
+        replica = Replica(db.db, rs.db, node, maintenance, config, callbacks, RS_OPTIONS, metrics)
+        replica._start()
+        undo.pop_all()
     return replica
 
 

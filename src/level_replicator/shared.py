@@ -1,7 +1,8 @@
-"""One database for many processes of a machine: whoever comes first holds it, the others use it through its Unix
-socket, and when the holder ends another one takes over.
+"""One database for several processes of a machine: the first one holds it, the others use it through the holder's Unix
+socket, and when the holder ends another process takes over.
 
-The forked child of a holder uses it like the others, but cannot take over: LevelDB remembers its parent's lock."""
+A forked child of the holder uses the database like the others, but cannot take over: LevelDB's file locks belong to
+the process, so its library in the child believes that it still has the lock of its parent."""
 
 import logging
 import os
@@ -10,13 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from level_replicator.api.replica import Replica
 from level_replicator.api.request_handler import open_request_handler
-from level_replicator.client.backends import ClientBackend, Connection, Local, ProgressCallback
-from level_replicator.client.connect import call_local
-from level_replicator.client.connection import ClientConnection
+from level_replicator.client.backends import Backend, LocalBackend, RemoteBackend
+from level_replicator.client.connect import open_unix_socket
+from level_replicator.client.connection import ClientConnection, ProgressCallback
 from level_replicator.client.database import RemoteDatabase
 from level_replicator.core.errors import (
     ClosedError,
@@ -25,17 +26,20 @@ from level_replicator.core.errors import (
     LockedError,
     ReplicationError,
 )
-from level_replicator.protocol.client_messages import AnyAnswer, Request
+from level_replicator.protocol.client_messages import AnyAnswer, AnyRequest
 
 _log = logging.getLogger("level_replicator.api")
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
-_of_the_parent: list[object] = []
+_kept_after_fork: list[object] = []
 
 
 class SharedBackend:
-    """The backend of a SharedDatabase. `open_replica` raises LockedError while another process holds the database."""
+    """The backend of a SharedDatabase: the replica of this process if it holds the database, else the holder.
+
+    `open_replica` raises LockedError while another process holds the database. `timeout_s`, in seconds, bounds the
+    search for a holder and the repetition of one request."""
 
     def __init__(self, path: Path, socket: Path, open_replica: Callable[[], Replica], timeout_s: float) -> None:
         self.closed = False
@@ -46,7 +50,7 @@ class SharedBackend:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._replica: Replica | None = None
-        self._current: ClientBackend | None = None
+        self._current: Backend | None = None
         self._watching: ClientConnection | None = None
         self.backend()
 
@@ -56,18 +60,21 @@ class SharedBackend:
 
     @property
     def holds(self) -> bool:
-        """Whether it is this process that has the database open."""
+        """Whether this process holds the database."""
         replica = self._replica
         return replica is not None and self._pid == os.getpid() and not replica.closed
 
-    def backend(self) -> ClientBackend:
-        """Where requests go now. Raises LockedError when there is no way in for `timeout_s`."""
+    def backend(self) -> Backend:
+        """Return the current backend.
+
+        Raises LockedError if within `timeout_s` neither the database could be opened nor its holder be reached,
+        ClosedError."""
         current = self._current
         if current is not None and self._pid == os.getpid():
             return current
         if self._pid != os.getpid():
-            # what a forked child has of its parent is not to be touched
-            _of_the_parent.append((self._replica, self._current))
+            # In a forked child: closing the parent's handles would harm the parent.
+            _kept_after_fork.append((self._replica, self._current))
             self._lock, self._pid = threading.Lock(), os.getpid()
             self._replica = self._current = None
         with self._lock:
@@ -78,13 +85,10 @@ class SharedBackend:
             assert self._current is not None
             return self._current
 
-    def call(self, kind: type[Request], *arguments: Any) -> AnyAnswer:
-        return self._insist(lambda backend: backend.call(kind, *arguments))
+    def call(self, request: AnyRequest, progress: ProgressCallback | None = None) -> AnyAnswer:
+        return self._insist(lambda backend: backend.call(request, progress))
 
-    def do(self, verb: str, progress: ProgressCallback | None = None, **arguments: Any) -> Any:
-        return self._insist(lambda backend: backend.do(verb, progress, **arguments))
-
-    def apart(self) -> ClientBackend:
+    def apart(self) -> Backend:
         return self._insist(lambda backend: backend.apart())
 
     def forget(self, snapshot: int) -> None:
@@ -105,10 +109,10 @@ class SharedBackend:
         if replica is not None:
             replica.close()
 
-    # -- who holds it
+    # -- the holder
 
-    def _insist(self, work: Callable[[ClientBackend], _T]) -> _T:
-        """Asks whoever holds the database, and when that one has ended the next."""
+    def _insist(self, work: Callable[[Backend], _T]) -> _T:
+        """Ask the holder, and after its end the next holder, until `timeout_s` has passed."""
         end = time.monotonic() + self._timeout_s
         while True:
             backend = self.backend()
@@ -123,14 +127,14 @@ class SharedBackend:
                     raise
             self._leave(backend)
 
-    def _leave(self, backend: ClientBackend) -> None:
+    def _leave(self, backend: Backend) -> None:
         with self._lock:
             if self._current is backend and self._pid == os.getpid():
                 self._current = self._replica = None
                 backend.close()
 
     def _attach(self) -> None:
-        """Under the lock."""
+        """Open the database, or else connect to its holder. Called with the lock held."""
         end = time.monotonic() + self._timeout_s
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -140,30 +144,30 @@ class SharedBackend:
             except LockedError as error:
                 locked = error
             try:
-                self._current = Connection(str(self._path), lambda: call_local(self._socket, self._timeout_s))
+                self._current = RemoteBackend(str(self._path), lambda: open_unix_socket(self._socket, self._timeout_s))
                 threading.Thread(
                     target=self._watch, args=(self._current,), name="level-replicator-share", daemon=True
                 ).start()
                 return
             except ConnectionLostError:
-                # it has just ended, or does not listen yet
+                # the holder has just ended, or does not listen yet
                 if time.monotonic() >= end:
                     raise LockedError(
-                        f"{self._path} is held by a process that offers no Unix socket at {self._socket}, so that it"
-                        " cannot be shared"
+                        f"{self._path} is held by a process that does not listen at the Unix socket {self._socket}:"
+                        " open it there with share=True, or with the same `socket`"
                     ) from locked
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _hold(self, replica: Replica) -> None:
         self._replica = replica
-        self._current = Local(str(self._path), open_request_handler(replica, read_only=False, local=True))
-        _log.info("this process holds %s now", self._path)
+        self._current = LocalBackend(str(self._path), open_request_handler(replica, read_only=False, local=True))
+        _log.info("this process holds %s from now on", self._path)
 
-    def _watch(self, backend: Connection) -> None:
-        """Takes over when the holder ends, also while nobody asks for anything: peers are not to wait for that."""
+    def _watch(self, backend: RemoteBackend) -> None:
+        """Take over when the holder ends, even if this process has no requests: peers wait for a new holder."""
         with suppress(ReplicationError):
-            self._watching = watching = call_local(self._socket, self._timeout_s)
+            self._watching = watching = open_unix_socket(self._socket, self._timeout_s)
             if not self.closed:
                 watching.wait_lost()
             watching.close()
@@ -174,14 +178,16 @@ class SharedBackend:
             self.backend()
         except ReplicationError as error:
             if not self.closed:
-                _log.warning("%s has no holder now, and it could not be opened: %s", self._path, error)
+                _log.warning(
+                    "the holder of %s has ended, and this process could not open the database: %s", self._path, error
+                )
 
 
 class SharedDatabase(RemoteDatabase):
-    """Made by `open(..., share=True)`: as a Client; `holder` tells whether it is this process that replicates.
+    """A database that several processes share. `open(..., share=True)` returns one; it is used like a Client.
 
-    When the holder ends, calls wait until another process has taken over. A write that was under way is then made
-    once more: it may have been done twice, with another one in between."""
+    When the holder ends, calls wait until another process has taken over. A write that was under way is then repeated:
+    it may be applied twice, with writes of others in between."""
 
     _backend: SharedBackend
 
@@ -190,4 +196,5 @@ class SharedDatabase(RemoteDatabase):
 
     @property
     def holder(self) -> bool:
+        """Whether this process holds the database, and so replicates it."""
         return self._backend.holds

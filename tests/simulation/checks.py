@@ -7,8 +7,8 @@ from zlib import crc32
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry, decode_index
 from level_replicator.core.merge import order_of_row
+from level_replicator.core.records import Change
 from level_replicator.storage.maintenance.floors import floors_above
-from level_replicator.storage.state.conflict_queue import Version
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from tests.simulation.meetings import index_row, row_of
 from tests.simulation.truth import Dot, Op, place_of
@@ -201,8 +201,8 @@ def _overwritten(world: World) -> frozenset[Op]:
     return frozenset().union(*(op.seen for op in world.truth.ops))
 
 
-def _dot(version: Version) -> Dot:
-    return version.stamp, int(version.origin, 16)
+def _dot(change: Change) -> Dot:
+    return change.stamp, int(change.origin, 16)
 
 
 def _op_of(world: World, key: bytes, dot: Dot) -> Op | None:

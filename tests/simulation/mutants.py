@@ -42,10 +42,10 @@ from level_replicator.storage.recovery import open as opening
 from level_replicator.storage.state import histories
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
 from level_replicator.storage.state.key_filter import KeyFilter
-from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.store import Store
-from level_replicator.storage.write import local_writer, merger, remote_applier, restamps
+from level_replicator.storage.write import local_writer, merger, remote_applier
 from level_replicator.storage.write.merger import Merger
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
 from level_replicator.storage.write.restamps import Restamps
@@ -160,11 +160,11 @@ def _read_only_below_the_vector() -> Patches:
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
     """The clock follows entries, but not the vectors that are taken over."""
-    taken, begin_reconciliation = remote_applier.taken, Store.begin_reconciliation
+    adopt_vector, begin_reconciliation = remote_applier.adopt_vector, Store.begin_reconciliation
 
-    def unmoved(state: ReplicationState, moved: Vector, source: int, **options: Any) -> None:
+    def adopt(state: ReplicationState, *args: Any, **options: Any) -> None:
         last = state.clock.last
-        taken(state, moved, source, **options)
+        adopt_vector(state, *args, **options)
         state.clock.last = last
 
     def begin(self: Store, *args: Any, **options: Any) -> Any:
@@ -173,7 +173,11 @@ def _clock_ignores_vectors() -> Patches:
         self.clock.last = last
         return begun
 
-    return [(remote_applier, "taken", unmoved), (resolver, "taken", unmoved), (Store, "begin_reconciliation", begin)]
+    return [
+        (remote_applier, "adopt_vector", adopt),
+        (resolver, "adopt_vector", adopt),
+        (Store, "begin_reconciliation", begin),
+    ]
 
 
 @rule("ties-by-arrival")
@@ -330,11 +334,10 @@ def _removed_without_a_trace() -> Patches:
     """What the peer knew and deleted leaves no tombstone."""
 
     def remove(self: Merger, key: bytes, row: IndexRow) -> None:
-        self.rs_batch.delete(INDEX + key)
-        self.db_batch.delete(key)
-        self._replace(key, row.stamp, row.origin)
+        self.tx.delete_row(key)
+        self.tx.put_value(key, None)
+        self.tx.overwrite(row.origin, row.stamp)
         self._keys -= 1
-        self._db_changes = True
 
     return [(Merger, "bury_ours", remove)]
 
@@ -441,15 +444,12 @@ def _filled_above_the_floor() -> Patches:
 @rule("bulk-loads-end-with-their-floor-only")
 def _bulk_loads_end_with_their_floor_only() -> Patches:
     """A whole reconciliation with another peer does not complete a bulk load."""
-    put, took = remote_applier.put_taken, remote_applier.taken
+    adopt_vector = remote_applier.adopt_vector
 
-    def put_taken(state: ReplicationState, batch: Any, moved: Vector, source: int, **_: Any) -> None:
-        put(state, batch, moved, source)
+    def adopt(state: ReplicationState, tx: Transaction, moved: Vector, source: int, **_: Any) -> None:
+        adopt_vector(state, tx, moved, source)
 
-    def taken(state: ReplicationState, moved: Vector, source: int, **_: Any) -> None:
-        took(state, moved, source)
-
-    return [(resolver, "put_taken", put_taken), (resolver, "taken", taken)]
+    return [(resolver, "adopt_vector", adopt)]
 
 
 @rule("floors-stay-above-the-vector")
@@ -547,12 +547,9 @@ def _histories_not_compared() -> Patches:
 
     return [
         (histories, "meet", blind),
-        (histories, "put_epoch", lambda _state, _batch: None),
-        (histories, "epoch_begun", lambda _state: None),
+        (Transaction, "begin_epoch", lambda _self: None),
         (local_writer, "put_epoch", lambda _state, _batch: None),
         (local_writer, "epoch_begun", lambda _state: None),
-        (restamps, "put_epoch", lambda _state, _batch: None),
-        (restamps, "epoch_begun", lambda _state: None),
         (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
     ]
 
@@ -575,8 +572,7 @@ def _histories_told_once() -> Patches:
 @rule("histories-compared-by-dots-only")
 def _histories_compared_by_dots_only() -> Patches:
     """Nobody remembers which writes are here under another dot."""
-    nothing: Callable[..., Vector] = lambda _state, _batch, _written: {}  # noqa: E731
-    return [(merger, "put_written", nothing), (restamps, "put_written", nothing)]
+    return [(Transaction, "note_written", lambda _self, _written: None)]
 
 
 @rule("equal-stamps-ordered-by-names")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import decode_cursor, encode_cursor
-from level_replicator.storage.feed.change_feed import Change, ChangeReader
+from level_replicator.storage.feed.change_feed import ChangeReader
 from tests.simulation.checks import Broken
 from tests.simulation.meetings import index_row
 

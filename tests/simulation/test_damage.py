@@ -99,7 +99,7 @@ def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     assert a.coordinator is not None
     assert a.store.verify(repair=True, progress=lambda keys: None).lost
     report = a.store.verify(repair=True, progress=lambda keys: None)
-    assert report.renewed
+    assert report.new_origin
     assert report.given_up
     assert report.left == 0
     a.coordinator.begin_anew()

@@ -1,7 +1,8 @@
 """Callbacks of the program: on_peer, on_conflict and on_change.
 
-Each runs on a thread of its own behind a bounded queue, so a slow or failing callback delays neither replication nor
-the other callbacks.
+Each runs on a thread of its own, so a slow or failing callback delays neither replication nor the other callbacks.
+`on_peer` has a bounded queue in memory. `on_conflict` reads the queue of conflicts on the disk, and `on_change` reads
+the log, so both can fall behind without using memory.
 """
 
 import collections
@@ -10,54 +11,69 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from level_replicator.api.changes import OnChange
-from level_replicator.api.conflict_reporter import ConflictCallback, ConflictReporter
+from level_replicator.api.changes import Changes, OnChange
+from level_replicator.api.config import Config
+from level_replicator.api.conflict_reporter import ConflictReporter
 from level_replicator.core.limits import MAX_WAITING_EVENT_BYTES, MAX_WAITING_EVENTS
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.storage.store import Store
-
-
-class Listeners:
-    """`on_peer` is called at once, `on_conflict` after `start`; `on_change` is set when the replica stands."""
-
-    def __init__(
-        self, store: Store, on_peer: Callable[[PeerEvent], None] | None, on_conflict: ConflictCallback | None
-    ) -> None:
-        self.on_change: OnChange | None = None
-        self._peers = None if on_peer is None else Callback(on_peer)
-        self._conflicts = None if on_conflict is None else ConflictReporter(store, on_conflict)
-
-    def peer_event(self, event: PeerEvent) -> None:
-        if self._peers is not None:
-            self._peers(event)
-
-    def start(self, refuses: Callable[[], bool]) -> None:
-        """To be called when the replica stands, which `on_conflict` may use. `refuses`: whether it is being closed."""
-        if self._conflicts is not None:
-            self._conflicts.start(refuses)
-
-    def stop_reading(self) -> None:
-        """Ends what reads the store, which is to be closed next. What waits is delivered as far as that goes in a
-        moment."""
-        if self._conflicts is not None:
-            self._conflicts.close()
-
-    def close(self) -> None:
-        """Ends the others in the same way."""
-        for each in (self.on_change, self._peers):
-            if each is not None:
-                each.close()
-
 
 _log = logging.getLogger("level_replicator.events")
 _T = TypeVar("_T")
 
 
+class Callbacks:
+    """The callbacks of one replica.
+
+    Events of peers are delivered and conflicts are recorded from the beginning; `on_conflict` and `on_change` are
+    called after `start`, because they may use the replica.
+
+    open_feed   returns the changes feed for `on_change`, which begins at the moment of the call
+    is_closing  returns whether the replica is being closed
+    """
+
+    def __init__(
+        self, store: Store, config: Config, *, open_feed: Callable[[], Changes], is_closing: Callable[[], bool]
+    ) -> None:
+        self._on_peer = None if config.on_peer is None else Callback(config.on_peer)
+        on_conflict, on_change = config.on_conflict, config.on_change
+        self._on_conflict = None if on_conflict is None else ConflictReporter(store, on_conflict, is_closing)
+        self._on_change = None if on_change is None else OnChange(open_feed, on_change)
+
+    def peer_event(self, event: PeerEvent) -> None:
+        """Pass an event to `on_peer`, if there is one. Never blocks."""
+        if self._on_peer is not None:
+            self._on_peer(event)
+
+    def start(self) -> None:
+        """Start to call `on_conflict` and `on_change`: the replica is complete."""
+        if self._on_change is not None:
+            self._on_change.start()
+        if self._on_conflict is not None:
+            self._on_conflict.start()
+
+    def stop_conflicts(self) -> None:
+        """Stop `on_conflict`, which deletes reported conflicts from the store: call this before the store is closed.
+
+        Waits at most a second for the callback that is running."""
+        if self._on_conflict is not None:
+            self._on_conflict.close()
+
+    def close(self) -> None:
+        """Stop the other callbacks. Waits at most a second for each callback that is running."""
+        for each in (self._on_change, self._on_peer):
+            if each is not None:
+                each.close()
+
+
 class Callback(Generic[_T]):
-    """Calls one function with events, in order. A slow or raising one harms nobody but itself."""
+    """Call one function with events, in order, on a thread of its own. A function that raises is called again with the
+    next event.
+
+    size  returns how many bytes an event keeps in memory
+    """
 
     def __init__(self, function: Callable[[_T], None], size: Callable[[_T], int] = lambda event: 0) -> None:
-        """`size`: bytes that an event keeps in memory."""
         self._function = function
         self._size = size
         self._bytes = 0
@@ -69,7 +85,8 @@ class Callback(Generic[_T]):
         self._thread.start()
 
     def __call__(self, event: _T) -> None:
-        """Never blocks. Above MAX_WAITING_EVENTS, or their bytes, the oldest are dropped, with a warning."""
+        """Queue an event. Never blocks: above MAX_WAITING_EVENTS, or MAX_WAITING_EVENT_BYTES, the oldest events are
+        dropped, with one warning."""
         size = self._size(event)
         with self._changed:
             while self._waiting and (
@@ -77,14 +94,14 @@ class Callback(Generic[_T]):
             ):
                 self._bytes -= self._size(self._waiting.popleft())
                 if not self._dropped:
-                    _log.warning("an event callback does not keep up: events are dropped")
+                    _log.warning("an event callback is too slow: the oldest waiting events are dropped")
                 self._dropped += 1
             self._waiting.append(event)
             self._bytes += size
             self._changed.notify()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Delivers what waits, as far as that goes in the time."""
+        """Deliver the waiting events, as many as possible within the timeout."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -102,5 +119,5 @@ class Callback(Generic[_T]):
                 self._bytes -= self._size(event)
             try:
                 self._function(event)
-            except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
-                _log.exception("an event callback raised")
+            except BaseException:  # SystemExit too: it would silently end this thread
+                _log.exception("an event callback raised an error")

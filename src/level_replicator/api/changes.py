@@ -8,9 +8,10 @@ from typing import Self
 
 from level_replicator.api.item_queue import ItemQueue
 from level_replicator.core.errors import ClosedError, ConfigError, ReplicationError
+from level_replicator.core.records import Item
 from level_replicator.core.version_vector import decode_cursor
 from level_replicator.database.gate import Gate
-from level_replicator.storage.feed.change_feed import ChangeReader, Item
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.events")
@@ -110,26 +111,38 @@ class Changes:
 
 
 class OnChange:
-    """Calls a function with every change from now on. A slow one is served from the log; one that raises goes on."""
+    """Call a function with every change from `start` on, on a thread of its own. A function that is slow falls behind
+    in the log and loses nothing; after an error it is called with the next change.
 
-    def __init__(self, feed: Changes, function: Callable[[Item], None]) -> None:
-        self._feed = feed
+    open_feed  returns a live feed that begins at the moment of the call
+    """
+
+    def __init__(self, open_feed: Callable[[], Changes], function: Callable[[Item], None]) -> None:
+        self._open_feed = open_feed
         self._function = function
+        self._feed: Changes | None = None
         self._thread = threading.Thread(target=self._run, name="level-replicator-changes", daemon=True)
+
+    def start(self) -> None:
+        """Begin the feed."""
+        self._feed = self._open_feed()
         self._thread.start()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """The one that runs may end."""
+        """End the feed. Waits for the call that is running, at most `timeout_s` seconds."""
+        if self._feed is None:
+            return
         self._feed.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        assert self._feed is not None
         try:
             for item in self._feed:
                 try:
                     self._function(item)
-                except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
-                    _log.exception("on_change raised")
+                except BaseException:  # SystemExit too: it would silently end this thread
+                    _log.exception("on_change raised an error")
         except ReplicationError as error:
-            _log.error("on_change has ended: %s", error)
+            _log.error("on_change is not called any more: %s", error)

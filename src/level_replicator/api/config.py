@@ -1,6 +1,6 @@
-"""The configuration: a frozen dataclass, a plain dict, or a TOML file. It is checked before anything is opened.
+"""The configuration: a frozen dataclass, a plain dict, or a TOML file, checked before anything is opened.
 
-Settings of keys fail closed: a configuration that could let in anybody, or nobody, is refused.
+The settings of keys fail closed: a configuration that would accept every peer, or none, is refused.
 """
 
 import dataclasses
@@ -10,8 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypedDict
 
+from msgspec import Meta
+
+from level_replicator.api.field_checks import check_names, check_value, expected, refuse_value, types_of
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import parse_fingerprint
 from level_replicator.core.limits import (
@@ -24,12 +27,11 @@ from level_replicator.core.limits import (
     MIN_HEARTBEAT_S,
     MIN_RETENTION_S,
 )
+from level_replicator.core.records import Change, Item
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.dialer import is_loopback
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.identify import Identify
-from level_replicator.storage.feed.change_feed import Item
-from level_replicator.storage.state.conflict_queue import Version
 
 
 class _Settings(Protocol):
@@ -101,133 +103,186 @@ def _is_remote_ip(host: str) -> bool:
     return (host.replace(".", "").isdigit() and not is_loopback(host)) or (":" in host and not is_loopback(host))
 
 
-_BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
-_SERVER_KEYS = ("name", "fingerprint", "read_only")
 _MAX_PORT = 65_535
+_LONGEST_S = 100 * 365 * 86_400
+_BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
+
+Port = Annotated[int, Meta(ge=0, le=_MAX_PORT)]
+Size = Annotated[int, Meta(ge=0)]
+Drift = Annotated[float, Meta(ge=0.001, le=365 * 86_400)]
+Heartbeat = Annotated[float, Meta(ge=MIN_HEARTBEAT_S, le=MAX_HEARTBEAT_S)]
+Retention = Annotated[float, Meta(ge=MIN_RETENTION_S, le=_LONGEST_S)]
+Access = Annotated[str, Meta(pattern=rf"^({'|'.join(ClientAccess)})\Z")]
+
+_SECONDS = "a number of seconds"
+_YES_OR_NO = expected("a bool", "True or False")
+_FUNCTION = expected("a function", "something that can be called, or None")
+_RETENTION = expected(_SECONDS, f"a number from {MIN_RETENTION_S} to {_LONGEST_S}, or None (in TOML: inf) for no bound")
+
+
+class ServerMetadata(TypedDict, total=False):
+    """The settings of one server. `Config` describes them."""
+
+    name: Annotated[str, expected("a name", "a str")]
+    fingerprint: Annotated[
+        str | Collection[str], expected("a fingerprint", "a fingerprint or a list of fingerprints", secret=True)
+    ]
+    read_only: Annotated[bool, _YES_OR_NO]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """How a replica meets its peers.
+    """The settings of a replica.
 
-    servers          peers to dial: "host:port" → metadata: `name`, for people; `fingerprint`, of the certificate
-                     that it must show, or a list; `read_only`: it gets our changes, and we take none from it
-    host, port       where it listens; port 0 takes a free one, None: it only dials
-    sync             default of `sync` for writes here, and what remote changes are written with
-    max_clock_drift  seconds that a peer's stamp may be ahead of the local clock before the peer is quarantined
-    heartbeat        seconds of quiet after which a sign of life is sent; four missed ones end a connection
+    servers          peers to dial: "host:port" → metadata, which may be empty: `name`, shown in `status`;
+                     `fingerprint`, a fingerprint or a list of fingerprints: the peer must show a certificate with one
+                     of them; `read_only`: the peer receives our changes, and this node takes no changes from it
+    host, port       address to listen at; port 0 takes a free port, None: the node does not listen, and only dials
+    sync             default of `sync` for local writes; also whether changes of peers are written with sync
+    max_clock_drift  seconds that a timestamp of a peer may be ahead of the local clock before the peer is quarantined
+    heartbeat        heartbeat interval in seconds. A peer that is silent for four intervals is considered dead
     pems             key pair: a dict with `private` and `cert` as PEM texts, or the path of a JSON file with them,
-                     read again when it changes. With it every connection is TLS 1.3, both sides known by their keys
-    trusted          fingerprints that are welcome: a list, or the path of a file with one a line, read again when it
-                     changes
-    identify         called with each peer (security.peer_identity.PeerIdentity) that has proved its key, known or not:
-                     `peer.accept()`, `peer.accept(read_only=True)` or `peer.reject(reason)`, within 10 s. It
-                     may be a coroutine
-    pull_only        takes what peers write, and refuses local writes with a ReadOnlyError
-    clients          what programs may do that use this database over the port (`connect`): "read-write", "read-only",
-                     or "none". With keys they are judged as peers are
-    socket           path of a Unix socket for programs of this machine, usable by this user only; None: `open` makes
-                     one in its directory, `install` none; False: none
-    metrics          where `/metrics` (Prometheus), `/healthz`, `/readyz`, `/status.json` and the status page `/` are
-                     answered: a port of loopback, or "host:port"; None: nowhere. Nothing there is secret, and nobody
-                     is asked for a key
-    insecure         allows plain TCP beyond loopback: anybody who reaches the port can then read and write everything
-    log_max_bytes    bytes that the log may take on the disk before its oldest entries leave it; None, or inf: no bound
-    log_max_age      seconds after which an entry leaves the log; None: no bound
-    tombstone_ttl    seconds after which a deleted key is forgotten; None: never. A node that was away for longer is
-                     recognised and takes part again; what it wrote meanwhile is kept
-    on_change        called with each change (storage.feed.change_feed.Change) from here on, on a thread of its own
-    on_conflict      called with (key, winner, loser), both storage.state.conflict_queue.Version, where two writes meet
-                     of which neither had seen the other
-    on_peer          called with a PeerEvent, on a thread of its own, when a peer comes, goes, is refused or quarantined
+                     which is read again when it changes. With a key pair every connection is TLS 1.3, and both sides
+                     prove their keys
+    trusted          fingerprints of peers that are accepted: a list, or the path of a file with one fingerprint in a
+                     line, which is read again when it changes
+    identify         called with each peer (a `PeerIdentity`) that has proved its key, whether or not its fingerprint
+                     is known: it calls `peer.accept()`, `peer.accept(read_only=True)` or `peer.reject(reason)` within
+                     10 s. It may be a coroutine function
+    pull_only        take the writes of peers, and refuse local writes with ReadOnlyError
+    clients          rights of programs that use this database over the port (`connect`): "read-write", "read-only" or
+                     "none". With keys they are accepted by the same rules as peers
+    socket           path of a Unix socket for programs on this machine, for this user only; None: `open` creates one
+                     in its directory, `install` creates none; False: no socket
+    metrics          where the node answers `/metrics` (Prometheus), `/healthz`, `/readyz`, `/status.json` and the
+                     status page `/`: a port on loopback, or "host:port"; None: nowhere. Anyone who can connect can
+                     read them: they contain no secrets
+    insecure         allow plain TCP beyond loopback: anyone who can connect to the port can then read and write all
+    log_max_bytes    size of the log on the disk in bytes, above which its oldest entries are removed; None or inf: no
+                     bound
+    log_max_age      seconds after which an entry is removed from the log; None or inf: no bound
+    tombstone_ttl    seconds after which the node forgets a deleted key; None or inf: never. A node that was away for
+                     longer is recognised and synchronised; its own writes since then are kept
+    on_change        called with each `Change` from the start of the replica, on a thread of its own
+    on_conflict      called with (key, winner, loser), the last two of type `Change`, when two writes of a key meet of
+                     which neither had seen the other
+    on_peer          called with a `PeerEvent`, on a thread of its own, when a peer connects, disconnects, is refused
+                     or quarantined
 
-    Raises ConfigError, for each thing that cannot work.
+    Raises ConfigError for a setting that cannot work.
     """
 
-    servers: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    host: str = "127.0.0.1"
-    port: int | None = None
-    sync: bool = False
-    max_clock_drift: float = DEFAULT_MAX_CLOCK_DRIFT_S
-    heartbeat: float = DEFAULT_HEARTBEAT_S
-    pems: str | PathLike[str] | Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
-    trusted: str | PathLike[str] | Collection[str] | None = None
-    identify: Identify | None = None
-    pull_only: bool = False
-    clients: str = ClientAccess.FULL
-    socket: str | PathLike[str] | bool | None = None
-    metrics: int | str | None = None
-    insecure: bool = False
-    log_max_bytes: int | None = DEFAULT_LOG_MAX_BYTES
-    log_max_age: float | None = DEFAULT_LOG_MAX_AGE_S
-    tombstone_ttl: float | None = DEFAULT_TOMBSTONE_TTL_S
-    on_peer: Callable[[PeerEvent], None] | None = None
-    on_change: Callable[[Item], None] | None = None
-    on_conflict: Callable[[bytes, Version, Version], None] | None = None
+    servers: Annotated[
+        Mapping[str, Mapping[str, Any]],
+        expected("a dict of servers", 'addresses and their metadata, such as {"127.0.0.1:8001": {}}'),
+    ] = dataclasses.field(default_factory=dict)
+    host: Annotated[
+        Annotated[str, Meta(min_length=1)], expected("a host", "a host name or an IP address to listen at")
+    ] = "127.0.0.1"
+    port: Annotated[Port | None, expected("a port", f"an integer from 0 to {_MAX_PORT}, or None to only dial out")] = (
+        None
+    )
+    sync: Annotated[bool, _YES_OR_NO] = False
+    max_clock_drift: Annotated[Drift, expected(_SECONDS, f"a number from 0.001 to {365 * 86_400}")] = (
+        DEFAULT_MAX_CLOCK_DRIFT_S
+    )
+    heartbeat: Annotated[Heartbeat, expected(_SECONDS, f"a number from {MIN_HEARTBEAT_S} to {MAX_HEARTBEAT_S:g}")] = (
+        DEFAULT_HEARTBEAT_S
+    )
+    pems: Annotated[
+        str | PathLike[str] | Mapping[str, Any] | None,
+        expected(
+            "a key pair", "a dict with `private` and `cert`, the path of a key file, or None for no keys", secret=True
+        ),
+    ] = dataclasses.field(default=None, repr=False)
+    trusted: Annotated[
+        str | PathLike[str] | Collection[str] | None,
+        expected("a list of fingerprints", "a list, the path of a file, or None", secret=True),
+    ] = None
+    identify: Annotated[Identify | None, _FUNCTION] = None
+    pull_only: Annotated[bool, _YES_OR_NO] = False
+    clients: Annotated[Access, expected("an access right", f"one of {', '.join(ClientAccess)}")] = ClientAccess.FULL
+    socket: Annotated[
+        str | PathLike[str] | bool | None,
+        expected("the path of a Unix socket", "a path, False for no socket, or None for the default"),
+    ] = None
+    metrics: Annotated[
+        Port | str | None,
+        expected("an address", f'a port from 0 to {_MAX_PORT}, "host:port", or None to answer nowhere'),
+    ] = None
+    insecure: Annotated[bool, _YES_OR_NO] = False
+    log_max_bytes: Annotated[
+        Size | None, expected("a number of bytes", "an integer from 0, or None (in TOML: inf) for no bound")
+    ] = DEFAULT_LOG_MAX_BYTES
+    log_max_age: Annotated[Retention | None, _RETENTION] = DEFAULT_LOG_MAX_AGE_S
+    tombstone_ttl: Annotated[Retention | None, _RETENTION] = DEFAULT_TOMBSTONE_TTL_S
+    on_peer: Annotated[Callable[[PeerEvent], None] | None, _FUNCTION] = None
+    on_change: Annotated[Callable[[Item], None] | None, _FUNCTION] = None
+    on_conflict: Annotated[Callable[[bytes, Change, Change], None] | None, _FUNCTION] = None
 
     def __post_init__(self) -> None:
         for name in _BOUNDS:
             if getattr(self, name) == math.inf:  # TOML has no None
                 object.__setattr__(self, name, None)
-        _check_types(self)
-        if self.port is not None and not 0 <= self.port <= _MAX_PORT:
-            raise ConfigError(f"port: {self.port} is not a port (0 to {_MAX_PORT}, or None to dial only)")
-        _check_seconds("max_clock_drift", self.max_clock_drift, 0.001, 365 * 86_400)
-        if self.log_max_bytes is not None and self.log_max_bytes < 0:
-            raise ConfigError(f"log_max_bytes: {self.log_max_bytes} is no number of bytes")
-        for name in ("log_max_age", "tombstone_ttl"):
-            if getattr(self, name) is not None:
-                _check_seconds(name, getattr(self, name), MIN_RETENTION_S, 100 * 365 * 86_400)
-        _check_seconds("heartbeat", self.heartbeat, MIN_HEARTBEAT_S, MAX_HEARTBEAT_S)
-        servers = {address: _check_metadata(address, metadata) for address, metadata in self.servers.items()}
-        object.__setattr__(self, "servers", MappingProxyType(servers))
-        for address in servers:
-            host, port = parse_address(address)
-            if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
-                raise ConfigError(f"servers: {address} is this node itself")
-        if self.trusted is not None and not isinstance(self.trusted, str | PathLike):
-            object.__setattr__(self, "trusted", frozenset(parse_fingerprint(each) for each in self.trusted))
-        if isinstance(self.metrics, int) and not 0 <= self.metrics <= _MAX_PORT:
-            raise ConfigError(f"metrics: {self.metrics} is not a port (0 to {_MAX_PORT})")
+        if isinstance(self.servers, Mapping):
+            servers = {address: _check_metadata(address, metadata) for address, metadata in self.servers.items()}
+            object.__setattr__(self, "servers", MappingProxyType(servers))
+        for name, kind in types_of(Config).items():
+            check_value(name, getattr(self, name), kind)
+        if isinstance(self.pems, str) and "-----BEGIN" in self.pems:
+            # without this check the error for a missing file would show the key as its path
+            raise refuse_value("pems", self.pems, types_of(Config)["pems"])
+        if self.socket is True:
+            raise refuse_value("socket", self.socket, types_of(Config)["socket"])
         if isinstance(self.metrics, str):
             parse_address(self.metrics, "metrics")
+        if self.trusted is not None and not isinstance(self.trusted, str | PathLike):
+            object.__setattr__(self, "trusted", frozenset(parse_fingerprint(each) for each in self.trusted))
+        self._check_servers()
         if self.pems is None:
             check_without_keys(self)
         else:
             check_with_keys(self)
 
+    def _check_servers(self) -> None:
+        """Raise ConfigError if one of the servers is this node."""
+        for address in self.servers:
+            host, port = parse_address(address)
+            if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
+                raise ConfigError(f"servers: {address} is this node itself: remove it")
+
     @classmethod
     def of(cls, config: "Config | Mapping[str, Any] | None") -> "Config":
-        """A Config from what `install` takes. Raises ConfigError."""
+        """Return a Config from what `install` takes: a Config, a mapping, or None for the defaults.
+
+        Raises ConfigError."""
         if isinstance(config, Config):
             return config
         if config is None:
             return cls()
         if not isinstance(config, Mapping):
-            raise ConfigError(f"config: a dict or a Config is wanted, not {type(config).__name__}")
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = [key for key in config if key not in known]
-        if unknown:
-            raise ConfigError(f"unknown key {unknown[0]!r}: known are {', '.join(sorted(known))}")
+            raise ConfigError(f"config: this is of type {type(config).__name__}: expected a Config, a dict or None")
+        check_names(config, types_of(Config), "unknown key")
         return cls(**config)
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
-        """A Config from a TOML file with the fields as keys. Paths (`pems`, `trusted`, `socket`) are from where it is.
+        """Return a Config from a TOML file, whose keys are the fields of Config. Relative paths (`pems`, `trusted`,
+        `socket`) are relative to the directory of the file.
 
-        Raises ConfigError, also when it cannot be read."""
+        Raises ConfigError, also if the file cannot be read."""
         return cls.of(read_toml(path))
 
 
 def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
-    """The settings of a TOML file as they stand, not checked yet. Raises ConfigError when it cannot be read."""
+    """Return the settings of a TOML file, not checked yet. Raises ConfigError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             read = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{path} is not TOML: {error}: correct the file") from error
     for name in ("pems", "trusted", "socket"):
         if isinstance(read.get(name), str):
             read[name] = Path(path).parent / read[name]
@@ -235,77 +290,43 @@ def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
 
 
 def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
-    """(host, port) of "host:port", with an IPv6 address in brackets. Raises ConfigError."""
+    """Return (host, port) of "host:port", with an IPv6 address in brackets. `what` is the setting, for the error.
+
+    Raises ConfigError."""
     host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit() or len(port) > 5:
-        raise ConfigError(f"{what}: {address!r} is not host:port")
+        raise ConfigError(
+            f'{what}: {address!r} is not host:port: expected "127.0.0.1:8000", "node.example:8000" or "[::1]:8000"'
+        )
     if not 0 < int(port) <= _MAX_PORT:
-        raise ConfigError(f"{what}: {address!r} has no port from 1 to {_MAX_PORT}")
+        raise ConfigError(f"{what}: the port of {address!r} is out of range: expected 1 to {_MAX_PORT}")
     return host, int(port)
 
 
 def is_local(host: str) -> bool:
-    """Whether the name can only mean this machine."""
+    """Return whether the host name or address can only be this machine."""
     return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
 
 
-def _check_types(config: Config) -> None:
-    wanted: dict[str, tuple[type, ...]] = {
-        "servers": (Mapping,),
-        "host": (str,),
-        "port": (int, type(None)),
-        "sync": (bool,),
-        "max_clock_drift": (int, float),
-        "heartbeat": (int, float),
-        "pems": (str, PathLike, Mapping, type(None)),
-        "trusted": (str, PathLike, list, tuple, set, frozenset, type(None)),
-        "pull_only": (bool,),
-        "clients": (str,),
-        "socket": (str, PathLike, bool, type(None)),
-        "metrics": (int, str, type(None)),
-        "insecure": (bool,),
-        "log_max_bytes": (int, type(None)),
-        "log_max_age": (int, float, type(None)),
-        "tombstone_ttl": (int, float, type(None)),
-    }
-    for name, types in wanted.items():
-        value = getattr(config, name)
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            shown = type(value).__name__ if name == "pems" else repr(value)  # a key is never shown
-            raise ConfigError(f"{name}: {shown} is not of the kind {' or '.join(t.__name__ for t in types)}")
-    for name in ("on_peer", "on_change", "on_conflict", "identify"):
-        if getattr(config, name) is not None and not callable(getattr(config, name)):
-            raise ConfigError(f"{name}: cannot be called")
-    if not config.host:
-        raise ConfigError("host: empty")
-    if config.clients not in list(ClientAccess):
-        raise ConfigError(f"clients: {config.clients!r} is none of {', '.join(ClientAccess)}")
-    if config.socket is True:
-        raise ConfigError("socket: a path is wanted, or False for none")
-
-
-def _check_seconds(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ConfigError(f"{name}: {value} is not a number of seconds from {least} to {most}")
-
-
 def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:
+    """Return the metadata of a server with its fingerprints as a tuple. Raises ConfigError."""
+    parse_address(address)
     if not isinstance(metadata, Mapping):
-        raise ConfigError(f"servers: the metadata of {address} is a {type(metadata).__name__}, a dict is wanted")
-    unknown = [key for key in metadata if key not in _SERVER_KEYS]
-    if unknown:
-        raise ConfigError(f"servers: {address} has unknown metadata {unknown[0]!r}: known is {', '.join(_SERVER_KEYS)}")
-    if not isinstance(metadata.get("name", ""), str):
-        raise ConfigError(f"servers: the name of {address} is {metadata['name']!r}, a str is wanted")
-    if not isinstance(metadata.get("read_only", False), bool):
-        raise ConfigError(f"servers: read_only of {address} is {metadata['read_only']!r}, True or False is wanted")
+        raise ConfigError(
+            f"servers: the metadata of {address} is of type {type(metadata).__name__}: expected a dict, which may be"
+            " empty"
+        )
+    kinds = types_of(ServerMetadata)
+    check_names(metadata, kinds, f"servers: {address} has unknown metadata")
+    for name, value in metadata.items():
+        check_value(f"servers: {name} of {address}", value, kinds[name])
     checked = dict(metadata)
     if "fingerprint" in metadata:
         pins = metadata["fingerprint"]
         pins = [pins] if isinstance(pins, str) else pins
-        if not isinstance(pins, list | tuple | set | frozenset) or not pins:
-            raise ConfigError(f"servers: the fingerprint of {address} is none, and no list of them")
+        if not pins:
+            raise ConfigError(f"servers: fingerprint of {address} is an empty list: no peer could match it; remove it")
         checked["fingerprint"] = tuple(parse_fingerprint(each) for each in pins)
     return MappingProxyType(checked)

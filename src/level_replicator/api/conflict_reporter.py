@@ -1,8 +1,8 @@
-"""Calls `on_conflict` with the conflicts that wait on the disk, on a thread of its own.
+"""Reports conflicts from the queue on the disk to `on_conflict`, on a thread of its own.
 
 A record is deleted after the callback has returned, so each conflict is reported at least once, also across kills. A
-callback that raises has been called: it is not called again with the same conflict, unless it raised because the
-replica was being closed.
+conflict for which the callback raised an error is not reported again, unless the error came from the replica being
+closed.
 """
 
 import logging
@@ -10,34 +10,40 @@ import threading
 from collections.abc import Callable
 
 from level_replicator.core.errors import ClosedError, StorageError
-from level_replicator.storage.state.conflict_queue import Conflict, Version
+from level_replicator.core.records import Change
+from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.store import Store
 
-ConflictCallback = Callable[[bytes, Version, Version], None]
+ConflictCallback = Callable[[bytes, Change, Change], None]
 _log = logging.getLogger("level_replicator.events")
 
 
 class ConflictReporter:
-    """Conflicts are recorded from here on, and reported after `start`, first those that an earlier run left."""
+    """Calls `on_conflict`, first with the conflicts that an earlier run of the replica left in the queue.
 
-    def __init__(self, store: Store, function: ConflictCallback) -> None:
+    Conflicts are recorded as soon as this object exists, and reported after `start`.
+
+    is_closing  returns whether the replica is being closed, so that a ClosedError of the callback is no fault of it
+    """
+
+    def __init__(self, store: Store, function: ConflictCallback, is_closing: Callable[[], bool]) -> None:
         self._store = store
         self._function = function
+        self._is_closing = is_closing
         self._changed = threading.Condition()
-        self._some = self._closed = self._stopped = False
-        self._refuses: Callable[[], bool] = _never
+        self._pending = self._closed = self._stopped = False
         self._thread = threading.Thread(target=self._run, name="level-replicator-conflicts", daemon=True)
         store.listen_to_conflicts(self._notify)
 
-    def start(self, refuses: Callable[[], bool]) -> None:
-        """To be called when the replica stands, which the callback may use. `refuses`: whether it is being closed."""
-        self._refuses = refuses
+    def start(self) -> None:
+        """Start to report: from here on the callback may use the replica."""
         self._thread.start()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Reports what waits, as far as that goes in the time; the rest is reported after the next open.
+        """Report the waiting conflicts, as many as possible within the timeout. The others are reported after the next
+        open.
 
-        To be called before the store is closed. Idempotent."""
+        Call this before the store is closed. Idempotent."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -47,16 +53,16 @@ class ConflictReporter:
 
     def _notify(self) -> None:
         with self._changed:
-            self._some = True
+            self._pending = True
             self._changed.notify()
 
     def _wait(self) -> bool:
-        """Waits until there may be something to report. Returns False at the end."""
+        """Wait until conflicts may be pending. Returns False when the reporter was closed and none are."""
         with self._changed:
-            while not self._some and not self._closed:
+            while not self._pending and not self._closed:
                 self._changed.wait()
-            some, self._some = self._some, False
-            return some
+            pending, self._pending = self._pending, False
+            return pending
 
     def _run(self) -> None:
         last = 0
@@ -69,23 +75,18 @@ class ConflictReporter:
                             return
                         last = number
                     self._store.conflicts_reported(last)
-        except StorageError as error:  # what was not reported stays on the disk
+        except StorageError as error:  # the conflicts that were not reported stay on the disk
             if not self._closed:
-                _log.error("on_conflict has ended: %s", error)
+                _log.error("on_conflict is not called any more: %s", error)
 
     def _report(self, conflict: Conflict) -> bool:
-        """Returns whether the callback has dealt with it."""
+        """Call the function. Returns False if the conflict has to be reported again after the next open."""
         try:
             self._function(conflict.key, conflict.winner, conflict.loser)
         except ClosedError:
-            if self._refuses():
+            if self._is_closing():
                 return False
-            _log.exception("on_conflict raised")
-        except BaseException:  # sys.exit() too: it would end this thread, and nobody would know
-            _log.exception("on_conflict raised")
+            _log.exception("on_conflict raised an error")
+        except BaseException:  # SystemExit too: it would silently end this thread
+            _log.exception("on_conflict raised an error")
         return True
-
-
-def _never() -> bool:
-    """Default of `refuses`."""
-    return False

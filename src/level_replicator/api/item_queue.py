@@ -2,8 +2,9 @@
 
 from collections import deque
 
+from level_replicator.core.records import Item, Rescan
 from level_replicator.core.version_vector import Cursor, encode_cursor
-from level_replicator.storage.feed.change_feed import Chunk, Item, Rescan
+from level_replicator.storage.feed.change_feed import Chunk
 
 
 class ItemQueue:

@@ -11,21 +11,21 @@ from typing import Any, TypeVar, overload
 
 import plyvel
 
-from level_replicator.api.callbacks import Listeners
-from level_replicator.api.changes import Changes, OnChange, open_reader
+from level_replicator.api.callbacks import Callbacks
+from level_replicator.api.changes import Changes, open_reader
 from level_replicator.api.config import Config
 from level_replicator.api.metrics import MetricsServer
-from level_replicator.api.status import status_of
+from level_replicator.api.status import Status, status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
 from level_replicator.core.hlc import stamp_at
 from level_replicator.core.limits import PAGE_BYTES
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.database.database import Database
 from level_replicator.node.maintenance_thread import MaintenanceThread
 from level_replicator.node.node import Node
 from level_replicator.replication.peer_diff import compare
-from level_replicator.storage.feed.log_view import Logged
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 from level_replicator.storage.write.local_writer import Operation
@@ -38,11 +38,11 @@ _ALIVE_WITHIN_S = 5.0
 
 
 async def _nothing() -> None:
-    """What an event loop that runs does at once."""
+    """Return at once: a running event loop completes this immediately."""
 
 
 class RefusingWriter:
-    """Of a replica with `pull_only`."""
+    """The writer of a replica with `pull_only`: every local write raises ReadOnlyError."""
 
     def put(self, key: bytes, value: Bytes, sync: bool) -> None:
         self.write([], sync)
@@ -51,13 +51,13 @@ class RefusingWriter:
         self.write([], sync)
 
     def write(self, operations: list[Operation], sync: bool) -> None:
-        raise ReadOnlyError("this replica has `pull_only`: it takes what its peers write, and no writes of its own")
+        raise ReadOnlyError("this replica has `pull_only`: it takes the writes of its peers, and no local writes")
 
 
 class Replica(Database):
-    """A plyvel.DB in behaviour, and a master in replication. Made by `install` or `open`.
+    """A database that is replicated. It behaves as a plyvel.DB. `install` and `open` create it.
 
-    Writes raise LimitError for keys and values that are too large, StorageError when a LevelDB failed; calls
+    Writes raise LimitError for keys and values that are too large, and StorageError when a LevelDB has failed. Calls
     after `close` raise ClosedError, calls in a forked child ForkError.
     """
 
@@ -68,25 +68,29 @@ class Replica(Database):
         node: Node,
         maintenance: MaintenanceThread,
         config: Config,
-        events: Listeners,
+        callbacks: Callbacks,
         rs_options: Mapping[str, Any],
         metrics: MetricsServer | None,
     ) -> None:
-        node.store.writer.on_written = node.local_change
         writer = RefusingWriter() if config.pull_only else node.store.writer
         super().__init__(db, writer, sync_default=config.sync)
         self._node = node
         self._maintenance = maintenance
-        self._events = events
+        self._callbacks = callbacks
         self._rs_options = dict(rs_options)
         self._gate.keep_in_child(rs)
-        on_change = config.on_change
-        events.on_change = None if on_change is None else OnChange(self.changes(now=True), on_change)
         self._metrics = metrics
-        if metrics is not None:
-            metrics.start(self.status, self._check_alive)
-        events.start(lambda: self._gate.shut)
-        # it lives, and replicates, until it is closed, also when the program keeps no reference to it
+
+    def _start(self) -> None:
+        """Listen, dial and start all threads. `install` calls this once.
+
+        Raises ConfigError if an address cannot be listened at; then nothing runs."""
+        self._node.start()
+        self._maintenance.start()
+        if self._metrics is not None:
+            self._metrics.start()
+        self._callbacks.start()
+        # the replica lives and replicates until it is closed, even if the program keeps no reference to it
         atexit.register(self._close_at_exit)
 
     @property
@@ -104,27 +108,11 @@ class Replica(Database):
         """(host, port) where it listens; None when it only dials."""
         return self._node.address
 
-    def status(self) -> dict[str, Any]:
-        """Plain data, ready for JSON.
-
-        `origin`, `protocol` (its version), `time_ms` (its clock), `address`, `fingerprint` (of its own certificate;
-        None without keys), `vector` (origin → stamp), `keys`, `entries` (of the log), `log_bytes` (about, on the
-        disk), `floor` and `horizon` (origin → stamp; see ARCHITECTURE.md), `bulk_load_incomplete` (whether a bulk load
-        was begun and is not complete), `lost` (how many values are lost on this node and wait to come from a peer; see
-        `verify`), `conflicts` (that have met here since it was opened), `clock_ahead_s` (how far
-        its stamps are ahead of its clock, since somebody's clock is), `clients` (how many are connected), `failed`
-        (why no writes are taken, or None) and `peers`: a list with, each, `address`, `name`, `dialled` (by us: it is
-        one of `servers`), `origin`, `fingerprint`, `read_only` (it gets our changes, we take none of it),
-        `read_only_there` (the other way round), `state` (replication.peers.PeerState), `last_error`, `behind` (entries
-        of our log that it is not known to have, counted up to BEHIND_COUNT_CAP; None while it has never told what it
-        has), `lag_s` (the age of the oldest of these, seconds; 0 when there is none), `clock_ahead_s` (of its clock,
-        at the last live change that it wrote, less the time which that took to come; None before one), `waiting_for`
-        (what this node waits for before it has what the peer has, in words; None: nothing, or it is not connected),
-        `waiting_s` (for how long, since something of the peer was taken over last, in seconds; None when it is not
-        connected), `stalled` (whether that is more than STALL_MS, and the peer's fault), `connections`, and since this
-        replica was opened `bytes_in`, `bytes_out` (of the session, without what TLS adds), `entries_in`,
-        `entries_out`."""
-        return self._gate.call(status_of, self._node)
+    def status(self) -> Status:
+        """Return the status of this node and of its peers, as plain data for JSON. `Status` and `PeerStatus` describe
+        the keys."""
+        status: Status = self._gate.call(status_of, self._node)
+        return status
 
     def wait_synced(self, timeout: float | None = None) -> bool:
         """Waits until this node covers all that its connected peers had when this was called.
@@ -167,7 +155,7 @@ class Replica(Database):
         prefix: bytes = b"",
         most: int = 100,
         most_bytes: int = PAGE_BYTES,
-    ) -> tuple[list[Logged], tuple[int, int] | None]:
+    ) -> tuple[list[Change], tuple[int, int] | None]:
         """The log as it stands, all origins together, the newest entries first: `most` of them, or as many as go into
         `most_bytes`. `before`: where an earlier call said to go on, the second thing that it gave; None at the end.
 
@@ -265,11 +253,11 @@ class Replica(Database):
             self._metrics.close()
         self._maintenance.stop()
         self._node.stop()
-        self._events.stop_reading()
+        self._callbacks.stop_conflicts()
         try:
             self._node.store.close()
         finally:
-            self._events.close()
+            self._callbacks.close()
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:

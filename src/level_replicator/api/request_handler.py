@@ -22,6 +22,7 @@ from level_replicator.core.limits import (
     PAGE_BYTES,
     PAGE_ENTRIES,
 )
+from level_replicator.core.records import Change, Rescan
 from level_replicator.core.version_vector import encode_vector, newer
 from level_replicator.database.gate import Gate
 from level_replicator.database.iterators import Snapshot
@@ -44,7 +45,7 @@ from level_replicator.protocol.client_messages import (
     Value,
     Write,
 )
-from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.store import Store
 
 _EMPTY_READS = 16

@@ -1,16 +1,119 @@
-"""What a replica tells of itself: plain data, ready for JSON."""
+"""The status of a replica: plain data, ready for JSON."""
 
-from typing import Any
+from typing import TypedDict
 
 from level_replicator.core.limits import BEHIND_COUNT_CAP
-from level_replicator.core.version_vector import Vector, origin_name, raise_to
+from level_replicator.core.version_vector import origin_name, raise_to
 from level_replicator.node.node import Node
 from level_replicator.protocol.messages import VERSION
 from level_replicator.replication.peers import Peer
 
+Vector = dict[str, int]
 
-def status_of(node: Node) -> dict[str, Any]:
-    """See Replica.status."""
+
+class PeerStatus(TypedDict):
+    """One peer in `Status`: a server that this node dials, or a node that dialed this one.
+
+    address          "host:port" of the server; of a node that dialed this one, the address that it came from
+    name             name of the server in the configuration; None: it has none
+    dialled          whether this node dials the peer, because it is one of `servers`
+    origin           origin of the peer, 16 hexadecimal digits; None before the first handshake
+    fingerprint      fingerprint of the certificate that the peer showed last; None without keys
+    read_only        whether the peer receives our changes and this node takes none from it
+    read_only_there  whether this node receives the changes of the peer and the peer takes none from it; False while
+                     they are not connected
+    state            waiting, connecting, handshake, scanning, reconciling, live, quarantined, refused or gone; see
+                     `PeerState`
+    last_error       text of the last error of a connection; None: there was none
+    waiting_for      the event that this node waits for until it has everything that the peer has, as a text; None: it
+                     waits for nothing, or is not connected
+    waiting_s        seconds since a change of the peer was applied last, while this node waits; 0: it does not wait;
+                     None: it is not connected
+    stalled          whether `waiting_s` is above 60 s and the peer is the reason
+    behind           entries of our log that the peer is not known to have, counted up to 100,000; None: the peer has
+                     not sent a version vector yet
+    lag_s            age in seconds of the oldest entry that the peer lacks; 0: it lacks none; None: as `behind`
+    clock_ahead_s    seconds that the clock of the peer is ahead of ours, measured at the last live change that the peer
+                     wrote, less the time of the transfer; None: there was no such change
+    connections      connections since the replica was opened
+    bytes_in         bytes received from the peer since the replica was opened, without the overhead of TLS
+    bytes_out        bytes sent to the peer since the replica was opened, without the overhead of TLS
+    entries_in       entries received from the peer since the replica was opened
+    entries_out      entries sent to the peer since the replica was opened
+    """
+
+    address: str
+    name: str | None
+    dialled: bool
+    origin: str | None
+    fingerprint: str | None
+    read_only: bool
+    read_only_there: bool
+    state: str
+    last_error: str | None
+    waiting_for: str | None
+    waiting_s: float | None
+    stalled: bool
+    behind: int | None
+    lag_s: float | None
+    clock_ahead_s: float | None
+    connections: int
+    bytes_in: int
+    bytes_out: int
+    entries_in: int
+    entries_out: int
+
+
+class Status(TypedDict):
+    """The status of a replica, as `Replica.status` returns it.
+
+    origin                origin of the replica, 16 hexadecimal digits
+    protocol              version of the replication protocol
+    time_ms               clock of the node, ms since 1970
+    address               [host, port] where the node listens; None: it only dials
+    fingerprint           fingerprint of the node's certificate; None without keys
+    vector                version vector: origin → stamp up to which everything of this origin is known
+    keys                  live keys in the database
+    entries               entries in the log
+    log_bytes             approximate size of the log on the disk in bytes
+    floor                 origin → stamp up to which the log was truncated
+    horizon               origin → newest stamp of a tombstone that was dropped
+    bulk_load_incomplete  whether a bulk load was begun and is not complete
+    lost                  values that are lost on this node and have not come back from a peer yet; see `verify`
+    conflicts             conflicts that met on this node since the replica was opened
+    restamped_values      values that were sent again under a new dot since the replica was opened
+    restamped_tombstones  tombstones that were sent again under a new dot since the replica was opened
+    clock_ahead_s         seconds that the newest stamp is ahead of the clock of the node, because the clock of some
+                          node is or was ahead
+    clients               clients that are connected
+    failed                text of the error for which the replica takes no more writes; None: there is none
+    peers                 a `PeerStatus` for each peer
+    """
+
+    origin: str
+    protocol: int
+    time_ms: int
+    address: list[str | int] | None
+    fingerprint: str | None
+    vector: Vector
+    keys: int
+    entries: int
+    log_bytes: int
+    floor: Vector
+    horizon: Vector
+    bulk_load_incomplete: bool
+    lost: int
+    conflicts: int
+    restamped_values: int
+    restamped_tombstones: int
+    clock_ahead_s: float
+    clients: int
+    failed: str | None
+    peers: list[PeerStatus]
+
+
+def status_of(node: Node) -> Status:
+    """Return the status of a node. Any thread, while the stores are open."""
     store = node.store
     failed = store.failed
     security = node.admission.security
@@ -44,8 +147,8 @@ def status_of(node: Node) -> dict[str, Any]:
     }
 
 
-def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
-    """A server and its visits to us are one peer, whoever dialled."""
+def _peer(node: Node, peer: Peer, *, dialled: bool) -> PeerStatus:
+    """Return the status of a peer. A server that also dials this node is one peer: the counters are added."""
     parts = [peer]
     visit = node.coordinator.visitors.get(peer.origin)
     if visit is not None and visit is not peer:
@@ -84,12 +187,12 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> dict[str, Any]:
     }
 
 
-def _last_vector(parts: list[Peer]) -> Vector | None:
+def _last_vector(parts: list[Peer]) -> dict[int, int] | None:
     """Return what the peer covered when its connections ended, whoever dialled the last one; None: it never told."""
     known = [part.vector for part in parts if part.vector is not None]
     if not known:
         return None
-    vector: Vector = {}
+    vector: dict[int, int] = {}
     for each in known:
         raise_to(vector, each)
     return vector

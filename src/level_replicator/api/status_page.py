@@ -8,11 +8,12 @@ page shows a table of the state when it was sent, and reloads itself.
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
+
+from level_replicator.api.status import Status
 
 _LAST_STATE = "<!-- last state -->"
 _COLUMNS = ("peer", "state", "entries that it lacks", "lag (s)", "bytes received", "bytes sent", "last error")
@@ -20,7 +21,7 @@ _COLUMNS = ("peer", "state", "entries that it lacks", "lag (s)", "bytes received
 
 @cache
 def _page() -> str:
-    return files(__package__).joinpath("status_page.html").read_text("utf-8")
+    return files("level_replicator.api").joinpath("status_page.html").read_text("utf-8")
 
 
 @cache
@@ -37,12 +38,12 @@ def content_security_policy() -> str:
     )
 
 
-def render_status_page(status: Mapping[str, Any]) -> bytes:
+def render_status_page(status: Status) -> bytes:
     """Return the page, with `status` (see `Replica.status`) as a table for browsers without JavaScript."""
     return _page().replace(_LAST_STATE, "".join(_last_state(status))).encode("utf-8", "replace")
 
 
-def _last_state(status: Mapping[str, Any]) -> Iterator[str]:
+def _last_state(status: Status) -> Iterator[str]:
     yield (
         f"<p>Node <code>{escape(status['origin'])}</code>: {status['keys']:,} keys, {status['entries']:,} log entries, "
         f"{status['conflicts']:,} conflicts. Enable JavaScript for the live page.</p>"

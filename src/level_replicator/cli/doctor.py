@@ -6,9 +6,9 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from level_replicator.api.config import parse_address
+from level_replicator.api.status import PeerStatus, Status
 from level_replicator.cli.target import add_keys, add_where, to_node
 from level_replicator.core.errors import ReplicationError
 from level_replicator.core.limits import DEFAULT_MAX_CLOCK_DRIFT_S
@@ -45,22 +45,22 @@ class Node:
     """`skew_s`: of its clock against that of this machine."""
 
     where: str
-    status: dict[str, Any]
+    status: Status
     skew_s: float
 
     @property
     def origin(self) -> str:
-        return str(self.status["origin"])
+        return self.status["origin"]
 
-    def knows(self, other: "Node") -> dict[str, Any] | None:
+    def knows(self, other: "Node") -> PeerStatus | None:
         """What it tells of the other one."""
         for peer in self.status["peers"]:
             if peer["origin"] == other.origin:
-                return dict(peer)
+                return peer
         address = other.status["address"]
         for peer in self.status["peers"]:
             if address and peer["origin"] is None and parse_address(peer["address"])[1] == address[1]:
-                return dict(peer)
+                return peer
         return None
 
 
@@ -121,7 +121,7 @@ def _alone(node: Node) -> Iterator[Finding]:
         yield _peer(node, peer)
 
 
-def _peer(node: Node, peer: dict[str, Any]) -> Finding:
+def _peer(node: Node, peer: PeerStatus) -> Finding:
     who = f"{node.where} → {peer['name'] or peer['address']}"
     error = peer["last_error"] or "nothing has happened yet"
     state = peer["state"]

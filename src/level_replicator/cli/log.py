@@ -19,7 +19,7 @@ from level_replicator.cli.target import (
     to_text,
 )
 from level_replicator.core.errors import ConfigError
-from level_replicator.storage.feed.change_feed import Change, Item
+from level_replicator.core.records import Change, Item
 
 _MOST_SHOWN = 60
 """Characters of a value in a line for people."""

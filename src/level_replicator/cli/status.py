@@ -5,11 +5,14 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
+from level_replicator.api.status import PeerStatus
+from level_replicator.api.status import Status as NodeStatus
 from level_replicator.cli.target import Database, UsageError, add_keys, add_where, reached
 from level_replicator.core.errors import ConfigError, ConnectionLostError
 
+Counter = Literal["bytes_in", "bytes_out", "entries_in", "entries_out"]
 _NO_RICH = "top needs rich: pip install 'level-replicator[cli]'"
 
 
@@ -22,7 +25,7 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
-def behind_text(peer: dict[str, Any]) -> str:
+def behind_text(peer: PeerStatus) -> str:
     return "unknown" if peer["behind"] is None else f"{peer['behind']:,}"
 
 
@@ -49,7 +52,7 @@ class Status:
         return 1 if status["failed"] else 0
 
 
-def rows_of(status: dict[str, Any]) -> Iterator[str]:
+def rows_of(status: NodeStatus) -> Iterator[str]:
     """For people."""
     address = "{}:{}".format(*status["address"]) if status["address"] else "not listening"
     yield f"origin      {status['origin']}"
@@ -78,7 +81,7 @@ def rows_of(status: dict[str, Any]) -> Iterator[str]:
             yield f"{'':{width}}  waits, for {peer['waiting_s']:.0f} s, for {peer['waiting_for']}"
 
 
-def _name(peer: dict[str, Any]) -> str:
+def _name(peer: PeerStatus) -> str:
     return f"{peer['name']} ({peer['address']})" if peer["name"] else str(peer["address"])
 
 
@@ -104,7 +107,7 @@ class Top:
             raise ConfigError(_NO_RICH) from error
         with reached(arguments) as database, Live(auto_refresh=False) as live:
             looks = 0
-            before: tuple[float, dict[str, Any]] | None = None
+            before: tuple[float, NodeStatus] | None = None
             # Ctrl-C is how it is meant to end
             with suppress(KeyboardInterrupt):
                 while arguments.times is None or looks < arguments.times:
@@ -118,14 +121,14 @@ class Top:
         return 0
 
 
-def _look(database: Database) -> tuple[float, dict[str, Any] | None]:
+def _look(database: Database) -> tuple[float, NodeStatus | None]:
     try:
         return time.monotonic(), database.status()
     except ConnectionLostError:
         return time.monotonic(), None
 
 
-def _table(status: dict[str, Any] | None, before: tuple[float, dict[str, Any]] | None, now: float) -> Any:
+def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, now: float) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -146,8 +149,8 @@ def _table(status: dict[str, Any] | None, before: tuple[float, dict[str, Any]] |
     for peer in status["peers"]:
         old = then.get(peer["address"])
 
-        def rate(name: str, old: dict[str, Any] | None = old, peer: dict[str, Any] = peer) -> float:
-            return 0.0 if old is None or elapsed is None else max(0, peer[name] - old[name]) / elapsed
+        def rate(counter: Counter, old: PeerStatus | None = old, peer: PeerStatus = peer) -> float:
+            return 0.0 if old is None or elapsed is None else max(0, peer[counter] - old[counter]) / elapsed
 
         table.add_row(
             _name(peer),

@@ -80,7 +80,8 @@ def _plain(report: Report) -> dict[str, Any]:
         "lost": report.lost,
         "given_up": report.given_up,
         "left": report.left,
-        "renewed": report.renewed,
+        "new_origin": report.new_origin,
+        "renewed": report.new_origin,  # deprecated
         "examples": [{"kind": kind, "key_base64": b64encode(key).decode()} for kind, key in report.examples],
     }
 

@@ -1,56 +1,239 @@
-"""Iterators and snapshots of a client: plyvel's, on pages."""
+"""Iterators and snapshots of a client, with the behaviour of plyvel's.
 
+The classes ...Base are shared with the asyncio client: arguments, positions, bounds and the release of snapshots. The
+subclasses add the I/O: they answer the Scans of a Pager."""
+
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn, Self, Unpack
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
 
 import plyvel
 
-from level_replicator.client.pager import BEGIN, END, Backend, KeyPosition, Pager, Source, before, behind
+from level_replicator.client import requests
+from level_replicator.client.backends import Backend, perform
+from level_replicator.client.pager import BEGIN, END, Item, KeyPosition, Pager, after, before, bounds_of
 from level_replicator.core.errors import ClosedError
-from level_replicator.database.arguments import refuse_argument, resolve_flag
+from level_replicator.database.arguments import check_bytes, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
-from level_replicator.protocol.client_messages import Get, Number, TakeSnapshot, Value
+from level_replicator.protocol.client_messages import Page, Scan
+
+
+class SnapshotOwner(Protocol):
+    """What iterators and snapshots need of a backend beyond its calls."""
+
+    closed: bool
+
+    def forget(self, snapshot: int) -> None: ...
+
+
+_B = TypeVar("_B", bound=SnapshotOwner)
+Move = Callable[[], Item | Scan | None]
 
 
 def _refuse() -> NoReturn:
     raise ClosedError("Database or iterator is closed")
 
 
-def bounds_of(
-    prefix: bytes, start: bytes | None, stop: bytes | None, include_start: bool, include_stop: bool
-) -> tuple[KeyPosition, KeyPosition]:
-    """Of an iterator over the keys with this prefix, in whose names its own bounds are said without it."""
-    low, high = before(prefix) if prefix else BEGIN, _end_of(prefix)
-    if start is not None:
-        low = before(prefix + start) if include_start else behind(prefix + start)
-    if stop is not None:
-        high = behind(prefix + stop) if include_stop else before(prefix + stop)
-    return low, high
-
-
-def flags_of(options: ReadOptions) -> tuple[bool, bool]:
-    """verify_checksums and fill_cache, as plyvel takes them."""
-    unknown = options.keys() - {"verify_checksums", "fill_cache"}
+def resolve_read_options(options: ReadOptions) -> tuple[bool, bool]:
+    """Return verify_checksums and fill_cache. Raises TypeError for other options and for values that are no bool."""
+    unknown = options.keys() - ReadOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{min(unknown)!r} is an invalid keyword argument")
     verify = resolve_flag("verify_checksums", options.get("verify_checksums"), False)
     return verify, resolve_flag("fill_cache", options.get("fill_cache"), True)
 
 
-def _end_of(prefix: bytes) -> KeyPosition:
-    """Behind all keys with the prefix."""
-    head = prefix.rstrip(b"\xff")
-    return before(head[:-1] + bytes([head[-1] + 1])) if head else END
+class _Handle(Generic[_B]):
+    """Releases its snapshot at `close`, or when nothing refers to the handle any more."""
 
+    __slots__ = ("__weakref__", "_backend")
 
-class _Handle:
-    """Closed by `close`, at the end of a `with` block, or when nobody refers to it any more."""
-
-    __slots__ = ("_closed",)
-    _closed: bool
+    def __init__(self, backend: _B) -> None:
+        self._backend = backend
 
     def close(self) -> None:
         """Idempotent. Later calls raise ClosedError."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _PagerHandle(_Handle[_B]):
+    """A handle on a Pager. `_pager` is None once it is closed."""
+
+    __slots__ = ("_pager",)
+
+    def __init__(self, backend: _B) -> None:
+        self._pager: Pager | None = None  # until the arguments are checked: `__del__` runs after a TypeError as well
+        super().__init__(backend)
+
+    def close(self) -> None:
+        """Idempotent. Later calls raise ClosedError."""
+        pager, self._pager = self._pager, None
+        if pager is not None and pager.own_snapshot:
+            self._backend.forget(pager.own_snapshot)
+
+    def _open(self) -> Pager:
+        if self._pager is None or self._backend.closed:
+            _refuse()
+        return self._pager
+
+
+class IteratorBase(_PagerHandle[_B]):
+    """An iterator over the keys that begin with `inside`, which it leaves out of the keys that it returns.
+
+    The options are checked as plyvel checks them, with the same errors."""
+
+    __slots__ = ("_back", "_inside", "_keys", "_next", "_values")
+
+    def __init__(self, backend: _B, inside: bytes, snapshot: int, options: IteratorOptions) -> None:
+        super().__init__(backend)
+        unknown = options.keys() - _OPTIONS
+        if unknown:
+            raise TypeError(f"{min(unknown)!r} is an invalid keyword argument")
+        start, stop, prefix = options.get("start"), options.get("stop"), options.get("prefix")
+        for name, value in (("start", start), ("stop", stop), ("prefix", prefix)):
+            if value is not None:
+                check_bytes(name, value)
+        if prefix is not None and (start is not None or stop is not None):
+            raise TypeError("'prefix' cannot be used together with 'start' or 'stop'")
+        include_start = resolve_flag("include_start", options.get("include_start"), True)
+        include_stop = resolve_flag("include_stop", options.get("include_stop"), False)
+        self._inside = inside
+        reverse = resolve_flag("reverse", options.get("reverse"), False)
+        self._keys = resolve_flag("include_key", options.get("include_key"), True)
+        self._values = resolve_flag("include_value", options.get("include_value"), True)
+        verify = resolve_flag("verify_checksums", options.get("verify_checksums"), False)
+        fill = resolve_flag("fill_cache", options.get("fill_cache"), True)
+        low, high = bounds_of(inside + (prefix or b""), start, stop, include_start, include_stop)
+        pager = Pager(low, high, snapshot=snapshot, reverse=reverse, values=self._values, flags=(verify, fill))
+        self._next, self._back = (pager.backward, pager.forward) if reverse else (pager.forward, pager.backward)
+        self._pager = pager
+
+    def close(self) -> None:
+        """Idempotent. Later calls raise ClosedError."""
+        super().close()
+        self._next = self._back = _refuse
+
+    def seek(self, target: bytes) -> None:
+        """Move right before the first key that is not less than `target`."""
+        check_bytes("target", target)
+        self._open().seek(before(self._inside + target))
+
+    def seek_to_start(self) -> None:
+        """Move before the first key, with `reverse` too."""
+        self._open().seek_to_low()
+
+    def seek_to_stop(self) -> None:
+        """Move after the last key, with `reverse` too."""
+        self._open().seek_to_high()
+
+    def _shown(self, item: Item) -> Any:
+        """Return an item as the options want it."""
+        key, value = item
+        if self._inside:
+            key = key[len(self._inside) :]
+        if self._keys:
+            return (key, value) if self._values else key
+        return value if self._values else None
+
+
+_OPTIONS = IteratorOptions.__annotations__.keys()
+
+
+class RawIteratorBase(_PagerHandle[_B]):
+    """plyvel's RawIterator without its moves: it is on an item, or it is not valid."""
+
+    __slots__ = ("_item",)
+
+    def __init__(self, backend: _B, snapshot: int, options: ReadOptions) -> None:
+        super().__init__(backend)
+        self._item: Item | None = None
+        self._pager = Pager(BEGIN, END, snapshot=snapshot, flags=resolve_read_options(options))
+
+    def valid(self) -> bool:
+        """Return whether it is on an item."""
+        self._open()
+        return self._item is not None
+
+    def key(self) -> bytes:
+        return self.item()[0]
+
+    def value(self) -> bytes:
+        return self.item()[1]
+
+    def item(self) -> tuple[bytes, bytes]:
+        """Return the current key and value. Raises plyvel.IteratorInvalidError if it is not valid."""
+        self._open()
+        if self._item is None:
+            raise plyvel.IteratorInvalidError
+        return self._item
+
+    def _forward_from(self, position: KeyPosition) -> Move:
+        """Return the move to the first item after a position."""
+        pager = self._open()
+        pager.seek(position)
+        return pager.forward
+
+    def _backward_from(self, position: KeyPosition) -> Move:
+        """Return the move to the last item before a position."""
+        pager = self._open()
+        pager.seek(position)
+        return pager.backward
+
+    def _be_on(self, item: Item | None) -> None:
+        """Make an item the current one. The pager is right after it: it has moved over it, in either direction."""
+        self._item = item
+        if item is not None:
+            self._open().seek(after(item[0]))
+
+    @staticmethod
+    def _before_target(target: bytes) -> KeyPosition:
+        return before(check_bytes("target", target))
+
+    def _before_item(self) -> KeyPosition:
+        return before(self.key())
+
+    def _after_item(self) -> KeyPosition:
+        return after(self.key())
+
+
+class SnapshotBase(_Handle[_B]):
+    """A snapshot of the keys with a prefix. `number` is the one that the node gave it, 0 once it is closed."""
+
+    __slots__ = ("_number", "_prefix")
+
+    def __init__(self, backend: _B, number: int, prefix: bytes) -> None:
+        self._number = number
+        self._prefix = prefix
+        super().__init__(backend)
+
+    def close(self) -> None:
+        """Idempotent. Later calls raise ClosedError."""
+        number, self._number = self._number, 0
+        if number:
+            self._backend.forget(number)
+
+    def release(self) -> None:
+        """As `close`."""
+        self.close()
+
+    def _open(self) -> int:
+        if not self._number or self._backend.closed:
+            raise ClosedError("Database, iterator or snapshot is closed")
+        return self._number
+
+
+# -- synchronous
+
+
+class _Block:
+    """`with`: closed at the end of the block."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -61,203 +244,101 @@ class _Handle:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _answer(backend: Backend, pager: Pager, scan: Scan) -> None:
+    page = backend.call(scan)
+    assert isinstance(page, Page)
+    pager.accept(scan, page)
 
 
-class RemoteIterator(_Handle):
-    """plyvel's Iterator, over the keys that begin with `inside`, which is left out of them."""
+class RemoteIterator(IteratorBase[Backend], _Block):
+    """plyvel's Iterator. It shows the database as it was when the iterator was made."""
 
-    __slots__ = ("__weakref__", "_back", "_inside", "_keys", "_next", "_pager", "_values")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        source: Source,
-        inside: bytes,
-        /,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: bool = True,
-        include_value: bool = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> None:
-        self._pager: Pager | None = None
-        for name, value in (("start", start), ("stop", stop), ("prefix", prefix)):
-            if value is not None and type(value) is not bytes:
-                refuse_argument(name, "bytes", value)
-        if prefix is not None and (start is not None or stop is not None):
-            raise TypeError("'prefix' cannot be used together with 'start' or 'stop'")
-        low, high = bounds_of(inside + (prefix or b""), start, stop, include_start, include_stop)
-        self._keys = include_key
-        self._values = include_value
-        self._inside = inside
-        self._pager = Pager(
-            source,
-            low,
-            high,
-            reverse=reverse,
-            values=include_value,
-            flags=flags_of({"verify_checksums": verify_checksums, "fill_cache": fill_cache}),
-        )
-        self._next, self._back = self._pager.forward, self._pager.backward
-        if reverse:
-            self._next, self._back = self._back, self._next
+    def __init__(self, backend: Backend, inside: bytes, snapshot: int, options: IteratorOptions) -> None:
+        super().__init__(backend, inside, snapshot, options)
+        pager = self._open()
+        scan = pager.first_scan()
+        if scan is not None:
+            _answer(backend, pager, scan)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        return self._shown(self._next())
+        return self._step(self._next)
 
     def prev(self) -> Any:
-        return self._shown(self._back())
+        """Move back over an item, and return it. Raises StopIteration before the first one."""
+        return self._step(self._back)
 
-    def seek(self, target: bytes) -> None:
-        if type(target) is not bytes:
-            refuse_argument("target", "bytes", target)
-        self._open().seek(before(self._inside + target))
-
-    def seek_to_start(self) -> None:
-        self._open().seek_to_low()
-
-    def seek_to_stop(self) -> None:
-        self._open().seek_to_high()
-
-    def close(self) -> None:
-        if self._pager is not None:
-            self._pager.close()
-            self._pager = None
-            self._next = self._back = _refuse
-
-    def _open(self) -> Pager:
-        if self._pager is None:
+    def _step(self, move: Move) -> Any:
+        if self._backend.closed:  # keys in memory are not returned either once the database is closed
             _refuse()
-        return self._pager
-
-    def _shown(self, item: tuple[bytes, bytes] | None) -> Any:
-        if item is None:
+        while isinstance(found := move(), Scan):
+            _answer(self._backend, self._open(), found)
+        if found is None:
             raise StopIteration
-        key, value = item
-        if self._inside:
-            key = key[len(self._inside) :]
-        if self._keys:
-            return (key, value) if self._values else key
-        return value if self._values else None
+        return self._shown(found)
 
 
-class RemoteRawIterator(_Handle):
+class RemoteRawIterator(RawIteratorBase[Backend], _Block):
     """plyvel's RawIterator."""
 
-    __slots__ = ("__weakref__", "_item", "_pager")
+    __slots__ = ()
 
-    def __init__(self, source: Source, options: ReadOptions) -> None:
-        self._pager: Pager | None = None
-        self._pager = Pager(source, BEGIN, END, flags=flags_of(options))
-        self._item: tuple[bytes, bytes] | None = None
-
-    def valid(self) -> bool:
-        self._open()
-        return self._item is not None
+    def __init__(self, backend: Backend, snapshot: int, options: ReadOptions) -> None:
+        super().__init__(backend, snapshot, options)
+        pager = self._open()
+        scan = pager.first_scan()
+        if scan is not None:
+            _answer(backend, pager, scan)
 
     def seek_to_first(self) -> None:
-        pager = self._open()
-        pager.seek_to_low()
-        self._item = pager.forward()
+        self._go(self._forward_from(BEGIN))
 
     def seek_to_last(self) -> None:
-        pager = self._open()
-        pager.seek_to_high()
-        self._stand_on(pager.backward())
+        self._go(self._backward_from(END))
 
     def seek(self, target: bytes) -> None:
-        if type(target) is not bytes:
-            refuse_argument("target", "bytes", target)
-        pager = self._open()
-        pager.seek(before(target))
-        self._item = pager.forward()
+        """Move to the first item whose key is not less than `target`."""
+        self._go(self._forward_from(self._before_target(target)))
 
     def next(self) -> None:
-        self.item()
-        self._item = self._open().forward()
+        self._go(self._forward_from(self._after_item()))
 
     def prev(self) -> None:
-        key, _ = self.item()
-        pager = self._open()
-        pager.seek(before(key))
-        self._stand_on(pager.backward())
+        self._go(self._backward_from(self._before_item()))
 
-    def key(self) -> bytes:
-        return self.item()[0]
-
-    def value(self) -> bytes:
-        return self.item()[1]
-
-    def item(self) -> tuple[bytes, bytes]:
-        self._open()
-        if self._item is None:
-            raise plyvel.IteratorInvalidError
-        return self._item
-
-    def close(self) -> None:
-        if self._pager is not None:
-            self._pager.close()
-            self._pager = None
-
-    def _stand_on(self, item: tuple[bytes, bytes] | None) -> None:
-        self._item = item
-        if item is not None:
-            self._open().seek(behind(item[0]))
-
-    def _open(self) -> Pager:
-        if self._pager is None:
-            _refuse()
-        return self._pager
+    def _go(self, move: Move) -> None:
+        while isinstance(found := move(), Scan):
+            _answer(self._backend, self._open(), found)
+        self._be_on(found)
 
 
-class RemoteSnapshot(_Handle):
-    """plyvel's Snapshot, of the keys with a prefix. For any thread."""
+class RemoteSnapshot(SnapshotBase[Backend], _Block):
+    """plyvel's Snapshot: the database as it was. For any thread."""
 
-    __slots__ = ("__weakref__", "_prefix", "_source")
+    __slots__ = ()
 
-    def __init__(self, backend: Backend, prefix: bytes) -> None:
-        self._source: Source | None = None
-        self._prefix = prefix
-        number = backend.call(TakeSnapshot)
-        assert isinstance(number, Number)
-        self._source = Source(backend, number.number)
-
-    def release(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            source.backend.forget(source.snapshot)
-
-    def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
-        if type(key) is not bytes:
-            refuse_argument("key", "bytes", key)
-        source = self._open()
-        found = source.backend.call(Get, self._prefix + key, source.snapshot, *flags_of(options))
-        assert isinstance(found, Value)
-        return default if found.value is None else found.value
+    def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
+        """Return the value that the key had, `default` if it was missing."""
+        steps = requests.get(
+            key,
+            default,
+            verify_checksums=verify_checksums,
+            fill_cache=fill_cache,
+            prefix=self._prefix,
+            snapshot=self._open(),
+        )
+        return perform(self._backend, steps)
 
     def __iter__(self) -> RemoteIterator:
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> RemoteIterator:
-        return RemoteIterator(self._open(), self._prefix, **options)
+        return RemoteIterator(self._backend, self._prefix, self._open(), options)
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> RemoteRawIterator:
-        return RemoteRawIterator(self._open(), options)
-
-    def _open(self) -> Source:
-        if self._source is None:
-            raise ClosedError("Database, iterator or snapshot is closed")
-        return self._source
+        return RemoteRawIterator(self._backend, self._open(), options)

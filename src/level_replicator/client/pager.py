@@ -1,29 +1,24 @@
-"""Keys and values that lie in another process, read a page at a time around a place that moves between them."""
+"""An iterator over keys in another process, without I/O: pages of keys and values, and a position between keys.
+
+`forward` and `backward` return the next item, None at the bound, or the Scan that has to be answered first; `accept`
+takes its Page. All pages come from one snapshot: the first Scan opens it if there is more than one page.
+
+Invariants: `low <= first <= position <= last <= high`. The page in memory holds all keys between `first` and `last`, in
+ascending order; `0 <= at <= len(keys)`, and the position is right before `keys[at]`."""
 
 from bisect import bisect_left
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from level_replicator.core.errors import ClosedError
-from level_replicator.protocol.client_messages import AnyAnswer, Gap, Page, Request, Scan
+from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.protocol.client_messages import Gap, Page, Scan
 
 Item = tuple[bytes, bytes]
 
 
-class Backend(Protocol):
-    """Where requests are answered: a node, over a connection, or a replica of this process."""
-
-    closed: bool
-
-    def call(self, kind: type[Request], *arguments: object) -> AnyAnswer:
-        """Raises ConnectionLostError, and what the node raised: ClosedError for a snapshot that it does not know, since
-        it was taken over a connection that is gone."""
-
-    def forget(self, snapshot: int) -> None:
-        """Gives a snapshot back, at some time soon. Never raises, never waits."""
-
-
 class KeyPosition(NamedTuple):
-    """Between keys. They are ordered as they lie."""
+    """A position between keys: right before `key`, or right after it. Ordered like the keys.
+
+    `rank` is 0; BEGIN (-1) and END (1) are before and after all keys."""
 
     rank: int
     key: bytes = b""
@@ -31,6 +26,7 @@ class KeyPosition(NamedTuple):
 
     @property
     def gap(self) -> Gap | None:
+        """The position as a request names it; None for BEGIN and END."""
         return (self.key, self.after) if self.rank == 0 else None
 
 
@@ -42,107 +38,84 @@ def before(key: bytes) -> KeyPosition:
     return KeyPosition(0, key)
 
 
-def behind(key: bytes) -> KeyPosition:
+def after(key: bytes) -> KeyPosition:
     return KeyPosition(0, key, True)
 
 
-class Source(NamedTuple):
-    """What is read: as of now, when the first page is read, or in a snapshot."""
+def after_prefix(prefix: bytes) -> KeyPosition:
+    """Return the position after all keys that begin with the prefix."""
+    head = prefix.rstrip(b"\xff")
+    return before(head[:-1] + bytes([head[-1] + 1])) if head else END
 
-    backend: Backend
-    snapshot: int = 0
+
+def bounds_of(
+    prefix: bytes, start: bytes | None, stop: bytes | None, include_start: bool, include_stop: bool
+) -> tuple[KeyPosition, KeyPosition]:
+    """Return the bounds of an iterator over the keys with a prefix. `start` and `stop` come without the prefix."""
+    low, high = before(prefix) if prefix else BEGIN, after_prefix(prefix)
+    if start is not None:
+        low = before(prefix + start) if include_start else after(prefix + start)
+    if stop is not None:
+        high = after(prefix + stop) if include_stop else before(prefix + stop)
+    return low, high
 
 
 class Pager:
-    """`forward` gives what lies behind the place and moves there, `backward` what lies before it.
+    """One iterator, for one thread. The position starts at `low`, with `reverse` at `high`.
 
-    The place is where the reading begins: at `low`, with `reverse` at `high`. The first page is read at once, so that
-    all that follows is as of now. `flags`: verify_checksums, fill_cache. For one thread."""
+    `snapshot` is the number of the snapshot to read, 0 for one of its own; `flags` are verify_checksums and
+    fill_cache. `own_snapshot` is the number of its own snapshot, 0 if there is none; the caller has to release it."""
 
     def __init__(
         self,
-        source: Source,
         low: KeyPosition,
         high: KeyPosition,
         *,
+        snapshot: int = 0,
         reverse: bool = False,
         values: bool = True,
         flags: tuple[bool, bool] = (False, True),
     ) -> None:
-        self._source = source
-        self._kept = 0  # a snapshot of our own
-        self._low, self._high = low, high
+        self.own_snapshot = 0
+        self._snapshot = snapshot
+        self._low, self._high = low, high if low < high else low
+        self._reverse = reverse
         self._options = (values, *flags)
-        # the page that is here holds all that lies between these two
-        self._first = self._last = high if reverse else low
+        self._first = self._last = self._high if reverse else self._low
         self._keys: list[bytes] = []
         self._values: list[bytes] = []
         self._at = 0
-        if low < high:
-            self._read(reverse=reverse)
-        else:
-            self._high = low
 
-    def forward(self) -> Item | None:
-        self._check()
-        while self._at == len(self._keys):
-            if self._last == self._high:
-                return None
-            self._read(reverse=False)
-        self._at += 1
-        return self._keys[self._at - 1], self._values[self._at - 1]
+    def first_scan(self) -> Scan | None:
+        """Return the request for the first page, None if there can be no key between the bounds. After its answer the
+        iterator shows the database as of then."""
+        return self._scan(reverse=self._reverse) if self._low < self._high else None
 
-    def backward(self) -> Item | None:
-        self._check()
-        while self._at == 0:
-            if self._first == self._low:
-                return None
-            self._read(reverse=True)
+    def forward(self) -> Item | Scan | None:
+        """Move over the next key, and return it with its value."""
+        at = self._at
+        if at == len(self._keys):
+            return None if self._last == self._high else self._scan(reverse=False)
+        self._at = at + 1
+        return self._keys[at], self._values[at]
+
+    def backward(self) -> Item | Scan | None:
+        """Move over the previous key, and return it with its value."""
+        if self._at == 0:
+            return None if self._first == self._low else self._scan(reverse=True)
         self._at -= 1
         return self._keys[self._at], self._values[self._at]
 
-    def seek(self, place: KeyPosition) -> None:
-        """To this place, or the nearest one within the bounds."""
-        place = max(self._low, min(place, self._high))
-        if not self._first <= place <= self._last:
-            self._first = self._last = place
-            self._keys, self._values, self._at = [], [], 0
-        elif place.rank:
-            self._at = 0 if place == BEGIN else len(self._keys)
-        else:
-            at = bisect_left(self._keys, place.key)
-            here = at < len(self._keys) and self._keys[at] == place.key
-            self._at = at + (here and place.after)
-
-    def seek_to_low(self) -> None:
-        self.seek(self._low)
-
-    def seek_to_high(self) -> None:
-        self.seek(self._high)
-
-    def close(self) -> None:
-        """Idempotent; also from a finalizer."""
-        kept, self._kept = self._kept, 0
-        if kept:
-            self._source.backend.forget(kept)
-
-    def _check(self) -> None:
-        """What is here already is not given either when the database is closed."""
-        if self._source.backend.closed:
-            raise ClosedError("Database or iterator is closed")
-
-    def _read(self, *, reverse: bool) -> None:
-        """The page behind this one, or before it, takes its place."""
-        low, high = (self._low, self._first) if reverse else (self._last, self._high)
-        backend, snapshot = self._source
-        page = backend.call(Scan, low.gap, high.gap, snapshot, reverse, True, *self._options)
-        assert isinstance(page, Page)
-        if snapshot == 0 and page.snapshot:
-            self._kept = page.snapshot
-            self._source = Source(backend, page.snapshot)
+    def accept(self, scan: Scan, page: Page) -> None:
+        """Replace the page in memory by the answer to a Scan. Raises RemoteProtocolError for a malformed page."""
+        if page.values and len(page.values) != len(page.keys):
+            raise RemoteProtocolError(f"a page has {len(page.keys)} keys, but {len(page.values)} values")
+        low, high = (self._low, self._first) if scan.reverse else (self._last, self._high)
+        if self._snapshot == 0 and page.snapshot:
+            self._snapshot = self.own_snapshot = page.snapshot
         keys, values = page.keys, page.values or [b""] * len(page.keys)
         end = None if page.end is None else KeyPosition(0, *page.end)
-        if reverse:
+        if scan.reverse:
             self._keys, self._values = keys[::-1], values[::-1]
             self._first, self._last = end or low, high
             self._at = len(keys)
@@ -150,3 +123,27 @@ class Pager:
             self._keys, self._values = keys, values
             self._first, self._last = low, end or high
             self._at = 0
+
+    def seek(self, position: KeyPosition) -> None:
+        """Move to a position, or to the nearest one within the bounds. The page in memory is kept if it covers it."""
+        position = max(self._low, min(position, self._high))
+        if not self._first <= position <= self._last:
+            self._first = self._last = position
+            self._keys, self._values, self._at = [], [], 0
+        elif position.rank:
+            self._at = 0 if position == BEGIN else len(self._keys)
+        else:
+            at = bisect_left(self._keys, position.key)
+            found = at < len(self._keys) and self._keys[at] == position.key
+            self._at = at + (found and position.after)
+
+    def seek_to_low(self) -> None:
+        self.seek(self._low)
+
+    def seek_to_high(self) -> None:
+        self.seek(self._high)
+
+    def _scan(self, *, reverse: bool) -> Scan:
+        """Return the request for the page after the one in memory, with `reverse` for the one before it."""
+        low, high = (self._low, self._first) if reverse else (self._last, self._high)
+        return Scan(0, low.gap, high.gap, self._snapshot, reverse, True, *self._options)

@@ -1,1 +1,1 @@
-"""The rules, pure: no files, sockets, clocks, randomness or threads. Time is an argument."""
+"""Data types and rules of replication, without files, sockets, clocks, randomness or threads. Time is an argument."""

@@ -1,27 +1,28 @@
-"""The history of an origin, by which nodes notice that it was continued twice, and the names of its branches.
+"""Histories of origins, which show that an origin was continued twice (a fork), and the branches of a fork.
 
-A directory that is restored without a trace, or copied, goes on under an origin whose later writes others know. Both
-continuations give stamps of one origin to different writes, and no version vector shows it. Therefore each run of a
-node that writes anything begins an *epoch*: a random number, stored in the batch of its first write, beside the stamp
-that the origin had reached. The epochs of an origin are its *history*:
+A directory that was copied, or restored without being recognised as a copy, continues under an origin whose later
+writes other nodes know. Both continuations then give the same stamps of one origin to different writes, and no version
+vector shows it. Therefore each run of a node begins an *epoch* with its first write: a random number, stored in the
+batch of that write together with the stamp that the origin had reached. The epochs of an origin are its *history*:
 
-    history   ((epoch, start), …)   what the epoch wrote has stamps above `start`; before the first one: the first run
+    history   ((epoch, start), …)   writes of the epoch have stamps above `start`; writes before the first epoch are
+                                    those of the run that created the origin
 
-Nodes learn each other's histories before anything else of a session, and tell each change of theirs before the next
-message that may depend on it. So the history that a node has of an origin is that of all it has of the origin. If the
-histories of two nodes part, or one goes on at a stamp above which the other one has something else, the origin was
-continued twice: a *fork*.
+Two nodes exchange histories before anything else of a session, and send each change before the next message that may
+depend on it. So everything that a node stores of an origin belongs to the history that it stores of the origin. If the
+histories of two nodes differ behind their last common epoch, or one continues at a stamp above which the other node
+has other entries, the origin was continued twice: a *fork*.
 
-    branch    epoch → start         what the epoch and its successors wrote above `start` is an origin of its own,
-                                    whose name is the epoch
+    branch    epoch → start         writes of the epoch and its successors above `start` belong to an origin of their
+                                    own, whose name is the epoch
 
-Then the epochs at which the two histories part become branches. Branches are never forgotten, and every node learns
-them. A node that has a branch in a history renames what it has of it (storage.recovery.branches): each dot, `written`,
-context and vector entry is afterwards as if the origin had been a new one at that time, on every node in the same way.
-Nothing travels again, and no other rule knows of branches.
+The first epochs behind the common part become branches. Branches are never forgotten, and every node learns them. A
+node that finds a branch in one of its histories renames its entries (storage.recovery.branches): each dot, `written`,
+context and vector entry becomes as if the node had chosen a new origin at that time, on every node in the same way.
+No entry travels again, and no other rule has to handle branches.
 
-An epoch has the high bits of its origin, its *family*. Of two entries with equal stamps the families decide which one
-wins, and within a family what they contain (core.merge). So entries keep their order when they are renamed.
+An epoch has the high bits of its origin, its *family*. Of two entries with equal stamps the one of the greater family
+wins; within a family the content decides (core.merge). So renaming does not change the order of entries.
 """
 
 from collections.abc import Mapping
@@ -35,16 +36,17 @@ from level_replicator.core.limits import MAX_BRANCHES, MAX_EPOCHS
 
 History = tuple[tuple[int, int], ...]
 Histories = Mapping[int, History]
-"""Origin → history; without those that are empty."""
+"""Origin → history. Empty histories are not listed."""
 Branches = Mapping[int, int]
+"""Epoch → start."""
 
 EPOCH_BYTES = 5
-"""How many random bytes an epoch has; the others are those of its origin."""
+"""Number of random bytes of an epoch. Its other bytes are those of the origin."""
 _PAIR = Struct(">QQ")
 
 
 def make_epoch(origin: int, history: History, random: bytes) -> int:
-    """Return an epoch of an origin from EPOCH_BYTES random bytes."""
+    """Return a new epoch of an origin, made from EPOCH_BYTES random bytes."""
     bits = 8 * EPOCH_BYTES
     taken = {origin, 0, *(epoch for epoch, _ in history)}
     low = int.from_bytes(random, "big")
@@ -54,26 +56,30 @@ def make_epoch(origin: int, history: History, random: bytes) -> int:
 
 
 def family_of(origin: int) -> int:
-    """Return what an origin has in common with its branches, and theirs."""
+    """Return the high bits of an origin, which all its branches share."""
     return origin >> 8 * EPOCH_BYTES
 
 
 def extended(history: History, epoch: int, start: int) -> History:
-    """Return a history with one more epoch. The oldest are left out above MAX_EPOCHS."""
+    """Return a history with one more epoch. Keeps the newest MAX_EPOCHS epochs."""
     return (*history, (epoch, start))[-MAX_EPOCHS:]
 
 
 class Met(NamedTuple):
-    """What two histories of one origin amount to: the longer one, or the branches of a fork."""
+    """The result of comparing two histories of one origin.
+
+    history   the history to keep: ours, or the peer's longer one
+    branches  the branches of a fork; empty if the histories agree
+    """
 
     history: History
     branches: dict[int, int]
 
 
 def meet(ours: History, theirs: History, reach: int) -> Met:
-    """Compare two histories of an origin. `reach`: the newest stamp of the origin that we have.
+    """Compare two histories of an origin. `reach` is the newest stamp of the origin that this node stores.
 
-    A fork that only the peer can see, by its own reach, is not noticed here: it hears of our history, too."""
+    A fork that depends on the peer's own reach is not found here: the peer finds it when it receives our history."""
     if ours == theirs:
         return Met(ours, {})
     places = {epoch: place for place, (epoch, _) in enumerate(theirs)}
@@ -91,12 +97,12 @@ def meet(ours: History, theirs: History, reach: int) -> Met:
 
 
 def _is_before(older: History, newer: History) -> bool:
-    """Whether a history may be that of a time of which the newer one, which is full, has nothing any more."""
+    """Return True if `older` may be the part of the history that `newer`, which is full, has left out."""
     return len(newer) == MAX_EPOCHS and bool(older) and older[-1][1] <= newer[0][1]
 
 
 def unknown_to(theirs: History, ours: History) -> tuple[int, int] | None:
-    """Return the first epoch of ours that a peer with that history does not know."""
+    """Return our first (epoch, start) that a peer with the history `theirs` does not know, or None."""
     known = {epoch for epoch, _ in theirs}
     for place in range(len(ours) - 1, -1, -1):
         if ours[place][0] in known:
@@ -105,7 +111,7 @@ def unknown_to(theirs: History, ours: History) -> tuple[int, int] | None:
 
 
 def divided(histories: Histories, branches: Branches) -> dict[int, History]:
-    """Return histories in which every branch is an origin of its own."""
+    """Split histories at the branches, so that every branch is an origin with a history of its own."""
     found: dict[int, History] = {}
     left = list(histories.items())
     while left:
@@ -119,7 +125,9 @@ def divided(histories: Histories, branches: Branches) -> dict[int, History]:
 
 
 def digest_of(histories: Histories, branches: Branches) -> bytes:
-    """Return what is equal on two nodes that need not tell each other any; b"" for none at all."""
+    """Return a digest of all histories and branches, b"" if there are none.
+
+    Two nodes with equal digests need not exchange histories."""
     if not histories and not branches:
         return b""
     digest = blake2b(digest_size=16)
@@ -130,12 +138,12 @@ def digest_of(histories: Histories, branches: Branches) -> bytes:
 
 
 def encode_pairs(pairs: History | list[tuple[int, int]]) -> bytes:
-    """Return the bytes of a history, or of the items of branches."""
+    """Encode a history, or the items of branches."""
     return b"".join(_PAIR.pack(epoch, start) for epoch, start in pairs)
 
 
 def decode_history(data: bytes) -> History:
-    """Raises RemoteProtocolError if these are not the bytes of a history."""
+    """Decode a history. Raises RemoteProtocolError if it is malformed, empty, or out of order."""
     history = _decode_pairs(data, MAX_EPOCHS)
     if not history:
         raise RemoteProtocolError("the history of an origin is empty; expected one epoch or more")
@@ -145,15 +153,17 @@ def decode_history(data: bytes) -> History:
 
 
 def decode_branches(data: bytes) -> dict[int, int]:
-    """Raises RemoteProtocolError if these are not the bytes of branches."""
+    """Decode branches. Raises RemoteProtocolError if they are malformed."""
     return dict(_decode_pairs(data, MAX_BRANCHES))
 
 
 def _decode_pairs(data: bytes, most: int) -> History:
     if len(data) % _PAIR.size or len(data) > most * _PAIR.size:
-        raise RemoteProtocolError(f"{len(data)} bytes of epochs; expected {most} times {_PAIR.size} at most")
+        raise RemoteProtocolError(
+            f"a list of epochs has {len(data)} bytes; expected a multiple of {_PAIR.size}, at most {most * _PAIR.size}"
+        )
     pairs: History = tuple(_PAIR.iter_unpack(data))
     epochs = {epoch for epoch, _ in pairs}
     if 0 in epochs or len(epochs) != len(pairs):
-        raise RemoteProtocolError("epochs include 0, or one twice")
+        raise RemoteProtocolError("a list of epochs contains 0, or the same epoch twice")
     return pairs

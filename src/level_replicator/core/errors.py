@@ -1,40 +1,38 @@
-"""The named errors of the library, few on purpose.
+"""The exceptions of the library.
 
-Every error says what happened and what to do about it. Those that replace an error of plyvel
-are also of the built-in kind that plyvel raises there, so that `except RuntimeError` around a
-closed database goes on working.
+The text of each error names the cause and the remedy. An exception that replaces one of plyvel also derives from the
+built-in type that plyvel raises there, so that `except RuntimeError` around a closed database keeps working.
 """
 
 
 class ReplicationError(Exception):
-    """Base of every error that this library raises by itself."""
+    """Base class of all exceptions that this library defines."""
 
 
 class ConfigError(ReplicationError, ValueError):
-    """The configuration, or what it was applied to, cannot work: unknown key, bad port, a server
-    that is oneself, one directory for two databases."""
+    """The configuration, or the object that it was applied to, is invalid: an unknown key, an invalid port, a server
+    that is this node itself, one directory for two databases."""
 
 
 class LockedError(ReplicationError):
-    """Another handle, in this process or another one, holds the LevelDB."""
+    """The LevelDB is already open, in this process or in another one."""
 
 
 class ClosedError(ReplicationError, RuntimeError):
-    """The replica, batch, snapshot or iterator was closed before this call."""
+    """The replica, batch, snapshot or iterator is closed."""
 
 
 class ConnectionLostError(ReplicationError, ConnectionError):
-    """The node that a client uses cannot be reached, or went away. A write that was under way may have been done or
-    not: read, or write it again."""
+    """The node that a client uses cannot be reached, or the connection to it was lost. A write that was in progress may
+    or may not have been applied: read the key, or write it again."""
 
 
 class ForkError(ReplicationError, RuntimeError):
-    """A forked child used its parent's replica. LevelDB does not survive that: open one of its own."""
+    """A forked child used the replica of its parent, which LevelDB does not support. Open a replica in the child."""
 
 
 class ReadOnlyError(ReplicationError):
-    """This replica was configured with `pull_only`: it takes what its peers write, and no writes of its own. Or this
-    client may read only."""
+    """Writes are refused: the replica is configured with `pull_only`, or the client may only read."""
 
 
 class LimitError(ReplicationError, ValueError):
@@ -42,18 +40,18 @@ class LimitError(ReplicationError, ValueError):
 
 
 class StorageError(ReplicationError):
-    """A LevelDB failed or holds what it should not. The replica takes no more writes; what was
-    acknowledged stays readable. The text says how to recover."""
+    """A LevelDB failed, or contains invalid data. The replica refuses further writes; acknowledged data stays readable.
+    The text says how to recover."""
 
 
 class FormatError(ReplicationError):
-    """The replication set was written by another, unknown version of this library."""
+    """The replication set was written by an unknown version of this library."""
 
 
 class RemoteProtocolError(ReplicationError):
-    """The peer broke the protocol. Its connection is cut; nothing of the offending frame was applied.
+    """The peer violated the protocol. Its connection is closed; nothing of the offending frame was applied.
 
-    `code` is one of `level_replicator.protocol.messages.ByeCode`, sent to the peer in the farewell."""
+    `code` is a `level_replicator.protocol.messages.ByeCode`, which is sent to the peer with the `Bye` message."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -61,8 +59,8 @@ class RemoteProtocolError(ReplicationError):
 
 
 class LocalProtocolError(ReplicationError):
-    """This library used its own session wrongly: a bug here, never the peer's doing."""
+    """The session was used incorrectly: a bug in this library, never caused by the peer."""
 
 
 class ClockError(ReplicationError):
-    """The local clock gives a time that a stamp cannot hold. Set the clock and try again."""
+    """The local clock shows a time that does not fit into a stamp. Correct the clock and try again."""

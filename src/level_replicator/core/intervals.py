@@ -1,4 +1,4 @@
-"""Sets of stamps, as half-open intervals (low, high] that are disjoint, sorted and not adjacent."""
+"""Sets of stamps, stored as half-open intervals (low, high] that are disjoint, sorted and not adjacent."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ Interval = tuple[int, int]
 
 
 class Intervals:
-    """A set of stamps of one origin. Its size is the number of gaps, not of stamps."""
+    """A set of stamps of one origin. Memory and `len` depend on the number of intervals, not of stamps."""
 
     __slots__ = ("_spans",)
 
@@ -32,20 +32,20 @@ class Intervals:
         return f"Intervals({self._spans})"
 
     def hull(self) -> Interval:
-        """The smallest interval that holds the whole set, which must not be empty."""
+        """Return the smallest interval that contains the set. The set must not be empty."""
         return self._spans[0][0], self._spans[-1][1]
 
     def overlaps(self, low: int, high: int) -> bool:
-        """Whether a stamp of (low, high] is in the set."""
+        """Return True if the set contains a stamp of (low, high]."""
         after = bisect_right(self._spans, low, key=lambda span: span[1])
         return after < len(self._spans) and max(low, self._spans[after][0]) < high
 
     def add(self, low: int, high: int) -> None:
-        """Adds (low, high]; an empty interval adds nothing."""
+        """Add (low, high]. An empty interval adds nothing."""
         if low >= high:
             return
         spans = self._spans
-        if spans and spans[-1][0] <= low <= spans[-1][1]:  # the usual case: it grows at its end
+        if spans and spans[-1][0] <= low <= spans[-1][1]:  # the common case: the last interval grows
             spans[-1] = (spans[-1][0], max(high, spans[-1][1]))
             return
         first = bisect_left(spans, low, key=lambda span: span[1])
@@ -56,7 +56,7 @@ class Intervals:
         spans[first:after] = [(low, high)]
 
     def remove(self, low: int, high: int) -> None:
-        """Takes (low, high] away."""
+        """Remove (low, high]."""
         if low >= high or not self._spans:
             return
         kept: list[Interval] = []
@@ -71,4 +71,5 @@ class Intervals:
         self._spans = kept
 
     def remove_up_to(self, stamp: int) -> None:
+        """Remove all stamps up to and including `stamp`."""
         self.remove(0, stamp)

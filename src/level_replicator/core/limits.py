@@ -1,40 +1,43 @@
-"""Every limit and default of the library, each with its unit. Enforced before memory is taken."""
+"""All limits and defaults of the library, with their units. A limit is enforced before memory is allocated."""
 
-# -- what a write may hold
+# -- sizes of a write
 MAX_KEY_BYTES = 1024 * 1024
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_CONTEXT_ORIGINS = 4_096
-"""Origins in one key's context. The oldest are left out above it: at worst an overwrite is then told as a conflict."""
+"""Origins in the context of a key. Above this the oldest are left out; an overwrite may then be reported as a
+conflict."""
 
-# -- what a frame may hold
+# -- sizes of a frame
 MAX_HANDSHAKE_FRAME_BYTES = 32 * 1024
-"""Before a peer is accepted."""
+"""Size of a frame before both sides have accepted each other."""
 MAX_FRAME_BYTES = MAX_VALUE_BYTES + MAX_KEY_BYTES + 16 * MAX_CONTEXT_ORIGINS + 4_096
-"""After it: the largest entry that may exist, and its envelope."""
+"""Size of a frame afterwards: the largest possible entry and its envelope."""
 MAX_FRAME_ENTRIES = 4_096
 MAX_VECTOR_ORIGINS = 1_000_000
-"""Origins in one vector; 16 bytes each."""
+"""Origins in a version vector; 16 bytes each."""
 MAX_TAKEN_ORIGINS = 500_000
-"""Origins in our own vector, above which a peer's round or reconciliation that brings more is refused: everybody would
-refuse a vector that is longer than MAX_VECTOR_ORIGINS."""
+"""Origins in this node's own vector. A peer's round or reconciliation that would add more is refused, since all nodes
+refuse a vector longer than MAX_VECTOR_ORIGINS."""
 MAX_EPOCHS = 256
-"""Epochs in the history of an origin; 16 bytes each. A restore that goes back further than this many runs in which
-something was written may stay unnoticed."""
+"""Epochs in the history of an origin; 16 bytes each. A restore that goes back by more runs with writes than this may
+stay unnoticed."""
 MAX_TAKEN_EPOCHS = 1_000_000
-"""Epochs in all histories that a node keeps, above which a peer's histories are refused."""
+"""Epochs in all histories that a node stores. A peer's histories that would exceed this are refused."""
 MAX_BRANCHES = 10_000
-"""Branches of origins that a node knows, so forks that happened among all nodes, ever: 16 bytes each."""
+"""Branches that a node stores: two or fewer for each fork that ever happened among all nodes; 16 bytes each."""
 MAX_DIGEST_BYTES = 64
-"""Of the digest of a peer's histories."""
+"""Size of the digest of a peer's histories."""
 HISTORIES_PER_FRAME = 1_000
 """Histories in one message."""
 MAX_RESUME_INTERVALS = 10_000
-"""Intervals of a broken-off scan that a peer may name when it asks to go on with it."""
+"""Intervals of an interrupted scan that a peer may list when it resumes the scan."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS
-"""Intervals of one origin, with gaps between them, in one round: its reader remembers each until it is complete."""
+"""Separate intervals of one origin in one round; the reader stores each until the round is complete."""
 MAX_FEED_INTERVALS = 1_000
-"""Intervals of one origin kept for a peer that does not read; above it the gaps between them are sent as well."""
+"""Intervals of one origin in the send queue of a peer. Above this they are joined into one interval, and the entries
+between them are sent as well."""
 MAX_BYE_CHARACTERS = 500
+"""Characters of the text of a `Bye` that are kept."""
 
 # -- keys
 MAX_TLS_HANDSHAKE_BYTES = 32 * 1024
@@ -44,65 +47,65 @@ MIN_RSA_BITS = 2_048
 DEFAULT_CERTIFICATE_DAYS = 36_500
 MAX_REASON_CHARACTERS = 200
 KEYS_LOOKED_AT_EVERY_S = 1.0
-"""How often the key file and the file of trusted fingerprints are read again."""
+"""Interval at which the key file and the file of trusted fingerprints are read again."""
 
-# -- reconcile
+# -- reconciliation
 LEAF_ROWS = 16
-"""A range with no more rows than this is sent row by row, not split any more."""
+"""A range with at most this many rows is not split; its rows are sent."""
 MANY_LEAF_ROWS = 128
-"""Where a range was parted into many, and nearly all are not equal, those with no more rows are sent so too."""
+"""The same limit for the parts of a range that was split into many parts of which nearly all differ."""
 FEW_PARTS = 8
 MANY_PARTS = 1_024
 MANY_ROWS = 65_536
-"""A range is parted into FEW_PARTS, or, where the reader has at least MANY_ROWS, into MANY_PARTS."""
+"""A range is split into FEW_PARTS, or into MANY_PARTS if the reader has at least MANY_ROWS index rows."""
 MAX_PARTS_BYTES = 64 * 1024
-"""Of the keys that part a range in one message; the last part is larger then."""
+"""Size of the keys in one RangeSplit. If it is reached, the last part is larger than the others."""
 MAX_RANGE_QUERIES = 64
-"""Ranges that wait for their answer at one moment."""
+"""Ranges in one RangeQuery, and ranges that wait for an answer at the same time."""
 MAX_RECONCILE_DEPTH = 64
 MAX_RECONCILE_RANGES = 65_536
 MAX_RECONCILE_RANGE_BYTES = 16 * 1024 * 1024
-"""How often a range is parted again, and how many ranges, with what keys, wait to be queried: an honest peer comes
-nowhere near."""
+"""How many times a range is split again, and how many ranges, with how many bytes of keys, wait to be queried. A peer
+that follows the protocol stays far below these limits."""
 MAX_FETCH_KEYS = 1_024
 RECONCILE_SLICE_ROWS = 2_000
-"""Index rows that a reconciliation looks at before others have their turn."""
+"""Index rows that a reconciliation reads before it lets other work of the event loop run."""
 RESOLVE_ROWS = 1_000
-"""Index rows that are resolved and written in one batch, under the lock."""
+"""Index rows that are resolved and written in one batch while the lock is held."""
 REPAIR_BATCH_BYTES = 4 * 1024 * 1024
-"""A batch that writes stored values again (a stale node's in a reconciliation, a repair, a new origin) ends when it
-holds this much: there may be a thousand of the largest. One of any size has room."""
+"""Size at which a batch that rewrites stored values is closed (re-stamping, repair, a new origin). A single value of
+any size fits."""
 PULL_AGAIN_FIRST_MS = 250
 PULL_AGAIN_CAP_MS = 60_000
-"""A pull that had to leave something out, or would repeat one that changed nothing, is begun again after the first, and
-after ever longer times up to the last."""
+"""First and longest delay before a pull is repeated that left something out, or that would repeat a reconciliation
+without effect. The delay doubles each time."""
 STALL_MS = 60_000
-"""A warning says so when nothing of a peer was taken over for so long, though this node waits for it."""
+"""A warning is logged if this node waits for a peer and has adopted nothing from it for this long."""
 RECONCILE_STALL_MS = 600_000
-"""A peer that says nothing more of a reconciliation for so long is cut off: it keeps others waiting, or a snapshot
-open."""
+"""A peer that sends nothing for its reconciliation for this long is disconnected, since it makes others wait, or keeps
+a snapshot open."""
 
 # -- bulk load
 BULK_LOAD_MIN_ENTRIES = 10_000
-"""A peer that knows nothing but its own writes gets a bulk load, in order of keys, where it would be sent so many
-entries of the log."""
+"""A reader whose vector covers only its own writes is sent a bulk load, in order of keys, if it lacks at least this
+many entries of the log."""
 BULK_LOAD_OWN_ROWS = 10_000
 BULK_LOAD_SHARE = 8
-"""And if it has no more rows than this, and that part of what it is to be sent: what it may have already is
-sent all the same."""
+"""The reader may have at most BULK_LOAD_OWN_ROWS index rows, and at most 1/BULK_LOAD_SHARE of the sender's rows, since
+a bulk load also sends rows that the reader already has."""
 BULK_LOAD_PREVIEW_ENTRIES = 256
-"""The newest entries come first all the same."""
+"""Newest entries of the log that are sent before a bulk load."""
 FLOOR_PATIENCE_MS = 60_000
 BULK_LOAD_PATIENCE_MS = 600_000
 FLOOR_PATIENCE_CAP_MS = 3_600_000
-"""Floors that stay above the vector are lowered to it after the first, or after the second while a bulk load is
-incomplete and nobody continues it. Where that fails, since rows are damaged, it is tried again after ever longer times
-up to the last."""
+"""A floor that stays above the vector is lowered to it after FLOOR_PATIENCE_MS, or after BULK_LOAD_PATIENCE_MS while a
+bulk load is incomplete and not continued. If damaged rows prevent it, the next attempts follow after doubling delays of
+at most FLOOR_PATIENCE_CAP_MS."""
 LEFTOVER_PATIENCE_MS = 600_000
 LEFTOVER_LONG_PATIENCE_MS = 24 * 3_600_000
 FEW_LEFTOVERS = 1_000
-"""Entries above the vector, of a scan that broke off, are re-stamped when nothing has changed about them for the first;
-if they are more than the last, for the second."""
+"""Entries above the vector, left over from an interrupted scan, are re-stamped when they have not changed for
+LEFTOVER_PATIENCE_MS, or for LEFTOVER_LONG_PATIENCE_MS if they are more than FEW_LEFTOVERS."""
 
 # -- space
 DEFAULT_LOG_MAX_BYTES = 1024 * 1024 * 1024
@@ -110,44 +113,44 @@ DEFAULT_LOG_MAX_AGE_S = 7 * 86_400.0
 DEFAULT_TOMBSTONE_TTL_S = 30 * 86_400.0
 MIN_RETENTION_S = 0.1
 RETENTION_BATCH = 1_000
-"""Entries or tombstones that leave in one batch, under the lock."""
+"""Entries or tombstones that are removed in one batch while the lock is held."""
 RETENTION_PAUSE_S = 0.005
-"""Between two such batches, so that writers have their turn."""
+"""Pause between two such batches, in which writers can take the lock."""
 MIN_RETENTION_INTERVAL_S = 0.1
 MAX_RETENTION_INTERVAL_S = 2.0
-"""How often the size and age of the log are looked at."""
+"""Shortest and longest interval at which the size and age of the log are checked."""
 MAX_SWEEP_INTERVAL_S = 6 * 3_600.0
-"""How often the index is searched for old tombstones."""
+"""Longest interval at which the index is searched for old tombstones."""
 FIRST_SWEEP_AFTER_S = 60.0
-"""The first time since it was opened."""
+"""Delay between opening a node and the first search."""
 TRUNCATE_TO = 0.75
-"""A log above log_max_bytes is cut back to this part of it, one with entries above log_max_age to this age."""
+"""A log above log_max_bytes or log_max_age is truncated to this fraction of the limit."""
 
-# -- how a frame of entries is cut by the sender
+# -- frames of entries, on the sending side
 FRAME_TARGET_BYTES = 256 * 1024
-"""A frame of entries is closed when it holds this much, or FRAME_TARGET_ENTRIES."""
+"""A frame of entries is closed when it has FRAME_TARGET_BYTES or FRAME_TARGET_ENTRIES."""
 FRAME_TARGET_ENTRIES = 1_024
 FRAMES_PER_TURN = 4
-"""Frames sent to one peer before another one has its turn."""
+"""Frames that are sent to one peer before the next peer is served."""
 SEND_BUFFER_BYTES = 1024 * 1024
-"""A reader with this much unread gets no more until it has read; its queue is the log."""
+"""Unsent bytes of a connection above which no further entries are read for it. The log is its queue."""
 
 TAIL_BYTES = 4 * 1024 * 1024
-"""The newest local writes, kept in memory for peers that are live. One entry of any size has room in a round."""
+"""Size of the newest local writes, which are kept in memory for live peers. A single entry of any size fits."""
 
 # -- the filter of known keys
 FILTER_BYTES = 4 * 1024 * 1024
-"""Of memory, a power of two. With a million keys it is wrong about a new one in 3 of 100 cases, with ten in 26."""
+"""Memory of the filter, a power of two. Its rate of false positives is 3 % for a million keys, 26 % for ten million."""
 FILTER_MASK = FILTER_BYTES * 8 - 1
 FILTER_SLICE_KEYS = 1_000
-"""Keys of the index that it learns in one step, under the lock."""
+"""Keys of the index that are added to the filter in one step, while the lock is held."""
 FILTER_WORTH_LOOKUPS = 1_000
-"""It learns them when it could have spared so many lookups."""
+"""The filter is built once it could have saved this many lookups."""
 
 # -- local writes
 MAX_GROUP_ENTRIES = 10_000
 MAX_GROUP_BYTES = 16 * 1024 * 1024
-"""Of writes with `sync` that are brought to the disk together. One batch of any size has room."""
+"""Size of a group of synced writes that share one fsync. A single batch of any size fits."""
 
 # -- time
 DEFAULT_MAX_CLOCK_DRIFT_S = 60.0
@@ -155,90 +158,93 @@ DEFAULT_HEARTBEAT_S = 5.0
 MIN_HEARTBEAT_S = 0.05
 MAX_HEARTBEAT_S = 3_600.0
 SILENCE_IN_HEARTBEATS = 4
-"""A peer that was silent for this many heartbeats is taken for gone."""
+"""A peer that is silent for this many heartbeat intervals is considered dead."""
 FORWARD_DELAY_MS = 5
-"""What came from one peer waits this long before it goes to another, which may be getting it from elsewhere."""
+"""Delay before entries of one peer are forwarded to another peer, which may receive them from elsewhere meanwhile."""
 MIN_ORIGIN_CHANGE_INTERVAL_MS = 60_000
-"""A node goes over to a new origin on the word of a peer no more often than this."""
+"""Shortest time between two origin changes that peers cause."""
 HANDSHAKE_TIMEOUT_MS = 10_000
-"""From the first byte of a connection until both have accepted: TLS, `identify`, Hello and Welcome together."""
+"""Time from the first byte of a connection until both sides have accepted: TLS, `identify`, Hello and Welcome."""
 MAX_TICK_S = 1.0
-"""Least often that time limits are looked at, whatever the heartbeat."""
+"""Longest interval at which time limits are checked, whatever the heartbeat."""
 ROUND_INTERVAL_MS = 8
-"""Least time between two live rounds to one peer: changes written meanwhile travel together."""
+"""Shortest time between two live rounds to one peer. Changes that are written meanwhile share a round."""
 BACKOFF_FIRST_S = 0.1
 BACKOFF_CAP_S = 30.0
 BACKOFF_RESET_AFTER_S = 10.0
-"""A connection that lived this long starts the backoff anew."""
+"""A connection that lasted this long resets the backoff."""
 CONNECT_TIMEOUT_S = 10.0
 
-# -- how many
+# -- connections and queues
 MAX_PENDING_HANDSHAKES = 128
 MAX_PENDING_PER_NETWORK = 32
-"""Connections that are not accepted yet: in all, and from one address (IPv6: one /64). Above either the one that has
-waited longest makes place: an honest handshake takes milliseconds."""
+"""Connections that are not accepted yet: in total, and from one address (IPv6: one /64). Above either limit the oldest
+of them is closed: an honest handshake takes milliseconds."""
 ACCEPTS_PER_TURN = 8
-"""Of new connections, before the event loop looks after the others again."""
+"""New connections that the event loop accepts before it serves the others again."""
 LISTEN_BACKLOG = 1_024
-"""New connections that wait in the kernel; above it the next ones are slow to come in."""
+"""New connections that may wait in the kernel. Above this the kernel delays further ones."""
 MAX_IDENTIFY_CALLS = 64
-"""Calls of `identify` under way at one moment, those included that did not come back in time."""
+"""Calls of `identify` that run at the same time, including those that exceeded the time limit."""
 MAX_IDENTIFY_STRANGERS = 48
 MAX_IDENTIFY_STRANGERS_PER_NETWORK = 16
-"""Of these, calls about peers that no pin and no list names, and those among them that came from one address (IPv6: one
-/64): a flood of strangers leaves room for the known."""
+"""Calls among these for unknown peers (not pinned, not trusted): in total, and from one address (IPv6: one /64). A
+flood of unknown peers leaves room for known ones."""
 MAX_METRICS_CONNECTIONS = 16
-"""To the port of `metrics`, each with a thread; above it the one that was there first makes place."""
+"""Connections to the port of `metrics`, each with a thread. Above this the oldest is closed."""
 REFUSALS_REPORTED_PER_S = 5
-"""Refused strangers that become log lines and events in one second: a flood of them must not fill a disk."""
+"""Refusals of unknown peers that are logged and reported as events in one second: a flood must not fill a disk."""
 MAX_WAITING_VECTOR_QUERIES = 16
 MAX_PEER_CONNECTIONS = 1_024
 MAX_REMEMBERED_PEERS = 4_096
-"""Peers that dialled us and whose counters `status` still shows after they left."""
+"""Disconnected peers that had dialled this node and whose counters `status` still shows."""
 MAX_ORIGINS_OF_PEERS = 8_000_000
 FEW_ORIGINS = 8_192
-"""Origins in what is kept of all connections together, about 100 bytes each. Above the first a connection that has more
-than the second is cut off when it says anything."""
+"""Origins in the state of all connections together, about 100 bytes each. Above MAX_ORIGINS_OF_PEERS a connection with
+more than FEW_ORIGINS is closed at its next message."""
 MAX_REMEMBERED_ORIGINS = 100_000
-"""In the vectors, all together, of those who left. The oldest are forgotten above it: of them no `behind` is told."""
+"""Origins in the vectors of all disconnected peers together. Above this the oldest vectors are forgotten, and `status`
+shows no `behind` for those peers."""
 BEHIND_COUNT_CAP = 100_000
 """`status` stops counting at this many entries behind."""
 MAX_WAITING_EVENTS = 1_000
 MAX_WAITING_EVENT_BYTES = 64 * 1024 * 1024
-"""Events for a callback that does not keep up, and the keys and values in them; the oldest are dropped above it, with a
-warning. One event of any size has room."""
+"""Events that wait for a slow callback, and the size of their keys and values. Above either limit the oldest events are
+dropped, with a warning. A single event of any size fits."""
 MAX_UNREPORTED_CONFLICTS = 10_000
 MAX_UNREPORTED_CONFLICT_BYTES = 64 * 1024 * 1024
-"""Conflicts that wait on the disk for an `on_conflict` that does not keep up, and the keys and values in them; the
-oldest are dropped above it, with a warning. One conflict of any size has room."""
+"""Conflicts that wait on the disk for a slow `on_conflict`, and the size of their keys and values. Above either limit
+the oldest are dropped, with a warning. A single conflict of any size fits."""
 MAX_LOST_KEYS = 10_000
-"""Keys whose values are lost on this node and wait to come from a peer. Of more than that the rows are forgotten."""
+"""Keys whose values are lost on this node and requested from peers. The index rows of further ones are removed."""
 CONFLICTS_READ_ENTRIES = 64
 CONFLICTS_READ_BYTES = 256 * 1024
-"""How many conflicts are read from the disk at once; so many may be reported again after a kill."""
+"""Conflicts that are read from the disk at once. As many may be reported again after a kill."""
 CHANGES_CHUNK_ENTRIES = 512
 CHANGES_CHUNK_BYTES = 256 * 1024
-"""What a reader of the changes feed is given at once."""
+"""Changes that the feed reads at once."""
 
 # -- clients
 MAX_CLIENTS = 512
 """Connections of clients to one node."""
 MAX_CLIENT_SNAPSHOTS = 1_024
 MAX_CLIENT_FEEDS = 64
-"""Of one connection."""
+"""Snapshots and changes feeds of one client connection."""
 MAX_CLIENT_WAITS_MS = 30_000
-"""The longest that a request may wait for something to happen; who wants to wait longer asks again."""
+"""Longest time that a request may wait for an event. A client that wants to wait longer repeats the request."""
 PAGE_ENTRIES = 1_000
 PAGE_BYTES = 256 * 1024
-"""Where a page of keys and values ends; one of any size has room."""
+"""Size at which a page of keys and values is closed. A single pair of any size fits."""
 REQUESTS_PER_TURN = 64
-"""Of one client, before others have their turn."""
+"""Requests of one client that are handled before the next client is served."""
 LONG_WRITE_BYTES = 64 * 1024
-"""A write of more than this, or one with `sync`, is done beside the event loop."""
+"""A write of more than this, or with `sync`, runs in a thread beside the event loop."""
 CLIENT_THREADS = 4
+"""Threads in each pool for such requests, and in the pool of `lrep.aio`."""
 MAX_CLIENT_LONG = 16
-"""Requests of one client that are done beside the event loop at one moment; the next ones wait."""
+"""Requests of one client that run beside the event loop at the same time. Further ones wait."""
 MAX_CLIENT_LONG_BYTES = 8 * 1024 * 1024
-"""Of keys and values in writes of one client that are under way; the next request waits. One of any size has room."""
+"""Size of the keys and values in unfinished writes of one client. Above this its next request waits. A single write of
+any size fits."""
 CLIENT_TIMEOUT_S = 10.0
-"""How long a client tries to connect; and, where many share a database, to find one that holds it."""
+"""How long a client tries to connect, or, with `share=True`, to find the process that holds the database."""

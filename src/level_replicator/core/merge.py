@@ -1,12 +1,12 @@
-"""Which of two entries of one key wins, on every node the same, and what the winner's context is afterwards.
+"""Decide which of two entries of a key wins, in the same way on every node, and compute the winner's context.
 
-Entries of a key are ordered by the write that they carry (`written`), then a delete before a put of the same write,
-then by their dot. The greatest wins. A re-stamped entry has a new dot and keeps its place in this order.
+Entries of a key are ordered by the write that they carry (`written`), then a delete is greater than a put of the same
+write, then by their dot. The greatest entry wins. A re-stamped entry has a new dot and keeps its place in this order.
 
 Two nodes may issue the same stamp; then the origins of the writes decide, so that the order of arrival never matters.
-If one of these origins is a branch of the other, or both are branches of a third one, a later fork may give one of the
-writes a new name (core.epochs). The order must not depend on a name that may change: within such a family a delete is
-greater than a put, and of two puts the one whose value has the greater checksum.
+If one of these origins is a branch of the other, or both are branches of a third origin, a later fork may rename one of
+them (core.epochs). The order must not depend on a name that may change: within such a family a delete is greater than a
+put, and of two puts the one whose value has the greater checksum is greater.
 """
 
 from collections.abc import Mapping
@@ -19,18 +19,20 @@ Order = tuple[int, int, bool, int, int, Dot]
 
 
 def order_of(written: Dot, flags: int, checksum: int, dot: Dot) -> Order:
-    """Return the place of an entry among all entries of its key: the greater one wins."""
+    """Return the sort key of an entry among all entries of its key. The entry with the greatest sort key wins."""
     stamp, origin = written
     return stamp, family_of(origin), bool(flags & DELETE), checksum, origin, dot
 
 
 def order_of_row(row: IndexRow) -> Order:
-    """Return the place of the entry that an index row describes."""
+    """Return the sort key of the entry that an index row describes."""
     return order_of(row.written_dot, row.flags, row.checksum, row.dot)
 
 
 def next_context(written: Dot, union: bytes, origin: int) -> bytes:
-    """The context of a new write by `origin` over an index row: all that the row reflects, but the writer's own."""
+    """Return the context of a new write by `origin` that overwrites an index row.
+
+    It has the *written* and the union context of the row, without the writer's own origin."""
     stamp, of = written
     if not union:
         return b"" if of == origin else encode_context({of: stamp})
@@ -41,7 +43,7 @@ def next_context(written: Dot, union: bytes, origin: int) -> bytes:
 
 
 def union_context(winner_written: Dot, winner_context: bytes, loser_written: Dot, loser_context: bytes) -> bytes:
-    """The context of an index row after its winner has met the loser."""
+    """Return the union context of an index row after its winner was merged with the loser."""
     if winner_written[1] == loser_written[1] and not winner_context and not loser_context:
         return b""
     union = decode_context(winner_context)
@@ -53,29 +55,32 @@ def union_context(winner_written: Dot, winner_context: bytes, loser_written: Dot
 
 
 def overwrites(written: Dot, context: bytes, over: Dot) -> bool:
-    """Whether a write with this context, which wins over the write `over`, had seen it. If not, the two were
-    concurrent: a conflict."""
+    """Return True if the winning write `written`, with this context, had seen the write `over`.
+
+    Otherwise the two writes are concurrent, which is a conflict."""
     if written[1] == over[1]:
         return True
     return bool(context) and decode_context(context).get(over[1], 0) >= over[0]
 
 
 def lost_in_conflict(lost: Dot, winner: Dot, winner_union: bytes) -> bool:
-    """Whether a write that comes in, and loses to an index row, was concurrent to what the row reflects. What the row
-    reflects already was reported when it was merged."""
+    """Return True if the incoming write `lost`, which loses to an index row, is in conflict with it.
+
+    It is not if the row reflects `lost` already: then the conflict, if any, was reported when the two were merged."""
     return lost != winner and not overwrites(winner, winner_union, lost)
 
 
 def same_value(one: IndexRow | Entry, other: IndexRow | Entry) -> bool:
-    """Whether two entries put the same value, or both delete: then nothing is lost, and it is no conflict. By their
-    checksums, so in one of 2^32 cases it errs."""
+    """Return True if both entries delete, or both put a value with the same checksum: then no conflict is reported.
+
+    Two different values have the same CRC-32 in one of 2^32 cases."""
     return (one.flags & DELETE, one.checksum) == (other.flags & DELETE, other.checksum)
 
 
 def reflects_unknown(written: Dot, context: bytes, vector: Mapping[int, int]) -> bool:
-    """Whether an index row has seen a write that this vector does not cover, so that its tombstone must stay.
+    """Return True if an index row has seen a write that `vector` does not cover, so that its tombstone must be kept.
 
-    A context that is full may have lost its oldest pairs: nobody can tell any more."""
+    A full context always counts as such, since its oldest pairs may have been left out."""
     if vector.get(written[1], 0) < written[0]:
         return True
     if not context:

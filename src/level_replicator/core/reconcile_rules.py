@@ -1,10 +1,10 @@
-"""Reconciliation: what becomes of a key when a reader compares its own index with that of a peer.
+"""Decision table of a reconciliation: how a reader resolves a key that differs between its index and that of a peer.
 
-The log cannot bridge every gap: it may have been truncated, and tombstones may have left the index. Then
-the two indexes are compared, and this table decides. The reader is one side, one snapshot of the peer the other.
+The log cannot bring every pair of nodes in sync: it may have been truncated, and tombstones may have left the index.
+Then the reader compares its index with a snapshot of the peer's index, and resolves each difference by these rules.
 
-A node is *stale* for another one if its vector is below the other's horizon for some origin: it missed tombstones that
-the other has dropped.
+A node is *stale* for another node if its vector is below the other's horizon for some origin: it missed tombstones that
+the other node has dropped.
 """
 
 from collections.abc import Mapping
@@ -19,41 +19,41 @@ from level_replicator.core.version_vector import Vector
 
 PRINT_BYTES = 16
 HEAD_BYTES = 21
-"""Of an index row: dot, flags and checksum, without contexts, which may differ from node to node."""
+"""Size of the head of an index row: dot, flags and checksum. It excludes contexts, which may differ between nodes."""
 
 
 def stale(vector: Mapping[int, int], horizon: Mapping[int, int]) -> bool:
-    """Whether a node with this vector missed tombstones that were dropped behind this horizon."""
+    """Return True if a node with this vector missed tombstones that a node with this horizon has dropped."""
     return any(vector.get(origin, 0) < stamp for origin, stamp in horizon.items())
 
 
 class Resolution(Enum):
-    """What the reader does about one key."""
+    """The reader's action for one key."""
 
     KEEP = "keep"
-    """Nothing: both have the same, the reader's is greater, or the peer will learn of it."""
+    """Change nothing: both entries are the same, the reader's entry wins, or the peer will pull it."""
     TAKE = "take"
-    """The peer's entry is merged."""
+    """Fetch and merge the peer's entry."""
     DOUBTFUL = "doubtful"
-    """The peer's put is skipped, and its vector is not adopted this time: the reader may have dropped a greater
-    tombstone. The peer, which is stale, re-stamps it when it pulls from the reader."""
+    """Skip the peer's put, and do not adopt the peer's vector this time: the reader may have dropped a greater
+    tombstone. The peer, which is stale, re-stamps the put when it pulls from the reader."""
     BURY = "bury"
-    """The peer knew it, deleted it, and dropped the tombstone: it becomes a tombstone again, under a new dot. Removed
-    without a trace, it would stay on a third node that has it, if this reconciliation does not come to its end and the
-    peer never comes back."""
+    """Replace the reader's put by a tombstone with a new dot: the peer knew the put, deleted it, and has dropped the
+    tombstone. If the row were only removed, a third node could keep the put for ever: when this reconciliation breaks
+    off and the peer never returns, no vector would require anybody to send a delete."""
     RESTAMP = "restamp"
-    """A peer that dropped tombstones may have dropped one of this key: the row travels again under a new dot, and
-    keeps its place in the order of writes."""
+    """Give the row a new dot, so that it travels again; it keeps its place in the order of writes. The peer may have
+    dropped a tombstone of this key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileContext:
-    """What the two sides of a reconciliation know.
+    """The state of both sides of a reconciliation.
 
-    known          the reader's vector when it began
-    theirs         the peer's vector, as of its snapshot
-    stale          whether the reader is stale for the peer
-    their_dropped  the newest stamp of a tombstone that the peer has dropped
+    known          the reader's vector at the start
+    theirs         the peer's vector as of its snapshot
+    stale          True if the reader is stale for the peer
+    their_dropped  newest stamp of a tombstone that the peer has dropped
     """
 
     known: Vector
@@ -63,40 +63,41 @@ class ReconcileContext:
 
 
 def is_doubtful(stamp: int, deleted: bool, doubt: int) -> bool:
-    """Whether an entry that would win may be older than a tombstone of its key that was dropped here.
+    """Return True if an entry that would win may be older than a tombstone of its key that this node has dropped.
 
-    `doubt`: the newest stamp among the tombstones dropped here if the peer is stale for us at this moment, else 0."""
+    `doubt` is the newest stamp of a tombstone that this node has dropped if the peer is stale for it now, else 0."""
     return not deleted and stamp <= doubt
 
 
 def is_dead(written: Dot, vector: Mapping[int, int]) -> bool:
-    """Whether a put that would win was superseded by a delete that everybody here has forgotten.
+    """Return True if a put that would win was superseded by a delete that the node with this vector has forgotten.
 
-    Our vector covers its write: the state of the key reflects that, or something greater, or something greater that has
-    been forgotten. Since it would win, it is the last of these."""
+    If the vector covers the write, the state of the key reflects it, or something greater, or something greater that
+    has been forgotten. Since the put would win over the present state, only the last case is left."""
     return written[0] <= vector.get(written[1], 0)
 
 
 def resolve_remote_only(stamp: int, origin: int, deleted: bool, known: Mapping[int, int], doubt: int) -> Resolution:
-    """Judge a key that only the peer has."""
+    """Resolve a key that only the peer has. `doubt` as in `is_doubtful`."""
     if stamp <= known.get(origin, 0):
-        return Resolution.KEEP  # we had it, and dropped its tombstone
+        return Resolution.KEEP  # this node had the entry, and has dropped its tombstone
     return Resolution.DOUBTFUL if is_doubtful(stamp, deleted, doubt) else Resolution.TAKE
 
 
 def resolve_local_only(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
-    """Judge a key that only the reader has."""
+    """Resolve a key that only the reader has."""
     if row.deleted:
-        return Resolution.KEEP  # retention drops it, and nothing else
+        return Resolution.KEEP  # only retention drops tombstones
     if row.stamp <= reconcile_context.theirs.get(row.origin, 0) or is_dead(row.written_dot, reconcile_context.theirs):
         return Resolution.BURY
     return Resolution.RESTAMP if _may_be_unknown(row, reconcile_context) else Resolution.KEEP
 
 
 def resolve_both(ours: IndexRow, theirs: IndexRow, reconcile_context: ReconcileContext, doubt: int) -> Resolution:
-    """Judge a key of which the two sides have different rows.
+    """Resolve a key for which both sides have a row. `doubt` as in `is_doubtful`.
 
-    KEEP: our row wins. RESTAMP: it wins, and travels again under a new dot. BURY: it wins, and is dead for the peer."""
+    KEEP: our row wins. RESTAMP: our row wins and needs a new dot. BURY: our row wins, but the peer knows that it was
+    deleted."""
     if ours.dot == theirs.dot:
         return Resolution.KEEP
     if order_of_row(theirs) > order_of_row(ours):
@@ -108,32 +109,34 @@ def resolve_both(ours: IndexRow, theirs: IndexRow, reconcile_context: ReconcileC
 
 
 def is_dead_there(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext) -> bool:
-    """Whether our put, which won over the peer's write `loser`, was superseded by a delete that the peer has forgotten:
-    its vector covers our write, and all that it has of the key is smaller."""
+    """Return True if our put, which won over the peer's write `loser`, was superseded by a delete.
+
+    Then the peer's vector covers our write, but its entry of the key is smaller: the peer has forgotten the delete."""
     return not winner.deleted and winner.written_dot != loser and is_dead(winner.written_dot, reconcile_context.theirs)
 
 
 def may_be_dropped(tombstone: IndexRow, vector: Mapping[int, int]) -> bool:
-    """Whether a tombstone may leave the index of a node with this vector, once it is old enough.
+    """Return True if a node with this vector may drop a tombstone that is old enough.
 
-    The vector must cover it and all that it has seen. Then a write that the vector does not cover was not seen by any
-    tombstone that was dropped here, and may be taken."""
+    The vector must cover the tombstone and every write that it has seen. Then no dropped tombstone has seen a write
+    that the vector does not cover, so that such a write may be accepted."""
     covered = tombstone.stamp <= vector.get(tombstone.origin, 0)
     return covered and not reflects_unknown(tombstone.written_dot, tombstone.context, vector)
 
 
 def must_restamp(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext | None) -> bool:
-    """Whether our row, which won over an entry with the dot `loser`, must travel again under a new dot.
+    """Return True if our row, which won over an entry with the dot `loser`, needs a new dot.
 
-    Either its dot disagrees with the order of writes; or, in a reconciliation, it is a put of a stale reader that may
-    be older than a tombstone that the peer has dropped."""
+    Either its dot disagrees with the order of writes; or, in a reconciliation, the reader is stale and its put may be
+    older than a tombstone that the peer has dropped."""
     unknown = reconcile_context is not None and not winner.deleted and _may_be_unknown(winner, reconcile_context)
     return unknown or dot_disagrees(winner.dot, loser)
 
 
 def dot_disagrees(winner: Dot, loser: Dot) -> bool:
-    """Whether the winner of a merge has a smaller dot than the loser, which was re-stamped. Then it needs a new one: a
-    node that has forgotten the winner may know only the new dot of the loser."""
+    """Return True if the winner of a merge has a smaller dot than the loser, which was re-stamped.
+
+    The winner then needs a new dot: a node that has forgotten the winner may know only the new dot of the loser."""
     return winner < loser
 
 
@@ -142,9 +145,9 @@ def _may_be_unknown(row: IndexRow, reconcile_context: ReconcileContext) -> bool:
 
 
 class Fingerprint:
-    """Of a run of index rows, in order of their keys: equal prints mean equal keys, dots and checksums.
+    """Fingerprint of consecutive index rows, in order of keys. Equal fingerprints mean equal keys, dots and checksums.
 
-    It does not depend on how the rows are dealt out over calls of `add`."""
+    The result does not depend on how the rows are divided among calls of `add`."""
 
     __slots__ = ("_heads", "_keys", "_lengths", "count")
 
@@ -153,25 +156,26 @@ class Fingerprint:
         self._keys, self._heads, self._lengths = blake2b(), blake2b(), blake2b()
 
     def add(self, keys: list[bytes], heads: list[bytes]) -> None:
-        """`heads`: the first HEAD_BYTES of each row."""
+        """Add rows. `heads` are the first HEAD_BYTES of each row."""
         self.count += len(keys)
         self._keys.update(b"".join(keys))
         self._heads.update(b"".join(heads))
-        # where one key ends and the next begins
+        # the lengths make the boundaries between keys part of the fingerprint
         self._lengths.update(pack(f">{len(keys)}I", *map(len, keys)))
 
     def digest(self) -> bytes:
+        """Return the PRINT_BYTES bytes of the fingerprint."""
         parts = self._keys.digest() + self._heads.digest() + self._lengths.digest()
         return blake2b(parts, digest_size=PRINT_BYTES).digest()
 
 
 def value_digest(value: bytes) -> bytes:
-    """By which two sides make sure that values with one checksum are the same."""
+    """Return a digest of a value, by which two nodes verify that values with equal checksums are equal."""
     return blake2b(value, digest_size=PRINT_BYTES).digest()
 
 
 def separator(below: bytes, above: bytes) -> bytes:
-    """A short key above `below` and not above `above`, to part a range between the two."""
+    """Return a short key k with `below` < k <= `above`, at which a range is split."""
     length = 0
     for a, b in zip(below, above, strict=False):
         if a != b:

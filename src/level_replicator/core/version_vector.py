@@ -1,13 +1,14 @@
-"""Version vectors: origin → newest stamp up to which everything of that origin is known. And cursors, which have one.
+"""Version vectors, and the cursors of the changes feed.
 
-A vector is a plain dict of ints. What the two words mean is in ARCHITECTURE.md; this file has their bytes: sixteen an
-origin, big-endian.
+A version vector maps an origin to the stamp up to which every write of that origin is known (ARCHITECTURE.md). It is a
+dict of ints, encoded as 16 bytes an origin: origin u64, stamp u64, big-endian.
 
-A cursor says how far a reader of the changes feed is, as a text that programs store and hand back. It is a version
-vector, and more: what the vector covers has been reported, or was superseded, on the node that the reader read, by
-something that the vector does not cover yet and that is still owed to the reader. So a cursor also names that node, and
-says what it knew then: `ahead`, up to where the reader may be owed something, or may have seen something. The reader
-may go on only on that node, or where all of that is known; elsewhere it could wait for a change nobody there knows.
+A cursor is the position of a reader in the changes feed, as a text that programs store and pass back. Its `vector`
+covers the changes that were reported to the reader. Some changes below the vector were not reported, because they were
+superseded, on the node that the reader read, by a change above the vector that the reader has not received yet.
+Therefore a cursor also names that node, and the part of the node's vector above `vector` (`ahead`). A reader may
+continue on the same node, or on a node whose vector covers `ahead`; on any other node it could wait for a change that
+the node does not know.
 """
 
 import base64
@@ -26,17 +27,17 @@ _WORD = 8
 
 
 def origin_name(origin: int) -> str:
-    """How an origin is written for people: 16 hexadecimal digits."""
+    """Return the text form of an origin: 16 hexadecimal digits."""
     return f"{origin:016x}"
 
 
 def covers(vector: Mapping[int, int], other: Mapping[int, int]) -> bool:
-    """Whether everything that `other` knows is known to `vector`."""
+    """Return True if `vector` is at least `other` for every origin."""
     return vector == other or all(vector.get(origin, 0) >= stamp for origin, stamp in other.items())
 
 
 def newer(vector: Vector, than: Vector) -> Vector:
-    """The entries of a vector that are above another one. Mostly there are none, and that is found out at once."""
+    """Return the entries of `vector` that are above those of `than`. Fast if the two are equal, the common case."""
     if vector == than:
         return {}
     if not than:
@@ -45,67 +46,74 @@ def newer(vector: Vector, than: Vector) -> Vector:
 
 
 def raise_to(vector: Vector, other: Vector) -> None:
-    """Makes the vector the maximum of both."""
+    """Raise each entry of `vector`, in place, to the maximum of both vectors."""
     vector.update(newer(other, vector))
 
 
 def encode_vector(vector: Mapping[int, int]) -> bytes:
+    """Encode a vector as 16 bytes an origin, in its own order."""
     return struct.pack(f">{2 * len(vector)}Q", *chain.from_iterable(vector.items()))
 
 
 def decode_vector(data: bytes) -> Vector:
-    """Raises RemoteProtocolError when these are not the bytes of a vector."""
+    """Decode a vector. Raises RemoteProtocolError if it is malformed, too long, or contains an origin twice or a 0."""
     if len(data) % _PAIR.size or len(data) > MAX_VECTOR_ORIGINS * _PAIR.size:
-        raise RemoteProtocolError(f"a vector of {len(data)} bytes")
+        most = MAX_VECTOR_ORIGINS * _PAIR.size
+        raise RemoteProtocolError(
+            f"a vector has {len(data)} bytes; expected a multiple of {_PAIR.size}, at most {most}"
+        )
     numbers = struct.unpack(f">{len(data) // _WORD}Q", data)
     vector: Vector = dict(zip(numbers[::2], numbers[1::2], strict=True))
     if len(vector) * _PAIR.size != len(data):
-        raise RemoteProtocolError("a vector names an origin twice")
+        raise RemoteProtocolError("a vector contains the same origin twice")
     if 0 in vector or 0 in vector.values():
-        raise RemoteProtocolError("a vector holds origin or stamp 0")
+        raise RemoteProtocolError("a vector contains origin 0 or stamp 0")
     return vector
 
 
 def differences(vector: Mapping[int, int], from_: Mapping[int, int]) -> tuple[Vector, list[int]]:
-    """What makes a vector of another one: the entries that are not the same, and the origins that it does not have."""
+    """Return the difference that turns `from_` into `vector`: (changed or new entries, origins to remove)."""
     if vector == from_:
         return {}, []
     return dict(vector.items() - from_.items()), [origin for origin in from_ if origin not in vector]
 
 
-def changed(from_: Mapping[int, int], lines: Mapping[int, int], missing: Iterable[int]) -> Vector:
-    """The vector that `differences` came of."""
-    vector = {**from_, **lines}
+def changed(from_: Mapping[int, int], entries: Mapping[int, int], missing: Iterable[int]) -> Vector:
+    """Apply the result of `differences` to `from_`, and return the vector."""
+    vector = {**from_, **entries}
     for origin in missing:
         vector.pop(origin, None)
     return vector
 
 
 def encode_origins(origins: list[int]) -> bytes:
+    """Encode origins as 8 bytes each."""
     return struct.pack(f">{len(origins)}Q", *origins)
 
 
 def decode_origins(data: bytes) -> tuple[int, ...]:
-    """Raises RemoteProtocolError when these are not the bytes of origins."""
+    """Decode origins. Raises RemoteProtocolError if they are malformed or too many."""
     if len(data) % _WORD or len(data) > MAX_VECTOR_ORIGINS * _WORD:
-        raise RemoteProtocolError(f"origins of {len(data)} bytes")
+        most = MAX_VECTOR_ORIGINS * _WORD
+        raise RemoteProtocolError(
+            f"a list of origins has {len(data)} bytes; expected a multiple of {_WORD}, at most {most}"
+        )
     return struct.unpack(f">{len(data) // _WORD}Q", data)
 
 
-_FORM_OF_VECTOR = "1."
-"""The vector alone: of a cursor that an earlier version of this library made, or one that came from no node."""
-_FORM = "2."
+_FORMAT_1 = "1."
+"""Format 1, a vector only: a cursor of an earlier version of this library, or one that no node has made."""
+_FORMAT_2 = "2."
 _HEAD = struct.Struct(">QI")
-_LINE_BYTES = 16
 
 
 @dataclass(slots=True)
 class Cursor:
-    """A place in the changes feed.
+    """A position in the changes feed.
 
-    vector  what has been reported
-    node    the origin of the node that the reader read last; 0: not known
-    ahead   what that node knew beyond the vector
+    vector  covers the changes that have been reported
+    node    origin of the node that the reader read last; 0 if unknown
+    ahead   entries of that node's vector that are above `vector`
     """
 
     vector: Vector
@@ -113,35 +121,38 @@ class Cursor:
     ahead: Vector = field(default_factory=dict)
 
     def copy(self) -> "Cursor":
+        """Return an independent copy."""
         return Cursor(dict(self.vector), self.node, dict(self.ahead))
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """Encodes a cursor: always to the same text."""
+    """Encode a cursor as text. Equal cursors have equal texts."""
     vector = encode_vector(dict(sorted(cursor.vector.items())))
     if not cursor.node:
-        return _FORM_OF_VECTOR + _text_of(vector)
+        return _FORMAT_1 + _text_of(vector)
     ahead = encode_vector(dict(sorted(newer(cursor.ahead, cursor.vector).items())))
-    return _FORM + _text_of(_HEAD.pack(cursor.node, len(cursor.vector)) + vector + ahead)
+    return _FORMAT_2 + _text_of(_HEAD.pack(cursor.node, len(cursor.vector)) + vector + ahead)
 
 
 def decode_cursor(text: str) -> Cursor:
-    """Decodes a cursor. Raises ConfigError for what `encode_cursor` did not make."""
+    """Decode the text of a cursor. Raises ConfigError if `encode_cursor` did not make it."""
     try:
         if not isinstance(text, str):
             raise ValueError
-        if text.startswith(_FORM_OF_VECTOR):
-            return Cursor(decode_vector(_bytes_of(text.removeprefix(_FORM_OF_VECTOR))))
-        if not text.startswith(_FORM):
+        if text.startswith(_FORMAT_1):
+            return Cursor(decode_vector(_bytes_of(text.removeprefix(_FORMAT_1))))
+        if not text.startswith(_FORMAT_2):
             raise ValueError
-        raw = _bytes_of(text.removeprefix(_FORM))
+        raw = _bytes_of(text.removeprefix(_FORMAT_2))
         node, count = _HEAD.unpack_from(raw)
-        start, end = _HEAD.size, _HEAD.size + count * _LINE_BYTES
+        start, end = _HEAD.size, _HEAD.size + count * _PAIR.size
         if not node or end > len(raw):
             raise ValueError
         return Cursor(decode_vector(raw[start:end]), node, decode_vector(raw[end:]))
     except (ValueError, binascii.Error, struct.error, RemoteProtocolError):
-        raise ConfigError("since: this is no cursor of a changes feed") from None
+        raise ConfigError(
+            "since: not a cursor of a changes feed; expected a text that `cursor` of a feed returned, or None"
+        ) from None
 
 
 def _text_of(raw: bytes) -> str:

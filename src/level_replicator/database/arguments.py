@@ -21,6 +21,13 @@ def refuse_argument(name: str, wanted: str, value: object) -> NoReturn:
     raise TypeError(f"Argument '{name}' has incorrect type (expected {wanted}, got {type(value).__name__})")
 
 
+def check_bytes(name: str, value: bytes) -> bytes:
+    """Return an argument that must be bytes, and no subclass of it. Raises TypeError, as plyvel does."""
+    if type(value) is not bytes:
+        refuse_argument(name, "bytes", value)
+    return value
+
+
 def copy_value(value: Bytes) -> bytes:
     """The bytes of a bytes-like object as they are now. Raises TypeError or BufferError, as plyvel does."""
     view = memoryview(value)

@@ -1,4 +1,4 @@
-"""Writes collected first and written together."""
+"""Write batches: operations that are collected first and written together."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -6,37 +6,38 @@ from typing import Any, NoReturn, Protocol, Self
 
 from level_replicator.database.arguments import Bytes, copy_value, refuse_argument
 
-_Operation = tuple[bytes, Bytes | None]
-Write = Callable[[list[_Operation]], None]
+Operation = tuple[bytes, Bytes | None]
+Write = Callable[[list[Operation]], None]
 _HEADER_BYTES = 12
 
 
 class Entrance(Protocol):
-    """To the database that a batch is for; database.gate.Gate is one."""
+    """The state of the database that a batch belongs to; database.gate.Gate is one."""
 
     @property
-    def shut(self) -> bool: ...
+    def shut(self) -> bool:
+        """Whether the database is closed."""
 
-    def refuse(self) -> NoReturn: ...
+    def refuse(self) -> NoReturn:
+        """Raise the error for callers of a closed database."""
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any: ...
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function. Raises as `refuse` when the database is closed."""
 
 
-class WriteBatch:
-    """plyvel's WriteBatch: nothing is written before `write`, or the end of a `with` block, and then all,
-    in order, together or not at all. It stays filled after `write`, and can be written again.
+class Batch:
+    """The operations of a plyvel WriteBatch, collected in memory. Values are copied when they are added.
 
-    A `with` block that ends in an exception writes too, unless `transaction`. Values are copied at the call.
-    Every method raises ClosedError once the database is closed."""
+    Shared by the synchronous and the asyncio batch, which add `write` and the `with` block. Every method raises
+    ClosedError once the database is closed."""
 
-    __slots__ = ("_gate", "_operations", "_prefix", "_transaction", "_write")
+    __slots__ = ("_gate", "_operations", "_prefix", "_transaction")
 
-    def __init__(self, gate: Entrance, write: Write, prefix: bytes, transaction: bool) -> None:
+    def __init__(self, gate: Entrance, prefix: bytes, transaction: bool) -> None:
         self._gate = gate
-        self._write = write
         self._prefix = prefix
         self._transaction = transaction
-        self._operations: list[_Operation] = []
+        self._operations: list[Operation] = []
 
     def put(self, key: bytes, value: Bytes) -> None:
         """Raises TypeError for a key that is not bytes or a value that is not bytes-like."""
@@ -57,32 +58,45 @@ class WriteBatch:
         self._operations.append((self._prefix + key, None))
 
     def clear(self) -> None:
-        """Forgets what was collected."""
-        if self._gate.shut:
-            self._gate.refuse()
+        """Remove all operations."""
+        self._check_open()
         self._operations.clear()
 
-    def append(self, source: "WriteBatch") -> None:
-        """Adds a copy of what another batch has collected, under the prefix that it had there."""
-        if type(source) is not WriteBatch:
-            refuse_argument("source", "WriteBatch", source)
-        if self._gate.shut:
-            self._gate.refuse()
+    def append(self, source: Self) -> None:
+        """Add a copy of the operations of another batch. Their keys keep the prefix that they had there."""
+        if type(source) is not type(self):
+            refuse_argument("source", type(self).__name__, source)
+        self._check_open()
         self._operations += source._operations
 
     def approximate_size(self) -> int:
-        """Bytes that LevelDB would need for this batch."""
-        if self._gate.shut:
-            self._gate.refuse()
+        """Return the number of bytes that LevelDB would need for this batch."""
+        self._check_open()
         return _HEADER_BYTES + sum(map(_count_bytes, self._operations))
 
+    def _check_open(self) -> None:
+        if self._gate.shut:
+            self._gate.refuse()
+
+
+class WriteBatch(Batch):
+    """plyvel's WriteBatch: nothing is written before `write`, or the end of a `with` block; then all operations, in
+    order, together or not at all. The batch keeps them after `write`, and can be written again.
+
+    A `with` block that ends in an exception writes too, unless `transaction`."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, gate: Entrance, write: Write, prefix: bytes, transaction: bool) -> None:
+        super().__init__(gate, prefix, transaction)
+        self._write = write
+
     def write(self) -> None:
-        """Raises what the database's `put` raises; the batch keeps what it has."""
+        """Raises what the database's `put` raises; the batch keeps its operations."""
         self._gate.call(self._write, self._operations.copy())
 
     def __enter__(self) -> Self:
-        if self._gate.shut:
-            self._gate.refuse()
+        self._check_open()
         return self
 
     def __exit__(
@@ -93,7 +107,7 @@ class WriteBatch:
         self.clear()
 
 
-def _count_bytes(operation: _Operation) -> int:
+def _count_bytes(operation: Operation) -> int:
     key, value = operation
     tag_and_key = 1 + _count_varint_bytes(len(key)) + len(key)
     return tag_and_key if value is None else tag_and_key + _count_varint_bytes(len(value)) + len(value)

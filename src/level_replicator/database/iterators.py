@@ -176,8 +176,9 @@ class Snapshot(_Handle):
     def release(self) -> None:
         self.close()
 
-    def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
-        return self._call("get", key, default, **options)
+    def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
+        """Return the value that the key had, `default` if it was missing."""
+        return self._call("get", key, default, verify_checksums=verify_checksums, fill_cache=fill_cache)
 
     def __iter__(self) -> Iterator:
         return self.iterator()

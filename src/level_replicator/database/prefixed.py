@@ -2,9 +2,9 @@
 
 from typing import Any, Generic, Protocol, TypeVar, Unpack
 
-from level_replicator.database.arguments import Bytes, refuse_argument
+from level_replicator.database.arguments import Bytes, check_bytes
 from level_replicator.database.batch import WriteBatch
-from level_replicator.database.iterators import IteratorOptions, ReadOptions
+from level_replicator.database.iterators import IteratorOptions
 
 _I = TypeVar("_I")
 _S = TypeVar("_S")
@@ -13,7 +13,7 @@ _S_co = TypeVar("_S_co", covariant=True)
 
 
 class Prefixable(Protocol[_I_co, _S_co]):
-    """A replica, or a client of one."""
+    """What a PrefixedDB needs of its database: a replica, or a client of one."""
 
     def get(
         self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
@@ -30,45 +30,54 @@ class Prefixable(Protocol[_I_co, _S_co]):
     def _prefixed_snapshot(self, prefix: bytes) -> _S_co: ...
 
 
+_V = TypeVar("_V")
 _D = TypeVar("_D", bound=Prefixable[Any, Any])
 
 
-class PrefixedDB(Generic[_D, _I, _S]):
-    """plyvel's PrefixedDB. Closed together with its database, `db`."""
+class PrefixView(Generic[_V]):
+    """A database and a prefix. Shared by the synchronous and the asyncio PrefixedDB."""
 
     __slots__ = ("_db", "_prefix")
 
-    def __init__(self, *, db: _D, prefix: bytes) -> None:
-        if type(prefix) is not bytes:
-            refuse_argument("prefix", "bytes", prefix)
+    def __init__(self, *, db: _V, prefix: bytes) -> None:
         self._db = db
-        self._prefix = prefix
+        self._prefix = check_bytes("prefix", prefix)
 
     @property
-    def db(self) -> _D:
+    def db(self) -> _V:
+        """The database."""
         return self._db
 
     @property
     def prefix(self) -> bytes:
+        """The prefix of all keys, within the whole database."""
         return self._prefix
 
     def __repr__(self) -> str:
-        return f"<level_replicator.PrefixedDB with prefix {self._prefix!r} at {id(self):#x}>"
+        return f"<level_replicator.{type(self).__name__} with prefix {self._prefix!r} at {id(self):#x}>"
 
-    def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
-        if type(key) is not bytes:
-            refuse_argument("key", "bytes", key)
-        return self._db.get(self._prefix + key, default, **options)
+    def _with_prefix(self, key: bytes) -> bytes:
+        """Return a key as the whole database has it. Raises TypeError for a key that is not bytes."""
+        return self._prefix + check_bytes("key", key)
+
+    def _longer(self, prefix: bytes) -> bytes:
+        """Return the prefix of a view of this view. Raises TypeError for a prefix that is not bytes."""
+        return self._prefix + check_bytes("prefix", prefix)
+
+
+class PrefixedDB(PrefixView[_D], Generic[_D, _I, _S]):
+    """plyvel's PrefixedDB. Closed together with its database, `db`."""
+
+    __slots__ = ()
+
+    def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
+        return self._db.get(self._with_prefix(key), default, verify_checksums=verify_checksums, fill_cache=fill_cache)
 
     def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
-        if type(key) is not bytes:
-            refuse_argument("key", "bytes", key)
-        self._db.put(self._prefix + key, value, sync=sync)
+        self._db.put(self._with_prefix(key), value, sync=sync)
 
     def delete(self, key: bytes, *, sync: bool | None = None) -> None:
-        if type(key) is not bytes:
-            refuse_argument("key", "bytes", key)
-        self._db.delete(self._prefix + key, sync=sync)
+        self._db.delete(self._with_prefix(key), sync=sync)
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> WriteBatch:
         return self._db._batch(self._prefix, transaction, sync)
@@ -85,6 +94,4 @@ class PrefixedDB(Generic[_D, _I, _S]):
         return taken
 
     def prefixed_db(self, prefix: bytes) -> "PrefixedDB[_D, _I, _S]":
-        if type(prefix) is not bytes:
-            refuse_argument("prefix", "bytes", prefix)
-        return PrefixedDB(db=self._db, prefix=self._prefix + prefix)
+        return PrefixedDB(db=self._db, prefix=self._longer(prefix))

@@ -1,1 +1,1 @@
-"""Sockets, addresses, retries and calls in other threads."""
+"""Building blocks for I/O: the Unix socket, backoff, and blocking calls on threads."""

@@ -1,4 +1,4 @@
-"""A blocking call away from the event loop, on a thread that neither others nor the end of the process wait for."""
+"""Run a blocking call on a daemon thread of its own, outside the event loop."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,14 @@ _T = TypeVar("_T")
 
 
 async def on_daemon_thread(function: Callable[[], _T], name: str) -> _T:
-    """What the function returns or raises. asyncio's own threads are few, shared, and joined at exit: a name
-    server that does not answer would hold up everybody."""
+    """Call `function` on a new daemon thread, and return or raise its result. `name` is part of the thread's name.
+
+    The threads of asyncio are not used: they are few, shared, and joined at exit, so that a name server that does not
+    answer would delay other calls and the end of the process."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[_T] = loop.create_future()
 
-    def settle(result: _T | None, error: BaseException | None) -> None:
+    def set_outcome(result: _T | None, error: BaseException | None) -> None:
         if outcome.done():
             return
         if error is not None:
@@ -29,8 +31,8 @@ async def on_daemon_thread(function: Callable[[], _T], name: str) -> _T:
             result = function()
         except BaseException as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, result, error)
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(set_outcome, result, error)
 
     threading.Thread(target=run, name=f"level-replicator {name}", daemon=True).start()
     return await outcome

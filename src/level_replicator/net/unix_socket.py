@@ -1,4 +1,4 @@
-"""The Unix socket beside a database: whoever may open the file may use the database, and nobody else."""
+"""The Unix socket of a node. Its file permissions decide which users can connect."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 
 _MODE = 0o600
 MAX_PATH_BYTES = 100
-"""Of a socket's path: the kernel has room for 104 or 108."""
+"""Longest path of a socket. The kernel allows 104 or 108 bytes, depending on the system."""
 
 
 class LocalServer:
-    """Listens until `close`, which takes the file away, if it is still its own."""
+    """A listening Unix socket. `close` removes its file, unless another node has replaced the file."""
 
     def __init__(self, server: asyncio.Server, path: Path) -> None:
         self._server = server
@@ -36,19 +36,21 @@ class LocalServer:
 
 
 async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> LocalServer:
-    """For the owner of the file only. A file that another node left behind is replaced: who opens the database has its
-    lock, so nobody else can be listening. Raises ConfigError."""
+    """Listen on a Unix socket that only the owner of the file can connect to. `make` returns a protocol per connection.
+
+    A socket file that an earlier process left behind is replaced. The caller holds the lock of the database, so that no
+    other node can be listening there. Raises ConfigError if the socket cannot be created."""
     try:
         listening = _bind(path)
         try:
-            # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
+            # asyncio has one parameter for two limits: connections that wait in the kernel, and accepted at once
             server = await asyncio.get_running_loop().create_unix_server(make, sock=listening, backlog=ACCEPTS_PER_TURN)
             listening.listen(LISTEN_BACKLOG)
         except BaseException:
             listening.close()
             raise
     except OSError as error:
-        hint = " (say a shorter path as `socket` in the configuration)" if "too long" in str(error) else ""
+        hint = " (set `socket` in the configuration to a shorter path)" if "too long" in str(error) else ""
         raise ConfigError(f"socket: cannot listen on {path}: {error.strerror or error}{hint}") from error
     return LocalServer(server, path)
 
@@ -60,7 +62,7 @@ def _bind(path: Path) -> socket.socket:
     try:
         listening.setblocking(False)
         listening.bind(str(path))
-        path.chmod(_MODE)  # nobody can connect before it listens
+        path.chmod(_MODE)  # before it listens, so that nobody else can connect
     except BaseException:
         listening.close()
         raise

@@ -26,13 +26,19 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """On the node's loop. `open_request_handler` is set when the replica is ready. `refusals`: the limiter of all
-    refusals that the node reports."""
+    """On the node's loop. `open_request_handler`: returns the handler for the requests of a new client. `refusals`: the
+    limiter of all refusals that the node reports."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, access: ClientAccess, refusals: RefusalLimiter) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        access: ClientAccess,
+        refusals: RefusalLimiter,
+        open_request_handler: OpenRequestHandler,
+    ) -> None:
         self.loop = loop
         self.access = access
-        self.open_request_handler: OpenRequestHandler | None = None
+        self.open_request_handler = open_request_handler
         self.connections: set[ClientSession] = set()
         self._refusals = refusals
         self._pools: dict[str, ThreadPoolExecutor] = {}

@@ -47,8 +47,6 @@ from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 
 _log = logging.getLogger("level_replicator.node")
 _PROGRESS_EVERY_S = 0.2
-_BEFORE_OPEN_S = 0.02
-"""A node that listens already, and does not answer yet, is looked at again after this."""
 
 
 class RequestHandler(Protocol):
@@ -84,13 +82,13 @@ class OpenRequestHandler(Protocol):
 
 
 class ClientSessionHost(Protocol):
-    """What a session asks of the registry of all sessions. `open_request_handler` is None until the replica is open."""
+    """What a session asks of the registry of all sessions."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     @property
-    def open_request_handler(self) -> OpenRequestHandler | None: ...
+    def open_request_handler(self) -> OpenRequestHandler: ...
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
         """Run what may take long on a thread of this lane."""
@@ -199,8 +197,10 @@ class ClientSession:
         self._again = None
         if self.ended:
             return
-        if self._request_handler is None and (not self.is_open or not self._open_request_handler()):
-            return
+        if self._request_handler is None:
+            if not self.is_open:
+                return
+            self._open_request_handler()
         done = 0
         while self._queue and self._may_go_on() and done < REQUESTS_PER_TURN:
             self._serve(self._queue.popleft())
@@ -220,14 +220,10 @@ class ClientSession:
             return False
         return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
 
-    def _open_request_handler(self) -> bool:
-        make = self._host.open_request_handler
-        if make is None:
-            self._again = self._host.loop.call_later(_BEFORE_OPEN_S, self._turn)
-            return False
-        request_handler = self._request_handler = make(read_only=self.read_only, local=self.local)
-        self._send(Attached(0, VERSION, request_handler.origin, request_handler.read_only))
-        return True
+    def _open_request_handler(self) -> None:
+        handler = self._host.open_request_handler(read_only=self.read_only, local=self.local)
+        self._request_handler = handler
+        self._send(Attached(0, VERSION, handler.origin, handler.read_only))
 
     def _serve(self, request: AnyRequest) -> None:
         request_handler = self._request_handler

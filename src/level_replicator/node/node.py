@@ -18,6 +18,7 @@ from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_T
 from level_replicator.net.unix_socket import listen_local
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
+from level_replicator.node.client_session import OpenRequestHandler
 from level_replicator.node.dialer import Dialler
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
@@ -62,6 +63,7 @@ class Node:
         instance: bytes,
         random: Random,
         on_event: Callable[[PeerEvent], None],
+        open_request_handler: OpenRequestHandler,
         read_only: Collection[str] = (),
         security: NodeSecurity | None = None,
         keys: CredentialReloader | None = None,
@@ -86,7 +88,7 @@ class Node:
             on_event=on_event,
         )
         self._loop = asyncio.new_event_loop()
-        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals)
+        self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals, open_request_handler)
         self.admission = Admission(self.coordinator, self.clients, security)
         self.sync_waiter = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)

@@ -461,7 +461,7 @@ class Coordinator:
             return
         self._origin_changed_ms = now_ms
         old = self.store.origin
-        self.store.renew()
+        self.store.change_origin()
         text = (
             f"a peer knows more of our origin {origin_name(old)} than we do, so this directory is older than what it"
             f" was: it goes on as origin {origin_name(self.store.origin)}"

@@ -1,1 +1,1 @@
-"""TLS, trust and the identity of peers."""
+"""TLS, key files, rules of trust, and the identity of peers."""

@@ -1,7 +1,7 @@
-"""Calling `identify`, which is the application's code: it may block, raise, take for ever, or be a coroutine.
+"""Run the application's `identify`, which may block, raise, never return, or be a coroutine function.
 
-A plain function runs on a thread of its own, a coroutine on an event loop that all of them share, so neither ever runs
-on the loop that replicates.
+A function runs on a thread of its own, a coroutine on an event loop that all coroutines share. Neither runs on the
+event loop of the node.
 """
 
 import asyncio
@@ -26,25 +26,28 @@ Identify = Callable[[PeerIdentity], Any]
 
 
 class IdentifyRunner:
-    """Asks one `identify` about peers. `ask` is for one thread; the answers come on others."""
+    """Calls `identify` for peers. Call `ask` from one thread only; its results are set on other threads."""
 
     def __init__(self, identify: Identify) -> None:
         self._identify = identify
         self._under_way = 0
         self._strangers: dict[str, int] = {}
-        """Network → calls under way about strangers from there."""
+        """Network → number of running calls for unknown peers from there."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def ask(self, peer: PeerIdentity, network: str) -> "Future[Decision]":
-        """What `identify` decides, when it has returned and decided. An `identify` that raises rejects.
+        """Call `identify` and return a future of its decision, which is set when `identify` has returned and decided.
 
-        `network`: the place that the peer comes from, as far as strangers are counted by it."""
+        If `identify` raises, the peer is rejected. `network` is the network of the peer's address; the calls for
+        unknown peers are limited for each network."""
         outcome: Future[Decision] = Future()
         stranger = None if peer.known else network
         with self._lock:
             if not self._has_room(stranger):
-                outcome.set_result(Decision(accepted=False, reason="too many peers wait for a decision: try again"))
+                outcome.set_result(
+                    Decision(accepted=False, reason="too many peers wait for a decision; try again later")
+                )
                 return outcome
             self._under_way += 1
             if stranger is not None:
@@ -71,7 +74,7 @@ class IdentifyRunner:
                     del self._strangers[stranger]
 
     def close(self) -> None:
-        """Coroutines that still run are left: nobody waits for them any more."""
+        """Stop the shared event loop. Cancels coroutines that still run, without waiting for them."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -83,10 +86,10 @@ class IdentifyRunner:
             if inspect.isawaitable(result):
                 asyncio.run_coroutine_threadsafe(_await(result), self._coroutines()).result()
         except (asyncio.CancelledError, FutureCancelledError):
-            outcome.set_result(Decision(accepted=False, reason="the node stops"))
+            outcome.set_result(Decision(accepted=False, reason="the node is stopping"))
         except BaseException as error:
-            _log.error("identify raised, so the peer at %s is rejected", peer.address, exc_info=error)
-            outcome.set_result(Decision(accepted=False, reason="the decision about this peer failed"))
+            _log.error("identify raised an exception, so the peer at %s is rejected", peer.address, exc_info=error)
+            outcome.set_result(Decision(accepted=False, reason="the application failed to decide about this peer"))
         else:
             peer.decision.add_done_callback(lambda decided: outcome.set_result(decided.result()))
         finally:

@@ -1,8 +1,8 @@
 """Key files: a private key and its self-signed certificate, as PEM texts in a dict or a JSON file.
 
-The same three keys, `private`, `public` and `cert`, that self-signed generators of other languages write. Nobody
-signs for anybody here: a certificate is only the form in which TLS carries a public key, and its fingerprint is what
-peers know. Needs the extra `tls`.
+The dict has the keys `private`, `public` and `cert`, like the output of generators for other languages (Node's
+`selfsigned`). There is no certificate authority: a certificate is only the form in which TLS transports a public key,
+and peers are identified by its fingerprint. Needs the extra `tls`.
 """
 
 import datetime
@@ -32,12 +32,12 @@ _log = logging.getLogger("level_replicator.security")
 _PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
 _KINDS = (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey, rsa.RSAPrivateKey)
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
-"""P-256, P-384, P-521. With others a handshake would always fail, or depend on both versions of OpenSSL."""
+"""P-256, P-384, P-521. TLS 1.3 has no other curves, or only with some versions of OpenSSL."""
 
 
 @dataclass(frozen=True)
 class Pems:
-    """A key pair that was read and checked. The private key is never shown, also not by repr."""
+    """A validated key pair. `repr` shows neither key nor certificate."""
 
     private: bytes = field(repr=False)
     """DER, PKCS #8."""
@@ -52,14 +52,15 @@ class Pems:
 def generate_pems(
     *, key: str = "p256", name: str = "level-replicator", days: float = DEFAULT_CERTIFICATE_DAYS
 ) -> dict[str, str]:
-    """A new key pair as PEM texts: `private`, `public`, `cert`. `key`: "p256" (ECDSA), or "ed25519".
+    """Generate a key pair and return its PEM texts: `private`, `public`, `cert`.
 
-    `name` stands in the certificate, for people. The certificate is self-signed and valid from yesterday for `days`;
-    replicas do not look at that (SECURITY.md says why). Raises ConfigError."""
+    `key` is "p256" (ECDSA) or "ed25519". `name` becomes the common name of the certificate, for people to read. The
+    certificate is self-signed and valid from yesterday for `days` days; replicas ignore its dates (SECURITY.md explains
+    why). Raises ConfigError for an invalid argument."""
     if key not in ("p256", "ed25519"):
-        raise ConfigError(f"key: {key!r} is not known: p256 or ed25519")
+        raise ConfigError(f"key: unknown kind {key!r}; expected 'p256' or 'ed25519'")
     if not isinstance(name, str) or not 0 < len(name) <= 64:
-        raise ConfigError("name: 1 to 64 characters are wanted")
+        raise ConfigError("name: expected a text of 1 to 64 characters")
     private: _PrivateKey = (
         ec.generate_private_key(ec.SECP256R1()) if key == "p256" else ed25519.Ed25519PrivateKey.generate()
     )
@@ -76,7 +77,7 @@ def generate_pems(
             .not_valid_after(now + datetime.timedelta(days=days))
         )
     except (OverflowError, ValueError, TypeError) as error:
-        raise ConfigError(f"days: {days!r} gives no date that a certificate can hold") from error
+        raise ConfigError(f"days: {days!r} results in a date that does not fit into a certificate") from error
     certificate = builder.sign(private, None if key == "ed25519" else hashes.SHA256())
     text = serialization.Encoding.PEM
     return {
@@ -89,11 +90,13 @@ def generate_pems(
 
 
 def write_pems(path: "str | PathLike[str]", pems: Mapping[str, str]) -> None:
-    """Writes a key file that only its owner can read. Raises ConfigError, also when the file exists."""
+    """Write a key file with mode 0600. Raises ConfigError if the file exists or cannot be written."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError as error:
-        raise ConfigError(f"{path} exists: a key is not overwritten; move it away, or choose another name") from error
+        raise ConfigError(
+            f"{path} exists, and keys are never overwritten: move the file away, or choose another name"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -104,37 +107,42 @@ def write_pems(path: "str | PathLike[str]", pems: Mapping[str, str]) -> None:
 
 
 def load_pems(source: "str | PathLike[str] | Mapping[str, Any]") -> Pems:
-    """What `pems` of the configuration gives: a dict, or the path of a JSON file. Raises ConfigError."""
+    """Load the key pair that `pems` of the configuration names: a dict, or the path of a JSON file.
+
+    Raises ConfigError if it cannot be read or is invalid."""
     if isinstance(source, Mapping):
         return _check(source, "pems")
     return PemsFile(Path(source)).load()
 
 
 class PemsFile:
-    """A key file that may be exchanged while a node runs."""
+    """A key file that may be replaced while the node runs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: bytes | None = None
 
     def load(self) -> Pems:
-        """What it holds. Raises ConfigError."""
+        """Load the key pair. Raises ConfigError if the file cannot be read or is invalid."""
         raw = read_small_file(self._path, MAX_PEMS_BYTES, "pems")
         pems = _check(_parse_json(raw, self._path), str(self._path))
         self._last = raw
         if os.stat(self._path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            _log.warning("%s can be read by others than its owner: chmod 600", self._path)
+            _log.warning("%s can be read by other users than its owner: run chmod 600", self._path)
         return pems
 
     def reload(self) -> Pems | None:
-        """What it holds now; None when that has not changed. Raises ConfigError."""
+        """Load the key pair if the file has changed since the last successful load, else return None.
+
+        Raises ConfigError if the file cannot be read or is invalid."""
         return None if read_small_file(self._path, MAX_PEMS_BYTES, "pems") == self._last else self.load()
 
 
 def certificate_fingerprint(source: "str | PathLike[str] | Mapping[str, Any]") -> str:
-    """The fingerprint that a peer must be told: of a key file, a dict of PEM texts, or a PEM file with a certificate.
+    """Return the fingerprint of a certificate, which peers need in `trusted` or `servers`.
 
-    Needs no private key. Raises ConfigError."""
+    `source` is a key file, a dict of PEM texts, or a PEM file with a certificate. The private key may be missing.
+    Raises ConfigError if the certificate cannot be read."""
     if isinstance(source, Mapping):
         return fingerprint_of(_der(_certificate(source, "pems")))
     raw = read_small_file(Path(source), MAX_PEMS_BYTES, "pems")
@@ -147,17 +155,17 @@ def _parse_json(raw: bytes, path: "str | PathLike[str]") -> Mapping[str, Any]:
     try:
         pems = json.loads(raw)
     except (ValueError, RecursionError):
-        # without the error: it could quote the key
-        raise ConfigError(f"pems: {path} is not JSON: `level-replicator keygen` writes a key file") from None
+        # the original error is not chained: it could quote the key
+        raise ConfigError(f"pems: {path} is not a JSON file; `level-replicator keygen` writes a key file") from None
     if not isinstance(pems, Mapping):
-        raise ConfigError(f"pems: {path} holds no object with `private` and `cert`")
+        raise ConfigError(f"pems: {path} does not contain a JSON object with `private` and `cert`")
     return pems
 
 
 def _text(pems: Mapping[str, Any], name: str, where: str) -> bytes:
     text = pems.get(name)
     if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"pems: {where} has no {name!r}, which should be a PEM text")
+        raise ConfigError(f"pems: {where} has no {name!r}; expected a PEM text")
     return text.encode("utf-8", "replace")
 
 
@@ -165,11 +173,11 @@ def _check(pems: Mapping[str, Any], where: str) -> Pems:
     certificate = _certificate(pems, where)
     private = _private(_text(pems, "private", where), where)
     if private.public_key() != _public(certificate, where):
-        raise ConfigError(f"pems: the private key of {where} is not that of its certificate")
+        raise ConfigError(f"pems: the private key of {where} does not belong to its certificate")
     if isinstance(private, rsa.RSAPrivateKey) and private.key_size < MIN_RSA_BITS:
         raise ConfigError(
-            f"pems: the RSA key of {where} has {private.key_size} bits, at least {MIN_RSA_BITS} are wanted:"
-            " make one with `level-replicator keygen`"
+            f"pems: the RSA key of {where} has {private.key_size} bits; expected {MIN_RSA_BITS} or more:"
+            " generate a new one with `level-replicator keygen`"
         )
     der = serialization.Encoding.DER
     private_der = private.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -180,21 +188,23 @@ def _public(certificate: x509.Certificate, where: str) -> object:
     try:
         return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm, InternalError):
-        raise ConfigError(f"pems: the key in the certificate of {where} cannot be read") from None
+        raise ConfigError(f"pems: the public key in the certificate of {where} cannot be read") from None
 
 
 def _private(pem: bytes, where: str) -> _PrivateKey:
     try:
         private = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise ConfigError(f"pems: the private key of {where} is encrypted: one without password is wanted") from None
+        raise ConfigError(f"pems: the private key of {where} is encrypted; expected a key without a password") from None
     except (ValueError, UnsupportedAlgorithm, InternalError):
-        raise ConfigError(f"pems: the private key of {where} is no PEM text of a key") from None
+        raise ConfigError(f"pems: the private key of {where} is not a valid private key in PEM format") from None
     if not isinstance(private, _KINDS):
-        raise ConfigError(f"pems: the key of {where} is of no kind for TLS 1.3: ECDSA, Ed25519 or RSA is wanted")
+        raise ConfigError(
+            f"pems: the key of {where} cannot be used with TLS 1.3; expected an ECDSA, Ed25519 or RSA key"
+        )
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name not in _CURVES:
         raise ConfigError(
-            f"pems: the key of {where} is on the curve {private.curve.name}: P-256, P-384 or P-521 is wanted"
+            f"pems: the key of {where} uses the curve {private.curve.name}; expected P-256, P-384 or P-521"
         )
     return private
 
@@ -206,11 +216,11 @@ def _certificate(pems: Mapping[str, Any], where: str) -> x509.Certificate:
 def _parse_certificate(pem: bytes, where: str) -> x509.Certificate:
     try:
         with warnings.catch_warnings():
-            # other generators write certificates that are not quite in order; their bytes are all that counts here
+            # other generators write certificates that are not strictly valid; here only their bytes matter
             warnings.simplefilter("ignore")
             return x509.load_pem_x509_certificate(pem)
     except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
-        raise ConfigError(f"pems: the certificate of {where} is no PEM text of a certificate") from None
+        raise ConfigError(f"pems: the certificate of {where} is not a valid certificate in PEM format") from None
 
 
 def _der(certificate: x509.Certificate) -> bytes:

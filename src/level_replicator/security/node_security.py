@@ -1,4 +1,4 @@
-"""The credentials of a node with keys, and its rules of trust."""
+"""The credentials and trust rules of a node that has keys."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class NodeSecurity:
-    """`contexts` and `trust` may change while the node runs. `identify_runner` is None without `identify`."""
+    """Credentials and trust rules of a node.
+
+    contexts         TLS contexts of its key; replaced when the key file changes
+    trust            pins and trusted fingerprints; updated when the trusted list changes
+    identify_runner  calls the application's `identify`; None if the configuration has none
+    """
 
     contexts: "Contexts"
     trust: Trust

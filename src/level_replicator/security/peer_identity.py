@@ -1,4 +1,4 @@
-"""Who a peer is, by its certificate, and what the application says to it."""
+"""The identity of a peer, given by its certificate, and the application's decision about it."""
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """Of `identify`, or of the rules before it."""
+    """A decision about a peer, made by `identify` or by the rules of `Trust`.
+
+    accepted   True if the peer may connect
+    read_only  True if nothing is accepted from it
+    reason     text of a rejection, which is sent to the peer
+    """
 
     accepted: bool
     read_only: bool = False
@@ -26,14 +31,14 @@ class Decision:
 
 
 class PeerIdentity:
-    """What `identify(peer)` is given: a peer that has proved to hold the key of its certificate.
+    """The argument of `identify(peer)`: a peer that has proved that it holds the private key of its certificate.
 
-    `fingerprint`: "sha256:…" of the certificate. `certificate`, `public_key`: PEM texts. `address`: host:port of the
-    other end. `dialled`: whether we dialled it. `known`: whether a pin or the trusted list names it already. `role`:
-    "peer", a master like this one, or "client", a program that uses the database of this node.
+    `fingerprint` is "sha256:…" of the certificate. `certificate` and `public_key` are PEM texts. `address` is the
+    host:port of the peer. `dialled` is True if this node dialled it. `known` is True if it is pinned or trusted.
+    `role` is "peer" for another node, or "client" for a program that uses the database of this node.
 
-    `accept` or `reject` decides, at once or later, from any thread; the first call counts, and it is acted upon when
-    `identify` has returned."""
+    Call `accept` or `reject` once, immediately or later, from any thread. Only the first call has an effect, and only
+    after `identify` has returned."""
 
     def __init__(self, certificate: bytes, address: str, *, dialled: bool, known: bool, role: str = "peer") -> None:
         self.fingerprint = fingerprint_of(certificate)
@@ -49,33 +54,37 @@ class PeerIdentity:
 
     @cached_property
     def _x509(self) -> "Certificate":
-        from cryptography.x509 import load_der_x509_certificate  # of the extra `tls`, which is there if this is called
+        from cryptography.x509 import load_der_x509_certificate  # imported late: part of the extra `tls`
 
         return load_der_x509_certificate(self._der)
 
     @cached_property
     def certificate(self) -> str:
+        """The certificate as a PEM text."""
         return DER_cert_to_PEM_cert(self._der)
 
     @cached_property
     def public_key(self) -> str:
+        """The public key as a PEM text."""
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         return self._x509.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     @property
     def not_after(self) -> datetime:
-        """When its certificate says it ends, UTC. Replicas do not look at it; an `identify` may."""
+        """The end of the certificate's validity, in UTC. Replicas ignore it; `identify` may check it."""
         return self._x509.not_valid_after_utc
 
     def accept(self, *, read_only: bool = False) -> None:
-        """Lets it in. `read_only`: it gets our changes, and we take none over this connection. Raises TypeError."""
+        """Accept the peer. With `read_only` it receives our changes, and this connection accepts none from it.
+
+        Raises TypeError if `read_only` is not a bool."""
         if not isinstance(read_only, bool):
-            raise TypeError(f"read_only: a bool is wanted, not {type(read_only).__name__}")
+            raise TypeError(f"read_only: expected a bool, not {type(read_only).__name__}")
         self._decide(Decision(accepted=True, read_only=read_only))
 
     def reject(self, reason: str = "") -> None:
-        """Turns it away. The reason, up to MAX_REASON_CHARACTERS of it, is told to the peer and logged by both."""
+        """Reject the peer. The first MAX_REASON_CHARACTERS of `reason` are sent to it, and logged by both nodes."""
         self._decide(Decision(accepted=False, reason=plain(str(reason), MAX_REASON_CHARACTERS)))
 
     def _decide(self, decision: Decision) -> None:
@@ -84,5 +93,5 @@ class PeerIdentity:
 
     @property
     def decision(self) -> "Future[Decision]":
-        """For the library."""
+        """The pending decision. For use by this library only."""
         return self._decision

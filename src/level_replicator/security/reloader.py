@@ -1,6 +1,7 @@
-"""Key file and trusted list are read again while a node runs, so that keys can be exchanged and revoked.
+"""Reload the key file and the trusted list while a node runs, so that keys can be replaced and revoked.
 
-They are read, not only looked at: two changes within one tick of a file system's clock look like one.
+The contents are compared, not the modification times: two changes within one tick of the file system's clock have the
+same time.
 """
 
 import asyncio
@@ -21,7 +22,10 @@ _log = logging.getLogger("level_replicator.security")
 
 
 class CredentialReloader:
-    """Of what is a file. `reload_key` gives the contexts of a key that is new, or raises ConfigError."""
+    """Reloads the credentials that are files.
+
+    `trusted` is the file of trusted fingerprints, or None. `reload_key` returns the TLS contexts of a changed key file,
+    or None if it has not changed, and raises ConfigError; it is None if the key is not a file."""
 
     def __init__(self, trusted: TrustedFile | None, reload_key: "Callable[[], Contexts | None] | None") -> None:
         self._trusted = trusted
@@ -29,16 +33,20 @@ class CredentialReloader:
         self._complaint = ""
 
     async def run(self, security: NodeSecurity, revoke: Callable[[frozenset[str]], None]) -> None:
-        """Look at the files for ever. `revoke` disconnects whoever has one of these fingerprints."""
+        """Reload the files periodically, until cancelled.
+
+        `revoke` must disconnect the peers and clients with these fingerprints."""
         while True:
             await asyncio.sleep(KEYS_LOOKED_AT_EVERY_S)
             try:
                 await self.look(security, revoke)
-            except Exception as error:  # nobody would be revoked any more
-                self._complain(f"looking at the key files failed, and is tried again: {type(error).__name__}: {error}")
+            except Exception as error:  # the task must survive: without it no key could be revoked
+                self._complain(
+                    f"reloading the key files failed and will be tried again: {type(error).__name__}: {error}"
+                )
 
     async def look(self, security: NodeSecurity, revoke: Callable[[frozenset[str]], None]) -> None:
-        """Once. A file on a disk that hangs keeps nobody waiting but this."""
+        """Reload the files once. The reads run on threads, so that a disk that hangs does not block the event loop."""
         if self._trusted is not None:
             found = await on_daemon_thread(self._trusted.reload, "reader of the trusted list")
             if found is not None:
@@ -46,18 +54,22 @@ class CredentialReloader:
                 for mistake in mistakes:
                     _log.error("trusted: %s: %s", self._trusted.path, mistake)
                 gone = security.trust.replace_trusted(fingerprints)
-                _log.info("the trusted list has %d fingerprints now; %d left it", len(fingerprints), len(gone))
+                _log.info(
+                    "the trusted list changed: it has %d fingerprints now, %d were removed",
+                    len(fingerprints),
+                    len(gone),
+                )
                 revoke(gone)
         if self._reload_key is not None:
             try:
                 contexts = await on_daemon_thread(self._reload_key, "reader of the key file")
             except ConfigError as error:
-                self._complain(f"{error}; the node goes on with the key it has")
+                self._complain(f"{error}; the node continues with its present key")
             else:
                 self._complaint = ""
                 if contexts is not None:
                     security.contexts = contexts
-                    _log.info("a new key is used for connections from now on")
+                    _log.info("the key file changed: new connections use the new key")
 
     def _complain(self, text: str) -> None:
         if text != self._complaint:

@@ -1,8 +1,8 @@
-"""TLS 1.3 over memory: bytes of the socket in, bytes of the session out, and the other way round. No sockets here.
+"""TLS 1.3 without I/O: a channel converts bytes of the socket to bytes of the session, and back.
 
-Both sides present a certificate and prove that they hold its key; whose certificates are welcome is not for TLS
-to say (node.admission). pyOpenSSL, since the ssl of the standard library hands no unverified client certificate to the
-program. Needs the extra `tls`.
+Both sides present a certificate and prove that they hold its private key. TLS accepts every certificate; the rules of
+trust are applied after the handshake (node.admission). The module uses pyOpenSSL, since the `ssl` of the standard
+library does not expose an unverified client certificate. Needs the extra `tls`.
 """
 
 from cryptography import x509
@@ -18,23 +18,25 @@ from level_replicator.security.key_files import Pems
 
 _READ_BYTES = 64 * 1024
 _WRITE_BYTES = 1024 * 1024
-_PLAIN = ("wrong version number", "http request", "packet length too long", "unexpected message")
+_NOT_TLS = ("wrong version number", "http request", "packet length too long", "unexpected message")
 _NO_CERTIFICATE = ("certificate required", "peer did not return a certificate")
 
 
 def _any_certificate(channel: SSL.Connection, _certificate: object, _error: int, _depth: int, _ok: int) -> bool:
-    """Whoever proves the key of its certificate gets through TLS; who that may be is judged before any data."""
+    """Accept every certificate whose private key is proved. The rules of trust are applied before any data passes."""
     channel.get_app_data().presented = True
     return True
 
 
 def _role(_channel: SSL.Connection, offered: list[bytes]) -> object:
-    """A client says what it is before its key is judged; a peer says nothing."""
+    """Select the ALPN protocol of a client, which identifies it before its key is judged. A peer offers none."""
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 class Contexts:
-    """What all connections of one key pair share. Raises ConfigError for one that OpenSSL forbids."""
+    """The TLS contexts of one key pair, shared by its connections.
+
+    Raises ConfigError if OpenSSL rejects the key pair."""
 
     def __init__(self, pems: Pems) -> None:
         self.fingerprint = pems.fingerprint
@@ -42,10 +44,10 @@ class Contexts:
             self._dialling = _context(SSL.TLS_CLIENT_METHOD, pems)
             self._accepting = _context(SSL.TLS_SERVER_METHOD, pems)
         except SSL.Error as error:
-            raise ConfigError(f"pems: OpenSSL does not take this key pair: {_reasons(error)}") from error
+            raise ConfigError(f"pems: OpenSSL rejects this key pair: {_reasons(error)}") from error
 
     def channel(self, *, dialled: bool, client: bool = False) -> "Channel":
-        """`client`: we dial as a client, and say so."""
+        """Return the channel of a new connection. With `client` the dialling side identifies itself as a client."""
         return Channel(self._dialling if dialled else self._accepting, dialled=dialled, client=client)
 
 
@@ -66,7 +68,14 @@ def _context(method: int, pems: Pems) -> SSL.Context:
 
 
 class Channel:
-    """Of one connection. Each method that takes bytes raises RemoteProtocolError for what TLS does not allow."""
+    """The TLS state of one connection.
+
+    Pass received bytes to `receive`, then read session bytes with `read`. Pass session bytes to `write`, then send the
+    bytes that `take` returns. `receive`, `read` and `write` raise RemoteProtocolError if TLS fails.
+
+    established  True after the handshake
+    presented    True after the peer has proved the key of a certificate in this session
+    """
 
     def __init__(self, context: SSL.Context, *, dialled: bool, client: bool = False) -> None:
         self.established = False
@@ -83,16 +92,16 @@ class Channel:
             self._connection.set_accept_state()
 
     def begin(self) -> None:
-        """What a dialler says first is in `take` then."""
+        """Start the handshake on the dialling side. `take` then returns its first bytes."""
         self._shake()
 
     def receive(self, data: bytes) -> None:
-        """What came from the socket. `read` gives what it was for the session."""
+        """Process bytes that were received from the socket."""
         if not self.established:
             self._handshake_bytes += len(data)
             if self._handshake_bytes > MAX_TLS_HANDSHAKE_BYTES:
-                # with what comes behind the handshake in the same breath: an honest peer then says no more than Hello
-                raise RemoteProtocolError(f"a TLS handshake of more than {MAX_TLS_HANDSHAKE_BYTES} bytes")
+                # includes session bytes in the same read: an honest peer sends at most a Hello at this time
+                raise RemoteProtocolError(f"the TLS handshake exceeds {MAX_TLS_HANDSHAKE_BYTES} bytes, the limit")
         view = memoryview(data)
         while view:
             view = view[self._write_bio(view) :]
@@ -110,30 +119,34 @@ class Channel:
         except SSL.Error as error:
             raise RemoteProtocolError(_explain(error), ByeCode.REJECTED) from error
         if not self.presented:
-            # a resumed session proves nothing now
-            raise RemoteProtocolError("a TLS session without a certificate of its own", ByeCode.REJECTED)
+            # a resumed session would not prove that the peer still holds the key
+            raise RemoteProtocolError("the TLS session was established without a certificate", ByeCode.REJECTED)
         self.established = True
 
     def certificate(self) -> bytes:
-        """DER, of the peer; once established. Raises RemoteProtocolError for one that proves nothing."""
+        """Return the peer's certificate in DER. The channel must be established.
+
+        Raises RemoteProtocolError if it cannot be read, or its RSA key is too short."""
         try:
             certificate = self._connection.get_peer_certificate(as_cryptography=True)
             assert certificate is not None
             key = certificate.public_key()
             der = certificate.public_bytes(Encoding.DER)
-        except Exception as error:  # whatever a parser makes of a stranger's bytes
-            raise RemoteProtocolError("a certificate that cannot be read", ByeCode.REJECTED) from error
+        except Exception as error:  # the parser may raise anything for bytes of a stranger
+            raise RemoteProtocolError("the peer's certificate cannot be read", ByeCode.REJECTED) from error
         if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
-            raise RemoteProtocolError(f"an RSA key of {key.key_size} bits", ByeCode.REJECTED)
+            raise RemoteProtocolError(
+                f"the peer's RSA key has {key.key_size} bits; expected {MIN_RSA_BITS} or more", ByeCode.REJECTED
+            )
         return der
 
     @property
     def is_client(self) -> bool:
-        """Whether the other side came as a client."""
+        """True if the dialling side identified itself as a client."""
         return self._connection.get_alpn_proto_negotiated() == ALPN
 
     def read(self) -> bytes:
-        """The next bytes of the session, b"" when there are none for now. At the end of the peer's stream `ended`."""
+        """Return received session bytes, b"" if there are none yet. Sets `ended` at the end of the peer's stream."""
         if self._ended:
             return b""
         try:
@@ -148,24 +161,25 @@ class Channel:
 
     @property
     def ended(self) -> bool:
+        """True after the peer has closed its side of the TLS session."""
         return self._ended
 
     def write(self, data: bytes) -> None:
-        """Session bytes; `take` gives what goes to the socket."""
+        """Encrypt session bytes. `take` returns the result."""
         try:
             self._connection.sendall(data)
         except SSL.Error as error:
             raise RemoteProtocolError(_explain(error), ByeCode.PROTOCOL) from error
 
     def shut(self) -> None:
-        """Nothing more is written. The peer is told so."""
+        """Close our side of the TLS session, and notify the peer."""
         try:
             self._connection.shutdown()
         except SSL.Error:
             return
 
     def take(self) -> bytes:
-        """What is to go to the socket now."""
+        """Return and remove the bytes to send on the socket."""
         parts = []
         while True:
             try:
@@ -175,17 +189,17 @@ class Channel:
 
 
 def _reasons(error: SSL.Error) -> str:
-    """In the words of OpenSSL."""
+    """Return the reasons in the words of OpenSSL, separated by commas."""
     return ", ".join(
         str(each[-1]) for each in (error.args[0] if error.args and isinstance(error.args[0], list) else [])
     )
 
 
 def _explain(error: SSL.Error) -> str:
-    """For people, of what OpenSSL says in its own words."""
+    """Return the text of an OpenSSL error with a hint for the user."""
     text = _reasons(error) or "the connection ended"
-    if any(known in text for known in _PLAIN):
-        return f"the peer does not speak TLS: has it keys (`pems`)? ({text})"
+    if any(known in text for known in _NOT_TLS):
+        return f"the peer does not speak TLS: check that it has keys (`pems`) ({text})"
     if any(known in text for known in _NO_CERTIFICATE):
-        return f"one side has no certificate: both need keys (`pems`) ({text})"
+        return f"one side has no certificate: both sides need keys (`pems`) ({text})"
     return f"TLS failed: {text}"

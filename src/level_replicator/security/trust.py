@@ -1,10 +1,10 @@
-"""Whose certificates are welcome: pins of servers, and the list of trusted fingerprints.
+"""The rules of trust: pinned fingerprints of servers, and the list of trusted fingerprints.
 
-The rules, which fail closed:
+The rules fail closed:
 
-1. A server with a pin must show a certificate of that pin. If it does not, nothing else is asked.
-2. A peer is known if its fingerprint is pinned for some server, or stands in the trusted list.
-3. Without `identify` exactly the known are accepted. With it, it is asked about everybody, and what it says counts.
+1. A server with a pin must present a certificate of that pin. Otherwise it is rejected without further checks.
+2. A peer is *known* if its fingerprint is pinned for any server, or is in the trusted list.
+3. Without `identify` exactly the known peers are accepted. With `identify`, its decision counts, for all peers.
 """
 
 import logging
@@ -25,14 +25,22 @@ _log = logging.getLogger("level_replicator.security")
 
 @dataclass(frozen=True)
 class Pin:
-    """Of one server. `fingerprints`: any of them, so that a key can be exchanged."""
+    """The pin of a server.
+
+    fingerprints  the server must present one of them; several allow for replacing its key
+    read_only     True if nothing is accepted from the server
+    """
 
     fingerprints: frozenset[str]
     read_only: bool = False
 
 
 class Trust:
-    """`pins`: address of a server → its pin. `trusted`: fingerprints that are welcome from anywhere."""
+    """The pins of servers and the trusted fingerprints.
+
+    pins     address of a server → its pin
+    trusted  fingerprints that are accepted from any address
+    """
 
     def __init__(self, pins: Mapping[str, Pin], trusted: Iterable[str] = ()) -> None:
         self.pins = dict(pins)
@@ -41,32 +49,35 @@ class Trust:
         self._read_only = frozenset(each for pin in pins.values() if pin.read_only for each in pin.fingerprints)
 
     def is_pinned_otherwise(self, server: str | None, fingerprint: str) -> bool:
-        """Whether this cannot be the server that was dialled."""
+        """Return True if the dialled server has a pin that does not include this fingerprint."""
         pin = self.pins.get(server) if server is not None else None
         return pin is not None and fingerprint not in pin.fingerprints
 
     def knows(self, fingerprint: str) -> bool:
+        """Return True if the fingerprint is pinned or trusted."""
         return fingerprint in self._pinned or fingerprint in self.trusted
 
     def is_read_only(self, fingerprint: str) -> bool:
-        """Whoever dialled: the role goes with the key."""
+        """Return True if a read-only server has this fingerprint. Which side dialled does not matter."""
         return fingerprint in self._read_only
 
     def replace_trusted(self, trusted: Iterable[str]) -> frozenset[str]:
-        """A new list. The fingerprints that are not known any more."""
+        """Replace the trusted list. Returns the removed fingerprints that are not known any more."""
         before, self.trusted = self.trusted, frozenset(trusted)
         return frozenset(each for each in before - self.trusted if not self.knows(each))
 
 
 class TrustedFile:
-    """A text file of fingerprints, one a line; what follows it, and lines that begin with #, are for people."""
+    """The trusted list: a text file with one fingerprint a line.
+
+    Text after a fingerprint, and lines that begin with #, are comments."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._last: bytes | None = None
 
     def load(self) -> frozenset[str]:
-        """All of it. Raises ConfigError when it cannot be read, or a line is no fingerprint."""
+        """Return the fingerprints. Raises ConfigError if the file cannot be read, or a line is not a fingerprint."""
         raw = self._read()
         found, mistakes = _parse(raw)
         if mistakes:
@@ -75,15 +86,17 @@ class TrustedFile:
         return found
 
     def reload(self) -> tuple[frozenset[str], list[str]] | None:
-        """What it holds now, and what is wrong with it; None when it has not changed. A line that is none trusts
-        nobody, and neither does a file that cannot be read."""
+        """Return (fingerprints, errors) if the file has changed, else None.
+
+        A line that is not a fingerprint is reported as an error and trusts nobody. A file that cannot be read trusts
+        nobody either."""
         try:
             raw = self._read()
         except ConfigError as error:
             if self._last == b"":
                 return None
             self._last = b""
-            return frozenset(), [f"nobody is trusted: {error}"]
+            return frozenset(), [f"nobody is trusted, since the file cannot be read: {error}"]
         if raw == self._last:
             return None
         self._last = raw
@@ -91,15 +104,15 @@ class TrustedFile:
 
     def _read(self) -> bytes:
         raw = read_small_file(self.path, MAX_TRUSTED_BYTES, "trusted")
-        with suppress(OSError):  # it may be exchanged just now
+        with suppress(OSError):  # the file may be replaced at this moment
             if raw != self._last and os.stat(self.path).st_mode & stat.S_IWOTH:
-                _log.warning("%s can be written by everybody, who could let anybody in: chmod o-w", self.path)
+                _log.warning("%s can be written by every user, who could add trusted peers: run chmod o-w", self.path)
         return raw
 
 
 def _parse(raw: bytes) -> tuple[frozenset[str], list[str]]:
     found, mistakes = set(), []
-    # not splitlines: a form feed, or a separator of Unicode, would end a comment that everybody else sees going on
+    # not splitlines, which would end a comment at a form feed or a Unicode separator that editors show within the line
     for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
         words = line.split()
         if not words or words[0].startswith("#"):

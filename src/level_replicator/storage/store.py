@@ -12,12 +12,13 @@ from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS, BULK_LOAD_SHARE
 from level_replicator.core.reconcile_rules import ReconcileContext, stale
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
-from level_replicator.storage.feed.log_view import Dot, Logged, read_history
+from level_replicator.storage.feed.log_view import Dot, read_history
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.maintenance.backup import backup
 from level_replicator.storage.maintenance.floors import FloorWatch
@@ -36,9 +37,10 @@ from level_replicator.storage.state.conflict_queue import Conflict
 from level_replicator.storage.state.histories import Learned, learn, put_branches
 from level_replicator.storage.state.load import learn_keys
 from level_replicator.storage.state.notifier import Notifier
-from level_replicator.storage.state.schema import log_dot, log_range, resume_key
+from level_replicator.storage.state.schema import log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.tail import TailReader
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.local_writer import LocalWriter
 from level_replicator.storage.write.lost import forget_found, lacks_lost
 from level_replicator.storage.write.remote_applier import RemoteApplier, require_room
@@ -71,9 +73,13 @@ def _at_once(work: Callable[[], None]) -> None:
     work()
 
 
+def _nobody() -> None:
+    """Default of `on_written`: does nothing."""
+
+
 class Store:
     """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
-    tests; `adopt`: see open_state.
+    tests; `adopt`: see open_state; `on_written`: see LocalWriter.
 
     Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
     peers cause comes from one."""
@@ -89,6 +95,7 @@ class Store:
         sync: bool = False,
         adopt: Callable[[int], None] | None = None,
         on_step: Callable[[str], None] | None = None,
+        on_written: Callable[[], None] = _nobody,
     ) -> None:
         self._state = ReplicationState(db, rs, now_ms=now_ms, on_step=on_step)
         self._random_bytes = random_bytes
@@ -96,7 +103,7 @@ class Store:
             open_state(self._state, boot=boot, random_bytes=random_bytes, adopt=adopt)
         except ENGINE_ERRORS as error:
             raise _as_storage_error("opening the replica", error) from error
-        self.writer = LocalWriter(self._state)
+        self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
         self.take = self._applier.take
@@ -168,7 +175,7 @@ class Store:
         with state.lock:
             return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
-    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Logged], Dot | None]:
+    def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
         """See storage.feed.log_view; any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
 
@@ -296,12 +303,8 @@ class Store:
             )
             if reconcile_context.stale and state.resume:
                 # what was applied of other scans may be taken away again by this reconciliation
-                batch = state.rs.batch()
-                for scanned, origins in state.resume.items():
-                    for origin in origins:
-                        batch.delete(resume_key(scanned, origin))
-                batch.write()
-                state.resume = {}
+                with Transaction(state) as tx:
+                    tx.forget_scans()
             rows = state.keys if rows_told is None else rows_told
             bulk_loads = state.vector.keys() <= {state.origin} and self._is_little(rows, peer.rows)
             if bulk_loads:
@@ -406,17 +409,16 @@ class Store:
         low, high = self._state.restored_gap
         return stamp > self._state.vector.get(self._state.origin, 0) or low < stamp < high
 
-    def renew(self) -> None:
-        """Goes on under a new origin, after `forgot`."""
+    def change_origin(self) -> None:
+        """Continue under a new origin, after `forgot`. Raise StorageError."""
         state = self._state
         with state.lock:
             state.check()
             try:
-                assert state.meta is not None
                 begin_origin_change(state, self._random_bytes, state.restored_gap[0], forked=not state.meta.traced)
                 finish_origin_change(state)
             except ENGINE_ERRORS as error:
-                raise state.fail("going over to a new origin", error) from error
+                raise state.fail("changing to a new origin", error) from error
 
     # -- histories of origins
 

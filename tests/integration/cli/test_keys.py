@@ -26,7 +26,7 @@ def test_a_key_file_and_its_fingerprint(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out) == {"file": str(certificate), "fingerprint": told.strip()}
     before = path.read_bytes()
     assert cli.main(["keygen", str(path)]) == 1
-    assert "a key is not overwritten" in capsys.readouterr().err
+    assert "keys are never overwritten" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

@@ -56,7 +56,7 @@ def _files_for_anybody(patch: pytest.MonkeyPatch) -> None:
 def _access_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     init = ClientRegistry.__init__
     full = client_registry.ClientAccess.FULL
-    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, notices: init(self, loop, full, notices))
+    patch.setattr(ClientRegistry, "__init__", lambda self, loop, _access, *others: init(self, loop, full, *others))
 
 
 def _peers_at_the_unix_socket(patch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def _cancelled_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def read(self: Any, wait_ms: int) -> bool:
-        items = self._own.call(changes.Read, self._feed, wait_ms)
-        return bool(self._place.take(items))
+        items = self._own.call(changes.Read(0, self._feed, wait_ms))
+        return bool(self._position.take(items))
 
     patch.setattr(changes.RemoteChanges, "_read", read)
 

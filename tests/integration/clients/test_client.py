@@ -10,6 +10,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import MAX_CLIENT_SNAPSHOTS, PAGE_BYTES, PAGE_ENTRIES
+from level_replicator.protocol.client_messages import Do
 from tests.integration.clients.conftest import Connect
 
 MANY = 2 * PAGE_ENTRIES + 10
@@ -155,7 +156,7 @@ def test_care(replica: lrep.Replica, client: lrep.Client, tmp_path: Path) -> Non
     with pytest.raises(lrep.ConfigError, match="nobody"):
         client.verify("nobody:1")
     with pytest.raises(lrep.ConfigError, match="knows no"):
-        client._backend.do("format_the_disk")
+        client._backend.call(Do(0, "format_the_disk"))
 
 
 def test_a_backup_is_for_those_of_the_same_machine(replica: lrep.Replica, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 from level_replicator.node.node import Node
 from level_replicator.node.stream import StreamTransport
@@ -20,6 +21,10 @@ TIMEOUT_S = 30.0
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _refuse_clients(*, read_only: bool, local: bool) -> NoReturn:
+    raise AssertionError("these nodes have no clients")
 
 
 class Master:
@@ -43,6 +48,7 @@ class Master:
             instance=secrets.token_bytes(16),
             random=Random(1),
             on_event=self.events.append,
+            open_request_handler=_refuse_clients,
         )
         self.node.start()
 

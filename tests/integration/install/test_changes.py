@@ -237,7 +237,7 @@ WHOLE = Cursor({7: 1 << 63, 3: 5}, 9, {7: (1 << 63) + 1, 4: 1})
     ],
 )
 def test_what_is_no_cursor(replica: lrep.Replica, since: Any) -> None:
-    with pytest.raises(lrep.ConfigError, match="no cursor"):
+    with pytest.raises(lrep.ConfigError, match="not a cursor"):
         replica.changes(since=since)
 
 
@@ -307,7 +307,7 @@ def test_a_callback_that_raises_is_called_again(error: BaseException, caplog: py
     callback(2)
     callback.close(60)
     assert got == [1, 2]
-    assert [record.message for record in caplog.records] == 2 * ["an event callback raised"]
+    assert [record.message for record in caplog.records] == 2 * ["an event callback raised an error"]
 
 
 def test_on_conflict(tmp_path: Path) -> None:

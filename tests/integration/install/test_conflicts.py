@@ -123,7 +123,7 @@ def test_a_callback_that_raises_is_called_with_the_next(
     with _open(tmp_path, peer, bad):
         assert [got.get(timeout=60) for _ in KEYS] == KEYS
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == len(KEYS) * [
-        "on_conflict raised"
+        "on_conflict raised an error"
     ]
     with _alone(tmp_path, bad) as replica:
         replica.put(b"k", b"")

@@ -215,14 +215,15 @@ def test_close_ends_a_wait(tmp_path: Path) -> None:
     assert len(outcome) == 1
 
 
-def test_a_port_that_is_taken_is_no_unclean_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a reboot that would cost the node its origin."""
+@pytest.mark.parametrize("setting", ["port", "metrics"])
+def test_a_port_in_use_causes_no_unclean_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture, setting: str) -> None:
+    """After an unclean stop and a reboot the node would get a new origin."""
     with lrep.open(tmp_path / "other", {"port": 0}) as other:
         assert other.address is not None
         with lrep.open(tmp_path / "node") as node:
             node.put(b"k", b"v")
         with pytest.raises(lrep.ConfigError, match="cannot listen"):
-            lrep.open(tmp_path / "node", {"port": other.address[1]})
+            lrep.open(tmp_path / "node", {setting: other.address[1]})
     caplog.set_level(logging.INFO, logger="level_replicator")
     with lrep.open(tmp_path / "node") as node:
         assert node.get(b"k") == b"v"

@@ -152,7 +152,7 @@ def test_not_well(tmp_path: Path) -> None:
         with mock.patch.object(server, "_status", return_value=busy):
             assert ask(a, "/healthz")[0] == 200
             assert ask(a, "/readyz") == (503, "catching up with x:1\n")
-        with mock.patch.object(server, "_alive", mock.Mock(side_effect=TimeoutError)):
+        with mock.patch.object(server, "_check_alive", mock.Mock(side_effect=TimeoutError)):
             assert ask(a, "/healthz") == (503, "the event loop does not answer\n")
 
 

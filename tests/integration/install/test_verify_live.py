@@ -43,7 +43,7 @@ def test_what_is_lost_comes_back_though_the_peer_writes_meanwhile(tmp_path: Path
             finally:
                 stop.set()
                 thread.join()
-            assert (report.missing, report.lost, report.left, report.renewed) == (1, 1, 0, False)
+            assert (report.missing, report.lost, report.left, report.new_origin) == (1, 1, 0, False)
             wait_until(lambda: node.get(key) is not None, "the value that was lost")
             assert node.wait_synced(30)
             assert node.get(key) == peer.get(key)

@@ -118,5 +118,5 @@ def test_the_package_is_imported_without_the_extra() -> None:
 @pytest.mark.parametrize("setting", ["pems", "trusted"])
 def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, setting: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(lrep.ConfigError, match=f"{setting}: .* is not a file"):
+    with pytest.raises(lrep.ConfigError, match=f"{setting}: .* expected a regular file"):
         lrep.open(tmp_path / "x", {**KEYS, "trusted": [A], "port": 0, setting: tmp_path / "pipe"})

@@ -69,7 +69,7 @@ def test_looking_at_the_files_goes_on_after_a_failure(
             raise MemoryError("for once")
 
         patch.setattr(TrustedFile, "reload", fails)
-        wait_until(lambda: "is tried again" in caplog.text, "a complaint")
+        wait_until(lambda: "will be tried again" in caplog.text, "a complaint")
     trusted.write_text("")
     wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
 

@@ -41,7 +41,7 @@ def test_what_is_made(key: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"key": "rsa"}, "p256 or ed25519"),
+        ({"key": "rsa"}, "expected 'p256' or 'ed25519'"),
         ({"name": ""}, "name"),
         ({"name": "x" * 65}, "name"),
         ({"days": 1e9}, "days"),
@@ -83,7 +83,7 @@ def test_files_of_node_selfsigned(name: str) -> None:
 
 def test_a_key_that_is_too_weak() -> None:
     """selfsigned 2.4.1 makes RSA keys of 1,024 bits unless it is told otherwise."""
-    with pytest.raises(lrep.ConfigError, match="1024 bits, at least 2048"):
+    with pytest.raises(lrep.ConfigError, match="1024 bits; expected 2048 or more"):
         load_pems(HERE / "selfsigned_1024.json")
 
 
@@ -91,7 +91,7 @@ def test_a_written_file_is_its_owners_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "pems.json"
     write_pems(path, pems("A"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(lrep.ConfigError, match="exists: a key is not overwritten"):
+    with pytest.raises(lrep.ConfigError, match="exists, and keys are never overwritten"):
         write_pems(path, pems("B"))
     assert load_pems(path).fingerprint == A
     with pytest.raises(lrep.ConfigError, match="No such file"):
@@ -137,14 +137,14 @@ def _x25519() -> str:
     [
         ({}, "no 'cert'"),
         ({**pems("A"), "cert": 5}, "no 'cert'"),
-        ({**pems("A"), "cert": "x"}, "no PEM text of a certificate"),
-        ({**pems("A"), "cert": pems("A")["private"]}, "no PEM text of a certificate"),
-        ({**pems("A"), "cert": pems("B")["cert"]}, "not that of its certificate"),
+        ({**pems("A"), "cert": "x"}, "not a valid certificate in PEM format"),
+        ({**pems("A"), "cert": pems("A")["private"]}, "not a valid certificate in PEM format"),
+        ({**pems("A"), "cert": pems("B")["cert"]}, "does not belong to its certificate"),
         ({**pems("A"), "private": ""}, "no 'private'"),
-        ({**pems("A"), "private": "x"}, "no PEM text of a key"),
-        ({**pems("A"), "private": pems("A")["public"]}, "no PEM text of a key"),
+        ({**pems("A"), "private": "x"}, "not a valid private key in PEM format"),
+        ({**pems("A"), "private": pems("A")["public"]}, "not a valid private key in PEM format"),
         ({**pems("A"), "private": _encrypted()}, "is encrypted"),
-        ({**pems("A"), "private": _x25519()}, "of no kind for TLS"),
+        ({**pems("A"), "private": _x25519()}, "cannot be used with TLS"),
     ],
 )
 def test_what_is_wrong_with_a_key_pair(wrong: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_what_openssl_does_not_take_is_a_wrong_setting() -> None:
     der = serialization.Encoding.DER
     private = weak.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     certificate = x509.load_pem_x509_certificate(_of(weak)["cert"].encode()).public_bytes(der)
-    with pytest.raises(lrep.ConfigError, match=r"OpenSSL does not take this key pair: .*too small"):
+    with pytest.raises(lrep.ConfigError, match=r"OpenSSL rejects this key pair: .*too small"):
         Contexts(Pems(private, certificate))
 
 
@@ -189,7 +189,13 @@ def _of(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(b"", "is not JSON"), (b"[]", "no object"), (b"\xff", "is not JSON"), (b"{" * 100_000, "JSON")]
+    ("text", "says"),
+    [
+        (b"", "is not a JSON file"),
+        (b"[]", "not contain a JSON object"),
+        (b"\xff", "is not a JSON file"),
+        (b"{" * 100_000, "JSON"),
+    ],
 )
 def test_what_is_no_key_file(text: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "pems.json"

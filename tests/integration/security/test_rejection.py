@@ -334,7 +334,7 @@ def test_a_chain_larger_than_a_handshake_may_be(victim: Master) -> None:
     for _ in range(40):
         tls.add_extra_chain_cert(extra)
     _refused(victim, tls)
-    wait_until(lambda: any("TLS handshake of more than" in event.text for event in victim.events), "a refusal")
+    wait_until(lambda: any("TLS handshake exceeds" in event.text for event in victim.events), "a refusal")
 
 
 # -- garbage

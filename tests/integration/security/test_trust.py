@@ -260,7 +260,7 @@ def test_a_key_file_that_breaks_leaves_the_key_that_was(
     b = master("B", {a: {"fingerprint": A}}, pems=keys)
     wait_connected(a, b)
     keys.write_text(keys.read_text()[:300])
-    wait_until(lambda: "goes on with the key it has" in caplog.text, "a complaint")
+    wait_until(lambda: "continues with its present key" in caplog.text, "a complaint")
     assert "BEGIN" not in caplog.text
     a.replica.disconnect(B)
     a.put(b"1", b"")

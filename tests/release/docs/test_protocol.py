@@ -66,7 +66,7 @@ def test_no_other_messages() -> None:
 
 
 def test_versions_and_codes() -> None:
-    assert f"Version {messages.VERSION}," in PAGE
+    assert f"version {messages.VERSION} of the protocol" in PAGE
     assert f"version {client_messages.VERSION} |" in PAGE
     (codes,) = re.findall(r"^Codes of Bye: (.*)\.$", PAGE, re.MULTILINE)
     assert codes == ", ".join(f"{code.value} {code.name.lower()}" for code in ByeCode)
@@ -81,7 +81,7 @@ def test_verbs() -> None:
 
 
 def test_limits() -> None:
-    table = PAGE[PAGE.index("| limit |") : PAGE.index("## What a node keeps")]
+    table = PAGE[PAGE.index("| limit |") : PAGE.index("## Stored state")]
     found = {name: int(value.replace(",", "")) for value, name in re.findall(r"\| ([\d,]+) \| `(\w+)`", table)}
     assert found == {name: getattr(limits, name) for name in found}
     assert len(found) >= 12

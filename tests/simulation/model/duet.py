@@ -147,13 +147,13 @@ class Duet:
                 if learned.branches:
                     store.branch(learned.branches)
                 elif learned.forgot:
-                    store.renew()
+                    store.change_origin()
                 told = told or bool(learned.branches) or learned.forgot
         for reader, source in ((one, other), (other, one)):
             store, state = self.stores[reader], self.stores[source]._state
             newest = max(each.get(store.origin, 0) for each in (state.vector, state.newest, state.floor))
             if store.forgot(newest) and self.off != "reach":
-                store.renew()
+                store.change_origin()
         for place in changed:
             self._break_all(place)
 

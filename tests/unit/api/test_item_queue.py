@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from level_replicator.api.item_queue import ItemQueue
 from level_replicator.client.changes import FeedPosition
+from level_replicator.core.records import Change, Rescan
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor, encode_vector, origin_name
 from level_replicator.protocol.client_messages import Items
-from level_replicator.storage.feed.change_feed import Change, Chunk, Rescan
+from level_replicator.storage.feed.change_feed import Chunk
 
 HERE = 9
 

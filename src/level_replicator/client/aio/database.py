@@ -1,149 +1,197 @@
-"""The same verbs as coroutines: `lrep.aio.connect(...)`, a client; `lrep.aio.wrap(replica)`, a replica of this process.
+"""The database for coroutines: `lrep.aio.connect(...)` for a node of another process, `lrep.aio.wrap(replica)` for a
+replica of this process.
 
     async with await lrep.aio.connect("/tmp/notes") as db:
         await db.put(b"key", b"value")
         async for key, value in db.iterator(prefix=b"k"):
             ...
 
-A client has many requests under way at once, without threads. A replica's are done by a few threads that it shares with
-all others of this process: LevelDB knows no other way not to stand still.
+A client can have many requests under way at once, without threads. The requests to a replica of this process are done
+by a few threads that all wrapped replicas share, because calls into LevelDB block.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from os import PathLike, fspath
-from types import TracebackType
-from typing import Any, Self, Unpack
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any, Self, Unpack, overload
+from weakref import WeakSet
 
 from level_replicator.api.replica import Replica
 from level_replicator.api.request_handler import open_request_handler
-from level_replicator.client.aio.backends import AsyncBackend, HereBackend, ProgressCallback, RemoteBackend
+from level_replicator.api.status import Status
+from level_replicator.client import requests
+from level_replicator.client.aio.backends import AsyncBackend, AsyncLocalBackend, AsyncRemoteBackend, perform
+from level_replicator.client.aio.batch import AsyncBatch
 from level_replicator.client.aio.changes import AsyncChanges
-from level_replicator.client.aio.iterators import AsyncSnapshot, check_key, get_value, iterate
+from level_replicator.client.aio.iterators import AsyncIterator, AsyncRawIterator, AsyncSnapshot
+from level_replicator.client.backends import ClientGate
 from level_replicator.client.connect import target_of
-from level_replicator.client.database import dataclass_of
-from level_replicator.core.limits import CLIENT_TIMEOUT_S, MAX_CLIENT_WAITS_MS
-from level_replicator.database.arguments import Bytes, copy_value, resolve_flag
+from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.core.records import Change
+from level_replicator.database.arguments import Bytes, resolve_flag
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
-from level_replicator.protocol.client_messages import Data, Do, Number, TakeSnapshot, Write
+from level_replicator.database.prefixed import PrefixView
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 
-__all__ = ["AsyncBatch", "AsyncChanges", "AsyncDatabase", "AsyncSnapshot", "connect", "wrap"]
-
-
-class AsyncBatch:
-    """As database.batch.WriteBatch; `await batch.write()`, or an `async with` block."""
-
-    def __init__(self, database: "AsyncDatabase", transaction: bool, sync: bool | None) -> None:
-        self._database = database
-        self._transaction = resolve_flag("transaction", transaction, False)
-        self._sync = sync
-        self._operations: list[tuple[bytes, bytes | None]] = []
-
-    def put(self, key: bytes, value: Bytes) -> None:
-        self._operations.append((check_key(key), copy_value(value)))
-
-    def delete(self, key: bytes) -> None:
-        self._operations.append((check_key(key), None))
-
-    def clear(self) -> None:
-        self._operations.clear()
-
-    async def write(self) -> None:
-        await self._database.write(self._operations.copy(), sync=self._sync)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not (self._transaction and kind is not None):
-            await self.write()
-        self.clear()
+__all__ = [
+    "AsyncBatch",
+    "AsyncChanges",
+    "AsyncDatabase",
+    "AsyncIterator",
+    "AsyncPrefixedDB",
+    "AsyncRawIterator",
+    "AsyncSnapshot",
+    "connect",
+    "wrap",
+]
 
 
 class AsyncDatabase:
-    """The verbs of a Replica as coroutines; iterators and feeds are for `async for`. Of one event loop.
+    """The methods of a Replica as coroutines; iterators and feeds are for `async for`. For one event loop.
 
-    Raises what the replica raises, and for a client ConnectionLostError."""
+    They raise what those of the replica raise, and for a client ConnectionLostError."""
 
     def __init__(self, backend: AsyncBackend) -> None:
         self._backend = backend
+        self._gate = ClientGate(backend)
+        self._feeds: WeakSet[AsyncChanges] = WeakSet()
 
     @property
-    def name(self) -> str:
+    def name(self) -> Any:
+        """Where the database is: an address, or a path."""
         return self._backend.name
 
-    async def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
-        return await get_value(self._backend, 0, key, default, options)
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._gate.shut
+
+    def __repr__(self) -> str:
+        closed = " (closed)" if self.closed else ""
+        return f"<level_replicator.aio.{type(self).__name__} of {self.name!r}{closed} at {id(self):#x}>"
+
+    # -- one key
+
+    async def get(
+        self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
+    ) -> Any:
+        """Return the value, `default` if the key is missing."""
+        return await self._run(requests.get(key, default, verify_checksums=verify_checksums, fill_cache=fill_cache))
 
     async def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
-        await self.write([(check_key(key), copy_value(value))], sync=sync)
+        """See Replica.put."""
+        await self._run(requests.put(key, value, sync=sync))
 
     async def delete(self, key: bytes, *, sync: bool | None = None) -> None:
-        await self.write([(check_key(key), None)], sync=sync)
+        """See Replica.delete."""
+        await self._run(requests.delete(key, sync=sync))
 
-    async def write(self, operations: list[tuple[bytes, bytes | None]], *, sync: bool | None = None) -> None:
-        """All of them, in order, together or not at all; None deletes."""
-        if sync is not None:
-            resolve_flag("sync", sync, False)
-        await self._backend.call(Write, operations, sync)
+    # -- many keys
+
+    async def write(self, operations: list[tuple[bytes, Bytes | None]], *, sync: bool | None = None) -> None:
+        """Write all of these keys and values, in order, together or not at all. A value of None deletes the key."""
+        await self._run(requests.write(requests.checked_operations(operations), sync=sync))
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> AsyncBatch:
-        return AsyncBatch(self, transaction, sync)
+        """See Replica.write_batch. The node applies the batch as one request, so it must not exceed MAX_FRAME_BYTES."""
+        return self._batch(b"", transaction, sync)
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator:
         return self.iterator()
 
-    def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator[Any]:
-        """As of the moment when its first item is asked for."""
-        return iterate(self._backend, 0, options)
+    def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        """See Replica.iterator. It shows the database as it was when its first item was asked for."""
+        return self._prefixed_iterator(b"", options)
+
+    def raw_iterator(self, **options: Unpack[ReadOptions]) -> AsyncRawIterator:
+        """See Replica.raw_iterator. It shows the database as it was at its first move."""
+        self._gate.check()
+        return AsyncRawIterator(self._backend, 0, options)
 
     async def snapshot(self) -> AsyncSnapshot:
-        number = await self._backend.call(TakeSnapshot)
-        assert isinstance(number, Number)
-        return AsyncSnapshot(self._backend, number.number)
+        """See Replica.snapshot."""
+        return await self._prefixed_snapshot(b"")
+
+    def prefixed_db(self, prefix: bytes) -> "AsyncPrefixedDB":
+        """See Replica.prefixed_db."""
+        return AsyncPrefixedDB(db=self, prefix=prefix)
+
+    # -- the LevelDB itself
+
+    async def get_property(self, name: bytes) -> bytes | None:
+        """See Replica.get_property."""
+        return await self._run(requests.get_property(name))
+
+    async def approximate_size(self, start: bytes, stop: bytes) -> int:
+        """See Replica.approximate_size."""
+        return (await self.approximate_sizes((start, stop)))[0]
+
+    async def approximate_sizes(self, *ranges: tuple[bytes, bytes]) -> list[int]:
+        """See Replica.approximate_sizes."""
+        return await self._run(requests.approximate_sizes(ranges))
+
+    async def compact_range(self, *, start: bytes | None = None, stop: bytes | None = None) -> None:
+        """See Replica.compact_range."""
+        await self._run(requests.compact_range(start, stop))
+
+    # -- the replica
 
     def changes(
         self, since: str | None = None, *, prefix: bytes = b"", live: bool = True, now: bool = False
     ) -> AsyncChanges:
-        return AsyncChanges(self._backend, since, prefix, live=live, now=now)
+        """See Replica.changes. The feed begins when it is first read, or at its `start`."""
+        self._gate.check()
+        feed = AsyncChanges(self._backend, since, prefix, live=live, now=now)
+        self._feeds.add(feed)
+        return feed
 
-    async def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = await self._do("status")
-        return found
+    async def status(self) -> Status:
+        """See Replica.status."""
+        return await self._run(requests.status())
 
-    async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
-        left = timeout
-        while left is None or left > 0:
-            part = MAX_CLIENT_WAITS_MS / 1000 if left is None else min(left, MAX_CLIENT_WAITS_MS / 1000)
-            if await self._do("wait_synced", timeout=part):
-                return True
-            left = None if left is None else left - part
-        return False
+    async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as Replica.wait_synced
+        """See Replica.wait_synced."""
+        return await self._run(requests.wait_synced(timeout))
 
     async def truncate(self, *, max_bytes: int | None = None, max_age: float | None = None) -> int:
-        count: int = await self._do("truncate", max_bytes=max_bytes, max_age=max_age)
-        return count
+        """See Replica.truncate."""
+        return await self._run(requests.truncate(max_bytes, max_age))
+
+    @overload
+    async def verify(
+        self, peer: None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Report: ...
+
+    @overload
+    async def verify(self, peer: str) -> Difference: ...
 
     async def verify(
-        self, peer: str | None = None, *, repair: bool = False, progress: ProgressCallback | None = None
+        self, peer: str | None = None, *, repair: bool = False, progress: Callable[[int], None] | None = None
     ) -> Report | Difference:
-        if peer is not None:
-            return dataclass_of(Difference, await self._do("verify", peer=peer))
-        return dataclass_of(Report, await self._do("verify", progress, repair=repair))
+        """See Replica.verify. `progress` is called on the event loop."""
+        return await self._run(requests.verify(peer, repair=repair), progress)
 
-    async def backup(self, path: "str | PathLike[str]", *, progress: ProgressCallback | None = None) -> int:
-        count: int = await self._do("backup", progress, path=fspath(path))
-        return count
+    async def backup(self, path: "str | PathLike[str]", *, progress: Callable[[int], None] | None = None) -> int:
+        """See Replica.backup. The node writes the files, for clients of its Unix socket only: others get
+        ReadOnlyError. `progress` is called on the event loop."""
+        return await self._run(requests.backup(path), progress)
 
     async def disconnect(self, peer: str) -> int:
-        count: int = await self._do("disconnect", peer=peer)
-        return count
+        """See Replica.disconnect."""
+        return await self._run(requests.disconnect(peer))
+
+    async def history(
+        self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
+    ) -> tuple[list[Change], tuple[int, int] | None]:
+        """See Replica.history. The node bounds the bytes of its answer by itself."""
+        return await self._run(requests.history(before, prefix=prefix, most=most))
+
+    # -- the end
 
     async def close(self) -> None:
-        """Idempotent. A wrapped replica stays open: it is its owner's."""
+        """Close the connection, and end the feeds. The node, or a wrapped replica, stays open. Idempotent."""
+        for feed in list(self._feeds):
+            feed.end()
         self._backend.close()
 
     async def __aenter__(self) -> Self:
@@ -152,10 +200,65 @@ class AsyncDatabase:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _do(self, verb: str, progress: ProgressCallback | None = None, **arguments: Any) -> Any:
-        answer = await self._backend.call(Do, verb, arguments, progress=progress)
-        assert isinstance(answer, Data)
-        return answer.data
+    # -- for batches and prefixed views
+
+    def _batch(self, prefix: bytes, transaction: bool, sync: bool | None) -> AsyncBatch:
+        transaction = resolve_flag("transaction", transaction, False)
+        if sync is not None:
+            resolve_flag("sync", sync, False)
+        self._gate.check()
+
+        async def write(operations: list[Any]) -> None:
+            await self._run(requests.write(operations, sync=sync))
+
+        return AsyncBatch(self._gate, write, prefix, transaction)
+
+    def _prefixed_iterator(self, prefix: bytes, options: IteratorOptions) -> AsyncIterator:
+        self._gate.check()
+        return AsyncIterator(self._backend, prefix, 0, options)
+
+    async def _prefixed_snapshot(self, prefix: bytes) -> AsyncSnapshot:
+        return AsyncSnapshot(self._backend, await self._run(requests.take_snapshot()), prefix)
+
+    async def _run(
+        self, steps: "requests.Steps[requests.T]", progress: Callable[[int], None] | None = None
+    ) -> "requests.T":
+        self._gate.check()
+        return await perform(self._backend, steps, progress)
+
+
+class AsyncPrefixedDB(PrefixView[AsyncDatabase]):
+    """plyvel's PrefixedDB for coroutines. Closed together with its database, `db`."""
+
+    __slots__ = ()
+
+    async def get(
+        self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
+    ) -> Any:
+        return await self._db.get(
+            self._with_prefix(key), default, verify_checksums=verify_checksums, fill_cache=fill_cache
+        )
+
+    async def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
+        await self._db.put(self._with_prefix(key), value, sync=sync)
+
+    async def delete(self, key: bytes, *, sync: bool | None = None) -> None:
+        await self._db.delete(self._with_prefix(key), sync=sync)
+
+    def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> AsyncBatch:
+        return self._db._batch(self._prefix, transaction, sync)
+
+    def __aiter__(self) -> AsyncIterator:
+        return self.iterator()
+
+    def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        return self._db._prefixed_iterator(self._prefix, options)
+
+    async def snapshot(self) -> AsyncSnapshot:
+        return await self._db._prefixed_snapshot(self._prefix)
+
+    def prefixed_db(self, prefix: bytes) -> "AsyncPrefixedDB":
+        return AsyncPrefixedDB(db=self._db, prefix=self._longer(prefix))
 
 
 async def connect(
@@ -168,11 +271,11 @@ async def connect(
 ) -> AsyncDatabase:
     """As level_replicator.connect."""
     target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
-    remote = RemoteBackend(target)
-    await remote.connection()
-    return AsyncDatabase(remote)
+    backend = AsyncRemoteBackend(target)
+    await backend.connect()
+    return AsyncDatabase(backend)
 
 
 def wrap(replica: Replica) -> AsyncDatabase:
-    """The verbs of a replica of this process as coroutines."""
-    return AsyncDatabase(HereBackend(replica, open_request_handler(replica, read_only=False, local=True)))
+    """Return the methods of a replica of this process as coroutines."""
+    return AsyncDatabase(AsyncLocalBackend(replica, open_request_handler(replica, read_only=False, local=True)))

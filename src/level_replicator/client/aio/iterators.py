@@ -1,37 +1,22 @@
-"""Reads for coroutines."""
+"""Iterators and snapshots for coroutines."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Self, Unpack
 
-from level_replicator.client.aio.backends import AsyncBackend
-from level_replicator.client.iterators import bounds_of, flags_of
-from level_replicator.core.errors import ClosedError
-from level_replicator.database.arguments import refuse_argument
+from level_replicator.client import requests
+from level_replicator.client.aio.backends import AsyncBackend, perform
+from level_replicator.client.iterators import IteratorBase, Move, RawIteratorBase, SnapshotBase
+from level_replicator.client.pager import BEGIN, END, Pager
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
-from level_replicator.protocol.client_messages import Get, Page, Scan, Value
+from level_replicator.protocol.client_messages import Page, Scan
 
 
-class AsyncSnapshot:
-    """The database as it was. Close it, or use it in an `async with` block."""
+class _AsyncBlock:
+    """`async with`: closed at the end of the block."""
 
-    def __init__(self, backend: AsyncBackend, number: int) -> None:
-        self._backend = backend
-        self._number = number
-
-    async def get(self, key: bytes, default: Any = None, **options: Unpack[ReadOptions]) -> Any:
-        return await get_value(self._backend, self._open(), key, default, options)
-
-    def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator[Any]:
-        return iterate(self._backend, self._open(), options)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self.iterator()
+    __slots__ = ()
 
     def close(self) -> None:
-        """Idempotent."""
-        number, self._number = self._number, 0
-        if number:
-            self._backend.forget(number)
+        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         return self
@@ -39,57 +24,90 @@ class AsyncSnapshot:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self) -> int:
-        if not self._number:
-            raise ClosedError("Database, iterator or snapshot is closed")
-        return self._number
+
+async def _answer(backend: AsyncBackend, pager: Pager, scan: Scan) -> None:
+    page = await backend.call(scan)
+    assert isinstance(page, Page)
+    pager.accept(scan, page)
 
 
-def check_key(key: bytes) -> bytes:
-    if type(key) is not bytes:
-        refuse_argument("key", "bytes", key)
-    return key
+class AsyncIterator(IteratorBase[AsyncBackend], _AsyncBlock):
+    """plyvel's Iterator for `async for`. For one task at a time.
+
+    It shows the database as it was when its first item was asked for."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self._step(self._next)
+
+    async def prev(self) -> Any:
+        """Move back over an item, and return it. Raises StopAsyncIteration before the first one."""
+        return await self._step(self._back)
+
+    async def _step(self, move: Move) -> Any:
+        self._open()
+        while isinstance(found := move(), Scan):
+            await _answer(self._backend, self._open(), found)
+        if found is None:
+            raise StopAsyncIteration
+        return self._shown(found)
 
 
-async def get_value(backend: AsyncBackend, snapshot: int, key: bytes, default: Any, options: ReadOptions) -> Any:
-    answer = await backend.call(Get, check_key(key), snapshot, *flags_of(options))
-    assert isinstance(answer, Value)
-    return default if answer.value is None else answer.value
+class AsyncRawIterator(RawIteratorBase[AsyncBackend], _AsyncBlock):
+    """plyvel's RawIterator. It shows the database as it was at its first move."""
+
+    __slots__ = ()
+
+    async def seek_to_first(self) -> None:
+        await self._go(self._forward_from(BEGIN))
+
+    async def seek_to_last(self) -> None:
+        await self._go(self._backward_from(END))
+
+    async def seek(self, target: bytes) -> None:
+        """Move to the first item whose key is not less than `target`."""
+        await self._go(self._forward_from(self._before_target(target)))
+
+    async def next(self) -> None:
+        await self._go(self._forward_from(self._after_item()))
+
+    async def prev(self) -> None:
+        await self._go(self._backward_from(self._before_item()))
+
+    async def _go(self, move: Move) -> None:
+        while isinstance(found := move(), Scan):
+            await _answer(self._backend, self._open(), found)
+        self._be_on(found)
 
 
-async def iterate(backend: AsyncBackend, snapshot: int, options: IteratorOptions) -> AsyncIterator[Any]:
-    asked = dict(options)
-    flags = flags_of({name: asked.pop(name) for name in ("verify_checksums", "fill_cache") if name in asked})  # type: ignore[arg-type]
-    reverse, keys, values = (
-        bool(asked.pop(name, default))
-        for name, default in (("reverse", False), ("include_key", True), ("include_value", True))
-    )
-    prefix: Any = asked.pop("prefix", None)
-    if prefix is not None and (asked.get("start") is not None or asked.get("stop") is not None):
-        raise TypeError("'prefix' cannot be used together with 'start' or 'stop'")
-    bounds: dict[str, Any] = {"start": None, "stop": None, "include_start": True, "include_stop": False} | asked
-    low, high = bounds_of(prefix or b"", **bounds)
-    if not low < high:
-        return
-    kept = 0
-    left, right = low.gap, high.gap
-    try:
-        while True:
-            page = await backend.call(Scan, left, right, snapshot, reverse, keys or not values, values, *flags)
-            assert isinstance(page, Page)
-            if snapshot == 0 and page.snapshot:
-                snapshot = kept = page.snapshot
-            if keys and values:
-                for pair in zip(page.keys, page.values, strict=True):
-                    yield pair
-            else:
-                for one in page.keys if keys else page.values:
-                    yield one
-                if not keys and not values:
-                    raise TypeError("include_key, include_value: one of the two")
-            if page.end is None:
-                return
-            left, right = (left, page.end) if reverse else (page.end, right)
-    finally:
-        if kept:
-            backend.forget(kept)
+class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock):
+    """plyvel's Snapshot: the database as it was."""
+
+    __slots__ = ()
+
+    async def get(
+        self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
+    ) -> Any:
+        """Return the value that the key had, `default` if it was missing."""
+        steps = requests.get(
+            key,
+            default,
+            verify_checksums=verify_checksums,
+            fill_cache=fill_cache,
+            prefix=self._prefix,
+            snapshot=self._open(),
+        )
+        return await perform(self._backend, steps)
+
+    def __aiter__(self) -> AsyncIterator:
+        return self.iterator()
+
+    def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        return AsyncIterator(self._backend, self._prefix, self._open(), options)
+
+    def raw_iterator(self, **options: Unpack[ReadOptions]) -> AsyncRawIterator:
+        return AsyncRawIterator(self._backend, self._open(), options)

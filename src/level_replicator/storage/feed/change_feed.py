@@ -24,6 +24,7 @@ from level_replicator.core.entry import decode_index
 from level_replicator.core.errors import StorageError
 from level_replicator.core.limits import CHANGES_CHUNK_BYTES, CHANGES_CHUNK_ENTRIES
 from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.records import Change, Item, Rescan
 from level_replicator.core.version_vector import Cursor, Vector, covers, origin_name, raise_to
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.index_scan import agrees
@@ -32,41 +33,6 @@ from level_replicator.storage.state.schema import INDEX, log_range
 from level_replicator.storage.state.state import ReplicationState
 
 _INDEX_END = bytes([INDEX[0] + 1])
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The latest write of a key, as far as this node knows. `value` None: deleted.
-
-    `origin`: 16 hexadecimal digits, of the node that wrote it; `time_ms`: when, by its clock, ms since 1970. An entry
-    that was re-stamped is reported once more, as the same write."""
-
-    key: bytes
-    value: bytes | None
-    origin: str
-    stamp: int
-
-    @property
-    def deleted(self) -> bool:
-        return self.value is None
-
-    @property
-    def time_ms(self) -> int:
-        return self.stamp >> 16
-
-
-@dataclass(frozen=True, slots=True)
-class Rescan:
-    """The log does not reach back to the reader's cursor: what follows comes from the index, in order of keys.
-
-    `complete`: deletions have been forgotten that the reader has not seen, or this node does not know what the reader
-    has seen elsewhere, or has lost some of it; so everything there is follows, and what the reader has besides is to be
-    taken for gone. Else all that has changed follows, deletions among it."""
-
-    complete: bool
-
-
-Item = Change | Rescan
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +57,11 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `renewed`: see Meta; `gap`: see
+    """What the feed of a node depends on, as of one instant. `origin_changed`: see Meta; `gap`: see
     ReplicationState.restored_gap."""
 
     origin: int
-    renewed: bool
+    origin_changed: bool
     gap: tuple[int, int]
     vector: Vector
     floor: Vector
@@ -104,8 +70,7 @@ class _Node(NamedTuple):
     @classmethod
     def of(cls, state: ReplicationState, vector: Vector) -> "_Node":
         """Under the lock."""
-        assert state.meta is not None
-        return cls(state.origin, state.meta.renewed, state.restored_gap, vector, state.floor, state.horizon)
+        return cls(state.origin, state.meta.origin_changed, state.restored_gap, vector, state.floor, state.horizon)
 
 
 class ChangeReader:
@@ -250,7 +215,7 @@ class ChangeReader:
 
 def _lacks_the_mark(known: Vector, node: _Node) -> bool:
     """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
-    return node.renewed and node.origin not in known and node.origin in node.vector
+    return node.origin_changed and node.origin not in known and node.origin in node.vector
 
 
 def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | None:

@@ -2,8 +2,8 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.log_reader import read_entry
@@ -16,26 +16,16 @@ _LOOKED_AT = 10_000
 """Entries in one turn, of any prefix."""
 
 
-class Logged(NamedTuple):
-    """One entry of the log. `value` None: a delete. `origin` (16 hexadecimal digits) and `stamp` are those of the write
-    that it carries, also where the entry was re-stamped later."""
-
-    key: bytes
-    value: bytes | None
-    origin: str
-    stamp: int
-
-
 def read_history(
     state: ReplicationState, before: Dot | None, prefix: bytes, most: int, most_bytes: int
-) -> tuple[list[Logged], Dot | None]:
+) -> tuple[list[Change], Dot | None]:
     """Entries with a smaller dot than `before`, the greatest first; and where to go on, None at the end.
 
     Raises StorageError for a damaged entry."""
     with state.lock:
         origins = set(state.newest) | set(state.vector)
         snapshot = state.rs.snapshot()
-    found: list[Logged] = []
+    found: list[Change] = []
     size = 0
     with snapshot:
         logs = [_of_origin(snapshot, origin, before) for origin in origins]
@@ -43,7 +33,7 @@ def read_history(
             entry = read_entry(record)
             if entry.key.startswith(prefix):
                 stamp, origin = entry.written_dot(dot[1])
-                found.append(Logged(entry.key, entry.value, origin_name(origin), stamp))
+                found.append(Change(entry.key, entry.value, origin_name(origin), stamp))
                 size += len(record)
             if len(found) >= most or size >= most_bytes or looked_at >= _LOOKED_AT:
                 return found, dot

@@ -1,7 +1,7 @@
 """A consistent copy of a live replica.
 
-The copy is a directory like any other: to restore it, put it in the place of the old one and open it. Its
-identity is another one, so it goes on as a new origin by itself.
+The copy is a directory like any other: to restore it, put it in the place of the old one and open it. Its identity is
+another one, so the replica that opens it gets a new origin by itself.
 """
 
 import os
@@ -14,13 +14,13 @@ from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.engine.base import Engine, Snapshot
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
-from level_replicator.storage.state.meta import encode_meta
+from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.state.state import ReplicationState
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _MARK = "LEVEL-REPLICATOR-BACKUP"
-"""Beside what is being copied: it is ours, and may be deleted when it was left behind."""
+"""Name of a file beside the copy: it marks an incomplete backup, which may be deleted when it was left behind."""
 
 
 def backup(
@@ -30,24 +30,33 @@ def backup(
     rs_options: dict[str, Any],
     progress: Callable[[int], None] = lambda keys: None,
 ) -> int:
-    """Copies database and replication set, as of one instant, into `path`/db and `path`/rs. How many keys.
+    """Copy database and replication set, as of one instant, into `path`/db and `path`/rs. Return the number of keys.
 
-    `path` must not exist, or be empty; there is something there only when the copy is complete and on the disk. Writes
-    go on meanwhile. `progress`: told the keys copied. Raises ConfigError, StorageError."""
+    `path` must not exist, or be empty; the copy appears there only when it is complete and on the disk. Writes continue
+    meanwhile. `progress`: called with the number of keys copied so far. Raise ConfigError, StorageError."""
     target = Path(os.path.abspath(path))
     part = target.with_name(target.name + ".part")
     for own in (state.db.name, state.rs.name):
         if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(own)):
-            raise ConfigError(f"{target} is in {own}, which is to be copied: give a path outside of it")
+            raise ConfigError(f"{target} is inside {own}, which is to be copied: give a path outside of it")
     _prepare(target, part)
     try:
         with state.lock:
             state.check()
             rs, db = state.rs.snapshot(), state.db.snapshot()
             meta, keys, entries, vector = state.meta, state.keys, state.entries, dict(state.vector)
-        assert meta is not None
-        whole = type(meta)(meta.format, meta.origin, b"a backup", meta.boot, True, keys, entries, encode_vector(vector))
-        whole.renewed, whole.traced = meta.renewed, meta.traced
+        whole = Meta(
+            meta.format,
+            meta.origin,
+            b"a backup",
+            meta.boot,
+            True,
+            keys,
+            entries,
+            encode_vector(vector),
+            origin_changed=meta.origin_changed,
+            traced=meta.traced,
+        )
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
             _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))
@@ -73,7 +82,7 @@ def _prepare(target: Path, part: Path) -> None:
             raise ConfigError(f"{target} is not empty: give a path that does not exist yet")
         if part.exists():
             if not (part / _MARK).exists():
-                raise ConfigError(f"{part} is in the way, and no backup of ours: move it away")
+                raise ConfigError(f"{part} is in the way, and was not made by a backup: move it away")
             shutil.rmtree(part)
         part.mkdir(parents=True)
         (part / _MARK).touch()

@@ -1,16 +1,16 @@
-"""Floors above the vector, and how they are lowered.
+"""Lowering of floors that are above the vector.
 
-The log holds exactly the index rows above the floor, and a floor is normally covered by the vector. Two things leave a
-floor above it. A bulk load raises the floor to what its peer knows before the first row arrives; if it breaks off and
-the peer is gone for good, or loses power and goes back, perhaps nobody knows that much any more. And after a power
-loss, or when a damaged row is given up, our vector goes back and the floor stays.
+The log holds exactly the index rows above the floor, and the vector normally covers the floor. Two things leave a floor
+above it. A bulk load raises the floor to the peer's vector before the first row arrives; if it breaks off and the peer
+is gone for good, or loses power and goes back, perhaps no other node knows that much any more. And after a power loss,
+or when a damaged row is given up, our vector goes back and the floor stays.
 
 No peer ever covers such a floor, so every peer would reconcile with us again for each change, for ever. Usually another
-pull raises the vector within seconds. Where it does not, the index rows between the two are written to the log again,
-and then the floor is lowered to the vector. A bulk load that nobody continues for a while is no exception; its mark
-stays, so that the next peer is asked for a reconciliation, which costs what still differs.
+pull raises the vector within seconds. If none does, the index rows between the two are written to the log again, and
+then the floor is lowered to the vector. The same holds for a bulk load that no peer continues for a while; its mark
+stays, so that the next peer is asked for a reconciliation, which costs as much as the two still differ.
 
-Every step leaves a sound state. Until the last one the floors stay where they are, and the entries below them count as
+Every step leaves a sound state. Until the last one the floors stay as they are, and the entries below them count as
 late (see ReplicationState.late); the last one lowers all floors in one batch.
 """
 
@@ -28,16 +28,17 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.version_vector import Vector, newer, origin_name
 from level_replicator.storage.engine.base import Snapshot
-from level_replicator.storage.state.load import ends_of_log
+from level_replicator.storage.state.load import update_late
 from level_replicator.storage.state.log_reader import restore_entry
-from level_replicator.storage.state.schema import INDEX, encode_stamp, floor_key, following, log_key
+from level_replicator.storage.state.schema import INDEX, following, log_key
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 
 _log = logging.getLogger("level_replicator.storage")
 
 
 def floors_above(state: ReplicationState) -> bool:
-    """Returns True if a floor is above the vector and no bulk load is under way."""
+    """Return True if a floor is above the vector and no bulk load is under way."""
     return not state.bulk_loading and bool(newer(state.floor, state.vector))
 
 
@@ -51,7 +52,7 @@ class FloorWatch:
         self._patience_ms = FLOOR_PATIENCE_MS
 
     def due(self, now_ms: int) -> bool:
-        """Returns True if they are to be lowered now. `now_ms`: of a clock that does not jump."""
+        """Return True if they are to be lowered now. `now_ms`: monotonic time."""
         if not floors_above(self._state):
             self._since_ms, self._patience_ms = None, FLOOR_PATIENCE_MS
             return False
@@ -65,7 +66,7 @@ class FloorWatch:
 
 
 def lower_floors(state: ReplicationState, pause: Callable[[], bool]) -> int:
-    """Lowers all floors above the vector to it. Returns the number of index rows that are in the log again.
+    """Lower all floors above the vector to it. Return the number of index rows that are in the log again.
 
     For any thread but the one that applies, and not beside a truncation. `pause` is called between two batches and ends
     the work by returning False. It also ends when a bulk load begins, and does nothing while one is under way."""
@@ -103,7 +104,8 @@ def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
 
 
 def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[bytes]]:
-    """The index keys of rows within the spans, some at a time; fewer, perhaps none, after a long way without any."""
+    """Yield the index keys of rows within the spans, RETENTION_BATCH at a time; fewer, perhaps none, after many rows
+    outside of them, so that the caller can pause."""
     found: list[bytes] = []
     for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
         if _is_within(row, spans):
@@ -117,8 +119,8 @@ def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[by
 class _LoggingAgain:
     """Writes index rows to the log again, a batch at a time.
 
-    count    how many
-    damaged  origin → newest stamp of a row that neither log nor database can give any more
+    count    number of rows written
+    damaged  origin → newest stamp of a row whose entry is neither in the log nor can be made from the database
     """
 
     def __init__(self, state: ReplicationState, spans: dict[int, Interval]) -> None:
@@ -128,61 +130,48 @@ class _LoggingAgain:
         self._spans = spans
 
     def log(self, index_keys: list[bytes]) -> list[bytes]:
-        """One batch, under the lock. Returns the keys that it had no room for."""
+        """Write one batch, under the lock. Return the keys that it had no room for."""
         state = self._state
+        size = written = 0
+        rest: list[bytes] = []
         with state.lock:
             state.check()
-            batch = state.rs.batch()
-            size = added = written = 0
-            newest: Vector = {}
-            rest: list[bytes] = []
-            for place, index_key in enumerate(index_keys):
-                if size >= REPAIR_BATCH_BYTES:
-                    rest = index_keys[place:]
-                    break
-                row = state.rs.get(index_key)
-                if row is None or not _is_within(row, self._spans):
-                    continue  # it has been written or deleted since
-                stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
-                logged = state.rs.get(log_key(origin, stamp))
-                record = restore_entry(state.rs, state.db, index_key[len(INDEX) :], row)
-                if record is None:
-                    self.damaged[origin] = max(stamp, self.damaged.get(origin, 0))
-                elif record != logged:
-                    batch.put(log_key(origin, stamp), record)
-                    written += 1
-                    added += logged is None
-                    size += len(record)
-                    newest[origin] = max(stamp, newest.get(origin, 0))
-            if written:
-                state.step("floors: before rs")
-                batch.write()
-                state.step("floors: after rs")
-                state.late = True
-                state.entries += added
-                state.newest.update(newer(newest, state.newest))
-                self.count += written
+            with Transaction(state, name="floors") as tx:
+                for place, index_key in enumerate(index_keys):
+                    if size >= REPAIR_BATCH_BYTES:
+                        rest = index_keys[place:]
+                        break
+                    row = state.rs.get(index_key)
+                    if row is None or not _is_within(row, self._spans):
+                        continue  # it has been written or deleted since
+                    stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+                    logged = state.rs.get(log_key(origin, stamp))
+                    record = restore_entry(state.rs, state.db, index_key[len(INDEX) :], row)
+                    if record is None:
+                        self.damaged[origin] = max(stamp, self.damaged.get(origin, 0))
+                    elif record != logged:
+                        tx.put_log(origin, stamp, record)
+                        tx.raise_newest(origin, stamp)
+                        tx.set_late()
+                        tx.entries += logged is None
+                        written += 1
+                        size += len(record)
+            self.count += written
         return rest
 
 
 def _lower(state: ReplicationState, spans: dict[int, Interval], damaged: Vector) -> None:
-    """The last batch. What is damaged stays below the floor: a log that lacked it would be a lie."""
-    lowered = {origin: max(low, damaged.get(origin, 0)) for origin, (low, _) in spans.items()}
+    """Lower the floors in one batch. Damaged rows stay below the floor, since the log lacks them."""
     for origin, stamp in damaged.items():
         _log.error(
             "the row at stamp %d of origin %s is damaged, so peers reconcile for each change: run verify with repair",
             stamp,
             origin_name(origin),
         )
-    batch = state.rs.batch()
-    for origin, stamp in lowered.items():
-        if stamp:
-            batch.put(floor_key(origin), encode_stamp(stamp))
-        else:
-            batch.delete(floor_key(origin))
+    tx = Transaction(state)
+    for origin, (low, _) in spans.items():
+        tx.set_floor(origin, max(low, damaged.get(origin, 0)))
     state.step("floors: before the last batch")
-    batch.write()
+    tx.commit()
     state.step("floors: after the last batch")
-    state.floor = {origin: stamp for origin, stamp in {**state.floor, **lowered}.items() if stamp}
-    _, oldest = ends_of_log(state.rs)
-    state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
+    update_late(state)

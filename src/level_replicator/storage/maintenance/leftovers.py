@@ -1,13 +1,14 @@
-"""Entries above the vector that no pull will ever complete, and how they come to be covered.
+"""Re-stamping of left-over entries: entries above the vector that no pull will ever complete.
 
 A scan that breaks off leaves entries above the vector of their origin. Usually the same peer completes it later, and
-its vector covers them. Where the peer is gone for good, or has lost power and goes on under another origin, nobody's
-vector ever reaches them: the changes feed, which reads up to the vector, would never report them, no tombstone that has
-seen them could be dropped, and each new session would send them again.
+its vector covers them. If the peer is gone for good, or has lost power and has a new origin now, no vector ever reaches
+them: the changes feed, which reads up to the vector, would never report them, no tombstone that has seen them could be
+dropped, and each new session would send them again.
 
-So entries of which nothing has changed for LEFTOVER_PATIENCE_MS are re-stamped: they keep their place in the order of
-writes, and get a dot of our own, which our vector covers. That is safe at any moment. It waits because it costs
-an entry in every log; a great many, which a broken first scan of a large peer leaves, wait much longer.
+So entries about which nothing has changed for LEFTOVER_PATIENCE_MS are re-stamped: they keep their place in the order
+of writes, and get a dot of this node, which its vector covers. That is safe at any moment. The wait is for the cost: a
+re-stamped entry is an entry in every log. A great many, which a broken first scan of a large peer leaves, wait much
+longer.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from level_replicator.core.version_vector import newer
 from level_replicator.storage.state.log_reader import read_entry
 from level_replicator.storage.state.schema import INDEX, log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.restamps import Restamps
 
 _MAX = (1 << 64) - 1
@@ -34,7 +36,12 @@ _Situation = tuple[int, int, tuple[Interval, ...]]
 
 @dataclass(slots=True)
 class _Leftover:
-    """Entries of one origin. `situation`: all that a pull of them would change; `since_ms`: for how long it has not."""
+    """Left-over entries of one origin.
+
+    situation  everything that a pull of them would change
+    since_ms   when the situation changed last
+    few        there are less than FEW_LEFTOVERS of them
+    """
 
     situation: _Situation
     since_ms: int
@@ -42,7 +49,7 @@ class _Leftover:
 
 
 class LeftoverWatch:
-    """Decides when entries above the vector are re-stamped. `patience_ms` is for tests."""
+    """Decides when entries above the vector are re-stamped. Tests set `patience_ms` and `long_patience_ms`."""
 
     def __init__(self, state: ReplicationState) -> None:
         self.patience_ms = LEFTOVER_PATIENCE_MS
@@ -51,8 +58,7 @@ class LeftoverWatch:
         self._known: dict[int, _Leftover] = {}
 
     def due(self, now_ms: int) -> list[int]:
-        """Return the origins whose entries above the vector are to be re-stamped now. `now_ms`: of a clock that does
-        not jump."""
+        """Return the origins whose entries above the vector are to be re-stamped now. `now_ms`: monotonic time."""
         state = self._state
         if state.bulk_loading or state.bulk_load_incomplete:
             self._known = {}
@@ -82,7 +88,7 @@ class LeftoverWatch:
 
 
 def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], bool]) -> int:
-    """Re-stamp the entries of one origin that are above the vector. Returns how many.
+    """Re-stamp the entries of one origin that are above the vector. Return how many.
 
     For any thread but the one that applies. `pause` is called between two batches and ends the work by returning
     False."""
@@ -94,7 +100,7 @@ def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], 
             count, more = _restamp_some(state, origin)
             done += count
             if not more and not state.bulk_loading:
-                # what comes above it later sets it anew
+                # lower than before: an entry that comes above it later raises it again
                 state.newest[origin] = max(state.vector.get(origin, 0), _newest_logged(state, origin))
         if more and not pause():
             break
@@ -102,36 +108,30 @@ def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], 
 
 
 def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
-    """One batch, the oldest first. How many, and whether some are left."""
-    batch = state.rs.batch()
+    """Re-stamp one batch of entries, the oldest first. Return how many, and whether some are left."""
     restamps = Restamps(state)
     more = False
-    for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), _MAX)):
-        if len(restamps) == RETENTION_BATCH or restamps.full:
-            more = True
-            break
-        try:
-            entry = read_entry(record)
-        except StorageError:
-            continue  # verify reports and repairs it
-        packed = state.rs.get(INDEX + entry.key)
-        row = None if packed is None else decode_index(packed)
-        if row is None or row.dot != (entry.stamp, origin):
-            continue
-        batch.delete(log_at)
-        restamps.add(entry.key, entry.value, row.context, encode_dot(*row.written_dot))
-    if not len(restamps):
-        return 0, False
-    restamps.put_into(batch)
-    state.step("leftovers: before rs")
-    batch.write()
-    state.step("leftovers: after rs")
-    restamps.account()
+    with Transaction(state, name="leftovers") as tx:
+        for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), _MAX)):
+            if len(restamps) == RETENTION_BATCH or restamps.full:
+                more = True
+                break
+            try:
+                entry = read_entry(record)
+            except StorageError:
+                continue  # verify reports and repairs it
+            packed = state.rs.get(INDEX + entry.key)
+            row = None if packed is None else decode_index(packed)
+            if row is None or row.dot != (entry.stamp, origin):
+                continue
+            tx.delete_log(origin, log_dot(log_at)[0])
+            restamps.add(entry.key, entry.value, row.context, encode_dot(*row.written_dot))
+        restamps.put_into(tx)
     return len(restamps), more
 
 
 def _newest_logged(state: ReplicationState, origin: int) -> int:
-    """The stamp of the newest entry of an origin in the log, 0 if there is none."""
+    """Return the stamp of the newest entry of an origin in the log above the vector, 0 if there is none."""
     low = state.vector.get(origin, 0)
     last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)
     return 0 if last is None else log_dot(last)[0]

@@ -1,8 +1,8 @@
-"""Space: the log is truncated, and tombstones leave the index, without asking anybody.
+"""Retention: the log is truncated, and tombstones leave the index, without an agreement between nodes.
 
-Nothing is lost by either. A peer below the floor reconciles with the index instead of reading the log; one that missed
-a dropped tombstone is recognised by its vector, which is below the horizon. Both go in small steps beside live
-traffic. What leaves the log has its value in `db` only, so `db` goes to the disk first.
+Neither loses anything. A peer below the floor reconciles with the index instead of reading the log; a peer that missed
+a dropped tombstone is recognised by its vector, which is below the horizon. Both work in small steps beside live
+traffic. The value of an entry that leaves the log is in `db` only, so `db` is brought to the disk first.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,27 +18,17 @@ from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.maintenance.floors import lower_floors
 from level_replicator.storage.maintenance.leftovers import restamp_leftovers
 from level_replicator.storage.state.index_scan import KeyAndRow
-from level_replicator.storage.state.load import ends_of_log
-from level_replicator.storage.state.meta import store_meta
-from level_replicator.storage.state.schema import (
-    INDEX,
-    LOG,
-    encode_stamp,
-    floor_key,
-    following,
-    log_dot,
-    log_key,
-    log_range,
-)
+from level_replicator.storage.state.load import ends_of_log, update_late
+from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
-from level_replicator.storage.state.tombstones import put_horizon
+from level_replicator.storage.state.transaction import Transaction
 
 _NO_LIMIT = (1 << 64) - 1
 _BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Retention:
-    """Of one replica; for any thread but the one that applies.
+    """Retention of one replica; for any thread but the one that applies.
 
     `pause`: called between two steps. It may wait a little, and ends the work by returning False."""
 
@@ -48,11 +38,11 @@ class Retention:
         self._lowered = 0
 
     def log_bytes(self) -> int:
-        """About how many bytes the log takes on the disk; what was written last may not be counted yet."""
+        """Return about how many bytes the log takes on the disk; the newest writes may not be counted yet."""
         return self._state.rs.size(LOG, following(LOG))
 
     def oldest(self) -> int:
-        """The stamp of the oldest entry that may leave the log; the greatest of all stamps if there is none."""
+        """Return the stamp of the oldest entry that may leave the log; the greatest stamp if there is none."""
         _, oldest = ends_of_log(self._state.rs)
         vector = self._state.vector
         return min((s for o, s in oldest.items() if s <= vector.get(o, 0)), default=_NO_LIMIT)
@@ -60,56 +50,54 @@ class Retention:
     def truncate(
         self, *, before: int = _NO_LIMIT, most_bytes: int = _NO_LIMIT, pause: Callable[[], bool] = lambda: True
     ) -> int:
-        """Takes entries out of the log, oldest first: those with stamps up to `before`, and no more than it takes to
-        make it `most_bytes` smaller. How many. Raises StorageError."""
+        """Take entries out of the log, oldest first: those with stamps up to `before`, and no more than are needed to
+        make it `most_bytes` smaller. Return how many. Raise StorageError."""
         with self._guarded("truncating the log"):
             return self._truncate(before, most_bytes, pause)
 
     def drop_tombstones(self, before: int, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """Drop tombstones with stamps up to `before` from the index. Returns how many. Raises StorageError.
+        """Drop tombstones with stamps up to `before` from the index. Return how many. Raise StorageError.
 
         One that has seen a write that our vector does not cover stays: that write could come back."""
         with self._guarded("dropping tombstones"):
             return self._drop_tombstones(before, pause)
 
     def lower_floors(self, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """See storage.maintenance.floors. Raises StorageError."""
+        """Lower floors above the vector (storage.maintenance.floors). Raise StorageError."""
         with self._guarded("lowering floors to the vector"):
             return lower_floors(self._state, pause)
 
     def restamp_leftovers(self, origin: int, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """See storage.maintenance.leftovers. Raises StorageError."""
+        """Re-stamp left-over entries (storage.maintenance.leftovers). Raise StorageError."""
         with self._guarded("re-stamping entries above the vector"):
             return restamp_leftovers(self._state, origin, pause)
 
     @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
+    def _guarded(self, action: str) -> Iterator[None]:
         try:
             with self._one_at_a_time:
                 yield
         except ENGINE_ERRORS as error:
-            raise self._state.fail(what, error) from error
+            raise self._state.fail(action, error) from error
 
     def _bring_to_disk(self) -> Vector:
-        """What this vector covers is on the disk, in both LevelDBs, when this returns."""
+        """Bring both LevelDBs to the disk. Return a vector whose entries are all there."""
         state = self._state
         while True:
             with state.lock:
                 state.check()
                 vector = dict(state.vector)
                 self._lowered = state.lowered
-            state.rs.batch(sync=True).write()
-            state.db.batch(sync=True).write()
+            state.flush()
             with state.lock:
                 if self._check():
-                    assert state.meta is not None
-                    state.meta.durable = encode_vector(vector)
-                    store_meta(state.rs, state.meta)
+                    with Transaction(state, sync=True) as tx:
+                        tx.change_meta(durable=encode_vector(vector))
                     return vector
 
     def _check(self) -> bool:
-        """Returns False if the vector was lowered, or origins were renamed, since `_bring_to_disk` began: it says
-        something else now, and the work ends. Under the lock. Raises StorageError."""
+        """Return False if the vector was lowered, or origins were renamed, since `_bring_to_disk` began: its vector is
+        not valid any more, and the work ends. Under the lock. Raise StorageError."""
         self._state.check()
         return self._state.lowered == self._lowered
 
@@ -143,54 +131,44 @@ class Retention:
                 self._raise_floors(limits)
         if removed:
             with state.lock:  # late entries may have come in meanwhile, also above the limits
-                _, oldest = ends_of_log(state.rs)
-                state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
+                update_late(state)
             state.rs.compact(LOG, following(LOG))
         return removed
 
     def _remove(self, origin: int, low: int, high: int, most_bytes: int) -> tuple[int, int, int] | None:
-        """One batch. (entries, bytes, the stamp that the floor has come to); None: see `_check`."""
+        """Truncate the log of an origin by one batch. Return (entries, bytes, new floor), None if `_check` fails."""
         state = self._state
         with state.lock:
             if not self._check():
                 return None
-            batch = state.rs.batch()
             count = size = 0
             reached, stamp = high, low
-            for key, record in state.rs.scan(*log_range(origin, low, high)):
-                if count == RETENTION_BATCH or size >= min(most_bytes, _BATCH_BYTES):
-                    reached = stamp
-                    break
-                stamp, _ = log_dot(key)
-                batch.delete(key)
-                count += 1
-                size += len(key) + len(record)
-            floor = max(reached, state.floor.get(origin, 0))
-            batch.put(floor_key(origin), encode_stamp(floor))
-            state.step("truncate: before rs")
-            batch.write()
-            state.step("truncate: after rs")
-            state.floor = {**state.floor, origin: floor}
-            state.entries -= count
+            with Transaction(state, name="truncate") as tx:
+                for key, record in state.rs.scan(*log_range(origin, low, high)):
+                    if count == RETENTION_BATCH or size >= min(most_bytes, _BATCH_BYTES):
+                        reached = stamp
+                        break
+                    stamp, _ = log_dot(key)
+                    tx.delete_log(origin, stamp)
+                    count += 1
+                    size += len(key) + len(record)
+                tx.entries = -count
+                tx.raise_floor(origin, reached)
             return count, size, reached
 
     def _next_stamp(self, origin: int, low: int, limit: int) -> int:
-        """Of the oldest entry in (low, limit]; 0: there is none."""
+        """Return the stamp of the oldest entry in (low, limit], 0 if there is none."""
         first = next(iter(self._state.rs.scan_keys(*log_range(origin, low, limit))), None)
         return 0 if first is None else log_dot(first)[0]
 
     def _raise_floors(self, limits: Vector) -> None:
-        """Of origins that the log holds nothing of up to the limit, nothing will ever be read below it."""
+        """Raise the floors to the limits, when the log holds nothing up to them any more."""
         state = self._state
         with state.lock:
-            if not self._check():
-                return
-            batch = state.rs.batch()
-            raised = {o: stamp for o, stamp in limits.items() if stamp > state.floor.get(o, 0)}
-            for origin, stamp in raised.items():
-                batch.put(floor_key(origin), encode_stamp(stamp))
-            batch.write()
-            state.floor = {**state.floor, **raised}
+            if self._check():
+                with Transaction(state) as tx:
+                    for origin, stamp in limits.items():
+                        tx.raise_floor(origin, stamp)
 
     # -- tombstones
 
@@ -215,33 +193,22 @@ class Retention:
         return dropped
 
     def _drop(self, tombstones: list[KeyAndRow]) -> int:
-        """Drop, in one batch, those that have not changed since."""
-        if not tombstones:
-            return 0
+        """Drop, in one batch, the tombstones that have not changed since they were found. Return how many."""
         state = self._state
         with state.lock:
-            if not self._check():
+            if not tombstones or not self._check():
                 return 0
-            batch = state.rs.batch()
+            unchanged = [(index_key, row) for index_key, row in tombstones if state.rs.get(index_key) == row]
+            if not unchanged:
+                return 0
             horizon: Vector = {}
-            count = entries = 0
-            for index_key, row in tombstones:
-                if state.rs.get(index_key) != row:
-                    continue
-                stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
-                batch.delete(index_key)
-                if state.logged(origin, stamp):
-                    batch.delete(log_key(origin, stamp))
-                    entries += 1
-                horizon[origin] = max(stamp, horizon.get(origin, 0))
-                count += 1
-            if not count:
-                return 0
-            raised = put_horizon(state, batch, horizon, max(horizon.values()))
-            state.step("drop: before rs")
-            batch.write()
-            state.step("drop: after rs")
-            state.horizon = {**state.horizon, **raised}
-            state.dropped = max(state.dropped, max(horizon.values()))
-            state.entries -= entries
-            return count
+            with Transaction(state, name="drop") as tx:
+                for index_key, row in unchanged:
+                    stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
+                    tx.delete_row(index_key[len(INDEX) :])
+                    if state.logged(origin, stamp):
+                        tx.delete_log(origin, stamp)
+                        tx.entries -= 1
+                    horizon[origin] = max(stamp, horizon.get(origin, 0))
+                tx.raise_horizon(horizon, max(horizon.values()))
+            return len(unchanged)

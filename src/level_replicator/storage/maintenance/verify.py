@@ -1,6 +1,6 @@
-"""The audit of one node: does the database hold what the index says, and the log what it should?
+"""The audit of one node: compares the database with the index, and the log with both.
 
-It looks at snapshots while writes go on; what it finds is looked at again, under the lock, before it is repaired.
+It reads snapshots while writes continue. Each finding is checked again, under the lock, before it is repaired.
 """
 
 import logging
@@ -10,43 +10,46 @@ from dataclasses import dataclass, field
 
 import plyvel
 
-from level_replicator.core.entry import DELETE, INDEX_HEAD, Entry, decode_entry
+from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
-from level_replicator.storage.recovery.repair import repair_database, repair_log
+from level_replicator.storage.recovery.repair_db import repair_database
+from level_replicator.storage.recovery.repair_log import repair_log
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.load import count, load
-from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry, row_from_log
-from level_replicator.storage.state.meta import store_meta
+from level_replicator.storage.state.log_reader import logged_entry, read_entry, restore_entry
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot, log_key
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.local_writer import LocalWriter, check_size
-from level_replicator.storage.write.lost import forget_found, has_room, is_lost, load_lost, note_lost, put_lost
+from level_replicator.storage.write.lost import forget_found, has_room, is_lost, load_lost, record_lost, restore_row
 
 MAX_EXAMPLES = 100
 PROGRESS_KEYS = 10_000
-"""Progress is told once for so many keys."""
+"""Progress is reported once for so many keys."""
 _log = logging.getLogger("level_replicator.storage")
 
 
 @dataclass
 class Report:
-    """What an audit found, in numbers of keys.
+    """Result of an audit, in numbers of keys.
 
-    keys      looked at
-    missing   the index says that there is a value, the database has none
-    changed   the database has another value than the index says
-    unknown   the database has a key that the index does not know, or knows as deleted: written around the replica
-    unlogged  the log should have an entry, and has not
+    keys      compared in all
+    missing   the index names a value, and the database has none
+    changed   the database has another value than the index names
+    unknown   the database has a key that the index does not know, or knows as deleted: it was not written through the
+              replica
+    unlogged  the log lacks an entry that it should have
     damaged   an entry of the log cannot be read
     orphaned  an entry of the log belongs to no index row
-    repaired  how many of these were repaired
-    lost      how many could not be, and wait to come back from a peer; a value that was changed stays until then
-    given_up  how many were lost in an audit before already, and no peer has brought: they are forgotten, and a value
-              that was changed stays; renewed: for that the node goes on as a new origin
-    examples  up to MAX_EXAMPLES of (kind, key); of what is orphaned the key in the log
+    repaired  repaired in this audit
+    lost      could not be repaired, and wait to come back from a peer; a value that was changed stays until then
+    given_up  were lost in an earlier audit already, and no peer has brought them: they are forgotten, and a value that
+              was changed stays
+    new_origin  True if the node has a new origin now, because keys were given up
+    examples  up to MAX_EXAMPLES of (kind, key); for an orphaned entry the key in the log
     """
 
     keys: int = 0
@@ -59,17 +62,22 @@ class Report:
     repaired: int = 0
     lost: int = 0
     given_up: int = 0
-    renewed: bool = False
+    new_origin: bool = False
     examples: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
+    def renewed(self) -> bool:
+        """Deprecated alias of `new_origin`."""
+        return self.new_origin
+
+    @property
     def found(self) -> int:
-        """All that is not as it should be."""
+        """Number of all findings."""
         return self.missing + self.changed + self.unknown + self.unlogged + self.damaged + self.orphaned
 
     @property
     def left(self) -> int:
-        """What is still not as it should be: all of it without `repair`; with it, keys and values above the limits."""
+        """Number of findings that remain: all of them without `repair`; with it, keys and values above the limits."""
         return self.found - self.repaired - self.lost - self.given_up
 
     @property
@@ -91,13 +99,15 @@ def verify(
     progress: Callable[[int], None] = lambda keys: None,
     alone: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Report:
-    """Compares database, index and log; with `repair` mends what is found: from the log, from the database, else it
-    the key is
-    written down as lost, so that peers send it again (see storage.write.lost), or, if it was lost before already, given
-    up. `progress`: told the keys looked at. `alone` calls what it is given, and ends all connections before anything
-    that came over one of them is applied: it counts on what is given up.
+    """Compare database, index and log. With `repair`, repair each finding from the log or the database. A key whose
+    value is in neither is recorded as lost, so that peers send it again (see storage.write.lost); if it was recorded
+    before already, it is given up.
 
-    Raises StorageError; when it is a LevelDB itself that is damaged, it tells what to do."""
+    `progress`: called with the number of keys compared so far. `alone`: calls its argument after it has ended all
+    connections, so that nothing that came over one of them is applied afterwards: it would count on the entries that
+    are given up.
+
+    Raise StorageError; if a LevelDB itself is damaged, its text contains the way out."""
     report = Report()
     try:
         with state.lock:
@@ -113,15 +123,15 @@ def verify(
         progress(report.keys)
         again = state.lost.intersection(repairer.lost)
         if again or not has_room(state, len(repairer.lost)):
-            alone(lambda: _give_up_what_is_lost(state, random_bytes))
-            report.renewed = True
+            alone(lambda: _give_up_lost_keys(state, random_bytes))
+            report.new_origin = True
             report.given_up = repairer.lost_findings
         elif repairer.lost:
-            alone(lambda: _write_down_what_is_lost(state, repairer.lost))
+            alone(lambda: _record_lost_keys(state, repairer.lost))
             report.lost = repairer.lost_findings
         if repairer.logged or report.lost:
             _count_entries_again(state)
-    except (plyvel.Error, StorageError, struct.error) as error:  # OSError is of `progress`, whose reader may be gone
+    except (plyvel.Error, StorageError, struct.error) as error:  # an OSError comes from `progress`
         raise _failed(state, error) from error
     return report
 
@@ -175,7 +185,7 @@ def _belongs_to_a_row(rs: Reader, log_at: bytes, record: bytes) -> bool:
 
 
 def _key_of(record: bytes) -> bytes | None:
-    """Of an entry; None for what is none."""
+    """Return the key of an entry, None if it is damaged."""
     try:
         return decode_entry(record).key
     except RemoteProtocolError:
@@ -183,8 +193,12 @@ def _key_of(record: bytes) -> bytes | None:
 
 
 class _Repairer:
-    """Repairs one finding after the other. `lost`: the keys that could not be, since the value is nowhere any more,
-    and `lost_findings` how often they were found; `logged`: whether the log was repaired."""
+    """Repairs one finding after the other.
+
+    lost    keys that cannot be repaired, since their values are nowhere on this node; lost_findings: number of
+            findings about them
+    logged  True if the log was repaired
+    """
 
     def __init__(self, state: ReplicationState, report: Report) -> None:
         self.lost: set[bytes] = set()
@@ -194,7 +208,7 @@ class _Repairer:
         self._report = report
 
     def repair(self, kind: str, key: bytes) -> None:
-        """As things are now: since it was found somebody may have written the key."""
+        """Repair a finding as things are now: the key may have been written since it was found."""
         state = self._state
         with state.lock:
             state.check()
@@ -220,45 +234,43 @@ class _Repairer:
             and _belongs_to_a_row(state.rs, log_key(origin, stamp), there)
         ):
             self._write_anew(key, None if flags & DELETE else value, deleted=bool(flags & DELETE))
-            state.rs.put(log_key(origin, stamp), there)  # which went with what was overwritten
+            with Transaction(state) as tx:
+                tx.put_log(origin, stamp, there)  # the write took it out of the log, as the entry of the old row
             state.tail.begin(state.newest[state.origin])
             return
         record = restore_entry(state.rs, state.db, key, row)
         if record is None:
-            made = row_from_log(state.rs, key, row)
-            if made is None:
-                self._note_lost(key)
-            else:
-                self._replace_row(key, row, *made)
+            self._repair_damaged_row(key, row)
             return
-        if not agrees(row, value):
-            whole = read_entry(record).value
-            assert whole is not None
-            state.db.put(key, whole)
-        if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, row) is None:
-            state.entries += state.rs.get(log_key(origin, stamp)) is None
-            state.rs.put(log_key(origin, stamp), record)
-            self.logged = True
+        with Transaction(state) as tx:
+            if not agrees(row, value):
+                whole = read_entry(record).value
+                assert whole is not None
+                tx.put_value(key, whole)
+            if stamp > state.floor.get(origin, 0) and logged_entry(state.rs, key, row) is None:
+                tx.put_log(origin, stamp, record)
+                tx.entries += there is None
+                self.logged = True
         self._report.repaired += 1
 
-    def _replace_row(self, key: bytes, old: bytes, new: bytes, entry: Entry) -> None:
-        """The row is damaged, and the log has the entry."""
-        state = self._state
-        state.rs.put(INDEX + key, new)
-        if entry.value is None:
-            state.db.delete(key)
+    def _repair_damaged_row(self, key: bytes, row: bytes) -> None:
+        """Repair a row from the log if that is possible, else note the key as lost."""
+        with Transaction(self._state) as tx:
+            entry = restore_row(self._state, tx, key, row)
+            if entry is not None:
+                tx.keys = (entry.value is not None) - (not INDEX_HEAD.unpack_from(row)[2] & DELETE)
+        if entry is None:
+            self._note_lost(key)
         else:
-            state.db.put(key, entry.value)
-        state.keys += (entry.value is not None) - (not INDEX_HEAD.unpack_from(old)[2] & DELETE)
-        self._report.repaired += 1
+            self._report.repaired += 1
 
     def _note_lost(self, key: bytes) -> None:
         self.lost_findings += 1
-        if len(self.lost) <= MAX_LOST_KEYS:  # one more than may be written down, so that all are given up
+        if len(self.lost) <= MAX_LOST_KEYS:  # one more than may be recorded, so that all are given up
             self.lost.add(key)
 
     def _write_anew(self, key: bytes, value: bytes | None, *, deleted: bool) -> None:
-        """Its row names the dot of another key's write: it needs one of its own."""
+        """Write a key again whose row names the dot of another key's write: it needs a dot of its own."""
         if value is None and not deleted:
             self._note_lost(key)
             return
@@ -267,11 +279,12 @@ class _Repairer:
         self._report.repaired += 1
 
     def _adopt(self, key: bytes, value: bytes) -> None:
+        """Write a value that was written into the database, past the replica, as a local write."""
         try:
             check_size(key, value)
         except LimitError as error:
-            # which key that is stands in the report, not in a log
-            _log.error("a key that was written around the replica stays as it is: %s", error)
+            # the report names the key; the log must not contain data
+            _log.error("a key that was not written through the replica stays as it is: %s", error)
             return
         LocalWriter.write_locked(self._state, [(key, value)], False)
         self._report.repaired += 1
@@ -280,59 +293,55 @@ class _Repairer:
         state = self._state
         record = state.rs.get(log_at)
         if record is not None and not _belongs_to_a_row(state.rs, log_at, record):
-            state.rs.delete(log_at)
+            stamp, origin = log_dot(log_at)
+            with Transaction(state) as tx:
+                tx.delete_log(origin, stamp)
+                tx.entries = -1
             state.tail.begin(state.newest.get(state.origin, 0))
-            state.entries -= 1
             self.logged = True
         self._report.repaired += 1
 
 
 def _count_entries_again(state: ReplicationState) -> None:
-    """Nobody knows whether what was repaired had been counted. Without the lock, for it takes a while."""
+    """Correct the number of log entries: the repaired ones may have been counted, or not. The scan takes a while, so it
+    runs without the lock."""
     with state.lock:
         rs, counted = state.rs.snapshot(), state.entries
     with rs:
         entries = sum(1 for _ in rs.scan_keys(LOG, following(LOG)))
-    with state.lock:
-        state.entries += entries - counted
+    with state.lock, Transaction(state) as tx:
+        tx.entries = entries - counted
 
 
-def _write_down_what_is_lost(state: ReplicationState, keys: set[bytes]) -> None:
-    """The values of these keys are nowhere on this node: see storage.write.lost."""
+def _record_lost_keys(state: ReplicationState, keys: set[bytes]) -> None:
+    """Record keys whose values are nowhere on this node as lost: see storage.write.lost."""
     with state.lock:
         state.check()
-        lost = [key for key in keys if is_lost(state, key)]  # somebody may have written it since
-        batch = state.rs.batch(sync=True)
-        for key in lost:
-            row = state.rs.get(INDEX + key)
-            assert row is not None
-            stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
-            batch.delete(log_key(origin, stamp))
-            put_lost(batch, key)
-        batch.write()
-        for key in lost:
-            note_lost(state, key)
+        lost = [key for key in keys if is_lost(state, key)]  # the others have been written since
+        with Transaction(state, sync=True) as tx:
+            for key in lost:
+                row = state.rs.get(INDEX + key)
+                assert row is not None
+                record_lost(tx, key, row)
         _log.error("%d values are lost on this node: they come back from peers that have them", len(lost))
         state.tail.begin(state.newest.get(state.origin, 0))
 
 
-def _give_up_what_is_lost(state: ReplicationState, random_bytes: Callable[[int], bytes]) -> None:
-    """As after a power loss: what is nowhere is forgotten, vector included, under a new origin."""
+def _give_up_lost_keys(state: ReplicationState, random_bytes: Callable[[int], bytes]) -> None:
+    """Forget keys whose values are nowhere, vector included, under a new origin, as after a power loss."""
     with state.lock:
         state.check()
-        meta = state.meta
-        assert meta is not None
         try:
             begin_origin_change(state, random_bytes, state.vector.get(state.origin, 0), repairing=True)
             repair_log(state, forget=True)
             repair_database(state, torn=False, forget=True)
-            meta.repairing = False
-            store_meta(state.rs, meta)
+            with Transaction(state, sync=True) as tx:
+                tx.change_meta(repairing=False)
             finish_origin_change(state)
             load(state)
             load_lost(state)
             count(state)
             state.key_filter.begin(empty=False)
-        except BaseException as error:  # an interrupt, too: the next open goes on with it
-            state.fail("giving up what is lost", error)
+        except BaseException as error:  # an interrupt, too: the next open completes it
+            state.fail("giving up lost values", error)
             raise

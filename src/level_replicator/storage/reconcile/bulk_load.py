@@ -10,56 +10,45 @@ which costs what still differs.
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
 from level_replicator.storage.state.log_reader import logged_entry, read_entry
-from level_replicator.storage.state.schema import BULK_LOADING, INDEX, encode_stamp, floor_key, log_range
+from level_replicator.storage.state.schema import log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 
-_BATCH_LINES = 1_000
+_BATCH_ROWS = 1_000
 
 
 def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
     """Raises the floor to what the peer knows, before the first of it comes; under the lock. What the log holds below
     that, of the newest entries that came before the bulk load, leaves it: a log has nothing under its floor."""
     # on the disk before the first value is: a power loss must not leave values that nothing tells of
-    batch = state.rs.batch(sync=True)
-    raised = {origin: max(stamp, state.floor.get(origin, 0)) for origin, stamp in vector.items()}
-    raised.pop(state.origin, None)
-    left = 0
-    batch.put(BULK_LOADING, b"")
-    for origin, stamp in raised.items():
-        batch.put(floor_key(origin), encode_stamp(stamp))
-        for key in state.rs.scan_keys(*log_range(origin, 0, stamp)):
-            batch.delete(key)
-            left += 1
-    state.step("bulk load: before rs")
-    batch.write()
-    state.step("bulk load: after rs")
-    state.floor = {**state.floor, **raised}
-    state.entries -= left
-    state.bulk_load_incomplete = True
+    with Transaction(state, name="bulk load", sync=True) as tx:
+        tx.begin_bulk_load()
+        for origin, stamp in vector.items():
+            if origin == state.origin:
+                continue
+            tx.raise_floor(origin, stamp)
+            for key in state.rs.scan_keys(*log_range(origin, 0, max(stamp, state.floor.get(origin, 0)))):
+                tx.delete_log(origin, log_dot(key)[0])
+                tx.entries -= 1
 
 
 def recover_bulk_load(state: ReplicationState) -> int:
     """After a kill in a bulk load: rows whose values did not come to be in the database go; they come again, since our
     vector does not claim them. The number of repairs."""
     repairs = count = 0
-    rs_batch, db_batch = state.rs.batch(), state.db.batch()
+    tx = Transaction(state)
     for key, row, value in side_by_side(state.rs, state.db):
         if row is None or agrees(row, value):
             continue
         logged = logged_entry(state.rs, key, row)
-        put = None if logged is None else read_entry(logged).value
-        if put is not None:
-            db_batch.put(key, put)
-        elif logged is None:
-            rs_batch.delete(INDEX + key)
+        if logged is None:
+            tx.delete_row(key)
         else:
-            db_batch.delete(key)
+            tx.put_value(key, read_entry(logged).value)
         repairs += 1
         count += 1
-        if count == _BATCH_LINES:
-            rs_batch.write()
-            db_batch.write()
-            rs_batch, db_batch, count = state.rs.batch(), state.db.batch(), 0
-    rs_batch.write()
-    db_batch.write()
+        if count == _BATCH_ROWS:
+            tx.commit()
+            tx, count = Transaction(state), 0
+    tx.commit()
     return repairs

@@ -24,10 +24,10 @@ from level_replicator.storage.reconcile.initiator import DifferenceHandler, Want
 from level_replicator.storage.state.index_scan import head_of, rows_of
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.state.state import ReplicationState
-from level_replicator.storage.state.tombstones import put_horizon
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import is_lost
 from level_replicator.storage.write.merger import Merger, doubt_of
-from level_replicator.storage.write.remote_applier import put_taken, taken
+from level_replicator.storage.write.remote_applier import adopt_vector
 
 KeyAndRow = tuple[bytes, bytes]
 News = dict[int, list[Interval]]
@@ -181,10 +181,9 @@ class Resolver(DifferenceHandler):
                 complete = merger.merge(entries, doubt_of(state, self._reconcile_context.theirs), in_order=False)
                 if not state.bulk_load_incomplete:  # else all is looked at after a kill
                     merger.touch([entry.key for _, entry in present])
-                merger.write("entries")
                 for origin, entry in present if complete else ():
-                    if entry.stamp > state.newest.get(origin, 0):
-                        state.newest[origin] = entry.stamp
+                    merger.tx.raise_newest(origin, entry.stamp)
+                merger.write("entries")
             self._written(merger)
             if merger.news:
                 self._on_news(merger.news)
@@ -244,24 +243,17 @@ class Resolver(DifferenceHandler):
             return {}
         with state.applying("taking over a vector"):
             moved = newer(reconcile_context.theirs, state.vector)
-            if state.bulk_load_incomplete:
+            was_incomplete = state.bulk_load_incomplete
+            if was_incomplete:
                 # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk,
                 # and their values, which are in no log, before them
-                state.db.batch(sync=True).write()
-            batch = state.rs.batch(sync=self._sync or state.bulk_load_incomplete)
-            put_taken(state, batch, moved, self._source, reconciled=True)
-            raised: Vector = {}
-            if reconcile_context.stale:
-                raised = put_horizon(state, batch, self._their_horizon, reconcile_context.their_dropped)
-            batch.write()
-            was_bulk_load_incomplete = state.bulk_load_incomplete
-            taken(state, moved, self._source, reconciled=True)
-            self.changed = (
-                self.changed or bool(moved or raised) or state.bulk_load_incomplete != was_bulk_load_incomplete
-            )
-            state.horizon = {**state.horizon, **raised}
-            if reconcile_context.stale:
-                state.dropped = max(state.dropped, reconcile_context.their_dropped)
+                state.flush_database()
+            with Transaction(state, sync=self._sync or was_incomplete) as tx:
+                adopt_vector(state, tx, moved, self._source, reconciled=True)
+                raised = reconcile_context.stale and tx.raise_horizon(
+                    self._their_horizon, reconcile_context.their_dropped
+                )
+            self.changed = self.changed or bool(moved or raised or was_incomplete)
             return moved
 
 

@@ -1,7 +1,7 @@
-"""Taking over a LevelDB that has data: each key becomes a write of this node.
+"""Adoption of a LevelDB that has data: each key becomes a write of this node.
 
-Only index rows are written, under a floor: the values stay where they are, once, and peers compare checksums
-with their own instead of being sent what they have.
+Only index rows are written, under a floor: the values stay where they are, once, and peers compare checksums with their
+own instead of receiving values that they have.
 """
 
 import logging
@@ -13,9 +13,8 @@ from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.state.index_scan import agrees, side_by_side
-from level_replicator.storage.state.meta import store_meta
-from level_replicator.storage.state.schema import INDEX, encode_stamp, encode_vector_entry, floor_key, vector_key
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 
 _CHUNK_KEYS = 4_000
 _CHUNK_BYTES = 4 * 1024 * 1024
@@ -23,17 +22,14 @@ _log = logging.getLogger("level_replicator.storage")
 
 
 def adopt(state: ReplicationState, progress: Callable[[int], None] = lambda keys: None) -> int:
-    """Takes over every key of the database that the index does not know. How many.
+    """Adopt every key of the database that the index does not know. Return how many.
 
-    Interrupted at any point, it goes on from there at the next open, and adopts nothing twice. `progress`: told the
-    keys that are done. Before anybody else uses the replica. Raises ConfigError for what cannot be replicated."""
-    meta = state.meta
-    assert meta is not None
-    meta.adopting = True
-    store_meta(state.rs, meta)
+    The meta record contains `adopting`, so if it is interrupted, the next open continues it, and adopts nothing twice.
+    It must be done before the replica is used. `progress`: called with the number of keys done. Raise ConfigError for a
+    key or value that is too large."""
     state.step("adopt: announced")
-    # no log entry will have these values: they must outlive what is written of them
-    state.db.batch(sync=True).write()
+    # the log will not contain these values: they must be on the disk before their index rows
+    state.flush_database()
     adopted = done = 0
     for chunk, seen in _chunks(state):
         _adopt(state, chunk)
@@ -41,9 +37,8 @@ def adopt(state: ReplicationState, progress: Callable[[int], None] = lambda keys
         done = seen
         state.step("adopt: a chunk")
         progress(done)
-    meta.adopting = False
-    meta.durable = encode_vector(state.vector)  # this record brings all of it to the disk
-    store_meta(state.rs, meta)
+    with Transaction(state, sync=True) as tx:  # which brings all of it to the disk
+        tx.change_meta(adopting=False, durable=encode_vector(state.vector))
     state.step("adopt: done")
     _log.info("adopted %d keys of %s", adopted, state.db.name)
     return adopted
@@ -55,20 +50,17 @@ def _adopt(state: ReplicationState, chunk: list[tuple[bytes, int]]) -> None:
     origin = state.origin
     first = state.clock.next(state.now_ms(), len(chunk))
     last = first + len(chunk) - 1
-    batch = state.rs.batch()
-    put, pack = batch.put, INDEX_HEAD.pack
-    for stamp, (key, checksum) in enumerate(chunk, first):
-        put(INDEX + key, pack(stamp, origin, 0, checksum))
-    batch.put(vector_key(origin), encode_vector_entry(last, last))
-    batch.put(floor_key(origin), encode_stamp(last))
-    batch.write()
-    state.vector[origin] = state.newest[origin] = last
-    state.floor = {**state.floor, origin: last}
-    state.keys += len(chunk)
+    pack = INDEX_HEAD.pack
+    with Transaction(state) as tx:
+        for stamp, (key, checksum) in enumerate(chunk, first):
+            tx.put_row(key, pack(stamp, origin, 0, checksum))
+        tx.set_vector(origin, last, replay_above=last)
+        tx.raise_floor(origin, last)
+        tx.keys = len(chunk)
 
 
 def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], int]]:
-    """(key, checksum) of what is to be adopted, a chunk at a time, and how many keys were looked at."""
+    """Yield lists of (key, checksum) of keys to adopt, each with the number of keys compared so far."""
     chunk: list[tuple[bytes, int]] = []
     size = seen = 0
     for key, row, value in side_by_side(state.rs, state.db):
@@ -92,9 +84,11 @@ def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], 
 
 
 def _disown(state: ReplicationState, key: bytes) -> None:
-    """Another program changed or deleted it since an adoption that was interrupted. Nobody has heard of the row."""
-    state.rs.delete(INDEX + key)
-    state.keys -= 1
+    """Delete the row of a key that another program changed or deleted after an adoption was interrupted. No other node
+    knows of the row."""
+    with Transaction(state) as tx:
+        tx.delete_row(key)
+        tx.keys = -1
 
 
 def _too_large(key: bytes, value: bytes) -> ConfigError:

@@ -1,11 +1,11 @@
-"""Renaming what a node has of a branch: afterwards it is as if the origin had been a new one since the fork.
+"""Renaming of the entries of a branch: afterwards it is as if the origin had been a new one since the fork.
 
 Every node that has a part of the branch renames it in the same way, so a dot is still the same dot everywhere. The
-branch is stored first; a renaming that a kill interrupts goes on at the next open. Each batch leaves log and index in
-agreement, and the vectors change in the last one. Until then what is renamed already is above the vector, as if it
+branch is stored first; a renaming that a kill interrupts is completed at the next open. Each batch leaves log and index
+in agreement, and the vectors change in the last one. Until then the renamed entries are above the vector, as if they
 were of a scan that is not complete.
 
-A context that has seen a stamp of the branch has seen what the origin wrote before the fork, too: it says both.
+A context that has seen a stamp of the branch has also seen the writes of the origin before the fork: it contains both.
 """
 
 import logging
@@ -24,28 +24,14 @@ from level_replicator.core.entry import (
     encode_entry,
     encode_index,
 )
-from level_replicator.core.epochs import History, divided, encode_pairs
+from level_replicator.core.epochs import History, divided
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.version_vector import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.state.load import load
-from level_replicator.storage.state.meta import encode_meta
-from level_replicator.storage.state.schema import (
-    APPLIED,
-    INDEX,
-    META,
-    RESUME,
-    encode_stamp,
-    encode_vector_entry,
-    floor_key,
-    following,
-    history_key,
-    horizon_key,
-    log_key,
-    vector_key,
-    written_key,
-)
+from level_replicator.storage.state.schema import INDEX, following, log_key
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import load_lost
 
 _log = logging.getLogger("level_replicator.storage")
@@ -56,15 +42,15 @@ _Cuts = dict[int, tuple[int, int]]
 
 
 def rename_branches(state: ReplicationState) -> int:
-    """Rename all branches that are in our histories; under the lock. Returns how many rows were renamed.
+    """Rename all branches that are in our histories; under the lock. Return how many rows were renamed.
 
     Local writes wait for it: it reads the whole index once."""
     renamed = 0
     while cuts := _cuts(state):
         for origin, (epoch, start) in cuts.items():
             _log.warning(
-                "origin %s was continued twice after stamp %d: a directory was restored or copied. What one"
-                " continuation wrote goes on as origin %s",
+                "origin %s was continued twice after stamp %d: a directory was restored or copied. The writes of one"
+                " continuation belong to origin %s from now on",
                 origin_name(origin),
                 start,
                 origin_name(epoch),
@@ -85,7 +71,8 @@ def _cuts(state: ReplicationState) -> _Cuts:
 
 
 def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
-    batch, count, size, renamed = state.rs.batch(), 0, 0, 0
+    """Rename index rows and their log entries. Return how many rows."""
+    tx, count, size, renamed = Transaction(state), 0, 0, 0
     for index_key, packed in state.rs.scan(INDEX, following(INDEX)):
         if len(packed) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(packed)[1] not in cuts:
             continue
@@ -95,20 +82,19 @@ def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
             continue
         record = state.rs.get(log_key(row.origin, row.stamp))
         if record is not None:
-            batch.delete(log_key(row.origin, row.stamp))
+            tx.delete_log(row.origin, row.stamp)
             record = _renamed_record(record, row.origin, cuts)
-            batch.put(log_key(new.origin, new.stamp), record)
+            tx.put_log(new.origin, new.stamp, record)
             size += len(record)
-        batch.put(
-            index_key, encode_index(new.stamp, new.origin, new.flags, new.checksum, new.context, new.own, new.written)
-        )
+        key = index_key[len(INDEX) :]
+        tx.put_row(key, encode_index(new.stamp, new.origin, new.flags, new.checksum, new.context, new.own, new.written))
         renamed += 1
         count += 1
         if count == _BATCH_ROWS or size >= REPAIR_BATCH_BYTES:
-            batch.write()
+            tx.commit()
             state.step("branch: a batch renamed")
-            batch, count, size = state.rs.batch(), 0, 0
-    batch.write()
+            tx, count, size = Transaction(state), 0, 0
+    tx.commit()
     state.step("branch: rows renamed")
     return renamed
 
@@ -120,7 +106,7 @@ def _renamed_dot(dot: Dot, cuts: _Cuts) -> Dot:
 
 
 def _renamed_context(pairs: bytes, written: Dot, cuts: _Cuts) -> bytes:
-    """`written`: the write of the row or entry, under its old name."""
+    """Rename the origins of a context. `written`: the write of the row or entry, under its old name."""
     context = decode_context(pairs)
     seen: Context = {}
     for origin, stamp in [*context.items(), (written[1], written[0])]:
@@ -151,7 +137,7 @@ def _renamed_record(record: bytes, origin: int, cuts: _Cuts) -> bytes:
     try:
         entry: Entry = decode_entry(record)
     except RemoteProtocolError:
-        return record  # it is damaged, and will be reported where it is read
+        return record  # it is damaged: whoever reads it reports it
     written = entry.written_dot(origin)
     context = _renamed_context(entry.context, written, cuts)
     new_written = _renamed_written(written, (entry.stamp, origin), cuts)
@@ -171,44 +157,33 @@ def _renamed_vector(vector: Vector, cuts: _Cuts) -> Vector:
 
 
 def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
-    """The last batch: vector, floor, horizon, histories, and who we are."""
+    """Write the last batch: vector, floor, horizon, histories, and our own origin."""
     meta = state.meta
-    assert meta is not None
-    state.lowered += 1
-    batch = state.rs.batch(sync=True)
+    tx = Transaction(state, sync=True)
+    tx.interrupt_retention()
     vector = _renamed_vector(state.vector, cuts)
     for origin in state.vector.keys() | vector.keys():
         stamp = vector.get(origin, 0)
-        if stamp == state.vector.get(origin, 0):
-            continue
-        if stamp:
-            batch.put(vector_key(origin), encode_vector_entry(stamp, stamp))
-        else:
-            batch.delete(vector_key(origin))
-    for key_of, old in ((floor_key, state.floor), (horizon_key, state.horizon), (written_key, state.written)):
+        if stamp != state.vector.get(origin, 0):
+            tx.set_vector(origin, stamp, replay_above=stamp)
+    others = ((tx.set_floor, state.floor), (tx.set_horizon, state.horizon), (tx.set_written, state.written))
+    for set_stamp, old in others:
         new = _renamed_vector(old, cuts)
         for origin in old.keys() | new.keys():
-            if stamp := new.get(origin, 0):
-                batch.put(key_of(origin), encode_stamp(stamp))
-            else:
-                batch.delete(key_of(origin))
+            set_stamp(origin, new.get(origin, 0))
     histories: dict[int, History] = divided(state.histories, state.branches)
     for origin in state.histories.keys() | histories.keys():
-        if history := histories.get(origin, ()):
-            batch.put(history_key(origin), encode_pairs(history))
-        else:
-            batch.delete(history_key(origin))
-    # nothing is known any more of scans that broke off, and the last batch of a peer need not be done again
-    for key in state.rs.scan_keys(RESUME, following(RESUME)):
-        batch.delete(key)
-    batch.delete(APPLIED)
-    meta.origin, _ = cuts.get(meta.origin, (meta.origin, 0))
-    meta.durable = encode_vector(_renamed_vector(decode_vector(meta.durable), cuts))
-    batch.put(META, encode_meta(meta))
+        tx.set_history(origin, histories.get(origin, ()))
+    # unfinished scans begin anew, and the last batch of a peer is not to be replayed under the old names
+    tx.forget_scans()
+    tx.clear_applied()
+    tx.change_meta(
+        origin=cuts.get(meta.origin, (meta.origin, 0))[0],
+        durable=encode_vector(_renamed_vector(decode_vector(meta.durable), cuts)),
+    )
     state.step("branch: before the last batch")
-    batch.write()
+    tx.commit()
     state.step("branch: after the last batch")
-    state.origin = meta.origin
     load(state)
     load_lost(state)
     state.tail.begin(state.newest.get(state.origin, 0))

@@ -1,10 +1,10 @@
-"""A new origin for a node whose old one has been, or may have been, used for more than it remembers.
+"""Origin change: a node gets a new origin, since its old one was, or may have been, used for writes that it forgot.
 
-What the node wrote under the old origin after the last stamp that is beyond doubt is taken over by the new one. Stamps
-stay, and so does the write that each entry carries (`written`): it is still the write of the old origin, so nothing
-newer is overwritten by it, and a copy of it that a peer has is the same write. (Not so where the old origin was forked,
-see `_taken_over`.) The vector of the old origin goes back to that stamp, so that what was forgotten comes back from the
-peers that have it.
+The new origin takes over the node's own writes under the old origin after the last stamp that is beyond doubt. Stamps
+stay, and so does the write that each entry carries (`written`): it is still the write of the old origin, so no newer
+write is overwritten by it, and a copy of it that a peer has is the same write. (Not so where the old origin was forked,
+see `_taken_over`.) The vector of the old origin goes back to that stamp, so that forgotten writes come back from the
+peers that have them.
 """
 
 from collections.abc import Callable
@@ -23,24 +23,14 @@ from level_replicator.core.entry import (
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.storage.state.log_reader import read_entry
-from level_replicator.storage.state.meta import store_meta
-from level_replicator.storage.state.schema import (
-    INDEX,
-    encode_stamp,
-    encode_vector_entry,
-    floor_key,
-    following,
-    log_key,
-    log_range,
-    vector_key,
-)
+from level_replicator.storage.state.schema import INDEX, following, log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
-from level_replicator.storage.state.tombstones import lower_horizon, put_horizon
+from level_replicator.storage.state.transaction import Transaction
 
 _BATCH_ENTRIES = 1_000
 _MAX = (1 << 64) - 1
 _FIRST = 1
-"""A stamp that no write has."""
+"""A stamp below those of all writes."""
 
 
 def begin_origin_change(
@@ -51,34 +41,41 @@ def begin_origin_change(
     repairing: bool = False,
     torn: bool = False,
     forked: bool = False,
+    identities: tuple[bytes, bytes] | None = None,
 ) -> None:
-    """Give this node a new origin, made of random bytes.
+    """Give this node a new origin, made of random bytes; under the lock.
 
-    `beyond_doubt`: up to which stamp the log of the old one is whole. `repairing`, `torn`: see Meta. `forked`: another
-    node may have used the old one since, for other writes. Then ours become writes of the new origin, which is of the
-    same family, so that they keep their place among writes with equal stamps (core.merge).
+    `finish_origin_change` must follow, in this run or at the next open.
 
-    To be followed by `finish_origin_change`, in this run or at the next open; under the lock."""
-    meta = state.meta
-    assert meta is not None
-    meta.changing_from = (state.origin, beyond_doubt)
-    meta.repairing, meta.torn, meta.forked = repairing, torn, forked
-    meta.origin = state.origin = (
-        make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else random_origin(random_bytes)
-    )
-    meta.renewed = meta.traced = True
+    beyond_doubt  stamp up to which the log of the old origin is whole
+    repairing, torn  see Meta
+    forked        another node may have used the old origin since, for other writes. Then ours become writes of the new
+                  origin, which is of the same family, so that they keep their place among writes with equal stamps
+                  (core.merge)
+    identities    of the directories of replication set and database, if they are new, too
+    """
+    identity, db_identity = identities or (state.meta.identity, state.meta.db_identity)
+    with Transaction(state, sync=True) as tx:
+        tx.change_meta(
+            origin=make_epoch(state.origin, (), random_bytes(EPOCH_BYTES)) if forked else random_origin(random_bytes),
+            origin_changed=True,
+            traced=True,
+            changing_from=(state.origin, beyond_doubt),
+            repairing=repairing,
+            torn=torn,
+            forked=forked,
+            identity=identity,
+            db_identity=db_identity,
+        )
     state.next_epoch = 0
     state.tail.begin(_MAX)  # until the end of the origin change
-    store_meta(state.rs, meta)
     state.step("origin change: announced")
 
 
 def finish_origin_change(state: ReplicationState) -> None:
-    """Takes over what the old origin wrote beyond doubt's end; also goes on with one that was interrupted."""
-    meta = state.meta
-    assert meta is not None
-    assert meta.changing_from is not None
-    old, beyond_doubt = meta.changing_from
+    """Take over the writes of the old origin that are not beyond doubt. Also completes an interrupted origin change."""
+    assert state.meta.changing_from is not None
+    old, beyond_doubt = state.meta.changing_from
     _take_over_horizon(state, old, beyond_doubt)
     _roll_back(state, old, beyond_doubt)
     _take_over_rows(state, old, beyond_doubt)
@@ -89,51 +86,40 @@ def finish_origin_change(state: ReplicationState) -> None:
     state.newest[old] = beyond_doubt
     state.restored_gap = (state.vector.get(state.origin, 0), 0)
     state.tail.begin(state.newest.get(state.origin, 0))
-    meta.changing_from, meta.forked = None, False
-    meta.renewed = True  # an origin change that an older version announced has not set it
-    store_meta(state.rs, meta)
+    with Transaction(state, sync=True) as tx:
+        # an origin change that an older version announced has not set `origin_changed`
+        tx.change_meta(changing_from=None, repairing=False, forked=False, origin_changed=True)
 
 
 def _begin_vector_entry(state: ReplicationState) -> None:
-    """The new origin has an entry in the vector from its beginning: for the changes feed that is the mark of cursors
-    from after this (storage.feed.change_feed)."""
+    """Give the new origin an entry in the vector from its beginning: in a cursor of the changes feed, that is the mark
+    of a time after the origin change (storage.feed.change_feed)."""
     if not state.vector.get(state.origin, 0):
-        state.rs.put(vector_key(state.origin), encode_vector_entry(_FIRST, 0))
-        state.vector[state.origin] = state.newest[state.origin] = _FIRST
+        with Transaction(state) as tx:
+            tx.set_vector(state.origin, _FIRST)
         state.clock.follow(_FIRST)
 
 
 def _roll_back(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    state.lowered += 1
-    batch = state.rs.batch()
-    lower_horizon(state, batch, old, beyond_doubt)
-    if beyond_doubt:
-        batch.put(vector_key(old), encode_vector_entry(beyond_doubt, beyond_doubt))
-        state.vector[old] = beyond_doubt
-    else:
-        batch.delete(vector_key(old))
-        state.vector.pop(old, None)
-    batch.write()
+    with Transaction(state) as tx:
+        tx.lower_horizon(old, beyond_doubt)
+        tx.lower_vector(old, beyond_doubt)
 
 
 def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Who knows the old origin from elsewhere need not have seen the tombstones that we dropped under it."""
+    """Raise the horizon of the new origin to that of the old one: a node that knows the old origin from elsewhere need
+    not have seen the tombstones that were dropped here under it."""
     horizon = state.horizon.get(old, 0)
     new = state.origin
-    if horizon <= max(beyond_doubt, state.horizon.get(new, 0)):
-        return
-    batch = state.rs.batch()
-    known = max(horizon, state.vector.get(new, 0))
-    batch.put(vector_key(new), encode_vector_entry(known, known))
-    raised = put_horizon(state, batch, {new: horizon}, 0)
-    batch.write()
-    state.horizon = {**state.horizon, **raised}
-    state.vector[new] = known
-    state.newest[new] = max(known, state.newest.get(new, 0))
+    if horizon > max(beyond_doubt, state.horizon.get(new, 0)):
+        known = max(horizon, state.vector.get(new, 0))
+        with Transaction(state) as tx:
+            tx.set_vector(new, known, replay_above=known)
+            tx.raise_horizon({new: horizon}, 0)
 
 
 def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Of entries that have left the log there are only index rows."""
+    """Take over index rows whose entries have left the log."""
     floor = state.floor.get(old, 0)
     if floor <= beyond_doubt:
         return
@@ -145,7 +131,7 @@ def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> Non
         row = decode_index(packed)
         written, own = _taken_over(state, old, row.written_dot, row.own)
         _, union = _taken_over(state, old, row.written_dot, row.context)
-        taken.append((index_key, encode_index(stamp, state.origin, flags, checksum, union, own, written)))
+        taken.append((index_key[len(INDEX) :], encode_index(stamp, state.origin, flags, checksum, union, own, written)))
         if len(taken) == _BATCH_ENTRIES:
             _take_rows(state, floor, taken)
             taken = []
@@ -154,70 +140,60 @@ def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> Non
 
 
 def _take_rows(state: ReplicationState, floor: int, rows: list[tuple[bytes, bytes]]) -> None:
-    """One batch. Nothing of the new origin up to the old one's floor is in the log either."""
+    """Write one batch of (key, row). The log holds nothing of the new origin up to the old one's floor either."""
     new = state.origin
-    batch = state.rs.batch()
-    for index_key, row in rows:
-        batch.put(index_key, row)
     stamp = max(state.vector.get(new, 0), floor)
-    batch.put(floor_key(new), encode_stamp(floor))
-    batch.put(vector_key(new), encode_vector_entry(stamp, stamp))
-    batch.write()
-    state.floor = {**state.floor, new: floor}
-    state.vector[new] = state.newest[new] = stamp
+    with Transaction(state) as tx:
+        for key, row in rows:
+            tx.put_row(key, row)
+        tx.raise_floor(new, floor)
+        tx.set_vector(new, stamp, replay_above=stamp)
     state.step("origin change: a batch of rows taken over")
 
 
 def _lower_floor(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """What comes back of the old origin from peers is logged again."""
+    """Lower the floor of the old origin: entries of it that come back from peers are logged again."""
     if state.floor.get(old, 0) > beyond_doubt:
-        state.rs.put(floor_key(old), encode_stamp(beyond_doubt))
-        state.floor = {**state.floor, old: beyond_doubt}
+        with Transaction(state) as tx:
+            tx.set_floor(old, beyond_doubt)
 
 
 def _taken_over(state: ReplicationState, old: int, written: Dot, context: bytes) -> tuple[bytes, bytes]:
-    """(written, context) of an entry of the old origin under the new one.
+    """Return (written, context) of an entry of the old origin under the new one.
 
-    It stays the same write. But where the old origin was forked, another node may have made another write with that
-    stamp, and vectors that cover it do not mean ours: then it is a write of the new origin, which has seen the old."""
-    meta = state.meta
-    assert meta is not None
-    if not meta.forked or written[1] != old:
+    It stays the same write. But if the old origin was forked, another node may have made another write with that stamp,
+    and vectors that cover it do not mean ours: then it is a write of the new origin, which has seen the old one."""
+    if not state.meta.forked or written[1] != old:
         return encode_dot(*written), context
     return encode_dot(written[0], state.origin), encode_context({**decode_context(context), old: written[0]})
 
 
 def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> bool:
-    """One batch, oldest first, so that the new log only grows at its end. False: nothing was left."""
+    """Take over one batch of log entries, the oldest first, so that the new log only grows at its end. Return False if
+    none is left."""
     new = state.origin
-    batch = state.rs.batch()
-    stamp = 0
-    done = size = 0
-    for key, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
-        entry = read_entry(record)
-        stamp = entry.stamp
-        written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
-        taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own, written)
-        row = state.rs.get(INDEX + entry.key)
-        batch.delete(key)
-        if row is not None and INDEX_HEAD.unpack_from(row)[:2] == (stamp, old):
-            _, union = _taken_over(state, old, entry.written_dot(old), index_contexts(row)[1])
-            batch.put(INDEX + entry.key, encode_index(stamp, new, flags, checksum, union, own, written))
-            batch.put(log_key(new, stamp), taken)
-        done += 1
-        size += len(record)
-        if done == _BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
-            break
-    if not done:
-        return False
-    before = state.vector.get(new, 0)
-    stamp = max(stamp, before)
-    batch.put(vector_key(new), encode_vector_entry(stamp, before))
-    batch.write()
-    state.vector[new] = state.newest[new] = stamp
-    return True
+    stamp = done = size = 0
+    with Transaction(state) as tx:
+        for log_at, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
+            entry = read_entry(record)
+            stamp = entry.stamp
+            written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
+            taken, flags, checksum = encode_entry(stamp, entry.key, entry.value, own, written)
+            row = state.rs.get(INDEX + entry.key)
+            tx.delete_log(old, log_dot(log_at)[0])
+            if row is not None and INDEX_HEAD.unpack_from(row)[:2] == (stamp, old):
+                _, union = _taken_over(state, old, entry.written_dot(old), index_contexts(row)[1])
+                tx.put_row(entry.key, encode_index(stamp, new, flags, checksum, union, own, written))
+                tx.put_log(new, stamp, taken)
+            done += 1
+            size += len(record)
+            if done == _BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
+                break
+        if done:
+            tx.set_vector(new, max(stamp, state.vector.get(new, 0)))
+    return done > 0
 
 
 def random_origin(random_bytes: Callable[[int], bytes]) -> int:
-    """A new origin: 64 random bits, not 0."""
+    """Return a new origin: 64 random bits, not 0."""
     return int.from_bytes(random_bytes(8), "big") or 1

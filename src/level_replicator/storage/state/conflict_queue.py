@@ -22,6 +22,7 @@ from level_replicator.core.limits import (
     MAX_UNREPORTED_CONFLICT_BYTES,
     MAX_UNREPORTED_CONFLICTS,
 )
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.storage.engine.base import Batch, Engine
 from level_replicator.storage.state.schema import CONFLICT, conflict_key, conflict_number, following
@@ -30,25 +31,12 @@ _log = logging.getLogger("level_replicator.storage")
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """One write of a key. `value` None: a delete. `origin`: 16 hexadecimal digits; `time_ms`: since 1970, its clock."""
-
-    value: bytes | None
-    origin: str
-    stamp: int
-
-    @property
-    def time_ms(self) -> int:
-        return self.stamp >> 16
-
-
-@dataclass(frozen=True, slots=True)
 class Conflict:
-    """Reported by the node where the two met. Both versions name the user's write, not the entry that carried it."""
+    """Reported by the node where the two met. Both name the user's write, not the entry that carried it."""
 
     key: bytes
-    winner: Version
-    loser: Version
+    winner: Change
+    loser: Change
 
 
 _Write = tuple[bytes | None, int, int]
@@ -68,11 +56,11 @@ def decode_conflict(record: bytes) -> Conflict:
         raise StorageError(
             f"a conflict that waits to be reported cannot be read ({error}): it is passed over"
         ) from error
-    return Conflict(key, *(Version(value, origin_name(origin), stamp) for value, origin, stamp in (winner, loser)))
+    return Conflict(key, *(Change(key, value, origin_name(origin), stamp) for value, origin, stamp in (winner, loser)))
 
 
-def _write_of(version: Version) -> _Write:
-    return version.value, int(version.origin, 16), version.stamp
+def _write_of(change: Change) -> _Write:
+    return change.value, int(change.origin, 16), change.stamp
 
 
 class UnreportedConflicts:

@@ -1,4 +1,4 @@
-"""From the replication set into memory: vector, newest stamps, broken-off scans, counts."""
+"""Loading the replication set into ReplicationState: vectors, newest stamps, unfinished scans, histories, counts."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -32,13 +32,9 @@ _MAX = (1 << 64) - 1
 
 
 def load(state: ReplicationState) -> None:
-    """Everything but the meta record and the counts."""
+    """Load everything except the meta record, the lost keys and the counts."""
     rs = state.rs
-    state.vector = load_vector(rs)
-    state.floor = load_stamps(rs, FLOOR)
-    state.horizon = load_stamps(rs, HORIZON)
-    dropped = rs.get(DROPPED)
-    state.dropped = 0 if dropped is None else decode_stamp(dropped)
+    load_vectors(state)
     state.newest, oldest = ends_of_log(rs)
     state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
     for origin, stamp in state.vector.items():
@@ -47,26 +43,41 @@ def load(state: ReplicationState) -> None:
     for key, intervals in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(intervals)
-    # the mark leaves with the vector that covers the floor (storage.write.remote_applier.put_taken)
+    # the mark leaves with the vector that covers the floor (storage.write.remote_applier.adopt_vector)
     state.bulk_load_incomplete = rs.get(BULK_LOADING) is not None
     load_histories(state)
-    # an entry above the vector may stand in the index, also without one in the log (of a bulk load that broke off): a
+    # the index may hold an entry above the vector, also without one in the log (of a bulk load that broke off): a
     # write over it must get the greater stamp
     for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):
         state.clock.follow(stamp)
 
 
+def load_vectors(state: ReplicationState) -> None:
+    """Load vector, floor and horizon."""
+    state.vector = load_vector(state.rs)
+    state.floor = load_stamps(state.rs, FLOOR)
+    state.horizon = load_stamps(state.rs, HORIZON)
+    dropped = state.rs.get(DROPPED)
+    state.dropped = 0 if dropped is None else decode_stamp(dropped)
+
+
+def load_counts(state: ReplicationState) -> None:
+    """Load the numbers of keys and entries that an orderly stop left in the meta record."""
+    state.keys, state.entries = state.meta.keys, state.meta.entries
+
+
 def load_vector(rs: Reader) -> Vector:
+    """Read the vector."""
     return {key_origin(key): decode_vector_entry(value)[1] for key, value in rs.scan(VECTOR, following(VECTOR))}
 
 
 def load_stamps(rs: Reader, prefix: bytes) -> Vector:
-    """Of floor or horizon."""
+    """Read floor or horizon."""
     return {key_origin(key): decode_stamp(value) for key, value in rs.scan(prefix, following(prefix))}
 
 
 def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
-    """(newest, oldest), each origin → stamp of an entry: two seeks an origin, however long the log is."""
+    """Return (newest, oldest), each origin → stamp of an entry. Costs two seeks an origin, however long the log is."""
     newest: Vector = {}
     oldest: Vector = {}
     start = LOG
@@ -82,8 +93,14 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
         start = end
 
 
+def update_late(state: ReplicationState) -> None:
+    """Set `late` anew after entries left the log, or a floor was lowered."""
+    _, oldest = ends_of_log(state.rs)
+    state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
+
+
 def count(state: ReplicationState) -> None:
-    """Counts keys in the index and entries in the log. Needed only after an unclean stop."""
+    """Count keys in the index and entries in the log. Needed only after an unclean stop."""
     keys = 0
     for _, row in state.rs.scan(INDEX, following(INDEX)):
         keys += not INDEX_HEAD.unpack_from(row)[2] & DELETE
@@ -91,10 +108,10 @@ def count(state: ReplicationState) -> None:
 
 
 def learn_keys(state: ReplicationState, pause: Callable[[], bool]) -> None:
-    """Lets the filter of a replica learn all that its index holds. `pause`: as of Retention."""
+    """Add all keys of the index to the filter of known keys, some at a time. `pause`: see Retention."""
     known = state.key_filter
     with state.lock:
-        # what is written from here on is added as it is written
+        # keys that are written from here on are added as they are written
         generation, snapshot = known.generation, state.rs.snapshot()
     with snapshot:
         keys = snapshot.scan_keys(INDEX, following(INDEX))

@@ -1,4 +1,4 @@
-"""The meta record of a replication set: one small record that says whose it is and how it was left."""
+"""The meta record of a replication set: the identity of its owner, and the state in which it was left."""
 
 import msgspec
 
@@ -8,31 +8,33 @@ from level_replicator.storage.engine.base import Engine, Reader
 from level_replicator.storage.state.schema import META
 
 FORMAT = 2
-"""Of everything in the replication set. A set of another format is refused, never guessed at."""
+"""Version of all records of the replication set. A set of another format is refused, never guessed at."""
 READABLE_FORMATS = (1, FORMAT)
 """Format 1 has no re-stamped entries (core.entry.RESTAMPED). A set of it is marked with 2 when it is opened, since a
 version that reads only 1 would misread them."""
 
-
 NEW_ORIGIN_REQUESTED = b"to be renewed"
-"""In the place of an identity: the next open goes on as a new origin that takes over the whole log of the old one."""
+"""Takes the place of an identity: the next open begins a new origin that takes over the whole log of the old one."""
 
 
 class Meta(msgspec.Struct, array_like=True):
-    """What a replication set remembers of itself.
+    """The meta record. On the disk it is an array: fields are only added, at the end, and with a default.
 
-    identity, db_identity  of its directory and of that of the database at the last open (Engine.identity)
-    boot         which start of the machine that was (storage.engine.boot_id)
-    clean        closed in order, so that `keys` and `entries` are exact
-    durable      a vector whose entries were all on disk when this record was synced
-    changing_from  (old origin, stamp) while what `old origin` wrote after the stamp is being taken over by
+    identity, db_identity  identities of its directory and of the database's directory at the last open
+                 (Engine.identity)
+    boot         the start of the machine in which it was open last (storage.engine.boot_id)
+    clean        it was closed in order, so that `keys` and `entries` are exact
+    durable      an encoded vector: its entries were all on the disk when this record was synced
+    changing_from  (old origin, stamp) while the writes of `old origin` after the stamp are being taken over by
                  `origin` (storage.recovery.new_origin)
-    renewed      whether `origin` is not the first one of this replication set
-    adopting     while the data of a LevelDB that had some is being taken over (storage.recovery.adopt)
-    repairing    until log, index and database agree again (storage.recovery.repair); torn: since a power loss
-    forked       while `renewing`: another node may have used the old origin for other writes with the same stamps
-    traced       whether each run that wrote under `origin`, but the first one, has an epoch in its history
-                 (core.epochs): not so if `origin` was made by a version without histories
+    origin_changed  `origin` is not the first origin of this replication set
+    adopting     the data of a LevelDB that had some is being taken over (storage.recovery.adopt)
+    repairing    log, index and database may disagree until they are repaired (storage.recovery.repair_log); torn: since
+                 a power loss
+    forked       during an origin change: another node may have used the old origin for other writes with the same
+                 stamps
+    traced       each run that wrote under `origin`, except the first one, has an epoch in its history (core.epochs).
+                 False if a version without histories made `origin`
     """
 
     format: int
@@ -48,13 +50,18 @@ class Meta(msgspec.Struct, array_like=True):
     db_identity: bytes = b""
     adopting: bool = False
     forked: bool = False
-    renewed: bool = False
+    origin_changed: bool = False
     traced: bool = False
     torn: bool = False
 
 
+NO_META = Meta(FORMAT, 0, b"", b"", False, 0, 0, b"")
+"""Before a replication set is opened. It is never written."""
+
+
 def load_meta(rs: Reader) -> Meta | None:
-    """The meta record, None in a new set. Raises FormatError for what this version did not write."""
+    """Read the meta record. Return None for a new set. Raise FormatError for a format that this version does not know,
+    StorageError for a damaged record."""
     data = rs.get(META)
     if data is None:
         return None
@@ -74,16 +81,16 @@ def load_meta(rs: Reader) -> Meta | None:
 
 
 def _checked(meta: Meta) -> Meta:
-    """Raises ValueError and RemoteProtocolError for numbers and a vector that nobody could have written."""
+    """Raise ValueError or RemoteProtocolError for numbers and a vector that no version writes."""
     origin, stamp = meta.changing_from or (1, 0)
     if not 0 < meta.origin < 1 << 64 or not 0 < origin < 1 << 64 or not 0 <= stamp < 1 << 64:
-        raise ValueError("an origin or stamp that is none")
+        raise ValueError("an origin or a stamp is out of range")
     decode_vector(meta.durable)
     return meta
 
 
 def store_meta(rs: Engine, meta: Meta) -> None:
-    """Written, and everything before it, to the disk itself. Raises StorageError."""
+    """Write the record of a replication set that no replica has open, and bring it to the disk. Raise StorageError."""
     rs.put(META, encode_meta(meta), sync=True)
 
 

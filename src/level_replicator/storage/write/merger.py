@@ -1,4 +1,5 @@
-"""One batch of merging: entries of peers, and rows of ours that a reconciliation judged, go to index, log and database.
+"""One transaction of merging: entries of peers, and own rows that a reconciliation resolved, go to index, log and
+database.
 
 The greatest entry of a key wins (core.merge). Two outcomes need an entry of our own in the same batch: a winner whose
 dot is smaller than the loser's is re-stamped, and a put that a delete forgotten here had superseded is buried under a
@@ -7,8 +8,6 @@ tombstone. See storage.write.restamps.
 
 from collections.abc import Iterator
 from zlib import crc32
-
-import msgspec
 
 from level_replicator.core.entry import (
     DELETE,
@@ -40,11 +39,12 @@ from level_replicator.core.reconcile_rules import (
     must_restamp,
     stale,
 )
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Vector, origin_name
-from level_replicator.storage.state.conflict_queue import Conflict, Version
-from level_replicator.storage.state.histories import put_written
-from level_replicator.storage.state.schema import INDEX, LOG, TOUCHED, log_key, pack_log
+from level_replicator.storage.state.conflict_queue import Conflict
+from level_replicator.storage.state.schema import INDEX, LOG, pack_log
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import forget_found, is_lost
 from level_replicator.storage.write.restamps import Restamps
 
@@ -53,14 +53,16 @@ _NOTHING_KNOWN: Vector = {}
 
 
 class Merger:
-    """One batch, under the lock of the state from its making to `write`.
+    """One transaction, under the lock of the state from its construction to `write`.
 
     reconcile_context  of the reconciliation that it is part of, None in a round of the log
     bulk_loading  entries under the floor of keys that are new here are not logged (see storage.reconcile.bulk_load)
-    peer_pulls  whether the peer pulls from us, and so re-stamps what we leave out as doubtful; if not, we take it and
-                re-stamp it ourselves
-    whole       False when something was left out, so that the peer's vector must not be adopted
+    peer_pulls  whether the peer pulls from us, and so re-stamps the entries that we leave out as doubtful; if not, we
+                take them and re-stamp them ourselves
+    tx          the transaction, for records that belong into the same batch
+    whole       False when an entry was left out, so that the peer's vector must not be adopted
     changed     whether the batch, when it is written, took or re-stamped an entry
+    news        origin → intervals of the log in which everything is new here
     """
 
     def __init__(
@@ -75,28 +77,24 @@ class Merger:
         self.whole = True
         self.changed = False
         self.news: dict[int, list[Interval]] = {}
-        self.rs_batch, self.db_batch = state.rs.batch(sync=sync), state.db.batch(sync=sync)
+        self.tx = Transaction(state, sync=sync)
         self.restamps = Restamps(state)
         self._state = state
         self._reconcile_context = reconcile_context
         self._known = _NOTHING_KNOWN if reconcile_context is None else reconcile_context.known
         self._bulk_loading = bulk_loading
         self._peer_pulls = peer_pulls
-        self._keys, self._entries = state.keys, state.entries
+        self._keys = self._entries = 0  # by how much their numbers change
         self._conflicts: list[Conflict] = []
-        self._met = 0  # conflicts
-        self._gone: list[int] = []  # our own entries that leave the log
+        self._met = 0  # number of conflicts, also of those that are not recorded
         self._touched: list[bytes] = []
-        self._db_changes = False
         self._newest = 0
-        self._late = False
         self._found = False
-        self._written: Vector = {}
 
     # -- entries of a peer
 
     def merge(self, entries: Iterator[tuple[int, Entry]], doubt: int, *, in_order: bool = True) -> bool:
-        """Merge entries of different keys, each with its origin. Returns False if some are left in the iterator, since
+        """Merge entries of different keys, each with its origin. Return False if some are left in the iterator, since
         the batch is full of re-stamped values.
 
         `in_order`: their stamps only grow, or only shrink, so that a run of new ones is one interval. `doubt`: see
@@ -104,11 +102,11 @@ class Merger:
         state = self._state
         floor, vector = state.floor, state.vector
         get, is_new = state.rs.get, state.key_filter.is_new
-        put, db_put = self.rs_batch.put, self.db_batch.put
+        put, db = self.tx.rs.put, self.tx.db
+        db_put = db.put
         bulk_loading, restamps = self._bulk_loading, self.restamps
         keys, newest = self._keys, self._newest
-        self._db_changes = True
-        low = high = 0  # of a run of entries, in a row, that are new; high 0: there is none
+        low = high = 0  # the current run of consecutive new entries; high 0: there is none
         run_origin = 0
         complete = True
         for origin, entry in entries:
@@ -116,7 +114,7 @@ class Merger:
             if stamp > newest:
                 newest = stamp
             if written:
-                self._reached(entry.written_dot(origin))
+                self.tx.note_written(entry.written_dot(origin))
             index_key = INDEX + key
             plain = bulk_loading and not (flags or doubt) and vector.get(origin, 0) < stamp <= floor.get(origin, 0)
             if plain and is_new(key):
@@ -163,14 +161,14 @@ class Merger:
             else:
                 low = stamp - 1
             if floor and stamp <= floor.get(origin, 0):
-                self._late = True
+                self.tx.set_late()
             put(pack_log(LOG, origin, stamp), record)
             if union or flags:
                 put(index_key, encode_index(stamp, origin, flags, checksum, union, context, written))
             else:  # as encode_index does it; a call costs as much as its work
                 put(index_key, _pack_row(stamp, origin, 0, checksum))
             if value is None:
-                self.db_batch.delete(key)
+                db.delete(key)
                 keys -= live
             else:
                 db_put(key, value)
@@ -179,10 +177,6 @@ class Merger:
         self._keys, self._newest = keys, newest
         return complete
 
-    def _reached(self, written: Dot) -> None:
-        """A write is here, or was, under another dot than its own."""
-        self._written.update(put_written(self._state, self.rs_batch, written))
-
     def _end(self, origin: int, low: int, high: int) -> int:
         """Close the current run of new entries. Returns 0, the `high` of no run."""
         if high:
@@ -190,7 +184,7 @@ class Merger:
         return 0
 
     def _takes_absent(self, origin: int, entry: Entry, doubt: int) -> bool:
-        """Whether an entry of a key that has no row here is to be taken. If it is not, it has been dealt with."""
+        """Return whether an entry of a key without a row here is to be taken. If not, nothing is left to do for it."""
         stamp, known, vector = entry.stamp, self._known, self._state.vector
         if known and stamp <= known.get(origin, 0):
             return False  # we had it, and dropped its tombstone
@@ -211,8 +205,8 @@ class Merger:
         return False
 
     def _meet(self, origin: int, entry: Entry, row: bytes, doubt: int) -> tuple[bytes, bool] | None:
-        """An entry meets the row of its key. Returns the context of the new row, and whether the key was live, if the
-        entry is to be taken as it is; None if it loses, or has been dealt with."""
+        """Merge an entry with the row of its key. Return the context of the new row, and whether the key was live, if
+        the entry is to be taken as it is; None if nothing is left to do for it."""
         state = self._state
         stamp, key, value = entry.stamp, entry.key, entry.value
         old_stamp, old_origin, old_flags, old_checksum = INDEX_HEAD.unpack_from(row)
@@ -239,74 +233,75 @@ class Merger:
         same_write = written == old_written
         if value is not None and not same_write and is_dead(written, state.vector):
             # a delete that is forgotten here was greater than this put, and all copies of it are to disappear
-            self._replace(key, old_stamp, old_origin)
+            self.tx.overwrite(old_origin, old_stamp)
             self._restamp(key, None, union, written, live=live)
             return None
         conflict = not same_write and not overwrites(written, entry.context, old_written)
         conflict = conflict and not same_value(entry, decode_index(row))
         self._met += conflict
         if conflict and state.unreported.wanted:
-            loser = _version(state.db.get(key) if live else None, old_written)
-            self._conflicts.append(Conflict(key, _version(value, written), loser))
+            loser = _change(key, state.db.get(key) if live else None, old_written)
+            self._conflicts.append(Conflict(key, _change(key, value, written), loser))
         if doubtful or dot_disagrees((stamp, origin), (old_stamp, old_origin)):
-            self._replace(key, old_stamp, old_origin)
+            self.tx.overwrite(old_origin, old_stamp)
             self._restamp(key, value, union, written, live=live)
             return None
         self._entries += 1
-        self._replace(key, old_stamp, old_origin)
+        self.tx.overwrite(old_origin, old_stamp)
         return union, live
 
     def _find(self, key: bytes, value: bytes, packed: bytes) -> None:
-        """A value that was lost here comes back (see storage.write.lost)."""
+        """Take a value that was lost here (see storage.write.lost)."""
         row = decode_index(packed)
         self._found = True
-        self._replace(key, row.stamp, row.origin)
+        self.tx.overwrite(row.origin, row.stamp)
         self._restamp(key, value, row.context, row.written_dot, live=True)
 
     def _lose(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, entry: Entry) -> None:
-        """An entry loses to our row."""
+        """Deal with an entry that loses to our row."""
         conflict = lost_in_conflict(written, row.written_dot, row.context) and not same_value(entry, row)
         self._met += conflict
         if conflict and self._state.unreported.wanted:
-            winner = _version(self._state.db.get(key), row.written_dot)
-            self._conflicts.append(Conflict(key, winner, _version(entry.value, written)))
+            winner = _change(key, self._state.db.get(key), row.written_dot)
+            self._conflicts.append(Conflict(key, winner, _change(key, entry.value, written)))
         self._lost(key, row, dot, written, union_context(row.written_dot, row.context, written, entry.context))
 
     def _lost(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, union: bytes) -> None:
-        """The entry with this dot, which carries the write `written`, lost to our row, which reflects `union` now."""
+        """Deal with our row after the entry with this dot, which carries the write `written`, has lost to it: it
+        reflects `union` now, and may have to travel again, or become a tombstone."""
         if self._reconcile_context is not None and is_dead_there(row, written, self._reconcile_context):
             self.bury_ours(key, row, union)
         elif must_restamp(row, dot, self._reconcile_context):
             self.restamp_ours(key, row, union)
         elif union != row.context:
             merged = encode_index(row.stamp, row.origin, row.flags, row.checksum, union, row.own, row.written)
-            self.rs_batch.put(INDEX + key, merged)
+            self.tx.put_row(key, merged)
 
-    # -- rows of ours, in a reconciliation
+    # -- own rows, in a reconciliation
 
     def lose_row(self, key: bytes, ours: IndexRow, theirs: IndexRow) -> None:
-        """The peer's row of a key, which has no context that ours has not seen, loses to ours."""
+        """Deal with a peer's row that loses to ours, and has no context that ours has not seen."""
         if theirs.stamp > self._newest:
             self._newest = theirs.stamp
         union = union_context(ours.written_dot, ours.context, theirs.written_dot, b"")
         self._lost(key, ours, theirs.dot, theirs.written_dot, union)
 
     def restamp_ours(self, key: bytes, row: IndexRow, context: bytes | None = None) -> None:
-        """Our row travels again. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
+        """Re-stamp our row. If its value is damaged the pull is not whole; `verify` reports and repairs it."""
         value = None
         if not row.deleted:
             value = self._state.db.get(key)
             if value is None or crc32(value) != row.checksum:
                 self.whole = False
                 return
-        self._replace(key, row.stamp, row.origin)
+        self.tx.overwrite(row.origin, row.stamp)
         self._entries += 1
         written = encode_dot(*row.written_dot)
         self.restamps.add(key, value, row.context if context is None else context, written)
 
     def bury_ours(self, key: bytes, row: IndexRow, context: bytes | None = None) -> None:
-        """The peer deleted our put and dropped the tombstone: it becomes one again."""
-        self._replace(key, row.stamp, row.origin)
+        """Replace our put by a tombstone: the peer deleted it, and has dropped the tombstone since."""
+        self.tx.overwrite(row.origin, row.stamp)
         self._restamp(key, None, row.context if context is None else context, row.written_dot, live=True)
 
     # -- both
@@ -314,60 +309,35 @@ class Merger:
     def _restamp(self, key: bytes, value: bytes | None, context: bytes, written: Dot, *, live: bool) -> None:
         self.restamps.add(key, value, context, encode_dot(*written))
         self._entries += 1
-        self._db_changes = True
-        if value is None:
-            self.db_batch.delete(key)
-            self._keys -= live
-        else:
-            self.db_batch.put(key, value)
-            self._keys += not live
-
-    def _replace(self, key: bytes, stamp: int, origin: int) -> None:
-        """The entry of a row of ours leaves the log."""
-        state = self._state
-        if (not state.floor and not state.lost) or state.logged(origin, stamp):
-            self.rs_batch.delete(log_key(origin, stamp))
-            self._entries -= 1
-            if origin == state.origin:
-                self._gone.append(stamp)
+        self.tx.put_value(key, value)
+        self._keys += (value is not None) - live
 
     def touch(self, keys: list[bytes]) -> None:
-        """After a kill these keys are made to agree with the index: the log may know nothing of them."""
+        """Bring these keys in line with the index after a kill: the log may know nothing of them."""
         self._touched.extend(keys)
 
     def write(self, step: str) -> None:
-        """Write the batch into `rs`, then into `db`."""
-        state = self._state
+        """Commit the transaction. `step`: name of its crash points."""
+        state, tx = self._state, self.tx
         state.clock.follow(self._newest)
-        self.restamps.put_into(self.rs_batch)
-        state.unreported.record(self.rs_batch, self._conflicts)
+        self.restamps.put_into(tx)
+        tx.record_conflicts(self._conflicts)
         if self._touched:
-            self.rs_batch.put(TOUCHED, msgspec.msgpack.encode(self._touched))
-        state.step(f"{step}: before rs")
-        self.rs_batch.write()
-        state.step(f"{step}: between rs and db")
-        if self._db_changes:
-            self.db_batch.write()
-        state.step(f"{step}: after db")
-        self.changed = bool(self.news or self.restamps) or self._keys != state.keys
-        state.keys, state.entries = self._keys, self._entries
-        state.written = {**state.written, **self._written}
-        for stamp in self._gone:
-            state.tail.drop(stamp)
-        self.restamps.account()
-        state.late = state.late or self._late
+            tx.set_touched(self._touched)
+        tx.keys += self._keys
+        tx.entries += self._entries
+        tx.commit(step, both=True)
+        self.changed = bool(self.news or self.restamps or self._keys)
         state.conflicts += self._met
-        if self._conflicts:
-            state.unreported.notify()
         if self._found:
             forget_found(state)
 
 
-def _version(value: bytes | None, written: Dot) -> Version:
-    return Version(value, origin_name(written[1]), written[0])
+def _change(key: bytes, value: bytes | None, written: Dot) -> Change:
+    return Change(key, value, origin_name(written[1]), written[0])
 
 
 def doubt_of(state: ReplicationState, peer_vector: Vector) -> int:
-    """The stamp up to which a put of this peer may be older than a tombstone that was dropped here: 0 unless the peer
-    has missed some. As of now: retention goes on while a round is under way."""
+    """Return the stamp up to which a put of this peer may be older than a tombstone that was dropped here; 0 if the
+    peer has missed none. It may rise during a round, since retention goes on meanwhile."""
     return state.dropped if state.horizon and stale(peer_vector, state.horizon) else 0

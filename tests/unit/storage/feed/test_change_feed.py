@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
+from level_replicator.core.records import Change, Rescan
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
 from level_replicator.storage.feed import change_feed
-from level_replicator.storage.feed.change_feed import Change, ChangeReader, Rescan
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.state.meta import load_meta
 from level_replicator.storage.state.schema import INDEX, log_key
@@ -96,12 +97,12 @@ def _after_a_repair_that_gave_up(rig: Rig, store: Store) -> Store:
     store._state.rs.delete(log_key(origin, stamp))
     assert store.verify(repair=True, progress=lambda keys: None).lost
     report = store.verify(repair=True, progress=lambda keys: None)
-    assert report.renewed
+    assert report.new_origin
     return store
 
 
 def _after_it_forgot(_rig: Rig, store: Store) -> Store:
-    store.renew()
+    store.change_origin()
     return store
 
 
@@ -190,7 +191,7 @@ def test_directories_of_earlier_versions_go_on() -> None:
     store = _written(rig, b"a")
     meta = load_meta(store._state.rs)
     assert meta is not None
-    assert not meta.renewed
+    assert not meta.origin_changed
 
 
 def test_a_reader_that_goes_to_and_fro_begins_anew_once_only() -> None:
@@ -332,7 +333,7 @@ def test_a_damaged_value_that_is_nowhere_is_not_reported() -> None:
     program.read(store)
     assert program.live == {b"b": b"1"}
     assert store.verify(repair=True, progress=lambda keys: None).lost
-    assert store.verify(repair=True, progress=lambda keys: None).renewed
+    assert store.verify(repair=True, progress=lambda keys: None).new_origin
     assert program.read(store) == [ANEW]
     assert program.live == dict(store._state.db.scan())
 

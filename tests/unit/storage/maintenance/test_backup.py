@@ -139,7 +139,7 @@ def test_what_is_in_the_way_stays(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "other.part").mkdir()
     (tmp_path / "other.part" / "precious").write_text("x")
-    for name, text in (("full", "not empty"), ("file", "not empty"), ("other", "no backup of ours")):
+    for name, text in (("full", "not empty"), ("file", "not empty"), ("other", "not made by a backup")):
         with pytest.raises(ConfigError, match=text):
             back_up(store, tmp_path / name)
     with pytest.raises(ConfigError, match="Not a directory"):

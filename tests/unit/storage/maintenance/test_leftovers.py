@@ -6,8 +6,9 @@ import pytest
 
 from level_replicator.core.entry import decode_index
 from level_replicator.core.limits import FEW_LEFTOVERS, LEFTOVER_LONG_PATIENCE_MS, LEFTOVER_PATIENCE_MS
+from level_replicator.core.records import Change
 from level_replicator.core.version_vector import newer
-from level_replicator.storage.feed.change_feed import Change, ChangeReader
+from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps

@@ -303,7 +303,7 @@ def test_it_ends_when_the_vector_is_lowered_meanwhile(work: str, monkeypatch: py
         nonlocal calls
         calls += 1
         if calls == 2:
-            store.renew()
+            store.change_origin()
         return True
 
     if work == "truncate":

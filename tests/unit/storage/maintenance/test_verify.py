@@ -118,7 +118,7 @@ def test_what_can_be_mended_here(store: Store, name: str) -> None:
     assert looked.left == looked.found >= 1
     assert [each for each, _ in looked.examples].count(kind) == 1
     repaired = look(store, repair=True)
-    assert (repaired.found, repaired.left, repaired.renewed) == (looked.found, 0, False)
+    assert (repaired.found, repaired.left, repaired.new_origin) == (looked.found, 0, False)
     assert contents(store) == kept
     assert (store.origin, dots(store)) == (origin, lines)
     assert_whole(store)
@@ -128,7 +128,7 @@ def test_what_can_be_mended_here(store: Store, name: str) -> None:
 def test_what_was_written_around_the_replica_is_adopted(store: Store, key: bytes) -> None:
     store._state.db.put(key, b"around")
     report = look(store, repair=True)
-    assert (report.unknown, report.repaired, report.renewed) == (1, 1, False)
+    assert (report.unknown, report.repaired, report.new_origin) == (1, 1, False)
     assert contents(store)[key] == b"around"
     assert_whole(store)
     peer = Rig(2).open()
@@ -173,7 +173,7 @@ def test_what_is_lost_comes_back_from_a_peer(name: str, foreign: bool) -> None:
     for damage in damages:
         damage(store)
     report = look(store, repair=True)
-    assert (report.lost, report.left, report.renewed) == (len(damages), 0, False)
+    assert (report.lost, report.left, report.new_origin) == (len(damages), 0, False)
     assert store.lost == 1
     assert store.origin == origin
     assert contents(store).get(key) == left
@@ -229,7 +229,7 @@ def test_after_an_interrupt_while_giving_up_no_write_is_taken() -> None:
     rig.interrupt_at = "repair: a batch"
     with pytest.raises(KeyboardInterrupt):
         look(store, repair=True)
-    with pytest.raises(StorageError, match="giving up what is lost"):
+    with pytest.raises(StorageError, match="giving up lost values"):
         store.writer.put(b"k", b"v", False)
     assert_whole(rig.reopen_after_kill())
 
@@ -252,7 +252,7 @@ def test_writes_go_on_and_are_not_taken_for_damage(store: Store) -> None:
 
     report = verify(store._state, repair=True, random_bytes=Random(1).randbytes, progress=write)
     assert written == [10_000]
-    assert (report.changed, report.found, report.left, report.renewed) == (10, 10, 0, False)
+    assert (report.changed, report.found, report.left, report.new_origin) == (10, 10, 0, False)
     assert contents(store)[damaged[0]] == b"v"
     assert contents(store)[damaged[-1]] == b"meanwhile"
     assert b"high" not in contents(store)
@@ -329,7 +329,7 @@ def test_what_is_given_up_is_given_up_alone() -> None:
     order.clear()
     report = verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert order == ["before", "renewed"]
-    assert report.renewed
+    assert report.new_origin
     order.clear()
     verify(store._state, repair=True, random_bytes=Random(9).randbytes, alone=alone)
     assert not order

@@ -173,7 +173,7 @@ def test_what_was_forgotten_comes_back_after_renewal() -> None:
     store.writer.put(b"3", b"v", False)
     assert store.forgot(known), "also when it has written since, beyond what the peer knows"
     assert not store.forgot(dots(store)[b"1"][0])
-    store.renew()
+    store.change_origin()
     assert store.origin != old
     pull(store, peer)
     pull(peer, store)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from level_replicator.core.errors import StorageError
+from level_replicator.core.records import Change
 from level_replicator.storage.state import conflict_queue
-from level_replicator.storage.state.conflict_queue import Conflict, Version, decode_conflict, encode_conflict
+from level_replicator.storage.state.conflict_queue import Conflict, decode_conflict, encode_conflict
 from level_replicator.storage.state.schema import CONFLICT, conflict_key, following
 from level_replicator.storage.store import Store
 from tests.unit.storage.rig import Died, Rig, pull
@@ -147,7 +148,9 @@ def test_a_damaged_record_is_passed_over(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_records_come_back_as_they_were() -> None:
-    conflict = Conflict(b"k", Version(None, "00000000000000ff", 1 << 60), Version(b"\0v", "ffffffffffffffff", 5))
+    conflict = Conflict(
+        b"k", Change(b"k", None, "00000000000000ff", 1 << 60), Change(b"k", b"\0v", "ffffffffffffffff", 5)
+    )
     assert decode_conflict(encode_conflict(conflict)) == conflict
     with pytest.raises(StorageError, match="cannot be read"):
         decode_conflict(b"")

@@ -7,6 +7,7 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_BRANCHES
 from level_replicator.storage.state.log_reader import restore_entry
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.store import Store
 from level_replicator.storage.write.restamps import Restamps
 from tests.unit.storage.rig import Died, Rig, contents, dots, pull
@@ -81,12 +82,10 @@ def test_a_run_that_only_restamps_begins_an_epoch() -> None:
     ((stamp, origin),) = dots(store).values()
     store = reopened(rig)
     state = store._state
-    with state.lock:
-        restamps, batch = Restamps(state), state.rs.batch()
+    with state.lock, Transaction(state) as tx:
+        restamps = Restamps(state)
         restamps.add(b"b", None, b"", encode_dot(stamp, origin))
-        restamps.put_into(batch)
-        batch.write()
-        restamps.account()
+        restamps.put_into(tx)
     ((_, start),) = store.histories[origin]
     assert start == stamp
     assert reopened(rig).histories == store.histories

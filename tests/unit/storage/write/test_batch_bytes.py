@@ -6,7 +6,7 @@ import pytest
 
 from level_replicator.core.reconcile_rules import ReconcileContext
 from level_replicator.storage.reconcile.resolver import Resolver
-from level_replicator.storage.recovery import new_origin, repair
+from level_replicator.storage.recovery import new_origin, repairs
 from level_replicator.storage.store import Store
 from level_replicator.storage.write import restamps
 from tests.harness.memory_engine import MemoryBatch, MemoryEngine
@@ -29,7 +29,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(sum(len(key) + len(value or b"") for key, value in self._operations))
         write(self)
 
-    for module in (repair, new_origin, restamps):
+    for module in (repairs, new_origin, restamps):
         monkeypatch.setattr(module, "REPAIR_BATCH_BYTES", BATCH_BYTES)
     monkeypatch.setattr(MemoryBatch, "write", measured)
     return seen

@@ -143,4 +143,4 @@ def test_what_is_too_much_to_be_written_down_is_given_up(monkeypatch: pytest.Mon
     for key in (b"a", b"b"):
         store._state.db.delete(key)
     report = store.verify(repair=True, progress=lambda keys: None)
-    assert (report.given_up, report.renewed, store.lost) == (2, True, 0)
+    assert (report.given_up, report.new_origin, store.lost) == (2, True, 0)

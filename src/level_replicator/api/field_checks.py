@@ -1,0 +1,86 @@
+"""Checks of the values of settings against the types of their fields.
+
+A field is annotated with `Annotated[type, expected(title, description)]`. msgspec checks its value strictly: no
+conversion between strings and numbers, and a bool is not an int. A value of another type or out of range raises
+ConfigError: `FIELD: VALUE is not TITLE: expected DESCRIPTION`.
+"""
+
+import difflib
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from functools import cache, reduce
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from level_replicator.core.errors import ConfigError
+
+_MAX_SHOWN = 100
+"""Characters of a value in a message."""
+
+
+def expected(title: str, description: str, *, secret: bool = False) -> msgspec.Meta:
+    """Return the annotation of a field: the two parts of its message. A secret value is never shown."""
+    return msgspec.Meta(title=title, description=description, extra={"secret": secret})
+
+
+@cache
+def types_of(kind: type) -> Mapping[str, Any]:
+    """Return field → type of a class, as msgspec can check it."""
+    return {name: _without_paths(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+def check_names(names: Iterable[object], known: Iterable[str], what: str) -> None:
+    """Raise ConfigError for the first name that is not known, with the most similar known name."""
+    choices = sorted(known)
+    for name in names:
+        if name in choices:
+            continue
+        similar = difflib.get_close_matches(str(name), choices, n=1)
+        advice = f"did you mean {similar[0]!r}?" if similar else f"expected one of {', '.join(choices)}"
+        raise ConfigError(f"{what} {name!r}: {advice}")
+
+
+def check_value(field: str, value: object, kind: Any) -> None:
+    """Raise ConfigError if the value does not fit the type, which is one of `types_of`."""
+    try:
+        msgspec.convert(_plain(value), kind, strict=True, dec_hook=_check_callable)
+    except msgspec.ValidationError:
+        raise refuse_value(field, value, kind) from None
+
+
+def refuse_value(field: str, value: object, kind: Any) -> ConfigError:
+    """Return the error for a value that does not fit the type, which is one of `types_of`."""
+    meta = next(each for each in get_args(kind) if isinstance(each, msgspec.Meta) and each.title is not None)
+    shown, type_name = repr(value), type(value).__name__
+    if len(shown) > _MAX_SHOWN:
+        shown = shown[:_MAX_SHOWN] + "…"
+    if meta.extra is not None and meta.extra["secret"]:
+        shown, type_name = "this value", f"{type_name}, not shown: it may be a key"
+    return ConfigError(f"{field}: {shown} ({type_name}) is not {meta.title}: expected {meta.description}")
+
+
+def _plain(value: object) -> object:
+    """Return a path as a str, and a number of a subclass of float (NumPy has one) as a float."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return float(value) if isinstance(value, float) else value
+
+
+def _without_paths(kind: Any) -> Any:
+    """Return the type without PathLike, which msgspec refuses in unions: `_plain` turns paths into str."""
+    if get_origin(kind) is Annotated:
+        inner, *annotations = get_args(kind)
+        return Annotated[(_without_paths(inner), *annotations)]
+    if get_origin(kind) in (Union, UnionType):
+        return reduce(operator.or_, (each for each in get_args(kind) if get_origin(each) is not os.PathLike))
+    return kind
+
+
+def _check_callable(_kind: type, value: object) -> object:
+    """Decode the only type that msgspec does not know: functions."""
+    if not callable(value):
+        raise ValueError("not callable")
+    return value

@@ -1,0 +1,553 @@
+"""One change of the replication set: bytes of `rs`, bytes of `db`, and the fields of ReplicationState that mirror them.
+
+The model is LevelDB's VersionEdit with LogAndApply. A method of Transaction names one edit, and holds both halves of
+it: the record that it writes, and the field that changes with it. A commit writes `rs`, then `db`, and only then the
+fields. So memory never claims anything that is not written, and a kill leaves `db` behind `rs`, which recovery.replay
+repairs, and never ahead of it.
+
+- The caller holds the lock of the state from the first edit to the end of the commit (or is alone, as recovery is).
+- If the block raises, nothing is written and no field changes.
+- If a write fails, no field changes. The caller's boundary catches the error and calls `ReplicationState.fail`, since
+  nobody knows what is on the disk.
+- If a commit is interrupted by Ctrl-C or a signal handler that raises, it is completed before the exception travels on.
+
+The two hottest loops put their records into the batches `rs` and `db` themselves: LocalWriter's put of one key, which
+also commits by itself, and the loop of Merger. Property tests compare both with the methods here.
+"""
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from level_replicator.core.entry import Dot
+from level_replicator.core.epochs import History, encode_pairs, extended
+from level_replicator.core.intervals import Intervals
+from level_replicator.core.version_vector import Vector
+from level_replicator.storage.engine.base import Batch, Bytes
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.state.conflict_queue import Conflict
+from level_replicator.storage.state.meta import Meta, encode_meta
+from level_replicator.storage.state.schema import (
+    APPLIED,
+    BULK_LOADING,
+    DROPPED,
+    INDEX,
+    LOST,
+    META,
+    RESUME,
+    TOUCHED,
+    branch_key,
+    encode_applied,
+    encode_intervals,
+    encode_stamp,
+    encode_vector_entry,
+    floor_key,
+    following,
+    history_key,
+    horizon_key,
+    log_key,
+    resume_key,
+    vector_key,
+    written_key,
+)
+from level_replicator.storage.state.state import ReplicationState
+
+
+class Transaction:
+    """Collect edits of the replication set, and commit them together. For one use, as a context manager or with
+    `commit`.
+
+    name      prefix of the crash points of the commit, for tests: "NAME: before rs", then "NAME: after rs", or, if it
+              writes to the database too, "NAME: between rs and db" and "NAME: after db". "" gives them without a
+              prefix, None gives none
+    sync      the commit returns when the batches, and everything written before them, are on the disk
+    keys, entries  by how much the numbers of live keys and of log entries change
+    """
+
+    __slots__ = (
+        "_db",
+        "_edit",
+        "_epoch_begins",
+        "_name",
+        "_newest",
+        "_overwritten",
+        "_own",
+        "_rs",
+        "_state",
+        "_sync",
+        "_vector",
+        "entries",
+        "keys",
+    )
+
+    def __init__(self, state: ReplicationState, *, name: str | None = None, sync: bool = False) -> None:
+        self._state = state
+        self._name = name
+        self._sync = sync
+        self._rs: Batch | None = None
+        self._db: Batch | None = None
+        self.keys = self.entries = 0
+        # the edits of nearly every commit are here, the others in `_edit`
+        self._vector: Vector = {}
+        self._newest: Vector | None = None
+        self._own: dict[int, bytes] | None = None
+        self._overwritten: list[int] | None = None
+        self._epoch_begins = False
+        self._edit: _Edit | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+
+    @property
+    def rs(self) -> Batch:
+        """The batch of the replication set; for the hot loops, and for records of any kind that are deleted."""
+        if self._rs is None:
+            self._rs = self._state.rs.batch(sync=self._sync)
+        return self._rs
+
+    @property
+    def db(self) -> Batch:
+        """The batch of the database. It is written only if it was asked for."""
+        if self._db is None:
+            self._db = self._state.db.batch(sync=self._sync)
+        return self._db
+
+    # -- log, index and database
+
+    def put_log(self, origin: int, stamp: int, record: bytes) -> None:
+        """Put an entry into the log. The caller counts it in `entries` if it is new there."""
+        self.rs.put(log_key(origin, stamp), record)
+
+    def delete_log(self, origin: int, stamp: int) -> None:
+        """Delete an entry from the log. The caller counts it in `entries` if it was there."""
+        self.rs.delete(log_key(origin, stamp))
+
+    def overwrite(self, origin: int, stamp: int) -> None:
+        """Delete the entry of the index row with this dot from the log, if the log holds it, since another entry takes
+        its place."""
+        state = self._state
+        if (not state.floor and not state.lost) or state.logged(origin, stamp):
+            self.rs.delete(log_key(origin, stamp))
+            self.entries -= 1
+            if origin == state.origin:
+                if self._overwritten is None:
+                    self._overwritten = []
+                self._overwritten.append(stamp)
+
+    def put_row(self, key: bytes, row: bytes) -> None:
+        """Put the index row of a key (core.entry.encode_index)."""
+        self.rs.put(INDEX + key, row)
+
+    def delete_row(self, key: bytes) -> None:
+        self.rs.delete(INDEX + key)
+
+    def put_value(self, key: bytes, value: Bytes | None) -> None:
+        """Put the value of a key into the database; None deletes the key there."""
+        if value is None:
+            self.db.delete(key)
+        else:
+            self.db.put(key, value)
+
+    def add_own(self, records: dict[int, bytes]) -> None:
+        """Account for entries of this node that the block has put into log and index: the vector covers them, and they
+        are in the tail.
+
+        `records`: stamp → bytes in the log, the stamps ascending."""
+        state = self._state
+        origin, last = state.origin, next(reversed(records))
+        self.rs.put(vector_key(origin), encode_vector_entry(last, state.vector.get(origin, 0)))
+        self._vector[origin] = last
+        if state.next_epoch:
+            self.begin_epoch()
+        self._own = records
+
+    def drop_from_tail(self, stamps: list[int]) -> None:
+        """Take own entries out of the tail that the block has deleted from the log, since others take their place."""
+        self._overwritten = stamps if self._overwritten is None else self._overwritten + stamps
+
+    # -- vector
+
+    def set_vector(self, origin: int, stamp: int, *, replay_above: int | None = None) -> None:
+        """Set the entry of an origin in the vector; 0 deletes it.
+
+        `replay_above`: the log above this stamp is applied to the database again after a kill, since the same batch may
+        have put it there. Default: above the present entry."""
+        if not stamp:
+            self.rs.delete(vector_key(origin))
+        else:
+            before = self._state.vector.get(origin, 0) if replay_above is None else replay_above
+            self.rs.put(vector_key(origin), encode_vector_entry(stamp, before))
+        self._vector[origin] = stamp
+
+    def lower_vector(self, origin: int, stamp: int) -> None:
+        """Set the entry of an origin in the vector back to `stamp`: it does not claim any more what is above."""
+        self.set_vector(origin, stamp, replay_above=stamp)
+        self._rare().lowered = True
+
+    def interrupt_retention(self) -> None:
+        """Make a truncation that is under way end: the vector that it began with is not valid any more."""
+        self._rare().lowered = True
+
+    def raise_newest(self, origin: int, stamp: int) -> None:
+        """The log holds an entry of this stamp, perhaps above the vector."""
+        if stamp > self._state.newest.get(origin, 0):
+            if self._newest is None:
+                self._newest = {}
+            if stamp > self._newest.get(origin, 0):
+                self._newest[origin] = stamp
+
+    # -- floor and horizon
+
+    def set_floor(self, origin: int, stamp: int) -> None:
+        """Set the floor of an origin; 0 deletes it."""
+        if stamp:
+            self.rs.put(floor_key(origin), encode_stamp(stamp))
+        else:
+            self.rs.delete(floor_key(origin))
+        self._rare().floor[origin] = stamp
+
+    def raise_floor(self, origin: int, stamp: int) -> None:
+        """Set the floor of an origin, unless it is as high already."""
+        if stamp > self._state.floor.get(origin, 0):
+            self.set_floor(origin, stamp)
+
+    def set_late(self) -> None:
+        """The log may hold entries at or below the floor (ReplicationState.late)."""
+        self._rare().late = True
+
+    def set_horizon(self, origin: int, stamp: int) -> None:
+        """Set the horizon of an origin; 0 deletes it.
+
+        No stamp of the horizon may be above the vector: it says that of what the vector covers a part was dropped. A
+        stamp above every vector there is would make everybody stale for this node, for ever."""
+        if stamp:
+            self.rs.put(horizon_key(origin), encode_stamp(stamp))
+        else:
+            self.rs.delete(horizon_key(origin))
+        self._rare().horizon[origin] = stamp
+
+    def raise_horizon(self, horizon: Vector, dropped: int) -> bool:
+        """Record that tombstones were dropped. Return whether the horizon changes.
+
+        `horizon`: origin → newest stamp of one of them; `dropped`: the newest of all, also in other places."""
+        raised = {origin: stamp for origin, stamp in horizon.items() if stamp > self._state.horizon.get(origin, 0)}
+        for origin, stamp in raised.items():
+            self.set_horizon(origin, stamp)
+        if dropped > self._state.dropped:
+            self.rs.put(DROPPED, encode_stamp(dropped))
+            self._rare().dropped = dropped
+        return bool(raised)
+
+    def lower_horizon(self, origin: int, stamp: int) -> None:
+        """Set the horizon of an origin back to `stamp`, since the vector goes back to it."""
+        if self._state.horizon.get(origin, 0) > stamp:
+            self.set_horizon(origin, stamp)
+
+    # -- scans of peers, and reconciliations
+
+    def set_applied(self, origin: int, low: int, high: int) -> None:
+        """Note the frame that this batch applies: after a kill its entries are applied to the database again."""
+        self.rs.put(APPLIED, encode_applied(origin, low, high))
+
+    def clear_applied(self) -> None:
+        self.rs.delete(APPLIED)
+
+    def set_touched(self, keys: list[bytes]) -> None:
+        """Note keys that are brought in line with the index after a kill, since the log may know nothing of them."""
+        self.rs.put(TOUCHED, msgspec.msgpack.encode(keys))
+
+    def clear_touched(self) -> None:
+        self.rs.delete(TOUCHED)
+
+    def set_resume(self, source: int, origin: int, applied: Intervals) -> None:
+        """Keep the part of an unfinished scan of `source` that is applied here, in the log of `origin`."""
+        self.rs.put(resume_key(source, origin), encode_intervals(applied))
+        self._rare().resume[source, origin] = applied
+
+    def end_scan(self, source: int) -> None:
+        """The scan of `source` is complete, so nothing of it is resumed."""
+        scans = self._state.resume.get(source)
+        if scans is not None:
+            for origin in scans:
+                self.rs.delete(resume_key(source, origin))
+            self._rare().scans_ended.append(source)
+
+    def forget_scans(self) -> None:
+        """Forget all scans that broke off: they begin anew."""
+        for key in self._state.rs.scan_keys(RESUME, following(RESUME)):
+            self.rs.delete(key)
+        self._rare().scans_ended.append(None)
+
+    def begin_bulk_load(self) -> None:
+        """Mark the index as holding more than the vector claims, until `end_bulk_load`."""
+        self.rs.put(BULK_LOADING, b"")
+        self._rare().bulk_load = True
+
+    def end_bulk_load(self) -> None:
+        self.rs.delete(BULK_LOADING)
+        self._rare().bulk_load = False
+
+    def count_restamped(self, puts: int, tombstones: int) -> None:
+        """Count entries that travel again under a new dot of this node, for `status()`."""
+        self._rare().restamped = (puts, tombstones)
+
+    def record_conflicts(self, conflicts: list[Conflict]) -> None:
+        """Put conflicts into the queue for `on_conflict` (storage.state.conflict_queue). Only once."""
+        if conflicts:
+            self._state.unreported.record(self.rs, conflicts)
+            self._rare().conflicts = True
+
+    # -- values that are lost here (storage.write.lost)
+
+    def add_lost(self, key: bytes, dot: Dot) -> None:
+        """Write down that the value of a key is lost, whose index row has this dot."""
+        self.rs.put(LOST + key, b"")
+        self._rare().lost[key] = dot
+
+    def remove_lost(self, key: bytes) -> None:
+        """The value of a key is here again, or was replaced."""
+        self.rs.delete(LOST + key)
+        self._rare().lost[key] = None
+
+    def load_lost(self, lost: dict[bytes, Dot]) -> None:
+        """These keys, with the dots of their rows, are those that the records name. For loading."""
+        edit = self._rare()
+        edit.lost_reset = True
+        edit.lost.update(lost)
+
+    # -- histories of origins (core.epochs)
+
+    def begin_epoch(self) -> None:
+        """Begin the epoch of this run, if no write has begun it yet. For the batch of its first write."""
+        if self._state.next_epoch:
+            put_epoch(self._state, self.rs)
+            self._epoch_begins = True
+
+    def set_history(self, origin: int, history: History) -> None:
+        """Set the epochs of an origin; none deletes its history."""
+        if history:
+            self.rs.put(history_key(origin), encode_pairs(history))
+        else:
+            self.rs.delete(history_key(origin))
+        self._rare().histories[origin] = history
+
+    def add_branch(self, epoch: int, start: int) -> None:
+        """Record that this epoch is an origin of its own above `start`."""
+        self.rs.put(branch_key(epoch), encode_stamp(start))
+        self._rare().branches[epoch] = start
+
+    def set_written(self, origin: int, stamp: int) -> None:
+        """Set the newest stamp of a write of an origin that is here under another dot; 0 deletes it."""
+        if stamp:
+            self.rs.put(written_key(origin), encode_stamp(stamp))
+        else:
+            self.rs.delete(written_key(origin))
+        self._rare().written[origin] = stamp
+
+    def note_written(self, written: Dot) -> None:
+        """Record that this write is, or was, here under another dot, unless vector or record cover it.
+
+        A fork may show in nothing but such a write, and it would be taken for one of the other continuation."""
+        stamp, origin = written
+        state = self._state
+        known = max(state.written.get(origin, 0), state.vector.get(origin, 0))
+        if stamp > known and (self._edit is None or stamp > self._edit.written.get(origin, 0)):
+            self.set_written(origin, stamp)
+
+    # -- meta
+
+    def change_meta(self, **changes: Any) -> None:
+        """Change fields of the meta record (storage.state.meta.Meta), and with `origin` the origin of this node."""
+        edit = self._rare()
+        edit.meta = msgspec.structs.replace(edit.meta or self._state.meta, **changes)
+        self.rs.put(META, encode_meta(edit.meta))
+
+    def _rare(self) -> "_Edit":
+        if self._edit is None:
+            self._edit = _Edit()
+        return self._edit
+
+    # -- commit
+
+    def commit(self, name: str | None = None, *, both: bool = False) -> None:
+        """Write `rs`, then `db`, then change the fields. Raise ENGINE_ERRORS, and RuntimeError if a LevelDB is closed.
+
+        `name`: see the class. `both`: the crash points are those of a commit that writes to the database."""
+        state, rs, db = self._state, self._rs, self._db
+        keys, entries = state.keys + self.keys, state.entries + self.entries
+        before = between = after = ""
+        if state.on_step is not None and (rs is not None or db is not None or both):
+            before, between, after = _crash_points(self._name if name is None else name, both or db is not None)
+        begun = done = False
+        try:
+            if before:
+                state.step(before)
+            begun = True
+            if rs is not None:
+                rs.write()
+            if between:
+                state.step(between)
+            if db is not None:
+                db.write()
+            if after:
+                state.step(after)
+            self._apply(keys, entries)
+            done = True
+        except ENGINE_ERRORS:
+            raise
+        except BaseException as error:  # Ctrl-C, or a signal handler that raises
+            if begun and not done:
+                self._finish(error, keys, entries)
+            raise
+        if self._edit is not None and self._edit.conflicts:
+            state.unreported.notify()
+
+    def _finish(self, error: BaseException, keys: int, entries: int) -> None:
+        """An interrupt must not leave a batch in one LevelDB and not in the other; writing it twice does no harm."""
+        try:
+            if self._rs is not None:
+                self._rs.write()
+            if self._db is not None:
+                self._db.write()
+        except BaseException:
+            self._state.fail("a write that was interrupted", error)
+            raise error from None
+        self._apply(keys, entries)
+
+    def _apply(self, keys: int, entries: int) -> None:
+        """Change the fields. May be done twice. The vector comes last: a write that it covers is complete."""
+        state = self._state
+        state.keys, state.entries = keys, entries
+        if self._edit is not None:
+            self._edit.apply(state)
+        if self._epoch_begins:
+            epoch_begun(state)
+        if self._overwritten is not None:
+            for stamp in self._overwritten:
+                state.tail.drop(stamp)
+        if self._own is not None:
+            state.tail.add(self._own, sum(map(len, self._own.values())))
+            if state.restored_gap[1] == 0:
+                state.restored_gap = (state.restored_gap[0], next(iter(self._own)))
+        newest = state.newest
+        if self._newest is not None:
+            newest.update(self._newest)
+        for origin, stamp in self._vector.items():
+            if stamp > newest.get(origin, 0):
+                newest[origin] = stamp
+            if stamp:
+                state.vector[origin] = stamp
+            else:
+                state.vector.pop(origin, None)
+
+
+@dataclass(slots=True)
+class _Edit:
+    """New contents of the fields that only few commits change. A stamp of 0 takes the origin out."""
+
+    meta: Meta | None = None
+    floor: Vector = field(default_factory=dict)
+    horizon: Vector = field(default_factory=dict)
+    dropped: int = 0
+    late: bool = False
+    lowered: bool = False
+    written: Vector = field(default_factory=dict)
+    histories: dict[int, History] = field(default_factory=dict)
+    branches: dict[int, int] = field(default_factory=dict)
+    scans_ended: list[int | None] = field(default_factory=list)
+    """Sources; None: all."""
+    resume: dict[tuple[int, int], Intervals] = field(default_factory=dict)
+    """By (source, origin)."""
+    bulk_load: bool | None = None
+    lost: dict[bytes, Dot | None] = field(default_factory=dict)
+    """None: not lost any more."""
+    lost_reset: bool = False
+    restamped: tuple[int, int] = (0, 0)
+    conflicts: bool = False
+
+    def apply(self, state: ReplicationState) -> None:
+        """Change the fields. May be done twice."""
+        if self.meta is not None:
+            state.set_meta(self.meta)
+        if self.floor:
+            state.floor = _changed(state.floor, self.floor)
+        if self.horizon:
+            state.horizon = _changed(state.horizon, self.horizon)
+        state.dropped = max(state.dropped, self.dropped)
+        state.late = state.late or self.late
+        state.lowered += self.lowered
+        if self.written:
+            state.written = _changed(state.written, self.written)
+        if self.histories:
+            merged = {**state.histories, **self.histories}
+            state.histories = {origin: history for origin, history in merged.items() if history}
+        if self.branches:
+            state.branches = {**state.branches, **self.branches}
+        self._apply_scans(state)
+        if self.bulk_load is not None:
+            state.bulk_load_incomplete = self.bulk_load
+        if self.lost or self.lost_reset:
+            self._apply_lost(state)
+        puts, tombstones = self.restamped
+        self.restamped = (0, 0)
+        state.restamped_puts += puts
+        state.restamped_tombstones += tombstones
+
+    def _apply_scans(self, state: ReplicationState) -> None:
+        for source in self.scans_ended:
+            if source is None:
+                state.resume = {}
+            else:
+                state.resume.pop(source, None)
+        for (source, origin), applied in self.resume.items():
+            state.resume.setdefault(source, {})[origin] = applied
+
+    def _apply_lost(self, state: ReplicationState) -> None:
+        lost = {key: dot for key, dot in self.lost.items() if dot is not None}
+        kept = frozenset[bytes]() if self.lost_reset else state.lost.difference(self.lost)
+        stamps = {} if self.lost_reset else dict(state.lost_stamps)
+        for stamp, origin in lost.values():
+            stamps[origin] = max(stamp, stamps.get(origin, 0))
+        state.lost = kept.union(lost)
+        state.lost_stamps = stamps if state.lost else {}
+
+
+def _crash_points(name: str | None, both: bool) -> tuple[str, str, str]:
+    """Return the names of the crash points before, between and after the writes; "" for none."""
+    if name is None:
+        return "", "", ""
+    prefix = f"{name}: " if name else ""
+    if both:
+        return f"{prefix}before rs", f"{prefix}between rs and db", f"{prefix}after db"
+    return f"{prefix}before rs", f"{prefix}after rs", ""
+
+
+def _changed(stamps: Vector, changes: Vector) -> Vector:
+    """A new mapping, since other threads read the old one without the lock."""
+    return {origin: stamp for origin, stamp in {**stamps, **changes}.items() if stamp}
+
+
+def put_epoch(state: ReplicationState, batch: Batch) -> None:
+    """Add the beginning of this run's epoch to the batch of its first write, if no write has begun it yet."""
+    if state.next_epoch:
+        batch.put(history_key(state.origin), encode_pairs(_next_history(state)))
+
+
+def epoch_begun(state: ReplicationState) -> None:
+    """Account for `put_epoch` when its batch is written, before the vector moves."""
+    if state.next_epoch:
+        state.histories = {**state.histories, state.origin: _next_history(state)}
+        state.next_epoch = 0
+
+
+def _next_history(state: ReplicationState) -> History:
+    origin = state.origin
+    return extended(state.histories.get(origin, ()), state.next_epoch, state.vector.get(origin, 0))
