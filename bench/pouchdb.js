@@ -1,5 +1,4 @@
-// A PouchDB for the measurements: node pouchdb.js PEERS PATH. Calls come as lines of JSON on stdin, results go to stdout,
-// as in worker.py. `serve` answers as much of CouchDB's HTTP as a pulling PouchDB asks for.
+// A PouchDB for the measurements: node pouchdb.js PEERS PATH. It obeys calls on stdin as worker.py does. `serve` answers as much of CouchDB's HTTP as a pulling PouchDB asks for.
 'use strict';
 const http = require('http');
 const path = require('path');
@@ -148,7 +147,7 @@ async function main() {
   await db.info();
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const call = JSON.parse(line);
-    process.stdout.write(`${JSON.stringify(await calls[call.function](call.arguments))}\n`);
+    process.stdout.write(`${JSON.stringify({ answer: await calls[call.function](call.arguments) })}\n`);
   }
   process.exit(0);
 }

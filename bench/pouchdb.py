@@ -72,5 +72,5 @@ class Pair:
 
 
 def _call(worker: Worker, function: str, **arguments: Any) -> Any:
-    worker.send({"function": function, "arguments": arguments})
+    worker.send(function, arguments)
     return worker.result()

@@ -1,8 +1,7 @@
-"""Worker processes: the worker's end. Calls come as lines of JSON on stdin, results go to stdout."""
+"""A worker process: it calls functions of this package, as its parent (processes.py) asks."""
 
 import faulthandler
 import importlib
-import json
 import signal
 import sys
 import time
@@ -11,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import level_replicator as lrep
+from level_replicator.testing.program import Program
 
 
 class Context:
-    """What the functions called in one worker share. `closing` is left when the worker ends."""
+    """The state that the functions called in one worker share. `closing` is closed when the worker ends."""
 
     def __init__(self, closing: ExitStack) -> None:
         self.closing = closing
         self.kept: dict[str, Any] = {}
-        """What one call leaves for another one."""
+        """Values that one call leaves for another one."""
         self._replica: lrep.Replica | None = None
 
     @property
@@ -28,7 +28,7 @@ class Context:
         return self._replica
 
     def close_replica(self) -> None:
-        """The one that is there; another one may be opened then. Its times are the caller's to take."""
+        """Close the replica, after which another one may be opened."""
         self.replica.close()
         self._replica = None
 
@@ -39,12 +39,12 @@ class Context:
 
 
 def usage(_context: Context) -> dict[str, float]:
-    """CPU seconds of this process so far, and the most memory that it ever had, in MiB."""
+    """Return the CPU seconds of this process so far, and the most memory that it ever had, in MiB."""
     return {"cpu_s": time.process_time(), "peak_mib": _peak_mib()}
 
 
 def _peak_mib() -> float:
-    """Resident, so with the pages of LevelDB's files that are mapped."""
+    """Return the peak of the resident memory, which includes the mapped pages of LevelDB's files."""
     # getrusage would do, but on Linux its maximum survives exec: it may be the parent's
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -58,17 +58,22 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+class Calls(Program):
+    """Obeys the one request of a worker: call a function with the worker's Context."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+
+    def do_call(self, module: str, function: str, arguments: dict[str, Any]) -> Any:
+        # a module that runs as __main__ would be imported a second time, with a second Context
+        return getattr(importlib.import_module(module), function)(self._context, **arguments)
+
+
 def main() -> None:
-    # a measurement that hangs tells where: kill -USR1
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1)  # for a measurement that hangs: kill -USR1 shows where
     with ExitStack() as closing:
-        context = Context(closing)
-        for line in sys.stdin:
-            call = json.loads(line)
-            # a module that runs as __main__ would be imported a second time, with a second Context
-            function = getattr(importlib.import_module(call["module"]), call["function"])
-            result: Any = function(context, **call["arguments"])
-            print(json.dumps(result), flush=True)
+        Calls(Context(closing)).obey()
 
 
 if __name__ == "__main__":

@@ -104,8 +104,9 @@ def _default_text(name: str, default: object) -> str:
 _CONFIGURATION = """\
 # Configuration
 
-The settings of `install` and `open`, as a dict or a `Config`. `Config.from_toml` and `lrep serve --config FILE` read the same names from a TOML file,
-where `inf` is used for `None` of the limits. Durations are in seconds. A setting that cannot work raises `ConfigError` before anything is opened.
+The settings of `install` and `open`, as a dict or a `Config`. `Config.from_toml` and `lrep serve --config FILE` read
+the same names from a TOML file, where `inf` is used for `None` of the limits. Durations are in seconds. A setting that
+cannot work raises `ConfigError` before anything is opened.
 
 """
 
@@ -157,7 +158,8 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)#]*)(#[^)]*)?\)")
 
 
 def _link_pages(_app: object, path: Path, _parent: str, content: list[str]) -> None:
-    """Point the links of an included file of the repository to pages of the site; a file that is no page is named only."""
+    """Point the links of an included file of the repository to pages of the site; a link to any other file becomes
+    its text."""
     folder = (HERE / path).resolve().parent.relative_to(HERE.parent)
 
     def replace(link: re.Match[str]) -> str:

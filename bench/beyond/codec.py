@@ -9,12 +9,12 @@ from typing import Any
 
 from bench.beyond import build
 from level_replicator.protocol import pull
-from level_replicator.storage.state.schema import encode_vector_entry, vector_key
 from level_replicator.storage.state.state import ReplicationState
+from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write import remote_applier
-from level_replicator.storage.write.local_writer import LocalWriter, Operation, _account
+from level_replicator.storage.write.local_writer import LocalWriter, Operation
 
-_decode_entries, _merge, _write_locked = pull.decode_entries, remote_applier.Merging.merge, LocalWriter.write_locked
+_decode_entries, _merge, _write_locked = pull.decode_entries, remote_applier.Merger.merge, LocalWriter.write_locked
 
 
 def install() -> None:
@@ -28,36 +28,30 @@ def install() -> None:
             _write_locked(state, operations, sync)
             return
         origin, known = state.origin, state.key_filter
-        before = state.vector.get(origin, 0)
         first = state.clock.next(state.now_ms(), len(operations))
-        last = first + len(operations) - 1
-        rs_batch, db_batch = state.rs.batch(), state.db.batch()
-        new, size, gone, keys, entries, lookups = native.encode_batch(
-            operations, origin, first, known.bits, known.whole, *_calls(state, rs_batch, db_batch)
+        tx = Transaction(state, name="")
+        new, _, gone, tx.keys, tx.entries, lookups = native.encode_batch(
+            operations, origin, first, known.bits, known.whole, *_calls(state, tx)
         )
         known.lookups += lookups
-        rs_batch.put(vector_key(origin), encode_vector_entry(last, before))
-        state.step("before rs")
-        rs_batch.write()
-        state.step("between rs and db")
-        db_batch.write()
-        state.step("after db")
-        _account(state, first, last, state.keys + keys, state.entries + entries, new, size, gone)
+        tx.add_own(new)
+        tx.drop_from_tail(list(gone))
+        tx.commit()
 
-    def merge(self: Any, entries: Iterable[Any], known: dict[int, int], doubt: int, *, in_order: bool = True) -> bool:
+    def merge(self: Any, entries: Iterable[Any], doubt: int, *, in_order: bool = True) -> bool:
         state: ReplicationState = self._state
         listed = list(entries)
         origins = {origin for origin, _ in listed}
         if (
-            known
+            self._known
             or doubt
             or not in_order
             or self._bulk_loading
             or state.floor
-            or state.on_conflict
+            or state.unreported.wanted
             or len(origins) != 1
         ):
-            return _merge(self, listed, known, doubt, in_order=in_order)
+            return _merge(self, iter(listed), doubt, in_order=in_order)
         (origin,) = origins
         runs, gone, newest, keys, more, met, lookups = native.merge(
             [entry for _, entry in listed],
@@ -66,20 +60,20 @@ def install() -> None:
             state.vector.get(origin, 0),
             state.key_filter.bits,
             state.key_filter.whole,
-            *_calls(state, self.rs_batch, self.db_batch),
+            *_calls(state, self.tx),
         )
         if runs:
             self.news.setdefault(origin, []).extend(zip(runs[::2], runs[1::2], strict=True))
         state.key_filter.lookups += lookups
-        self._gone += gone
+        self.tx.drop_from_tail(list(gone))
         self._newest = max(self._newest, newest)
-        self.keys, self.entries, self._met = self.keys + keys, self.entries + more, self._met + met
+        self._keys, self._entries, self._met = self._keys + keys, self._entries + more, self._met + met
         return True
 
     pull.decode_entries = decode_entries
     LocalWriter.write_locked = staticmethod(write_locked)  # type: ignore[method-assign]
-    remote_applier.Merging.merge = merge  # type: ignore[method-assign]
+    remote_applier.Merger.merge = merge  # type: ignore[method-assign]
 
 
-def _calls(state: ReplicationState, rs_batch: Any, db_batch: Any) -> tuple[Callable[..., Any], ...]:
-    return state.rs.get, rs_batch.put, rs_batch.delete, db_batch.put, db_batch.delete
+def _calls(state: ReplicationState, tx: Transaction) -> tuple[Callable[..., Any], ...]:
+    return state.rs.get, tx.rs.put, tx.rs.delete, tx.db.put, tx.db.delete

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from os import PathLike
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 _D = TypeVar("_D")
 _E = TypeVar("_E")
@@ -22,7 +22,52 @@ class _Closing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-class DB(_Closing):
+class _ReadOptions(TypedDict, total=False):
+    verify_checksums: bool
+    fill_cache: bool
+
+class _RangeOptions(_ReadOptions, total=False):
+    reverse: bool
+    start: bytes | None
+    stop: bytes | None
+    include_start: bool
+    include_stop: bool
+    prefix: bytes | None
+
+class _Reading:
+    """The reads of a database, a prefixed database and a snapshot. At run time they have no common base."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
+    @overload
+    def get(self, key: bytes, default: None = None, **options: Unpack[_ReadOptions]) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, default: _D, **options: Unpack[_ReadOptions]) -> bytes | _D: ...
+    @overload
+    def iterator(
+        self,
+        *,
+        include_key: Literal[True] = True,
+        include_value: Literal[True] = True,
+        **options: Unpack[_RangeOptions],
+    ) -> Iterator[tuple[bytes, bytes]]: ...
+    @overload
+    def iterator(
+        self, *, include_key: Literal[True] = True, include_value: Literal[False], **options: Unpack[_RangeOptions]
+    ) -> Iterator[bytes]: ...
+    @overload
+    def iterator(
+        self, *, include_key: Literal[False], include_value: Literal[True] = True, **options: Unpack[_RangeOptions]
+    ) -> Iterator[bytes]: ...
+    @overload
+    def iterator(
+        self, *, include_key: Literal[False], include_value: Literal[False], **options: Unpack[_RangeOptions]
+    ) -> Iterator[None]: ...
+    @overload
+    def iterator(
+        self, *, include_key: bool = True, include_value: bool = True, **options: Unpack[_RangeOptions]
+    ) -> Iterator[Any]: ...
+
+class DB(_Reading, _Closing):
     name: Any
     def __init__(
         self,
@@ -44,94 +89,10 @@ class DB(_Closing):
     ) -> None: ...
     @property
     def closed(self) -> bool: ...
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def get(
-        self, key: bytes, default: None = None, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | None: ...
-    @overload
-    def get(
-        self, key: bytes, default: _D, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | _D: ...
     def put(self, key: bytes, value: _Buffer, *, sync: bool = False) -> None: ...
     def delete(self, key: bytes, *, sync: bool = False) -> None: ...
     def write_batch(self, *, transaction: bool = False, sync: bool = False) -> WriteBatch: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[None]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: bool = True,
-        include_value: bool = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[Any]: ...
-    def raw_iterator(self, *, verify_checksums: bool = False, fill_cache: bool = True) -> RawIterator: ...
+    def raw_iterator(self, **options: Unpack[_ReadOptions]) -> RawIterator: ...
     def snapshot(self) -> Snapshot: ...
     def get_property(self, name: bytes) -> bytes | None: ...
     def compact_range(self, *, start: bytes | None = None, stop: bytes | None = None) -> None: ...
@@ -139,97 +100,13 @@ class DB(_Closing):
     def approximate_sizes(self, *ranges: tuple[bytes, bytes]) -> list[int]: ...
     def prefixed_db(self, prefix: bytes) -> PrefixedDB: ...
 
-class PrefixedDB:
+class PrefixedDB(_Reading):
     db: DB
     prefix: bytes
     def __init__(self, *, db: DB, prefix: bytes) -> None: ...
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def get(
-        self, key: bytes, default: None = None, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | None: ...
-    @overload
-    def get(
-        self, key: bytes, default: _D, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | _D: ...
     def put(self, key: bytes, value: _Buffer, *, sync: bool = False) -> None: ...
     def delete(self, key: bytes, *, sync: bool = False) -> None: ...
     def write_batch(self, *, transaction: bool = False, sync: bool = False) -> WriteBatch: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[None]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: bool = True,
-        include_value: bool = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[Any]: ...
     def snapshot(self) -> Snapshot: ...
     def prefixed_db(self, prefix: bytes) -> PrefixedDB: ...
 
@@ -264,93 +141,9 @@ class RawIterator(_Closing):
     def value(self) -> bytes: ...
     def item(self) -> tuple[bytes, bytes]: ...
 
-class Snapshot(_Closing):
+class Snapshot(_Reading, _Closing):
     def release(self) -> None: ...
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def get(
-        self, key: bytes, default: None = None, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | None: ...
-    @overload
-    def get(
-        self, key: bytes, default: _D, *, verify_checksums: bool = False, fill_cache: bool = True
-    ) -> bytes | _D: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[tuple[bytes, bytes]]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[True] = True,
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[True] = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[bytes]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: Literal[False],
-        include_value: Literal[False],
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[None]: ...
-    @overload
-    def iterator(
-        self,
-        *,
-        reverse: bool = False,
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        include_start: bool = True,
-        include_stop: bool = False,
-        prefix: bytes | None = None,
-        include_key: bool = True,
-        include_value: bool = True,
-        verify_checksums: bool = False,
-        fill_cache: bool = True,
-    ) -> Iterator[Any]: ...
-    def raw_iterator(self, *, verify_checksums: bool = False, fill_cache: bool = True) -> RawIterator: ...
+    def raw_iterator(self, **options: Unpack[_ReadOptions]) -> RawIterator: ...
 
 def repair_db(
     name: _Path,

@@ -1,4 +1,4 @@
-"""What must hold between replicas that have exchanged everything, and within each, read from the disk."""
+"""The invariants of nodes that have exchanged everything, and of each node alone, checked on their disks."""
 
 import traceback
 from pathlib import Path
@@ -14,7 +14,7 @@ from level_replicator.storage.state.schema import FLOOR, HORIZON, INDEX, LOG, fo
 
 
 class Contents:
-    """Of one replica that is closed."""
+    """The contents of one node that is closed."""
 
     def __init__(self, folder: Path) -> None:
         db = plyvel.DB(str(folder / "db"))
@@ -32,12 +32,12 @@ class Contents:
             db.close()
 
     def logged(self, *, tombstones: bool) -> set[tuple[int, int]]:
-        """The dots of the entries in the log, with or without tombstones."""
+        """Return the dots of the entries in the log, with or without tombstones."""
         return {dot for dot, entry in self.log.items() if tombstones or entry.value is not None}
 
 
 def check_invariant(contents: Contents) -> None:
-    """The log holds exactly the index entries above the floor, and the database exactly the live ones."""
+    """Assert that the log holds exactly the index rows above the floor, and the database exactly the live ones."""
     logged = {
         (line.stamp, line.origin): key
         for key, line in contents.index.items()
@@ -53,7 +53,7 @@ def check_invariant(contents: Contents) -> None:
 
 
 def check_equal(folders: list[Path]) -> list[Contents]:
-    """Equal keys and values, dots and vectors; and the invariant of each. Gives what was read."""
+    """Assert equal keys, values, dots and vectors, and the invariant of each node. Return their contents."""
     all_contents = [Contents(folder) for folder in folders]
     first = all_contents[0]
     for contents in all_contents:

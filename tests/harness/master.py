@@ -1,4 +1,4 @@
-"""A replica in this process, on a directory of its own, with a clock that a test may move."""
+"""A node in the process of the test, on a directory of its own, with a clock that the test can move."""
 
 import time
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ import level_replicator as lrep
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.harness.process import Process
+    from level_replicator.testing.node_process import NodeProcess
 
 HEARTBEAT_S = 0.1
 
 
 class Clock:
-    """The wall clock, moved by `offset_ms`, or standing at `frozen_ms`."""
+    """The wall clock, moved by `offset_ms`, or stopped at `frozen_ms`."""
 
     def __init__(self, offset_ms: int = 0, frozen_ms: int | None = None) -> None:
         self.offset_ms = offset_ms
@@ -28,7 +28,7 @@ class Clock:
 
 
 class Master:
-    """Open from the start; `close` and `open` as often as wanted. It takes a new port each time."""
+    """Open after construction. It may be closed and opened again, and takes a new port each time."""
 
     def __init__(
         self, folder: Path, servers: Iterable[str] | dict[str, Any] = (), *, clock: Clock | None = None, **config: Any
@@ -86,7 +86,7 @@ class Master:
         return dict(self.replica)
 
     def peer(self, other: "Master") -> dict[str, Any]:
-        """The line of `other` in our status; all zero and None while it is not known."""
+        """Return what the status says of `other` as a peer; zeros and None while it is not known."""
         for peer in self.replica.status()["peers"]:
             if peer["origin"] == other.origin:
                 return dict(peer)
@@ -96,8 +96,8 @@ class Master:
         return {event.kind for event in self.events}
 
 
-def wait_level(*nodes: "Master | Process") -> None:
-    """Until all vectors are equal: then so are the contents."""
+def wait_level(*nodes: "Master | NodeProcess") -> None:
+    """Wait until all vectors are equal: then the contents are equal as well."""
 
     def level() -> bool:
         first = nodes[0].vector

@@ -1,4 +1,4 @@
-"""An engine on a virtual disk: what the simulator runs the replica on. For one thread and small sets."""
+"""An engine on a virtual disk, on which the simulator runs nodes. For one thread and small sets."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ class MemoryEngine:
     """An open virtual disk. Its calls raise ClosedError once it is closed or its disk was killed."""
 
     def __init__(self, disk: VirtualDisk, name: str = "memory") -> None:
-        """Raises LockedError when another engine has the disk open."""
+        """Open the disk. Raises LockedError when another engine has it open."""
         if disk.holder is not None:
             raise LockedError(f"{name} is open already: close the other engine first")
         disk.open(self)
@@ -30,7 +30,7 @@ class MemoryEngine:
         return self.disk.identity
 
     def close(self) -> None:
-        """Idempotent. Syncs nothing, as closing a LevelDB does not."""
+        """Close the engine without a sync, as LevelDB does. Idempotent."""
         if self.disk.holder is self:
             self.disk.holder = None
 
@@ -106,7 +106,7 @@ class MemoryBatch:
 
 
 class MemorySnapshot:
-    """The state of a virtual disk as it was, for as long as its engine is open."""
+    """A snapshot of a virtual disk, which can be read while its engine is open."""
 
     __slots__ = ("_engine", "_version")
 

@@ -1,4 +1,4 @@
-"""A rule switched off in a process of its own, and the test that must notice."""
+"""Run a test in a process in which a rule is switched off: the test must fail."""
 
 import os
 import re
@@ -8,11 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _MISFIT = re.compile(r"\b(AttributeError|NameError|TypeError|ImportError|UnboundLocalError): ")
-"""What a patch raises that uses names which the code does not have."""
+"""The exceptions of a patch that uses names which the code does not have."""
 
 
 def assert_caught(plugin: str, name: str, test: Path | str) -> None:
-    """`plugin`: the module that switches off what MUTANT names. A mutant that does not fit the code catches nothing."""
+    """Assert that `test` fails under the mutant `name` of the pytest plugin `plugin`.
+
+    A failure because the mutant does not fit the code any more does not count."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", plugin, "-p", "no:cacheprovider", str(test)]
     environment = os.environ | {"MUTANT": name, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)

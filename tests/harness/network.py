@@ -1,59 +1,20 @@
-"""Processes that are linked by relays: each relay leads to wherever its target listens now."""
+"""A network of nodes for tests, with a wait until they are in sync that reports the differences when it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Generic, TypeVar
+from collections.abc import Iterable
 
 from level_replicator.replication.peers import PeerState
-from tests.harness.process import Process
-from tests.harness.relay import Relay
+from level_replicator.testing.network import N, Network
 from tests.harness.waiting import wait_until
-from tests.integration.cluster.topology import Link, nodes_of
 
 SHOWN_KEYS = 10
 """Keys that a message shows."""
 PULLING = (PeerState.SCANNING, PeerState.RECONCILING)
-P = TypeVar("P", bound=Process)
 
 
-class Network(Generic[P]):
-    """`up`: the nodes that run. `make` starts a node: it is called with its number, folder and servers."""
-
-    def __init__(self, folder: Path, links: list[Link], make: Callable[[int, Path, list[str]], P]) -> None:
-        self.links = links
-        self.relays = [Relay() for _ in links]
-        self.nodes: list[P] = []
-        self.up: set[int] = set()
-        try:
-            for node in range(nodes_of(links)):
-                servers = [
-                    relay.address for relay, (dialler, _) in zip(self.relays, links, strict=True) if dialler == node
-                ]
-                self.nodes.append(make(node, folder / str(node), servers))
-                self.up.add(node)
-            self._lead()
-        except BaseException:
-            self.close()
-            raise
-
-    def start(self, node: int) -> None:
-        self.nodes[node].start()
-        self.up.add(node)
-        self._lead()
-
-    def kill(self, node: int) -> None:
-        self.up.discard(node)
-        self.nodes[node].kill()
-
-    def heal(self) -> None:
-        """Heal all links and start all nodes that are down."""
-        for relay in self.relays:
-            relay.heal()
-        for node in range(len(self.nodes)):
-            if node not in self.up:
-                self.start(node)
+class Cluster(Network[N]):
+    """Nodes, their relays, and the wait until they are in sync."""
 
     def wait_in_sync(self, nodes: Iterable[int] | None = None) -> None:
         """Wait until the vectors of `nodes` (default: of all) are equal, and no pull between any nodes is under way.
@@ -62,31 +23,15 @@ class Network(Generic[P]):
         numbers = list(range(len(self.nodes)) if nodes is None else nodes)
 
         def in_sync() -> bool:
-            statuses = [self.nodes[node].ask("status") for node in numbers]
+            statuses = [self.nodes[node].call("status") for node in numbers]
             puller = any(peer["state"] in PULLING for status in statuses for peer in status["peers"])
             return not puller and all(status["vector"] == statuses[0]["vector"] for status in statuses)
 
         wait_until(in_sync, lambda: self._what_is_missing(numbers))
 
-    def stop(self) -> None:
-        for node in self.nodes:
-            node.stop()
-        self.up.clear()
-
-    def close(self) -> None:
-        for node in self.nodes:
-            node.kill()
-        for relay in self.relays:
-            relay.close()
-
-    def _lead(self) -> None:
-        for relay, (_, target) in zip(self.relays, self.links, strict=True):
-            if target < len(self.nodes):
-                relay.target_port = self.nodes[target].port
-
     def _what_is_missing(self, numbers: list[int]) -> str:
         """Say of each node which origins it lags behind in, what its peers are doing, and which keys differ."""
-        statuses = {node: self.nodes[node].ask("status") for node in numbers}
+        statuses = {node: self.nodes[node].call("status") for node in numbers}
         newest: dict[str, int] = {}
         for status in statuses.values():
             for origin, stamp in status["vector"].items():

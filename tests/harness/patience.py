@@ -1,4 +1,4 @@
-"""Peers are dialled again soon: a test of cuts and kills would otherwise wait out the backoff."""
+"""A short backoff between dials: a test of cuts and kills would otherwise wait for most of its time."""
 
 from level_replicator.net.backoff import Backoff
 
@@ -6,7 +6,7 @@ CAP_S = 0.2
 
 
 def defaults() -> dict[str, float]:
-    """Where Backoff keeps its default cap; to be set to CAP_S."""
+    """Return the defaults of Backoff, in which `cap_s` is to be set to CAP_S."""
     found = Backoff.__init__.__kwdefaults__
     assert found is not None
     assert "cap_s" in found

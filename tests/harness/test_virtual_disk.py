@@ -1,4 +1,4 @@
-"""What the virtual disk keeps and loses."""
+"""The virtual disk: records that it keeps, loses and refuses."""
 
 from random import Random
 
@@ -56,7 +56,7 @@ def test_power_loss_takes_any_subset_not_only_the_newest() -> None:
         disk.power_loss(Random(seed))
         assert engine.closed
         kept.append(keys_on(disk))
-    assert any(keys != KEYS[: len(keys)] for keys in kept), "only prefixes survive"
+    assert any(keys != KEYS[: len(keys)] for keys in kept), "only prefixes survived"
     assert [] in kept
     assert KEYS in kept
 
@@ -75,7 +75,7 @@ def test_power_loss_keeps_each_batch_whole_or_not_at_all() -> None:
             assert (b"left %d" % pair in keys) == (b"right %d" % pair in keys)
 
 
-def test_what_survives_keeps_its_order() -> None:
+def test_surviving_writes_keep_their_order() -> None:
     seen = set()
     for seed in range(50):
         disk, engine = written()
@@ -126,7 +126,7 @@ def test_closing_syncs_nothing() -> None:
     assert min(left) < len(KEYS)
 
 
-def test_what_survived_one_power_loss_survives_the_next() -> None:
+def test_a_survivor_of_one_power_loss_survives_the_next() -> None:
     disk, _ = written(*KEYS)
     disk.power_loss(Random(1))
     survivors = keys_on(disk)
@@ -158,7 +158,7 @@ def test_the_nth_write_fails_and_the_next_does_not() -> None:
     assert keys_on(disk) == [b"1", b"2", b"4"]
 
 
-def test_a_lasting_failure_ends_when_the_disk_is_mended() -> None:
+def test_a_lasting_failure_ends_when_the_disk_is_repaired() -> None:
     disk, engine = written(b"before")
     disk.fail(lasting=True)
     for _ in range(3):

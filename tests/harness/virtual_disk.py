@@ -1,6 +1,6 @@
-"""A disk that exists in memory only and can be killed, lose power, be copied and broken: for the simulator.
+"""A disk in memory that can be killed, lose power, be copied and fail: for the simulator.
 
-It models what a LevelDB on a disk does. Each batch is one record, there whole or not at all. A record that
+It behaves as a LevelDB on a disk. Each batch is one record, which is kept whole or not at all. A record that
 is *written* outlives its process; one that is *synced* outlives a power loss too.
 """
 
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 
 class Version:
-    """A state of the disk that readers look at. It does not change while one of them holds on to it."""
+    """A state of the disk for readers. It does not change while a reader holds it."""
 
     __slots__ = ("__weakref__", "keys", "values")
 
@@ -32,9 +32,9 @@ class Version:
 
 
 class VirtualDisk:
-    """The directory of one LevelDB. Not for more than one thread.
+    """The directory of one LevelDB, for one thread.
 
-    `on_write`, if set, is called before and after each write with what is written; it may kill the disk, or
+    `on_write`, if set, is called before and after each write with its operations; it may kill the disk, or
     raise. `holder` is the engine that has the disk open.
     """
 
@@ -53,10 +53,10 @@ class VirtualDisk:
         self._lands: bool | Random = False
         self._reload()
 
-    # -- what engines do
+    # -- for engines
 
     def open(self, holder: object) -> None:
-        """Gives the disk, which nobody may hold, to `holder`."""
+        """Give the disk, which must have no holder, to `holder`."""
         assert self.holder is None, "opened while held"
         self._reload()
         self.holder = holder
@@ -65,7 +65,7 @@ class VirtualDisk:
         return self._values.get(key)
 
     def version(self) -> Version:
-        """The state as of now. Costs nothing, but a write while somebody has it copies all of it."""
+        """Return the present state. This costs nothing, but a write while a reader holds it copies all of it."""
         version = self._version() if self._version is not None else None
         if version is None:
             version = Version(self._values, self._keys)
@@ -73,7 +73,7 @@ class VirtualDisk:
         return version
 
     def write(self, operations: Operations, sync: bool) -> None:
-        """Adds a record. Raises StorageError if `fail` asked for it, ClosedError if `on_write` killed the disk."""
+        """Add a record. Raises StorageError if `fail` asked for it, ClosedError if `on_write` killed the disk."""
         if self.on_write is not None:
             holder = self.holder
             self.on_write("before", operations)
@@ -84,14 +84,14 @@ class VirtualDisk:
         else:
             self._write(operations, sync)
 
-    # -- what happens to a disk
+    # -- faults
 
     def kill(self) -> None:
-        """The process that has it open dies. Everything written stays."""
+        """Kill the process that has the disk open. Everything written is kept."""
         self.holder = None
 
     def power_loss(self, rng: Random) -> None:
-        """The machine stops: each record not synced stays or goes by itself, so not only the newest go."""
+        """Stop the machine: each unsynced record is kept or lost independently, so not only the newest are lost."""
         self.kill()
         share = rng.choice((0.0, 0.5, 0.5, 0.9, 1.0))
         for record in self._unsynced:
@@ -108,7 +108,7 @@ class VirtualDisk:
         lasting: bool = False,
         lands: bool | Random = False,
     ) -> None:
-        """The `nth` write from now (1: the next one) raises StorageError; with `lasting` all later ones too.
+        """Let the `nth` write from now (1: the next one) raise StorageError; with `lasting` all later ones as well.
 
         `lands`: whether the record is on the disk all the same; a Random decides each time. It is seen when
         the disk is opened the next time, not before.
@@ -117,11 +117,11 @@ class VirtualDisk:
         self._failing_in, self._failure, self._fails_on, self._lands = nth, error, lasting, lands
 
     def repair(self) -> None:
-        """No more of the failures that `fail` asked for."""
+        """End the failures that `fail` asked for."""
         self._failing_in = 0
 
     def copy(self, *, unseen: bool = False) -> "VirtualDisk":
-        """A copy of all that was written: nobody holds it, all of it is synced. Another identity, unless `unseen`."""
+        """Return a synced copy of everything written, without a holder, and with a new identity unless `unseen`."""
         copy = VirtualDisk(self._on_disk().items())
         if unseen:
             copy.identity = self.identity

@@ -1,6 +1,6 @@
-"""Seeded random writing: puts, deletes and batches, on few keys and on many.
+"""A seeded random workload: puts, deletes and batches, on few keys and on many.
 
-Beside them each step writes one key that nobody else writes: acknowledged, it must be there in the end."""
+Each step also writes one key that no other node writes: once it is acknowledged, it must be there in the end."""
 
 from collections.abc import Iterator
 from random import Random
@@ -14,7 +14,7 @@ def own_key(node: int, serial: int) -> bytes:
 
 
 def steps(seed: int, node: int, first: int) -> Iterator[tuple[int, list[Operation]]]:
-    """(serial, operations), without end. One operation is a put or a delete, several are a batch."""
+    """Yield (serial, operations) without end. One operation is a put or a delete, several are a batch."""
     random = Random(f"{seed}/{node}/{first}")
     serial = first
     while True:

@@ -25,9 +25,11 @@ from level_replicator.core.version_vector import Vector
 from level_replicator.protocol.events import EntriesReceived, Event, PeerVectorAdvanced
 from level_replicator.protocol.push import PullSender
 from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.history_exchange import HistoryExchange
+from level_replicator.replication.origin_guard import OriginGuard
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.pull_backoff import PullBackoff
-from level_replicator.replication.puller import Puller
+from level_replicator.replication.puller import Puller, PullResult
 from level_replicator.storage import store
 from level_replicator.storage.feed import change_feed
 from level_replicator.storage.feed.change_feed import ChangeReader
@@ -80,15 +82,16 @@ def mutant(name: str) -> Iterator[None]:
 @rule("vector-moved-early")
 def _vector_moved_early() -> Patches:
     """The vector of a round is taken over when it begins."""
-    perform = PeerConnection._perform
+    handle = PeerConnection._handle
 
-    def early(self: PeerConnection, effect: Event) -> None:
-        perform(self, effect)
-        if isinstance(effect, PeerVectorAdvanced) and effect.feeding and not self.ended:
+    def early(self: PeerConnection, event: Event) -> None:
+        handle(self, event)
+        if isinstance(event, PeerVectorAdvanced) and event.feeding and not self.ended:
             assert self.session.peer is not None
-            self.host.moved(self, self.host.store.take(effect.vector, self.session.peer.origin))
+            adopted = self.host.store.take(event.vector, self.session.peer.origin)
+            self.host.applied(self, PullResult(adopted=adopted))
 
-    return [(PeerConnection, "_perform", early)]
+    return [(PeerConnection, "_handle", early)]
 
 
 @rule("scan-finished-with-another-peer")
@@ -186,6 +189,18 @@ def _ties_by_arrival() -> Patches:
     return [(merger, "order_of", lambda written, *_: (written[0], 1 << 64))]
 
 
+@rule("database-written-first")
+def _database_written_first() -> Patches:
+    """A transaction writes the database before the replication set."""
+
+    def commit(self: Transaction, *args: Any, **options: Any) -> None:
+        self._rs, self._db = self._db, self._rs
+        plain(self, *args, **options)
+
+    plain = Transaction.commit
+    return [(Transaction, "commit", commit)]
+
+
 @rule("no-redo-after-kill")
 def _no_redo_after_kill() -> Patches:
     """The last batch is not done again into the database."""
@@ -210,18 +225,18 @@ def _vector_survives_power_loss() -> Patches:
 @rule("echo")
 def _echo() -> Patches:
     """What a peer sent goes back to it: neither what it says that it covers nor who sent it is looked at."""
-    perform = PeerConnection._perform
+    handle = PeerConnection._handle
 
-    def back(self: PeerConnection, effect: Event) -> None:
-        perform(self, effect)
-        if isinstance(effect, EntriesReceived) and not self.ended:
-            self.applied_elsewhere(effect.origin, [(effect.low, effect.high)])
+    def back(self: PeerConnection, event: Event) -> None:
+        handle(self, event)
+        if isinstance(event, EntriesReceived) and not self.ended:
+            self.entries_applied(event.origin, [(event.low, event.high)])
 
     def deaf(self: PullSender, vector: Vector) -> None:
         if not self.peer_vector:
             self.peer_vector.update(vector)
 
-    return [(PeerConnection, "_perform", back), (PullSender, "peer_has", deaf)]
+    return [(PeerConnection, "_handle", back), (PullSender, "peer_has", deaf)]
 
 
 @rule("restart-instead-of-resume")
@@ -396,15 +411,16 @@ def _doubt_only_for_absent_keys() -> Patches:
 def _doubtful_and_yet_taken() -> Patches:
     """The vector of a pull that left something doubtful out is taken over all the same."""
 
-    def insist(self: Puller, frame: EntriesReceived) -> None:
-        link = self._host
-        assert isinstance(link, PeerConnection)
-        assert link.session.peer is not None
-        link.host.apply(link, dataclasses.replace(frame, take=None))
-        if frame.take is not None and not link.ended:
-            link.host.moved(link, link.host.store.take(frame.take, link.session.peer.origin))
+    def insist(self: Puller, frame: EntriesReceived) -> PullResult:
+        assert self._session.peer is not None
+        source = self._session.peer.origin
+        peer_pulls = not self._session.peer_takes_nothing
+        plain = dataclasses.replace(frame, take=None)
+        applied = self._store.apply(plain, source, self._session.round_vector, peer_pulls=peer_pulls)
+        adopted = None if frame.take is None else self._store.take(frame.take, source)
+        return PullResult(applied.news, applied.restamped, adopted)
 
-    return [(Puller, "apply", insist)]
+    return [(Puller, "apply_entries", insist)]
 
 
 @rule("not-alone")
@@ -550,7 +566,7 @@ def _histories_not_compared() -> Patches:
         (Transaction, "begin_epoch", lambda _self: None),
         (local_writer, "put_epoch", lambda _state, _batch: None),
         (local_writer, "epoch_begun", lambda _state: None),
-        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
+        (OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True),
     ]
 
 
@@ -559,14 +575,14 @@ def _histories_compared_without_what_is_there() -> Patches:
     """Whoever knows fewer epochs of an origin takes the others, however far it is itself."""
     return [
         (histories, "_reach", lambda _state, _origin: 0),
-        (Coordinator, "has_our_histories", lambda _self, _link, _vector: True),
+        (OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True),
     ]
 
 
 @rule("histories-told-once")
 def _histories_told_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
-    return [(PeerConnection, "send_histories", lambda _self: None)]
+    return [(HistoryExchange, "send_changes", lambda _self: None)]
 
 
 @rule("histories-compared-by-dots-only")
@@ -584,4 +600,4 @@ def _equal_stamps_ordered_by_names() -> Patches:
 @rule("histories-taken-on-trust")
 def _histories_taken_on_trust() -> Patches:
     """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
-    return [(Coordinator, "has_our_histories", lambda _self, _link, _vector: True)]
+    return [(OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True)]

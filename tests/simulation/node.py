@@ -11,12 +11,13 @@ from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, FILTER_WORTH_LOO
 from level_replicator.net.backoff import Backoff
 from level_replicator.protocol.events import EntriesReceived, RangeEntriesReceived
 from level_replicator.replication.coordinator import Coordinator
-from level_replicator.replication.peer_connection import PeerConnection
+from level_replicator.replication.origin_guard import GuardedConnection
 from level_replicator.replication.peers import Peer, PeerEvent
-from level_replicator.storage.reconcile.initiator import Initiator
+from level_replicator.storage.reconcile.initiator import Initiator, Merged, Resolved
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.store import Store
+from level_replicator.storage.write.remote_applier import Applied
 from tests.harness.memory_engine import MemoryEngine
 from tests.harness.virtual_disk import VirtualDisk
 from tests.simulation.network import Connection
@@ -183,30 +184,34 @@ class SimNode:
         self.events.append(event)
 
     def _count_received(self, coordinator: Coordinator) -> None:
-        apply = coordinator.apply
+        accepts_entries, apply = coordinator.guard.accepts_entries, coordinator.store.apply
 
-        def counting(link: PeerConnection, frame: EntriesReceived) -> bool:
+        def counting(link: GuardedConnection, frame: EntriesReceived) -> bool:
             for entry in frame.entries:
                 self.world.received[(self.name, link.peer.address, entry.stamp, frame.origin)] += 1
             if frame.origin == coordinator.store.origin and frame.entries:
                 self.world.echoes += 1
-            with self.world.meetings.watching(self, ((frame.origin, entry) for entry in frame.entries)):
-                return apply(link, frame)
+            return accepts_entries(link, frame)
 
-        coordinator.apply = counting  # type: ignore[method-assign]
+        def watched(frame: EntriesReceived, *args: Any, **options: Any) -> Applied:
+            with self.world.meetings.watching(self, ((frame.origin, entry) for entry in frame.entries)):
+                return apply(frame, *args, **options)
+
+        coordinator.guard.accepts_entries = counting  # type: ignore[method-assign]
+        coordinator.store.apply = watched
         begin_reconciliation = coordinator.store.begin_reconciliation
 
         def reconciling(*args: Any, **options: Any) -> tuple[Initiator, Resolver]:
             initiator, resolver = begin_reconciliation(*args, **options)
             take_entries = resolver.take_entries
 
-            def entries(answer: RangeEntriesReceived) -> None:
+            def entries(answer: RangeEntriesReceived) -> Merged:
                 with self.world.meetings.watching(self, answer.entries):
-                    take_entries(answer)
+                    return take_entries(answer)
 
             settle = resolver.resolve
 
-            def settled(low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Any:
+            def settled(low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Resolved:
                 outcome = settle(low, high, theirs)
                 for key, row in theirs:
                     self.world.meetings.compared(self, key, decode_index(row).written_dot)

@@ -102,7 +102,7 @@ def test_what_is_damaged_in_both_is_not_sent_and_not_claimed() -> None:
     assert report.new_origin
     assert report.given_up
     assert report.left == 0
-    a.coordinator.begin_anew()
+    a.coordinator.end_connections()
     world.run_for(30_000)
     assert a.store.verify(repair=False, progress=lambda keys: None).sound
     assert dict(b.store._state.db.scan()) == dict(a.store._state.db.scan())

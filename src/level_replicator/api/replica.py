@@ -14,7 +14,7 @@ import plyvel
 from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.changes import Changes, open_reader
 from level_replicator.api.config import Config
-from level_replicator.api.metrics import MetricsServer
+from level_replicator.api.monitoring.server import MetricsServer
 from level_replicator.api.status import Status, status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
@@ -233,7 +233,7 @@ class Replica(Database):
         return progress
 
     def _alone(self, work: Callable[[], None]) -> None:
-        self._wait_for(self._node.begin_anew(work))
+        self._wait_for(self._node.change_origin(work))
 
     def _still_open(self) -> bool:
         return not self._gate.shut

@@ -119,7 +119,7 @@ def status_of(node: Node) -> Status:
     security = node.admission.security
     peers = list(node.servers.values())
     known = {peer.origin for peer in peers if peer.origin}
-    visitors = [peer for peer in list(node.coordinator.visitors.values()) if peer.origin not in known]
+    visitors = [peer for peer in node.coordinator.visitors.all() if peer.origin not in known]
     return {
         "origin": origin_name(store.origin),
         "protocol": VERSION,

@@ -152,7 +152,7 @@ class RemoteDatabase:
     def history(
         self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
     ) -> tuple[list[Change], tuple[int, int] | None]:
-        """See Replica.history. The node bounds the bytes of its answer by itself."""
+        """See Replica.history. The node bounds the bytes of its answer."""
         return self._run(requests.history(before, prefix=prefix, most=most))
 
     # -- the end

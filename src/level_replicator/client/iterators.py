@@ -3,7 +3,7 @@
 The classes ...Base are shared with the asyncio client: arguments, positions, bounds and the release of snapshots. The
 subclasses add the I/O: they answer the Scans of a Pager."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar, Unpack
 
@@ -39,8 +39,13 @@ def resolve_read_options(options: ReadOptions) -> tuple[bool, bool]:
     unknown = options.keys() - ReadOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{min(unknown)!r} is an invalid keyword argument")
-    verify = resolve_flag("verify_checksums", options.get("verify_checksums"), False)
-    return verify, resolve_flag("fill_cache", options.get("fill_cache"), True)
+    verify = _flag(options, "verify_checksums", False)
+    return verify, _flag(options, "fill_cache", True)
+
+
+def _flag(options: Mapping[str, object], name: str, default: bool) -> bool:
+    """Return an option that is a bool. None counts as False, as plyvel has it."""
+    return resolve_flag(name, options.get(name, default), False)
 
 
 class _Handle(Generic[_B]):
@@ -98,14 +103,14 @@ class IteratorBase(_PagerHandle[_B]):
                 check_bytes(name, value)
         if prefix is not None and (start is not None or stop is not None):
             raise TypeError("'prefix' cannot be used together with 'start' or 'stop'")
-        include_start = resolve_flag("include_start", options.get("include_start"), True)
-        include_stop = resolve_flag("include_stop", options.get("include_stop"), False)
+        include_start = _flag(options, "include_start", True)
+        include_stop = _flag(options, "include_stop", False)
         self._inside = inside
-        reverse = resolve_flag("reverse", options.get("reverse"), False)
-        self._keys = resolve_flag("include_key", options.get("include_key"), True)
-        self._values = resolve_flag("include_value", options.get("include_value"), True)
-        verify = resolve_flag("verify_checksums", options.get("verify_checksums"), False)
-        fill = resolve_flag("fill_cache", options.get("fill_cache"), True)
+        reverse = _flag(options, "reverse", False)
+        self._keys = _flag(options, "include_key", True)
+        self._values = _flag(options, "include_value", True)
+        verify = _flag(options, "verify_checksums", False)
+        fill = _flag(options, "fill_cache", True)
         low, high = bounds_of(inside + (prefix or b""), start, stop, include_start, include_stop)
         pager = Pager(low, high, snapshot=snapshot, reverse=reverse, values=self._values, flags=(verify, fill))
         self._next, self._back = (pager.backward, pager.forward) if reverse else (pager.forward, pager.backward)
@@ -200,7 +205,7 @@ class RawIteratorBase(_PagerHandle[_B]):
 
 
 class SnapshotBase(_Handle[_B]):
-    """A snapshot of the keys with a prefix. `number` is the one that the node gave it, 0 once it is closed."""
+    """A snapshot of the keys with a prefix. `number` identifies it at the node; 0 once it is closed."""
 
     __slots__ = ("_number", "_prefix")
 

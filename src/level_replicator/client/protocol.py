@@ -173,7 +173,11 @@ class ClientProtocol:
         self._forgotten.append(snapshot)
 
     def data_to_send(self) -> bytes:
-        """Return the bytes that the socket must send next, b"" if there are none. Each byte is returned once."""
+        """Return the bytes that the socket must send next, b"" if there are none. Each byte is returned once.
+
+        After the end there are none: a node with a wrong certificate does not get the one of this client either."""
+        if self.lost:
+            return b""
         self._release_forgotten()
         if self._channel is not None:
             return self._channel.take()
@@ -182,7 +186,7 @@ class ClientProtocol:
         return data
 
     def _release_forgotten(self) -> None:
-        while self._attached and self._forgotten and not self.lost:
+        while self._attached and self._forgotten:
             self._release(Release(0, self._forgotten.popleft()))
 
     def _release(self, request: Release | Unfollow) -> None:

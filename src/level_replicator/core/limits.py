@@ -46,7 +46,7 @@ MAX_TRUSTED_BYTES = 4 * 1024 * 1024
 MIN_RSA_BITS = 2_048
 DEFAULT_CERTIFICATE_DAYS = 36_500
 MAX_REASON_CHARACTERS = 200
-KEYS_LOOKED_AT_EVERY_S = 1.0
+CREDENTIAL_RELOAD_INTERVAL_S = 1.0
 """Interval at which the key file and the file of trusted fingerprints are read again."""
 
 # -- reconciliation

@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
     @property
     def deleted(self) -> bool:
-        """Whether the write deleted the key."""
+        """True if the write deleted the key."""
         return self.value is None
 
     @property
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
     @property
     def time_ms(self) -> int:
-        """When the key was written, by the clock of the node that wrote it, in ms since 1970."""
+        """Time of the write in ms since 1970, by the clock of the node that made it."""
         return self.stamp >> 16
 
 

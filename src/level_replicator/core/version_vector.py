@@ -1,6 +1,6 @@
 """Version vectors, and the cursors of the changes feed.
 
-A version vector maps an origin to the stamp up to which every write of that origin is known (ARCHITECTURE.md). It is a
+A version vector maps an origin to the stamp up to which every write of that origin is known (docs/design.md). It is a
 dict of ints, encoded as 16 bytes an origin: origin u64, stamp u64, big-endian.
 
 A cursor is the position of a reader in the changes feed, as a text that programs store and pass back. Its `vector`

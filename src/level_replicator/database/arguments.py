@@ -1,4 +1,4 @@
-"""Where writes go, and the checks of their arguments, which are plyvel's."""
+"""The destination of local writes, and checks of arguments that raise the errors that plyvel raises."""
 
 from typing import NoReturn, Protocol
 
@@ -6,18 +6,18 @@ Bytes = bytes | bytearray | memoryview
 
 
 class Writer(Protocol):
-    """Takes the local writes of one database, from any thread. Raises the errors of core.errors."""
+    """Does the local writes of one database, from any thread. Raises the errors of core.errors."""
 
     def put(self, key: bytes, value: Bytes, sync: bool) -> None: ...
 
     def delete(self, key: bytes, sync: bool) -> None: ...
 
     def write(self, operations: list[tuple[bytes, Bytes | None]], sync: bool) -> None:
-        """All of them, in order, together or not at all; None deletes."""
+        """Write all operations, in order, together or not at all. A value of None deletes the key."""
 
 
 def refuse_argument(name: str, wanted: str, value: object) -> NoReturn:
-    """Raises the TypeError that plyvel raises."""
+    """Raise the TypeError that plyvel raises."""
     raise TypeError(f"Argument '{name}' has incorrect type (expected {wanted}, got {type(value).__name__})")
 
 
@@ -29,7 +29,7 @@ def check_bytes(name: str, value: bytes) -> bytes:
 
 
 def copy_value(value: Bytes) -> bytes:
-    """The bytes of a bytes-like object as they are now. Raises TypeError or BufferError, as plyvel does."""
+    """Return a copy of a bytes-like object. Raises TypeError or BufferError, as plyvel does."""
     view = memoryview(value)
     if not view.c_contiguous:
         raise BufferError("memoryview: underlying buffer is not C-contiguous")
@@ -37,7 +37,7 @@ def copy_value(value: Bytes) -> bytes:
 
 
 def resolve_flag(name: str, value: object, default: bool) -> bool:
-    """The default for None. Raises TypeError for what is not a bool, as plyvel does."""
+    """Return a flag, `default` for None. Raises TypeError for a value that is not a bool, as plyvel does."""
     if value is None:
         return default
     if value is True or value is False:

@@ -1,4 +1,4 @@
-"""A whole plyvel.DB in behaviour: reads go to the plyvel.DB, writes to a writer."""
+"""A database with the interface of plyvel.DB: reads go to a plyvel.DB, writes to a writer."""
 
 from threading import get_ident
 from types import TracebackType
@@ -14,8 +14,8 @@ from level_replicator.database.prefixed import PrefixedDB
 
 
 class Database:
-    """plyvel.DB, with three differences: writes go through a writer; `sync=None`, the default of every write,
-    means `sync_default`; and `close` may come at any moment, from any thread.
+    """plyvel.DB with three differences: writes go through a writer; `sync=None`, the default of every write, means
+    `sync_default`; and `close` may be called at any moment, from any thread.
 
     After `close` every call raises ClosedError, a RuntimeError as in plyvel; in a forked child, ForkError."""
 
@@ -24,7 +24,7 @@ class Database:
         self._gate = Gate(db)
         self._writer = writer
         self._sync = sync_default
-        # bound once: looking them up at each call is a good part of what a call costs here
+        # bound once: looking them up would be a large part of the cost of a call
         self._calls = self._gate.calls
         self._get = db.get
         self._put = writer.put
@@ -32,7 +32,7 @@ class Database:
 
     @property
     def name(self) -> Any:
-        """What the plyvel.DB was opened with."""
+        """The name that the plyvel.DB was opened with."""
         return self._db.name
 
     @property
@@ -47,7 +47,9 @@ class Database:
     # -- one key
 
     def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
-        """The value, or `default`. Raises TypeError for a key that is not bytes, and plyvel's errors."""
+        """Return the value, `default` if the key is missing.
+
+        Raises TypeError for a key that is not bytes, and plyvel's errors."""
         calls = self._calls
         me = get_ident()
         try:
@@ -61,11 +63,15 @@ class Database:
             calls.remove(me)
 
     def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
-        """Raises TypeError for a key that is not bytes or a value that is not bytes-like; writer's errors."""
+        """Set the value of a key. `sync`: return only when the write is on the disk.
+
+        Raises TypeError for a key that is not bytes or a value that is not bytes-like, and the writer's errors."""
         if type(key) is not bytes:
             refuse_argument("key", "bytes", key)
         if type(value) is not bytes:
-            value = copy_value(value)  # the writer writes twice, and must write the same
+            value = copy_value(
+                value
+            )  # a copy: the writer writes the value twice, and the caller may change it in between
         sync = self._sync if sync is None else resolve_flag("sync", sync, False)
         calls = self._calls
         me = get_ident()
@@ -78,7 +84,9 @@ class Database:
             calls.remove(me)
 
     def delete(self, key: bytes, *, sync: bool | None = None) -> None:
-        """Raises TypeError for a key that is not bytes, and the writer's errors; none for a missing key."""
+        """Delete a key, which may be missing.
+
+        Raises TypeError for a key that is not bytes, and the writer's errors."""
         if type(key) is not bytes:
             refuse_argument("key", "bytes", key)
         sync = self._sync if sync is None else resolve_flag("sync", sync, False)
@@ -95,44 +103,50 @@ class Database:
     # -- many keys
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> WriteBatch:
-        """An empty batch. With `transaction`, a `with` block that ends in an exception writes nothing."""
+        """Return an empty batch. With `transaction`, a `with` block that ends in an exception writes nothing."""
         return self._batch(b"", transaction, sync)
 
     def __iter__(self) -> Iterator:
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> Iterator:
-        """plyvel's iterator, also in what its options do."""
+        """Return an iterator. The options are those of plyvel."""
         return self._gate.call(Iterator, self._gate, lambda: self._db.iterator(**options))
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> RawIterator:
+        """Return plyvel's RawIterator."""
         return self._gate.call(RawIterator, self._gate, lambda: self._db.raw_iterator(**options))
 
     def snapshot(self) -> Snapshot:
+        """Return a view of the database as it is now, also after later writes."""
         return self._gate.call(Snapshot, self._gate, self._db.snapshot)
 
     def prefixed_db(self, prefix: bytes) -> "PrefixedDB[Self, Iterator, Snapshot]":
+        """Return a view of the keys that begin with the prefix, without it."""
         return PrefixedDB(db=self, prefix=prefix)
 
     # -- the LevelDB itself
 
     def get_property(self, name: bytes) -> bytes | None:
+        """Return a property of the LevelDB, such as b"leveldb.stats"; None for an unknown name."""
         return self._gate.call(self._db.get_property, name)
 
     def approximate_size(self, start: bytes, stop: bytes) -> int:
+        """Return about how many bytes the keys of a range take on the disk."""
         return self._gate.call(self._db.approximate_size, start, stop)
 
     def approximate_sizes(self, *ranges: tuple[bytes, bytes]) -> list[int]:
+        """Return `approximate_size` of several ranges."""
         return self._gate.call(self._db.approximate_sizes, *ranges)
 
     def compact_range(self, *, start: bytes | None = None, stop: bytes | None = None) -> None:
-        """Compacts the range, as plyvel does: without bounds that is next to nothing."""
+        """Compact a range of keys. As in plyvel, a call without bounds compacts next to nothing."""
         self._gate.call(self._db.compact_range, start=start, stop=stop)
 
     # -- the end
 
     def close(self) -> None:
-        """Waits for the calls that are inside, then closes. Idempotent; from any thread.
+        """Wait for the calls that run now, then close. Idempotent; from any thread.
 
         Raises ForkError in a forked child, ReplicationError in a signal handler that interrupted a call."""
         self._gate.close(self._close_engines)
@@ -143,11 +157,11 @@ class Database:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._gate.forked:  # a child that leaves its parent's block has nothing to close
+        if not self._gate.forked:  # a forked child that leaves the block has nothing to close
             self.close()
 
     def _close_engines(self) -> None:
-        """What `close` does once nobody is inside; a subclass that has more to close overrides it."""
+        """Close the database, when no call runs any more. Subclasses that have more to close override it."""
         self._db.close()
 
     def _prefixed_iterator(self, prefix: bytes, options: IteratorOptions) -> Iterator:

@@ -1,10 +1,10 @@
 """The gate that every call into a plyvel handle passes: no handle is used while, or after, it is deleted.
 
-plyvel lets go of the GIL inside LevelDB and deletes the LevelDB on `close`: a call that is inside at that
-moment crashes the process. So callers write themselves into `calls` first and look at `shut` second, while
-`close` sets `shut` first and looks at `calls` second: one of the two always sees the other.
+plyvel releases the GIL inside LevelDB, and `close` deletes the LevelDB: a call that is inside at that moment crashes
+the process. Therefore a caller first adds its thread to `calls` and then reads `shut`, while `close` first sets `shut`
+and then reads `calls`: at least one of the two sees the other.
 
-Hot callers write these steps out, and only like this; `Gate.call` is the same for the others:
+Hot callers write these steps out, in exactly this form; all others use `Gate.call`:
 
     me = get_ident()
     try:
@@ -15,8 +15,9 @@ Hot callers write these steps out, and only like this; `Gate.call` is the same f
     finally:
         calls.remove(me)
 
-`append` stands inside the `try` because a signal handler can raise just after it, but not before it. Both are
-single steps in C. No variable of such a caller may hold a handle: a traceback would keep it beyond the gate.
+`append` is inside the `try` because a signal handler can raise right after it, but not between `try` and `append`.
+`append` and `remove` are single steps in C. No variable of such a caller may hold a handle: a traceback would keep the
+handle alive outside of the gate.
 """
 
 import collections
@@ -39,15 +40,15 @@ _LONGEST_WAIT_S = 0.01
 
 
 class Gate:
-    """Open until `close`, or until a fork in the child. `handles`: what a forked child must never delete.
+    """Open until `close`; in a forked child, shut from the fork on. A forked child never deletes the `handles`.
 
-    As a context manager it is `call` for a block, but for a signal handler that raises at its very end, which
-    would leave the caller inside for good: not for what a main thread calls often."""
+    As a context manager it is `call` for a block, with one exception: a signal handler that raises at the very end of
+    the block leaves the caller inside for ever. Do not use it for calls that a main thread makes often."""
 
     __slots__ = ("__weakref__", "_closing", "_finished", "_handles", "_parked", "calls", "forked", "shut")
 
     def __init__(self, *handles: object) -> None:
-        self.calls: collections.deque[int] = collections.deque()  # the threads that are inside
+        self.calls: collections.deque[int] = collections.deque()  # threads that are inside
         self.shut = False
         self.forked = False
         self._handles = list(handles)
@@ -57,7 +58,7 @@ class Gate:
         _watch_forks(self)
 
     def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Calls the function inside the gate. Raises ClosedError or ForkError instead when it is shut."""
+        """Call the function inside the gate. Raises ClosedError or ForkError when the gate is shut."""
         calls = self.calls
         me = get_ident()
         try:
@@ -78,27 +79,30 @@ class Gate:
         self.calls.remove(get_ident())
 
     def refuse(self) -> NoReturn:
-        """Raises what a caller at a shut gate is to get: ClosedError or ForkError."""
+        """Raise the error for callers at a shut gate: ClosedError, in a forked child ForkError."""
         if self.forked:
-            raise ForkError("this database belongs to the parent process: open one of its own in the child")
+            raise ForkError(
+                "this database belongs to the parent process, and LevelDB does not survive a fork: open one in the"
+                " child"
+            )
         raise ClosedError("Database is closed")
 
     def park(self, handle: object) -> None:
-        """Takes over the caller's last reference to a handle when the gate is shut: deleting is a call."""
+        """Take over the caller's last reference to a handle while the gate is shut, because deleting it is a call."""
         if self.forked:
             _keep_for_ever(handle)
         else:
             self._parked.append(handle)
 
     def keep_in_child(self, handle: object) -> None:
-        """Adds to the handles that a forked child must never delete."""
+        """Add a handle that a forked child must never delete."""
         self._handles.append(handle)
 
     def close(self, delete: Callable[[], None]) -> None:
-        """Shuts the gate, waits until nobody is inside, then calls `delete`, once. Later calls wait for that.
+        """Shut the gate, wait until no thread is inside, then call `delete`, once. Later calls wait for that.
 
-        Raises ForkError in a forked child; ReplicationError when this very thread is inside, which a signal
-        handler can be: it would wait for itself."""
+        Raises ForkError in a forked child, ReplicationError when this thread is inside itself, as in a signal handler:
+        it would wait for itself."""
         if self.forked:
             self.refuse()
         with self._closing:
@@ -106,7 +110,8 @@ class Gate:
                 return
             if get_ident() in self.calls.copy():
                 raise ReplicationError(
-                    "close() interrupted a call of its own thread, as signal handlers do: close after it"
+                    "close() was called in a signal handler that interrupted a call of the same thread: close after"
+                    " that call"
                 )
             self.shut = True
             self._wait_until_empty()
@@ -114,7 +119,7 @@ class Gate:
 
     def _wait_until_empty(self) -> None:
         wait_s = _FIRST_WAIT_S
-        while self.calls:  # polled, so that leaving the gate costs nothing
+        while self.calls:  # polling, so that leaving the gate costs nothing
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
@@ -123,7 +128,7 @@ class Gate:
             return
         try:
             delete()
-        except Exception:  # it has failed, and will again; but after an interrupt the next close goes on with it
+        except Exception:  # it would fail again; after an interrupt, however, the next `close` continues
             self._finished = True
             self._parked.clear()
             raise
@@ -131,15 +136,15 @@ class Gate:
         self._parked.clear()
 
     def shut_in_child(self) -> None:
-        """After a fork, in the child: refuses everything. LevelDB's threads are not here, its locks may be
-        held for good, its buffers are the parent's: deleting a handle could hang the child or harm files."""
+        """Refuse everything, in the child after a fork. LevelDB's threads do not exist here, its locks may be held for
+        ever, and its buffers are copies of the parent's: deleting a handle could hang the child or damage files."""
         self.forked = self.shut = True
         for handle in (*self._handles, *self._parked):
             _keep_for_ever(handle)
 
 
 def _watch_forks(gate: Gate) -> None:
-    # Python cannot take such a hook back: what stays of a database is this function and a dead reference.
+    # Python cannot remove such a hook: this function and a dead reference remain of each database.
     reference = weakref.ref(gate)
 
     def in_child() -> None:

@@ -1,4 +1,4 @@
-"""Iterators and snapshots: plyvel's own, each step of which passes the gate of their database.
+"""Iterators and snapshots: plyvel's own, with each call passing the gate of their database.
 
 As with plyvel, a snapshot may be shared by threads, an iterator may not.
 """
@@ -13,7 +13,7 @@ from level_replicator.database.gate import Gate
 
 
 class _ClosedHandle:
-    """Stands where a handle was, and refuses whatever is asked of it."""
+    """Replaces a handle that is closed: every attribute raises ClosedError."""
 
     __slots__ = ()
 
@@ -29,14 +29,14 @@ def _refuse() -> NoReturn:
 
 
 class ReadOptions(TypedDict, total=False):
-    """Options of every read; what they mean is in plyvel's documentation."""
+    """The options of every read, as plyvel documents them."""
 
     verify_checksums: bool
     fill_cache: bool
 
 
 class IteratorOptions(ReadOptions, total=False):
-    """Options of an iterator; what they mean is in plyvel's documentation."""
+    """The options of an iterator, as plyvel documents them."""
 
     reverse: bool
     start: bytes | None
@@ -49,16 +49,17 @@ class IteratorOptions(ReadOptions, total=False):
 
 
 class _Handle:
-    """Owns one plyvel handle, and lets go of it inside the gate only, since that too is a call into LevelDB.
+    """Owns one plyvel handle, and drops it inside the gate only, because deleting it is a call into LevelDB too.
 
-    Never calls the handle's own `close`: another thread may be inside. The handle goes with its last user."""
+    It never calls the handle's own `close`, since another thread may be inside: the handle is deleted with its last
+    reference."""
 
     __slots__ = ("__weakref__", "_calls", "_gate", "_raw")
 
     def __init__(self, gate: Gate, opener: Callable[[], object]) -> None:
         self._gate = gate
         self._calls = gate.calls
-        self._raw: Any = _CLOSED  # what stays if opening fails
+        self._raw: Any = _CLOSED  # remains if opening fails
         self._raw = opener()
 
     def close(self) -> None:

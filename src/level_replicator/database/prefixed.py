@@ -1,4 +1,4 @@
-"""A view of the keys that begin with a prefix, without it."""
+"""A view of the keys that begin with a prefix, which it leaves out of them."""
 
 from typing import Any, Generic, Protocol, TypeVar, Unpack
 

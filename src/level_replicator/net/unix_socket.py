@@ -16,7 +16,7 @@ MAX_PATH_BYTES = 100
 """Longest path of a socket. The kernel allows 104 or 108 bytes, depending on the system."""
 
 
-class LocalServer:
+class UnixSocketServer:
     """A listening Unix socket. `close` removes its file, unless another node has replaced the file."""
 
     def __init__(self, server: asyncio.Server, path: Path) -> None:
@@ -35,7 +35,7 @@ class LocalServer:
                 self._path.unlink()
 
 
-async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> LocalServer:
+async def listen_unix(path: Path, make: Callable[[], asyncio.Protocol]) -> UnixSocketServer:
     """Listen on a Unix socket that only the owner of the file can connect to. `make` returns a protocol per connection.
 
     A socket file that an earlier process left behind is replaced. The caller holds the lock of the database, so that no
@@ -52,7 +52,7 @@ async def listen_local(path: Path, make: Callable[[], asyncio.Protocol]) -> Loca
     except OSError as error:
         hint = " (set `socket` in the configuration to a shorter path)" if "too long" in str(error) else ""
         raise ConfigError(f"socket: cannot listen on {path}: {error.strerror or error}{hint}") from error
-    return LocalServer(server, path)
+    return UnixSocketServer(server, path)
 
 
 def _bind(path: Path) -> socket.socket:

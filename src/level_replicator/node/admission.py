@@ -95,7 +95,7 @@ class Admission:
         guest.fingerprint = fingerprint = fingerprint_of(certificate)
         if stream.server is not None:
             stream.server.fingerprint = fingerprint
-            if trust.is_pinned_otherwise(stream.server.address, fingerprint):
+            if trust.contradicts_pin(stream.server.address, fingerprint):
                 self._turn_away(stream, _PINNED)
                 return
         known = trust.knows(fingerprint)
@@ -110,7 +110,7 @@ class Admission:
         """It did not get through TLS."""
         guest = self._guests.pop(stream, None)
         if guest is not None:
-            self._coordinator.turned_away(self._peer(stream, guest), why)
+            self._coordinator.report_refusal(self._peer(stream, guest), why)
 
     def left(self, stream: StreamTransport, why: str) -> None:
         guest = self._guests.pop(stream, None)
@@ -216,7 +216,7 @@ class Admission:
             return
         stream.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         stream.close()
-        self._coordinator.turned_away(self._peer(stream, guest), why)
+        self._coordinator.report_refusal(self._peer(stream, guest), why)
 
     @staticmethod
     def _peer(stream: StreamTransport, guest: _PendingConnection) -> Peer:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from level_replicator.core.errors import ClosedError, ConfigError
 from level_replicator.core.limits import ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_TICK_S
-from level_replicator.net.unix_socket import listen_local
+from level_replicator.net.unix_socket import listen_unix
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
 from level_replicator.node.client_session import OpenRequestHandler
@@ -37,7 +37,7 @@ _LAST_TURNS = 4
 
 
 class Listening(Protocol):
-    """Of asyncio.Server, and LocalServer."""
+    """Of asyncio.Server, and UnixSocketServer."""
 
     @property
     def sockets(self) -> Sequence[Any]: ...
@@ -76,6 +76,7 @@ class Node:
             for address in servers
         }
         self.address: tuple[str, int] | None = None
+        self.sync_waiter = SyncWaiter(dials=any(not peer.read_only for peer in self.servers.values()))
         self.coordinator = Coordinator(
             store,
             instance=instance,
@@ -86,11 +87,11 @@ class Node:
             heartbeat_ms=heartbeat_ms,
             random=random,
             on_event=on_event,
+            observer=self.sync_waiter,
         )
         self._loop = asyncio.new_event_loop()
         self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals, open_request_handler)
         self.admission = Admission(self.coordinator, self.clients, security)
-        self.sync_waiter = SyncWaiter(self.coordinator, any(not peer.read_only for peer in self.servers.values()))
         self._where = (host, port)
         self._dial = servers
         self._anywhere = insecure or security is not None
@@ -142,7 +143,7 @@ class Node:
 
     def begin_wait(self, timeout_s: float | None) -> Future[bool]:
         """The answer of Replica.wait_synced, to come."""
-        return self.call(self.sync_waiter.wait(timeout_s))
+        return self.call(self.sync_waiter.wait(self.coordinator, timeout_s))
 
     def disconnect(self, name: str) -> Future[int]:
         """See Replica.disconnect."""
@@ -152,17 +153,17 @@ class Node:
 
         return self.call(cut())
 
-    def begin_anew(self, work: Callable[[], None]) -> Future[None]:
-        """Does some work that gives us another origin, and ends all connections, which begin anew: nothing that comes
-        over one of them is applied in between."""
+    def change_origin(self, work: Callable[[], None]) -> Future[None]:
+        """Run work that gives this node another origin, and end all connections, which then begin again. No change of
+        a peer is applied in between."""
 
-        async def renew() -> None:
+        async def change() -> None:
             try:
                 work()
             finally:
-                self.coordinator.begin_anew()
+                self.coordinator.end_connections()
 
-        return self.call(renew())
+        return self.call(change())
 
     def local_change(self) -> None:
         """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
@@ -201,7 +202,7 @@ class Node:
         local = None
         if self._socket_path is not None:
             try:
-                local = await listen_local(self._socket_path, lambda: StreamTransport(self.admission, local=True))
+                local = await listen_unix(self._socket_path, lambda: StreamTransport(self.admission, local=True))
             except BaseException:
                 if server is not None:
                     server.close()

@@ -1,14 +1,15 @@
 """One connection, as a state machine without I/O: bytes and ticks in, bytes and events out.
 
-Pass received bytes to `receive` and handle each event before advancing the iterator; what is to be sent collects in
-`take_output`. Every transition is in the table _HANDLERS. A peer that
-breaks the rules raises RemoteProtocolError, a wrong call of ours LocalProtocolError; in both cases the session is over.
+Pass received bytes to `receive` and handle each event before advancing the iterator; take the frames to send with
+`take_output`. `_handle_handshake` and `_handle_open` list which messages each phase allows. A message that breaks the
+rules raises RemoteProtocolError, a wrong call of this node LocalProtocolError; in both cases the session is over.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum
+from typing import assert_never
 
-from level_replicator.core.epochs import Branches, History, decode_branches, decode_history, encode_pairs
+from level_replicator.core.epochs import Branches, encode_pairs
 from level_replicator.core.epochs import Histories as OfOrigins
 from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.hlc import latest_acceptable
@@ -17,29 +18,19 @@ from level_replicator.core.limits import (
     HISTORIES_PER_FRAME,
     MANY_ROWS,
     MAX_BYE_CHARACTERS,
-    MAX_DIGEST_BYTES,
-    MAX_FETCH_KEYS,
     MAX_FRAME_BYTES,
-    MAX_HEARTBEAT_S,
-    MAX_RANGE_QUERIES,
     MAX_RESUME_INTERVALS,
-    MIN_HEARTBEAT_S,
     SILENCE_IN_HEARTBEATS,
 )
-from level_replicator.core.version_vector import Vector, covers, decode_origins, decode_vector, encode_vector, newer
+from level_replicator.core.version_vector import Vector, decode_origins, decode_vector, encode_vector, newer
 from level_replicator.protocol.events import (
     CompareRequested,
-    EntriesRequested,
     Event,
-    HistoriesReceived,
     PeerClosed,
     PeerIdentified,
     PeerReconciled,
     PeerVectorAdvanced,
     PullPaused,
-    PullRequested,
-    RangesQueried,
-    ReconcileStarted,
     SessionOpened,
     VectorReceived,
     VectorRequested,
@@ -62,7 +53,6 @@ from level_replicator.protocol.messages import (
     RangeEntries,
     RangeEqual,
     RangeQuery,
-    RangeReply,
     RangeRows,
     RangeSplit,
     ReconcileDone,
@@ -81,25 +71,34 @@ from level_replicator.protocol.messages import (
 from level_replicator.protocol.pull import PullReceiver, refuse_future
 from level_replicator.protocol.push import PullSender
 from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.protocol.validation import (
+    checked_digest,
+    checked_fetch,
+    checked_hello,
+    checked_histories,
+    checked_range_query,
+    checked_reconcile_start,
+    checked_start_pull,
+)
 
 
 class Phase(Enum):
-    """Where a session is."""
+    """Phases of a session."""
 
     HELLO = "hello"
-    """Waiting for the peer's Hello."""
+    """The peer's Hello is awaited."""
     INTRODUCED = "introduced"
-    """Dialler only: the peer said who it is; its Welcome is awaited, since who accepts a connection judges first."""
+    """Dialler only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
     JUDGING = "judging"
-    """Ours to accept the peer."""
+    """This node is to decide: `welcome` or `refuse`."""
     WELCOME = "welcome"
-    """Acceptor only: we have accepted; the peer's Welcome is awaited."""
+    """Acceptor only: this node has accepted; the peer's Welcome is awaited."""
     OPEN = "open"
     CLOSED = "closed"
 
 
 class Session:
-    """Of one connection. Times are milliseconds of any clock that does not jump, except `wall_ms`: since 1970."""
+    """State of one connection. Times are milliseconds of any clock that does not jump, except `wall_ms`: since 1970."""
 
     def __init__(
         self,
@@ -115,16 +114,18 @@ class Session:
         self.phase = Phase.HELLO
         self.dialled = dialled
         self.read_only = read_only
-        """Of the peer: it gets our changes, and we take none from it."""
+        """Whether the peer gets our changes and this node takes none from it."""
         self.peer_takes_nothing = False
-        """We are read-only to the peer."""
+        """Whether this node is read-only to the peer."""
         self.peer: PeerIdentified | None = None
         self.pull = PullReceiver()
         self.push = PullSender()
         self.queries = PendingQueries()
         self.refusal: Bye | None = None
         self.peer_digest = b""
-        """Of the peer's histories, when it accepted us."""
+        """Digest of the peer's histories at its Welcome."""
+        self.peer_horizon: Vector = {}
+        """The horizon that the peer named when its last pull began."""
         self._hello = Hello(MAGIC, VERSION, origin, instance, heartbeat_ms)
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
@@ -155,8 +156,8 @@ class Session:
         return output
 
     def welcome(self, histories: bytes = b"") -> bool:
-        """Accepts the peer, and tells it the digest of our histories. True when the session is open with that, which is
-        so for the dialler."""
+        """Accept the peer, with the digest of our histories. Returns True if this opens the session (dialling side
+        only). Raises LocalProtocolError outside the phase JUDGING."""
         if self.phase is not Phase.JUDGING:
             raise LocalProtocolError(f"welcome in phase {self.phase.value}")
         self.send(Welcome(self.read_only, histories))
@@ -167,7 +168,7 @@ class Session:
         return self.dialled
 
     def refuse(self, code: ByeCode, text: str) -> None:
-        """Says why, and ends the session. Nothing is received or sent after it."""
+        """Send a Bye with the reason, and end the session. Nothing is received or sent after it."""
         if self.phase is Phase.CLOSED:
             return
         self.refusal = Bye(int(code), text[:MAX_BYE_CHARACTERS])
@@ -184,20 +185,20 @@ class Session:
         *,
         reconcile: bool = False,
     ) -> None:
-        """Begins our pull, or begins it anew. The arguments are those of the message."""
+        """Begin our pull, in place of any earlier one. The arguments are those of StartPull."""
         self.queries.end_pull()
         number = self.pull.renew(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
         self.send(StartPull(*known, number, rows, reconcile))
 
     def pause_pull(self) -> None:
-        """Nothing more of our pull until the next `start_pull`."""
+        """Ask the peer to send nothing more of our pull until the next `start_pull`."""
         self.queries.end_pull()
         self.pull.renew()
         self.send(PausePull())
 
     def histories(self, histories: OfOrigins, branches: Branches) -> None:
-        """Tell histories of origins, in as many messages as it takes."""
+        """Send histories of origins, in as many messages as they need."""
         pairs = encode_pairs(list(branches.items()))
         encoded = [(origin, encode_pairs(history)) for origin, history in histories.items()]
         for place in range(0, max(1, len(encoded)), HISTORIES_PER_FRAME):
@@ -205,7 +206,7 @@ class Session:
             self.send(Histories(encoded[place : place + HISTORIES_PER_FRAME], pairs, last))
 
     def compare(self) -> None:
-        """Ask for a comparison: a reconciliation that takes nothing over."""
+        """Ask for a comparison: a reconciliation that changes nothing."""
         self._comparing = True
         self.send(CompareStart())
 
@@ -219,7 +220,7 @@ class Session:
         self.send(Fetch(keys, digests))
 
     def reconcile_done(self) -> None:
-        """Our reconciliation is over."""
+        """End our reconciliation: the peer may release its snapshot."""
         self.queries.end()
         self.send(ReconcileDone())
 
@@ -232,7 +233,7 @@ class Session:
 
     @property
     def unanswered(self) -> int:
-        """Vector queries that the peer has not answered. It hangs up above MAX_WAITING_VECTOR_QUERIES."""
+        """Vector queries that the peer has not answered. It ends the session above MAX_WAITING_VECTOR_QUERIES."""
         return len(self._asked)
 
     def reply_vector(self, token: int, vector: Vector) -> None:
@@ -242,7 +243,7 @@ class Session:
 
     @property
     def round_vector(self) -> Vector:
-        """What the peer is known to have covered when the round under way began: its snapshot is not newer."""
+        """The vector that the peer was known to cover when the round under way began: its snapshot is not newer."""
         return self.push.peer_vector if self._round_vector is None else self._round_vector
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Event]:
@@ -254,26 +255,84 @@ class Session:
         latest = latest_acceptable(wall_ms, self._max_drift_ms)
         for body in self._frames.feed(data):
             message = decode(body)
-            handler = _HANDLERS[self.phase].get(type(message))
-            if handler is None:
-                name = type(message).__name__
-                raise RemoteProtocolError(f"{name} in phase {self.phase.value}", ByeCode.PROTOCOL)
-            effect = handler(self, message, latest)
-            if effect is not None:
-                yield effect
+            event = self._handle_open(message, latest) if self.phase is Phase.OPEN else self._handle_handshake(message)
+            if event is not None:
+                yield event
             if self._over():
                 return  # before the next frame is looked at
 
     def _over(self) -> bool:
         return self.phase is Phase.CLOSED
 
+    def _handle_handshake(self, message: AnyMessage) -> Event | None:
+        """Handle a message before both sides have accepted. Raises RemoteProtocolError for one that the phase does not
+        allow."""
+        match self.phase, message:
+            case Phase.HELLO, Hello():
+                return self._on_hello(message)
+            case ((Phase.INTRODUCED | Phase.WELCOME), Welcome()):
+                return self._on_welcome(message)
+            case _, Bye():
+                return self._on_bye(message)
+            case _:
+                raise self._unexpected(message)
+
+    def _handle_open(self, message: AnyMessage, latest: int) -> Event | None:
+        """Handle a message after both sides have accepted. `latest`: the newest acceptable stamp."""
+        match message:
+            case Entries():  # the most frequent message
+                self._refuse_changes()
+                return self.pull.entries(message, latest)
+            case Ping():
+                return None
+            case VectorUpdate():
+                return self._peer_has(decode_vector(message.vector), latest, feeding=False)
+            case RoundStart():
+                return self._on_round_start(message, latest)
+            case RoundEnd():
+                self._refuse_changes()
+                return self.pull.round_ended()
+            case RangeEqual() | RangeSplit() | RangeRows() | RangeEntries():
+                return self.queries.answer(message, latest)
+            case RangeQuery():
+                return checked_range_query(message)
+            case Fetch():
+                return checked_fetch(message)
+            case StartPull():
+                return self._on_start_pull(message, latest)
+            case PausePull():
+                return PullPaused()
+            case Histories():
+                return checked_histories(message)
+            case VectorQuery():
+                return VectorRequested(message.token)
+            case VectorReply():
+                return self._on_vector_reply(message, latest)
+            case ReconcileStart():
+                return self._on_reconcile_start(message, latest)
+            case ReconcileDone():
+                return PeerReconciled()
+            case CompareStart():
+                return CompareRequested()
+            case Bye():
+                return self._on_bye(message)
+            case Hello() | Welcome():
+                raise self._unexpected(message)
+            case _:
+                assert_never(message)
+
+    def _unexpected(self, message: AnyMessage) -> RemoteProtocolError:
+        return RemoteProtocolError(f"{type(message).__name__} in phase {self.phase.value}", ByeCode.PROTOCOL)
+
     def tick(self, now_ms: int) -> None:
-        """To be called now and then, a few times a heartbeat. Raises RemoteProtocolError for a peer that is silent."""
+        """Enforce time limits and send heartbeats. Call it a few times a heartbeat.
+
+        Raises RemoteProtocolError if the peer is silent for too long."""
         if self.phase is Phase.CLOSED:
             return
         if self.phase is not Phase.OPEN:
             if now_ms - self._began_ms > HANDSHAKE_TIMEOUT_MS:
-                raise RemoteProtocolError("no handshake within the time limit", ByeCode.TIMEOUT)
+                raise RemoteProtocolError(f"no handshake within {HANDSHAKE_TIMEOUT_MS} ms", ByeCode.TIMEOUT)
             return
         if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
             raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.TIMEOUT)
@@ -286,21 +345,10 @@ class Session:
         self.phase = Phase.OPEN
         self._frames.limit = MAX_FRAME_BYTES
 
-    def _on_hello(self, message: Hello, _latest: int) -> Event | None:
-        if message.magic != MAGIC:
-            raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
-        if message.version != VERSION:
-            raise RemoteProtocolError(
-                f"the peer speaks version {message.version} of the protocol, this one {VERSION}: upgrade the older",
-                ByeCode.VERSION,
-            )
-        if not 0 < message.origin < 1 << 64 or not 0 < len(message.instance) <= 64:
-            raise RemoteProtocolError("a Hello without a sound origin and instance")
-        if not MIN_HEARTBEAT_S * 1000 <= message.heartbeat_ms <= MAX_HEARTBEAT_S * 1000:
-            raise RemoteProtocolError(f"a heartbeat of {message.heartbeat_ms} ms")
-        # each listens for its own heartbeat, so the more impatient of the two sets the pace
+    def _on_hello(self, message: Hello) -> Event | None:
+        self.peer = checked_hello(message)
+        # each side expects its own heartbeat of the other, so the shorter interval of the two is used
         self._ping_after_ms = min(self._heartbeat_ms, message.heartbeat_ms)
-        self.peer = PeerIdentified(message.origin, message.instance)
         if self.dialled:
             self.phase = Phase.INTRODUCED
             return None
@@ -308,11 +356,9 @@ class Session:
         self.phase = Phase.JUDGING
         return self.peer
 
-    def _on_welcome(self, message: Welcome, _latest: int) -> Event | None:
+    def _on_welcome(self, message: Welcome) -> Event | None:
         self.peer_takes_nothing = message.read_only
-        if len(message.histories) > MAX_DIGEST_BYTES:
-            raise RemoteProtocolError(f"a digest of histories of {len(message.histories)} bytes")
-        self.peer_digest = message.histories
+        self.peer_digest = checked_digest(message)
         if self.dialled:
             self.phase = Phase.JUDGING
             return self.peer
@@ -320,20 +366,11 @@ class Session:
         return SessionOpened()
 
     def _on_start_pull(self, message: StartPull, latest: int) -> Event:
-        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
-        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
-        if len(message.have) > MAX_RESUME_INTERVALS:
-            raise RemoteProtocolError("too many intervals of an earlier scan")
-        if any(not 0 < o < 1 << 64 or not 0 <= low < high < 1 << 64 for o, low, high in message.have):
-            raise RemoteProtocolError("an interval of an earlier scan that is none")
-        self.push = PullSender(self.push.peer_vector, message.pull, vector)
-        self._peer_covers(vector)
-        if message.rows < 0:
-            raise RemoteProtocolError("fewer than no rows of an index")
-        return PullRequested(vector, message.have, horizon, message.rows, message.reconcile)
-
-    def _on_vector_update(self, message: VectorUpdate, latest: int) -> Event:
-        return self._peer_has(decode_vector(message.vector), latest, feeding=False)
+        event = checked_start_pull(message, latest)
+        self.push = PullSender(self.push.peer_vector, message.pull, event.vector)
+        self._peer_covers(event.vector)
+        self.peer_horizon = event.horizon
+        return event
 
     def _peer_has(self, vector: Vector, latest: int, *, feeding: bool) -> Event:
         refuse_future(max(vector.values(), default=0), latest)
@@ -348,7 +385,7 @@ class Session:
         self.push.peer_has(vector)
 
     def _refuse_changes(self) -> None:
-        """Of a peer that was never asked for any."""
+        """Raises RemoteProtocolError if the peer is read-only: no pull from it was ever started."""
         if self.read_only:
             raise RemoteProtocolError("changes from a peer that is read-only here")
 
@@ -358,40 +395,10 @@ class Session:
         whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
         return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
 
-    def _on_entries(self, message: Entries, latest: int) -> Event | None:
-        self._refuse_changes()
-        return self.pull.entries(message, latest)
-
-    def _on_round_end(self, _message: RoundEnd, _latest: int) -> Event | None:
-        self._refuse_changes()
-        return self.pull.round_ended()
-
-    def _on_pause_pull(self, _message: PausePull, _latest: int) -> Event:
-        return PullPaused()
-
-    def _on_histories(self, message: Histories, _latest: int) -> Event:
-        if len(message.histories) > HISTORIES_PER_FRAME:
-            raise RemoteProtocolError(
-                f"{len(message.histories)} histories in a message, {HISTORIES_PER_FRAME} are allowed"
-            )
-        if any(not 0 < origin < 1 << 64 for origin, _ in message.histories):
-            raise RemoteProtocolError("the history of an origin that is none")
-        histories: dict[int, History] = {origin: decode_history(pairs) for origin, pairs in message.histories}
-        if len(histories) != len(message.histories):
-            raise RemoteProtocolError("two histories of one origin")
-        return HistoriesReceived(histories, decode_branches(message.branches), message.last)
-
-    def _on_compare_start(self, _message: CompareStart, _latest: int) -> Event:
-        return CompareRequested()
-
     def _on_reconcile_start(self, message: ReconcileStart, latest: int) -> Event | None:
-        vector, horizon = decode_vector(message.vector), decode_vector(message.horizon)
-        refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
-        if not covers(vector, horizon):
-            # taken over, nobody could ever cover it: all would be stale for each other for ever
-            raise RemoteProtocolError("a horizon above its vector")
-        self.push.peer_has(vector)
-        compare_only = message.pull == 0
+        event = checked_reconcile_start(message, latest)
+        compare_only = event.compare_only
+        self.push.peer_has(event.vector)
         if not compare_only:
             self._refuse_changes()
         if self.queries.open or (compare_only and not self._comparing):
@@ -399,32 +406,11 @@ class Session:
         if compare_only:
             self._comparing = False
         elif message.pull != self.pull.number:
-            return PeerVectorAdvanced(vector, feeding=False)
+            return PeerVectorAdvanced(event.vector, feeding=False)
         else:
             self.pull.abandon()
         self.queries.begin(compare_only=compare_only)
-        return ReconcileStarted(vector, horizon, message.dropped, compare_only, message.rows)
-
-    def _on_range_reply(self, message: RangeReply, latest: int) -> Event | None:
-        return self.queries.answer(message, latest)
-
-    def _on_range_query(self, message: RangeQuery, _latest: int) -> Event:
-        if not 0 < len(message.ranges) <= MAX_RANGE_QUERIES:
-            raise RemoteProtocolError(f"{len(message.ranges)} ranges in a RangeQuery, {MAX_RANGE_QUERIES} are allowed")
-        if any(high and low >= high for low, high, _, _ in message.ranges):
-            raise RemoteProtocolError("a range of keys that is none")
-        return RangesQueried(message.ranges)
-
-    def _on_fetch(self, message: Fetch, _latest: int) -> Event:
-        if not 0 < len(message.keys) <= MAX_FETCH_KEYS or len(message.keys) != len(message.digests):
-            raise RemoteProtocolError(f"{len(message.keys)} keys in a Fetch, {MAX_FETCH_KEYS} are allowed")
-        return EntriesRequested(message.keys, message.digests)
-
-    def _on_reconcile_done(self, _message: ReconcileDone, _latest: int) -> Event:
-        return PeerReconciled()
-
-    def _on_vector_query(self, message: VectorQuery, _latest: int) -> Event:
-        return VectorRequested(message.token)
+        return event
 
     def _on_vector_reply(self, message: VectorReply, latest: int) -> Event:
         if message.token not in self._asked:
@@ -434,41 +420,6 @@ class Session:
         self._asked.remove(message.token)
         return VectorReceived(message.token, vector)
 
-    def _on_ping(self, _message: Ping, _latest: int) -> Event | None:
-        return None
-
-    def _on_bye(self, message: Bye, _latest: int) -> Event:
+    def _on_bye(self, message: Bye) -> Event:
         self.phase = Phase.CLOSED
         return PeerClosed(message.code, plain(message.text, MAX_BYE_CHARACTERS))
-
-
-_Handler = Callable[[Session, AnyMessage, int], Event | None]
-
-_HANDLERS: dict[Phase, dict[type, _Handler]] = {
-    Phase.HELLO: {Hello: Session._on_hello, Bye: Session._on_bye},  # type: ignore[dict-item]
-    Phase.INTRODUCED: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
-    Phase.JUDGING: {Bye: Session._on_bye},  # type: ignore[dict-item]
-    Phase.WELCOME: {Welcome: Session._on_welcome, Bye: Session._on_bye},  # type: ignore[dict-item]
-    Phase.OPEN: {
-        StartPull: Session._on_start_pull,  # type: ignore[dict-item]
-        RoundStart: Session._on_round_start,  # type: ignore[dict-item]
-        Entries: Session._on_entries,  # type: ignore[dict-item]
-        RoundEnd: Session._on_round_end,  # type: ignore[dict-item]
-        VectorUpdate: Session._on_vector_update,  # type: ignore[dict-item]
-        VectorQuery: Session._on_vector_query,  # type: ignore[dict-item]
-        VectorReply: Session._on_vector_reply,  # type: ignore[dict-item]
-        Ping: Session._on_ping,  # type: ignore[dict-item]
-        PausePull: Session._on_pause_pull,  # type: ignore[dict-item]
-        Histories: Session._on_histories,  # type: ignore[dict-item]
-        CompareStart: Session._on_compare_start,  # type: ignore[dict-item]
-        ReconcileStart: Session._on_reconcile_start,  # type: ignore[dict-item]
-        RangeQuery: Session._on_range_query,  # type: ignore[dict-item]
-        Fetch: Session._on_fetch,  # type: ignore[dict-item]
-        ReconcileDone: Session._on_reconcile_done,  # type: ignore[dict-item]
-        RangeEqual: Session._on_range_reply,  # type: ignore[dict-item]
-        RangeSplit: Session._on_range_reply,  # type: ignore[dict-item]
-        RangeRows: Session._on_range_reply,  # type: ignore[dict-item]
-        RangeEntries: Session._on_range_reply,  # type: ignore[dict-item]
-        Bye: Session._on_bye,  # type: ignore[dict-item]
-    },
-}

@@ -1,19 +1,17 @@
 """One session tied to its transport and to the store. No sockets here: the transport is anything that takes bytes.
 
-What arrives goes through the session to the store; what the store has for the peer is read from its
-log as fast as the peer reads, and no faster.
+Received bytes go through the session to the puller or the pusher; the changes that a pull makes here go once to the
+coordinator, which forwards them. The log is read for the peer as fast as the peer reads, and no faster.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
-from level_replicator.core.entry import Entry
-from level_replicator.core.epochs import Histories
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
-from level_replicator.core.limits import MAX_WAITING_VECTOR_QUERIES
+from level_replicator.core.limits import FRAMES_PER_TURN, MAX_WAITING_VECTOR_QUERIES
 from level_replicator.core.version_vector import Vector
 from level_replicator.protocol.events import (
     CompareRequested,
@@ -38,37 +36,40 @@ from level_replicator.protocol.events import (
 )
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.protocol.session import Phase, Session
+from level_replicator.replication.history_exchange import HistoryExchange
+from level_replicator.replication.origin_guard import OriginGuard
 from level_replicator.replication.peers import Peer, PeerState
-from level_replicator.replication.puller import Puller
+from level_replicator.replication.puller import Puller, PullResult
 from level_replicator.replication.pusher import Pusher
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.feed.send_queue import SendQueue
-from level_replicator.storage.reconcile.resolver import News
+from level_replicator.storage.reconcile.comparison import Difference
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.replication")
 
 
 class Transport(Protocol):
-    """Where bytes go. `full`: the peer has SEND_BUFFER_BYTES or more unread; `PeerConnection.drained` tells the end of
-    that."""
+    """Takes the bytes for the peer. `full`: the peer has SEND_BUFFER_BYTES or more unread; when this ends, the
+    transport calls `PeerConnection.drained`."""
 
     full: bool
 
     def send(self, frames: list[bytes]) -> None: ...
 
     def close(self) -> None:
-        """Closes after what was sent has left. PeerConnection.lost follows."""
+        """Close after all sent bytes have left. PeerConnection.lost follows."""
 
     def abort(self) -> None:
-        """Closes, and what was sent and has not left stays here."""
+        """Close at once. Sent bytes that have not left are discarded."""
 
 
 class PeerHost(Protocol):
-    """What a connection asks of the coordinator of all connections of the node. Each call names the connection."""
+    """The coordinator of all connections of the node, as one connection sees it. Each call names the connection."""
 
     store: Store
     random: Random
+    guard: OriginGuard
 
     @property
     def now_ms(self) -> Callable[[], int]:
@@ -81,11 +82,11 @@ class PeerHost(Protocol):
     def has_output(self, connection: "PeerConnection") -> None:
         """Let the connection send soon."""
 
-    def heard(self, connection: "PeerConnection") -> None:
-        """The peer has said something."""
+    def bytes_received(self, connection: "PeerConnection") -> None:
+        """Messages of the peer have been handled: enforce the limit on memory, and let the connection send soon."""
 
     def admit(self, connection: "PeerConnection", peer: PeerIdentified) -> None:
-        """The peer has said who it is: accept it, or end the connection."""
+        """Accept the peer, whose origin and instance are known now, or end the connection."""
 
     def connection_opened(self, connection: "PeerConnection") -> None: ...
 
@@ -93,34 +94,17 @@ class PeerHost(Protocol):
         self, connection: "PeerConnection", state: PeerState, text: str, code: ByeCode | None
     ) -> None: ...
 
-    def told(self, token: int, vector: Vector) -> None:
-        """The peer has answered a query for its vector."""
+    def vector_received(self, token: int, vector: Vector) -> None:
+        """The peer has answered a vector query of `wait_synced`."""
 
-    def peer_has(self, connection: "PeerConnection", vector: Vector) -> bool: ...
+    def applied(self, connection: "PeerConnection", result: PullResult) -> None:
+        """Forward the changes that the connection has brought to the other peers."""
 
-    def peer_applied(self, connection: "PeerConnection", have: list[tuple[int, int, int]]) -> bool: ...
+    def may_reconcile(self, connection: "PeerConnection") -> bool:
+        """Returns False while this node reconciles with another peer."""
 
-    def peer_histories(self, connection: "PeerConnection", told: HistoriesReceived) -> None: ...
-
-    def has_our_histories(self, connection: "PeerConnection", vector: Vector) -> bool: ...
-
-    def has_entries_of_our_histories(
-        self, connection: "PeerConnection", entries: Iterable[tuple[int, Entry]]
-    ) -> bool: ...
-
-    def apply(self, connection: "PeerConnection", frame: EntriesReceived) -> bool: ...
-
-    def take(self, connection: "PeerConnection", effect: RoundCompleted) -> None: ...
-
-    def moved(self, connection: "PeerConnection", moved: Vector) -> None: ...
-
-    def news(self, connection: "PeerConnection", news: News) -> None: ...
-
-    def restamped(self, entries: int) -> None: ...
-
-    def may_reconcile(self, connection: "PeerConnection") -> bool: ...
-
-    def pulls_elsewhere(self, connection: "PeerConnection") -> bool: ...
+    def pulls_elsewhere(self, connection: "PeerConnection") -> bool:
+        """Returns True if a round of another peer is under way and makes progress."""
 
     def reconciliation_began(self, connection: "PeerConnection", *, alone: bool) -> None: ...
 
@@ -128,27 +112,24 @@ class PeerHost(Protocol):
 
 
 class PeerConnection:
-    """Of one connection, from its first byte to its end."""
+    """A connection with one peer, from its first byte to its end."""
 
     def __init__(self, host: PeerHost, session: Session, transport: Transport, peer: Peer) -> None:
         self.host = host
         self.session = session
         self.transport = transport
         self.peer = peer
-        self.pusher = Pusher(self)
-        self.puller = Puller(self)
         self.ended = False
-        self._have: Vector = {}
+        self.histories = HistoryExchange(session, host.store)
+        self.pusher = Pusher(session, host.store, lambda: self.peer, self.histories, now_ms=host.now_ms)
+        self.puller = Puller(
+            session, host.store, lambda: self.peer, self.histories, now_ms=host.now_ms, random=host.random
+        )
         self._vector_queries: list[int] = []
-        self.their_histories: Histories = {}
-        self.their_epochs = 0
-        self.names_agreed = False
-        self._sent_histories: Histories = {}
-        self._digest = b""
 
     @property
     def send_queue(self) -> SendQueue | None:
-        """What the peer is still to be sent; None until it has wanted anything."""
+        """The intervals that the peer is still to be sent; None until it has requested a pull."""
         return self.pusher.send_queue
 
     @property
@@ -157,87 +138,29 @@ class PeerConnection:
         return self.session.phase is Phase.OPEN
 
     @property
+    def read_only(self) -> bool:
+        """Whether this node takes no changes from the peer."""
+        return self.session.read_only
+
+    @property
     def origins(self) -> int:
-        """How many are in the vectors of the peer that are kept here, and epochs in its histories."""
+        """How many origins are in the vectors of the peer that are kept here, and epochs in its histories."""
         session = self.session
         return (
-            self.their_epochs
+            self.histories.peer_epochs
             + len(session.push.peer_vector)
-            + len(self.pusher.peer_horizon)
+            + len(session.peer_horizon)
             + len(session.pull.target or ())
         )
-
-    # -- for puller and pusher
-
-    @property
-    def store(self) -> Store:
-        return self.host.store
-
-    @property
-    def random(self) -> Random:
-        return self.host.random
-
-    @property
-    def full(self) -> bool:
-        return self.transport.full
-
-    @property
-    def peer_horizon(self) -> Vector:
-        return self.pusher.peer_horizon
-
-    def now_ms(self) -> int:
-        return self.host.now_ms()
-
-    def wants_output(self) -> None:
-        self.host.has_output(self)
-
-    def peer_goes_on(self) -> None:
-        self.puller.peer_goes_on()
-
-    def peer_has(self, vector: Vector) -> bool:
-        return self.host.peer_has(self, vector)
-
-    def has_our_histories(self, vector: Vector) -> bool:
-        return self.host.has_our_histories(self, vector)
-
-    def has_entries_of_our_histories(self, entries: Iterable[tuple[int, Entry]]) -> bool:
-        return self.host.has_entries_of_our_histories(self, entries)
-
-    def apply(self, frame: EntriesReceived) -> bool:
-        return self.host.apply(self, frame)
-
-    def take(self, effect: RoundCompleted) -> None:
-        self.host.take(self, effect)
-
-    def moved(self, moved: Vector) -> None:
-        self.host.moved(self, moved)
-
-    def news(self, news: News) -> None:
-        self.host.news(self, news)
-
-    def restamped(self, entries: int) -> None:
-        self.host.restamped(entries)
-
-    def may_reconcile(self) -> bool:
-        return self.host.may_reconcile(self)
-
-    def pulls_elsewhere(self) -> bool:
-        return self.host.pulls_elsewhere(self)
-
-    def reconciliation_began(self, *, alone: bool) -> None:
-        self.host.reconciliation_began(self, alone=alone)
-
-    def reconciliation_ended(self) -> None:
-        self.host.reconciliation_ended(self)
 
     # -- from the transport
 
     def received(self, data: bytes) -> None:
-        """What arrived. Never raises for what a peer can do."""
+        """Handle received bytes. Never raises for what a peer can do."""
         self.peer.bytes_in += len(data)
         try:
-            for effect in self.session.receive(data, self.host.now_ms(), self.host.wall_ms()):
-                self._perform(effect)
+            for event in self.session.receive(data, self.host.now_ms(), self.host.wall_ms()):
+                self._handle(event)
                 if self.ended:
                     return
         except RemoteProtocolError as error:
@@ -245,20 +168,23 @@ class PeerConnection:
         except ENGINE_ERRORS as error:
             self._storage_failed(error)
         else:
-            self.host.heard(self)
+            self.host.bytes_received(self)
 
     def drained(self) -> None:
         """The transport takes bytes again."""
-        self.wants_output()
+        self.host.has_output(self)
 
     def lost(self, why: str) -> None:
-        """The connection is gone."""
+        """The transport has closed."""
         if not self.ended:
             if self.session.dialled and self.session.phase is Phase.HELLO and self.peer.fingerprint is None:
-                why += " before a word was said: does the peer expect TLS (`pems`)?"
+                why += " before the peer sent a byte: does the peer expect TLS (`pems`)?"
             self._finish(PeerState.WAITING, why)
 
+    # -- from the coordinator
+
     def tick(self) -> None:
+        """Enforce time limits and send heartbeats."""
         try:
             self.session.tick(self.host.now_ms())
             if self.session.phase is Phase.OPEN:
@@ -267,10 +193,10 @@ class PeerConnection:
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code), str(error))
         else:
-            self.wants_output()
+            self.host.has_output(self)
 
     def end(self, code: ByeCode, text: str) -> None:
-        """Tells the peer why, and closes."""
+        """Send the peer a Bye with the reason, and close."""
         if self.ended:
             return
         self.session.refuse(code, text)
@@ -278,17 +204,37 @@ class PeerConnection:
         self._finish(_state_after(code), text, code)
 
     def cut(self, why: str) -> None:
-        """Ends it at this instant: nothing more is sent, also not what waits to be."""
+        """Close at this instant: nothing more is sent, not even bytes that wait to be sent."""
         if not self.ended:
             self.transport.abort()
             self.session.refuse(ByeCode.REJECTED, why)
             self.session.take_output(self.host.now_ms())
             self._finish(PeerState.REFUSED, why, ByeCode.REJECTED)
 
+    def start_pull(self) -> None:
+        """Begin to pull from the peer; see Puller.start."""
+        self.puller.start()
+        self.host.has_output(self)
+
+    def pause_pull(self) -> None:
+        """See Puller.pause."""
+        self.puller.pause()
+        self.host.has_output(self)
+
+    def resume_pull(self) -> None:
+        """See Puller.resume."""
+        self.puller.resume()
+        self.host.has_output(self)
+
+    def compare(self, on_compared: Callable[[Difference | None], None]) -> None:
+        """Compare the peer's index with ours; see Puller.compare."""
+        self.puller.compare(on_compared)
+        self.host.has_output(self)
+
     def _storage_failed(self, error: Exception) -> None:
-        """What failed is for our own log: a peer need not know our paths."""
+        """The details are for our own log: they contain paths of this machine."""
         _log.error("sending to %s failed: %s", self.peer.address, error)
-        self.end(ByeCode.STORAGE, "a LevelDB of the node failed: its log says how")
+        self.end(ByeCode.STORAGE, "a LevelDB of the node failed: see the log of the node")
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:
         self.ended = True
@@ -296,121 +242,115 @@ class PeerConnection:
         self.transport.close()
         self.host.connection_ended(self, state, text, code)
         self.puller.close()
+        self.host.reconciliation_ended(self)
 
-    # -- effects of the session
+    # -- events of the session
 
-    def _perform(self, effect: Event) -> None:
-        match effect:
+    def _handle(self, event: Event) -> None:
+        host = self.host
+        match event:
             case EntriesReceived():
-                self.peer.entries_in += len(effect.entries)
-                self.puller.apply(effect)
+                self._apply_entries(event)
             case RoundCompleted():
-                self.puller.take(effect)
+                # since the round began a third node may have sent an epoch that this peer does not know
+                if host.guard.agrees_on_vector(self, event.vector):
+                    host.applied(self, self.puller.complete_round(event))
             case PeerVectorAdvanced():
-                if self.peer_has(effect.vector):
-                    if effect.feeding:
-                        self.puller.round_begins()
-                    self.puller.peer_moved()
+                if host.guard.accepts_vector(self, event.vector):
+                    if event.feeding:
+                        self.puller.round_started()
+                    self.puller.retry_if_not_doubtful()
             case PullRequested():
-                if self.peer_has(effect.vector) and self.host.peer_applied(self, effect.have):
-                    self.pusher.wanted(self._send_queue_of(effect), effect.horizon)
+                accepts = host.guard.accepts_vector(self, event.vector)
+                if accepts and host.guard.accepts_resume_intervals(self, event.have):
+                    self.pusher.start(event)
             case HistoriesReceived():
-                self.host.peer_histories(self, effect)
+                host.guard.histories_received(self, event)
             case PullPaused():
-                self.pusher.hold()
+                self.pusher.pause()
             case ReconcileStarted():
-                self.puller.begin_reconciliation(effect)
+                self._start_reconciliation(event)
             case RangeAnswered():
-                self.puller.answered(effect)
+                self.puller.range_answered(event)
             case RangeEntriesReceived():
-                self.puller.entries_received(effect)
+                if self.puller.reconciling and host.guard.agrees_on_entries(self, event.entries):
+                    host.applied(self, self.puller.apply_range_entries(event))
             case CompareRequested():
-                self.pusher.compared()
+                self.pusher.start_comparison()
             case RangesQueried():
-                self.pusher.responder.query(effect.ranges)
+                self.pusher.query_ranges(event.ranges)
+                self.puller.peer_reconciles()
             case EntriesRequested():
-                self.pusher.responder.fetch(effect.keys, effect.digests)
+                self.pusher.fetch(event.keys, event.digests)
+                self.puller.peer_reconciles()
             case PeerReconciled():
-                self.pusher.reconcile_done()
+                self.pusher.reconciliation_done()
             case PeerIdentified():
-                self.host.admit(self, effect)
+                host.admit(self, event)
             case SessionOpened():
-                self.host.connection_opened(self)
+                host.connection_opened(self)
             case VectorRequested():
-                self._vector_queries.append(effect.token)
+                self._vector_queries.append(event.token)
                 if len(self._vector_queries) > MAX_WAITING_VECTOR_QUERIES:
-                    raise RemoteProtocolError("asks faster than it reads the answers")
+                    raise RemoteProtocolError(
+                        f"more than {MAX_WAITING_VECTOR_QUERIES} vector queries are unanswered, since the peer does not"
+                        " read the replies"
+                    )
             case VectorReceived():
-                self.host.told(effect.token, effect.vector)
+                host.vector_received(event.token, event.vector)
             case PeerClosed():
                 if self.session.peer is not None:
                     self.peer.origin, self.peer.instance = self.session.peer.origin, self.session.peer.instance
-                code = ByeCode(effect.code) if effect.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
-                self._finish(_state_after(code), f"the peer says: {effect.text}", code)
+                code = ByeCode(event.code) if event.code in ByeCode.__members__.values() else ByeCode.PROTOCOL
+                self._finish(_state_after(code), f"the peer says: {event.text}", code)
 
-    def _send_queue_of(self, wants: PullRequested) -> SendQueue:
-        assert self.session.peer is not None
-        return SendQueue(self.session.peer.origin, wants.have, rows=wants.rows, reconcile=wants.reconcile)
-
-    # -- the histories of origins
-
-    def accept(self) -> bool:
-        """Accept the peer. Returns True if the session is open with that."""
-        store = self.host.store
-        self._sent_histories, self._digest = store.histories, store.histories_digest()
-        return self.session.welcome(self._digest)
-
-    def begin_histories(self) -> None:
-        """The session is open. If both sides know the same of the histories of origins, nothing is told."""
-        store = self.host.store
-        if self._digest == self.session.peer_digest:
-            self.names_agreed = True
-            self.their_histories = self._sent_histories
-            self.send_histories()
-        else:
-            self._sent_histories = store.histories
-            self.session.histories(store.histories, store.branches)
-
-    def send_histories(self) -> None:
-        """Tell what has changed in our histories; to be called before a message that may depend on it."""
-        told, histories = self._sent_histories, self.host.store.histories
-        if told is histories:
+    def _apply_entries(self, frame: EntriesReceived) -> None:
+        host, peer, session = self.host, self.peer, self.session
+        peer.entries_in += len(frame.entries)
+        if not host.guard.accepts_entries(self, frame):
             return
-        self._sent_histories = histories
-        changed = {origin: history for origin, history in histories.items() if told.get(origin) != history}
-        if changed:
-            self.session.histories(changed, self.host.store.branches)
+        assert session.peer is not None
+        if frame.entries and frame.origin == session.peer.origin and peer.state is PeerState.LIVE:
+            # the peer has just written this: its clock, apart from the time that the entry took to arrive
+            peer.clock_ahead_ms = (frame.entries[-1].stamp >> 16) - host.wall_ms()
+        result = self.puller.apply_entries(frame)
+        self.pusher.entries_received(frame)
+        host.applied(self, result)
+
+    def _start_reconciliation(self, event: ReconcileStarted) -> None:
+        host = self.host
+        if not host.guard.accepts_vector(self, event.vector):
+            return
+        began = self.puller.start_reconciliation(
+            event, may_reconcile=host.may_reconcile(self), others_pull=host.pulls_elsewhere(self)
+        )
+        if began:
+            alone = host.store.bulk_loading or host.store.is_stale(event.horizon)
+            host.reconciliation_began(self, alone=alone)
 
     # -- to the peer
 
-    def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
-        """Another peer's changes are in the log."""
-        self.pusher.applied_elsewhere(origin, news)
+    def entries_applied(self, origin: int, news: list[Interval]) -> None:
+        """Changes of another peer are in the log."""
+        self.pusher.queue_intervals(origin, news)
 
     def vector_moved(self, moved: Vector) -> None:
-        """Our vector moved: the peer is told, and need not send us what we have."""
-        self._have.update(moved)
-        self.pusher.vector_moved(moved)
-
-    def told_by_round(self, target: Vector) -> None:
-        """What the round tells need not be told again; it leaves out what the peer knows itself."""
-        if not self._have:
-            return
-        known = self.session.push.peer_vector
-        for origin, stamp in target.items():
-            if self._have.get(origin, 0) <= stamp and stamp > known.get(origin, 0):
-                self._have.pop(origin, None)
+        """Our vector moved by these entries."""
+        self.pusher.queue_vector(moved)
 
     def pump(self) -> int | None:
-        """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
+        """Send a few frames. Returns the milliseconds until it has more to send; None: until something happens."""
         wait = None
         try:
             if not self.ended and self.session.phase is Phase.OPEN and not self.transport.full:
-                self.send_histories()
-                wait = self.pusher.pump()
+                self.histories.send_changes()
+                wait = self._push()
                 if self.puller.reconciling:
-                    wait = 0 if self.puller.pump() == 0 else wait
-                self._answers()
+                    wait = 0 if self._reconcile() else wait
+                self.pusher.send_vector_update()
+                for token in self._vector_queries:
+                    self.session.reply_vector(token, self.host.store.vector_copy())
+                self._vector_queries.clear()
         except RemoteProtocolError as error:
             self.end(ByeCode(error.code or ByeCode.PROTOCOL), str(error))
         except ENGINE_ERRORS as error:
@@ -418,13 +358,29 @@ class PeerConnection:
         self.flush()
         return wait
 
-    def _answers(self) -> None:
-        if self._have:
-            have, self._have = self._have, {}
-            self.session.send_vector_update(have)
-        for token in self._vector_queries:
-            self.session.reply_vector(token, self.host.store.vector_copy())
-        self._vector_queries.clear()
+    def _push(self) -> int | None:
+        """Serve the peer's pull, a few frames, while the transport takes them."""
+        for _ in range(FRAMES_PER_TURN):
+            if self.transport.full:
+                return None
+            wait = self.pusher.step()
+            if wait != 0:
+                return wait
+            self.flush()
+        return 0
+
+    def _reconcile(self) -> bool:
+        """Run a slice of our reconciliation. Returns whether it has more to do before the peer answers."""
+        host, puller = self.host, self.puller
+        host.applied(self, puller.step())
+        if not puller.reconciled:
+            return puller.has_work
+        vector = puller.vector_to_adopt
+        if vector is not None and not host.guard.agrees_on_vector(self, vector):
+            return False  # the connection has ended
+        host.applied(self, puller.finish_reconciliation())
+        host.reconciliation_ended(self)
+        return False
 
     def flush(self) -> None:
         frames = self.session.take_output(self.host.now_ms())

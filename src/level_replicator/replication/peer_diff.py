@@ -1,27 +1,26 @@
-"""verify(peer): two nodes compared, over the connection between them."""
+"""Compares the indexes of two nodes over the connection between them, for `verify(peer)`."""
 
 import asyncio
 
 from level_replicator.core.errors import ConfigError, ReplicationError
-from level_replicator.protocol.session import Phase
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.storage.reconcile.comparison import Difference
 
 
 async def compare(coordinator: Coordinator, peer: str) -> Difference:
-    """With the connected peer of this address, name, origin or fingerprint. On the event loop.
+    """Compare with the connected peer of this address, name, origin or fingerprint. To be run on the event loop.
 
-    Raises ConfigError when none such is connected, ReplicationError when the connection ends before."""
+    Raises ConfigError if no such peer is connected, ReplicationError if the connection ends before the comparison."""
     connection = _connection_to(coordinator, peer)
-    told: asyncio.Future[Difference | None] = asyncio.get_running_loop().create_future()
+    result: asyncio.Future[Difference | None] = asyncio.get_running_loop().create_future()
 
-    def settle(difference: Difference | None) -> None:
-        if not told.done():
-            told.set_result(difference)
+    def on_compared(difference: Difference | None) -> None:
+        if not result.done():
+            result.set_result(difference)
 
-    connection.puller.compare(settle)
-    difference = await told
+    connection.compare(on_compared)
+    difference = await result
     if difference is None:
         raise ReplicationError(f"the connection with {peer} ended before the comparison did: try again")
     return difference
@@ -30,7 +29,7 @@ async def compare(coordinator: Coordinator, peer: str) -> Difference:
 def _connection_to(coordinator: Coordinator, peer: str) -> PeerConnection:
     known = []
     for connection in coordinator.by_origin.values():
-        if connection.peer.is_called(peer) and connection.session.phase is Phase.OPEN:
+        if connection.peer.is_called(peer) and connection.is_open:
             return connection
         known.append(connection.peer.address)
     raise ConfigError(f"{peer!r} is not connected; connected are: {', '.join(known) or 'none'}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from level_replicator.core.limits import MAX_REMEMBERED_ORIGINS, MAX_REMEMBERED_PEERS
 from level_replicator.core.version_vector import Vector, origin_name
 from level_replicator.replication.pull_backoff import PullBackoff
 
@@ -64,7 +65,8 @@ class Peer:
 
 @dataclass(frozen=True)
 class PeerEvent:
-    """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, renewed (our own origin).
+    """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, or new_origin (of this
+    node itself).
 
     `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people; `fingerprint`: of
     its certificate, None without TLS."""
@@ -74,3 +76,46 @@ class PeerEvent:
     origin: str
     text: str
     fingerprint: str | None = None
+
+
+class Visitors:
+    """Peers that have dialled us, by origin: their counters continue over their connections.
+
+    At most MAX_REMEMBERED_PEERS are kept; the one that came first is forgotten above that."""
+
+    def __init__(self) -> None:
+        self._peers: dict[int, Peer] = {}
+
+    def get(self, origin: int) -> Peer | None:
+        """Returns the peer with this origin, if it has dialled us."""
+        return self._peers.get(origin)
+
+    def all(self) -> list[Peer]:
+        """Returns all of them, from any thread."""
+        return list(self._peers.values())
+
+    def remember(self, peer: Peer) -> Peer:
+        """Add a peer whose origin is known now. Returns the record to use for it: an earlier one, if there is one."""
+        known = self._peers.pop(peer.origin, None)
+        if known is None:
+            if len(self._peers) >= MAX_REMEMBERED_PEERS:
+                self._peers.pop(next(iter(self._peers)))
+            known = peer
+        else:
+            known.bytes_in += peer.bytes_in
+            known.bytes_out += peer.bytes_out
+            known.address = peer.address
+            known.state = peer.state
+            known.instance = peer.instance
+            known.fingerprint, known.read_only = peer.fingerprint, peer.read_only
+        self._peers[peer.origin] = known
+        return known
+
+    def forget_vectors(self) -> None:
+        """Forget vectors, those of the first visitors first, until MAX_REMEMBERED_ORIGINS origins are left in them."""
+        known = sum(len(peer.vector or ()) for peer in self._peers.values())
+        for peer in self._peers.values():
+            if known <= MAX_REMEMBERED_ORIGINS:
+                return
+            known -= len(peer.vector or ())
+            peer.vector = None

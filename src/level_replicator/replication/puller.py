@@ -1,17 +1,18 @@
-"""What we pull from a peer, over one connection, and when it has to wait or to begin again."""
+"""Pulls the changes of one peer over one connection: rounds of its log, or a reconciliation with its index.
+
+Each call returns the changes that it made here as a PullResult. The caller hands it to the coordinator, which forwards
+it to the other peers.
+"""
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from enum import Enum
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Protocol
 
-from level_replicator.core.entry import Entry
 from level_replicator.core.errors import RemoteProtocolError, ReplicationError
-from level_replicator.core.limits import RECONCILE_STALL_MS, STALL_MS
+from level_replicator.core.limits import RECONCILE_STALL_MS
 from level_replicator.core.reconcile_rules import stale
-from level_replicator.core.version_vector import Vector, covers, newer, origin_name
+from level_replicator.core.version_vector import Vector, covers, origin_name
 from level_replicator.protocol.events import (
     EntriesReceived,
     RangeAnswered,
@@ -20,412 +21,335 @@ from level_replicator.protocol.events import (
     RoundCompleted,
 )
 from level_replicator.protocol.messages import ByeCode
-from level_replicator.protocol.session import Session
+from level_replicator.protocol.session import Phase, Session
+from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.peers import Peer, PeerState
 from level_replicator.replication.pull_backoff import PullBackoff, RetryReason, situation_of
+from level_replicator.replication.stall_detector import StallDetector, WaitReason
 from level_replicator.storage.reconcile.comparison import Comparison, Difference
-from level_replicator.storage.reconcile.initiator import Initiator
-from level_replicator.storage.reconcile.resolver import News, Resolver
+from level_replicator.storage.reconcile.initiator import Initiator, News
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.store import Store
 
 _log = logging.getLogger("level_replicator.replication")
-_LOOKS = 20
-"""How often it is looked whether a pull stands still, in STALL_MS."""
 
 
-class WaitReason(Enum):
-    """What a pull waits for."""
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """Changes that one step of a pull made on this node.
 
-    ANOTHER = "another reconciliation of this node to end"
-    OWN = "this node's reconciliation with the peer to end"
-    PEER = "the peer's reconciliation with this node to end (the peer missed deletions)"
-    ROUND = "the first round of the peer's log to end"
-    CHANGES = "changes that the peer has"
-    AGAIN = "a retry"
+    news       origin → intervals of stamps that are new in our log, to be forwarded to the other peers
+    restamped  entries that got a new dot of ours, and so have to travel to all peers
+    adopted    vector entries that moved when a vector of the peer was adopted; None: none was adopted
+    """
 
-
-class PullHost(Protocol):
-    """What a puller asks of its connection."""
-
-    session: Session
-    peer: Peer
-    ended: bool
-
-    @property
-    def store(self) -> Store: ...
-
-    @property
-    def random(self) -> Random: ...
-
-    @property
-    def is_open(self) -> bool:
-        """Whether both sides have accepted."""
-
-    @property
-    def peer_horizon(self) -> Vector:
-        """The horizon that the peer named when its last pull began."""
-
-    def now_ms(self) -> int: ...
-
-    def wants_output(self) -> None:
-        """Let the connection send soon."""
-
-    def send_histories(self) -> None: ...
-
-    def apply(self, frame: EntriesReceived) -> bool:
-        """Merge entries of the peer. Returns False if something doubtful was left out."""
-
-    def take(self, effect: RoundCompleted) -> None:
-        """Adopt the vector of a complete round."""
-
-    def moved(self, moved: Vector) -> None:
-        """Our vector has moved by what came from the peer."""
-
-    def news(self, news: News) -> None:
-        """Entries of the peer are in our log."""
-
-    def restamped(self, entries: int) -> None:
-        """So many entries have to travel again."""
-
-    def peer_has(self, vector: Vector) -> bool:
-        """Returns False if the connection ends because of what the peer knows."""
-
-    def has_our_histories(self, vector: Vector) -> bool:
-        """Returns False if the peer has something else than our histories say; then the connection ends."""
-
-    def has_entries_of_our_histories(self, entries: Iterable[tuple[int, Entry]]) -> bool:
-        """The same, of entries, each with its origin."""
-
-    def may_reconcile(self) -> bool:
-        """Returns False while this node reconciles with another peer."""
-
-    def pulls_elsewhere(self) -> bool:
-        """Returns True if a round of another peer is under way, and does not stand still."""
-
-    def reconciliation_began(self, *, alone: bool) -> None: ...
-
-    def reconciliation_ended(self) -> None: ...
+    news: News = field(default_factory=dict)
+    restamped: int = 0
+    adopted: Vector | None = None
 
 
 class Puller:
-    """Of one connection. `reconciling`: a reconciliation of ours is under way on it.
+    """State of one connection. `peer`: the peer as it is known now; `now_ms`: a clock that does not jump.
 
     A pull that had to leave something doubtful out begins anew after a while: by then the peer, which missed tombstones
     that we have dropped, may have pulled from us. A reconciliation begins later if the last one changed nothing and
     nothing has changed since (see PullBackoff), or when the one that is under way with another peer has ended."""
 
-    def __init__(self, host: PullHost) -> None:
-        self._host = host
-        self._held = True
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        peer: Callable[[], Peer],
+        histories: HistoryExchange,
+        *,
+        now_ms: Callable[[], int],
+        random: Random,
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._peer = peer
+        self._histories = histories
+        self._now_ms = now_ms
+        self._random = random
+        self._stalls = StallDetector(session, store, peer, now_ms)
+        self._paused = True
         self._queued = False
         self._whole = True
-        self._brought = False
-        self._again_ms: int | None = None
+        self._changed = False
+        self._retry_ms: int | None = None
         self._situation = 0
         self._lacking = False
-        self._waiting_since_ms: int | None = None
-        self._waited_for: WaitReason | None = None
-        self._lacks: Vector = {}
-        self._look_at_ms = 0
         self._initiator: Initiator | None = None
         self._handler: Resolver | Comparison | None = None
-        self._heard_ms = 0
-        self._rows_told = 0
-        self._told: Callable[[Difference | None], None] | None = None
+        self._answered_ms = 0
+        self._rows_at_start = 0
+        self._on_compared: Callable[[Difference | None], None] | None = None
 
-    @property
-    def reconciling(self) -> bool:
-        return self._initiator is not None
-
-    # -- when
+    # -- when a pull begins
 
     def start(self) -> None:
-        """Begins a pull, or begins it anew. Of a read-only peer nothing is ever wanted."""
-        store, session = self._host.store, self._host.session
+        """Begin a pull, in place of any earlier one. Nothing is pulled from a read-only peer."""
+        store, session = self._store, self._session
         if session.read_only:
             return
         assert session.peer is not None
-        self._held = self._queued = False
-        self._again_ms = None
+        self._paused = self._queued = False
+        self._retry_ms = None
         self._whole = True
         vector, resumable = store.vector_copy(), store.resumable(session.peer.origin)
-        self._rows_told = store.keys
-        self._host.send_histories()
+        self._rows_at_start = store.keys
+        self._histories.send_changes()
         reconcile = store.bulk_load_incomplete or bool(store.lost)
-        session.start_pull(vector, resumable, store.horizon, store.dropped, self._rows_told, reconcile=reconcile)
-        self._host.wants_output()
+        session.start_pull(vector, resumable, store.horizon, store.dropped, self._rows_at_start, reconcile=reconcile)
 
     def pause(self) -> None:
-        """Takes nothing more until `start`: a reconciliation that must be alone is under way on another
-        connection."""
-        if not self._held:
-            self._held, self._queued = True, False
-            self._again_ms = None
-            self._host.session.pause_pull()
-            self._host.wants_output()
+        """Take no more changes until `start` or `resume`, since a reconciliation with another peer must be alone."""
+        if not self._paused:
+            self._paused, self._queued = True, False
+            self._retry_ms = None
+            self._session.pause_pull()
 
-    def release(self) -> None:
-        """That reconciliation is over, or another one for whose end this pull waits."""
-        if self._held or self._queued:
+    def resume(self) -> None:
+        """Start again after the reconciliation with another peer for whose end this pull waits."""
+        if self._paused or self._queued:
             self.start()
+
+    def retry_if_not_doubtful(self) -> None:
+        """Retry a pull that was put off for doubt if the peer, whose vector moved, is no longer stale for us."""
+        if self._retry_ms is None or self._paused or self._backoff.why is not RetryReason.DOUBT:
+            return
+        if not stale(self._session.push.peer_vector, self._store.horizon):
+            self._retry_ms = self._now_ms()
+
+    def tick(self) -> None:
+        """Begin a retry that is due, and look for stalls. Call it a few times a heartbeat.
+
+        Raises RemoteProtocolError if the peer does not answer in a reconciliation for RECONCILE_STALL_MS."""
+        now_ms = self._now_ms()
+        if self._retry_ms is not None and now_ms >= self._retry_ms and not self._paused:
+            self.start()
+        self._stalls.check(self._wait_reason, lambda: self.waits_for)
+        if self._initiator is not None and now_ms - self._answered_ms > RECONCILE_STALL_MS:
+            raise RemoteProtocolError("the peer does not continue the reconciliation", ByeCode.TIMEOUT)
 
     @property
     def _backoff(self) -> PullBackoff:
-        peer = self._host.peer
+        peer = self._peer()
         if peer.pull_backoff is None:
-            peer.pull_backoff = PullBackoff(self._host.random)
+            peer.pull_backoff = PullBackoff(self._random)
         return peer.pull_backoff
 
-    def _pull_again(self, at_ms: int) -> None:
-        """What comes of this pull until then is not looked at."""
-        self._host.session.pause_pull()
-        self._again_ms = at_ms
-
-    def peer_moved(self) -> None:
-        """The peer's vector moved. If it is not stale for us any more, nothing of its is doubtful."""
-        if self._again_ms is None or self._held or self._backoff.why is not RetryReason.DOUBT:
-            return
-        if not stale(self._host.session.push.peer_vector, self._host.store.horizon):
-            self._again_ms = self._host.now_ms()
-
-    def tick(self) -> None:
-        """Raises RemoteProtocolError for a peer that does not go on with a reconciliation."""
-        now_ms = self._host.now_ms()
-        if self._again_ms is not None and now_ms >= self._again_ms and not self._held:
-            self.start()
-        self._look_for_stall(now_ms)
-        if self._initiator is not None and now_ms - self._heard_ms > RECONCILE_STALL_MS:
-            raise RemoteProtocolError("the peer does not go on with the reconciliation", ByeCode.TIMEOUT)
+    def _retry_at(self, at_ms: int) -> None:
+        """Begin the pull again at this time. Messages of the current pull that still arrive are ignored."""
+        self._session.pause_pull()
+        self._retry_ms = at_ms
 
     # -- what it waits for
 
-    def _waits_for(self) -> WaitReason | None:
-        host = self._host
-        session, store = host.session, host.store
-        if not host.is_open or session.read_only:
+    def _wait_reason(self) -> WaitReason | None:
+        session, store = self._session, self._store
+        if session.phase is not Phase.OPEN or session.read_only:
             return None
-        if self._held or self._queued:
+        if self._paused or self._queued:
             return WaitReason.ANOTHER
-        if self._again_ms is not None:
+        if self._retry_ms is not None:
             return WaitReason.AGAIN
         if self._initiator is not None and isinstance(self._handler, Resolver):
             return WaitReason.OWN
         theirs = dict(session.push.peer_vector)  # `status` asks from another thread
         if covers(store.vector, theirs) and session.pull.completed:
             return None
-        their_horizon = host.peer_horizon
-        must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, their_horizon)
+        must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, session.peer_horizon)
         if must_pull_first and not session.peer_takes_nothing:
             return WaitReason.PEER
         return WaitReason.CHANGES if session.pull.completed else WaitReason.ROUND
 
     @property
     def waits_for(self) -> str | None:
-        """What this node waits for before it has what the peer has; None: nothing."""
-        waits = self._waits_for()
-        if waits is not WaitReason.AGAIN:
-            return None if waits is None else waits.value
-        left_ms = max(0, (self._again_ms or 0) - self._host.now_ms())
-        return f"{waits.value} in {left_ms / 1000:.1f} s, after {self._backoff.why.value}"
+        """Description of what this node waits for before it has all changes of the peer; None: it does not wait."""
+        reason = self._wait_reason()
+        if reason is not WaitReason.AGAIN:
+            return None if reason is None else reason.value
+        left_ms = max(0, (self._retry_ms or 0) - self._now_ms())
+        return f"{reason.value} in {left_ms / 1000:.1f} s, after {self._backoff.why.value}"
 
     @property
     def waiting_ms(self) -> int:
-        """For how long it has waited, since something of the peer was taken over last; 0: it does not."""
-        if self._waits_for() is None:
-            return 0
-        now_ms, since_ms = self._host.now_ms(), self._waiting_since_ms
-        return 0 if since_ms is None else max(0, now_ms - since_ms)
+        """Milliseconds for which it has waited since something of the peer was applied last; 0: it does not wait."""
+        return 0 if self._wait_reason() is None else self._stalls.waiting_ms
 
-    def _progressed(self) -> None:
-        """Something of the peer was taken over."""
-        self._waiting_since_ms = None
-        if self._host.peer.stalled:
-            self._host.peer.stalled = False
-            _log.info("the wait for %s is over: something of it was taken over, or it has nothing more", self._name())
-
-    def _heard(self) -> None:
-        """The peer has answered in a reconciliation of ours. That is progress, unless it is a repetition of others."""
-        self._heard_ms = self._host.now_ms()
-        if not self._backoff.is_repetition(self._situation):
-            self._progressed()
-
-    def peer_goes_on(self) -> None:
-        """The peer goes on with its own reconciliation, for whose end this pull may have to wait."""
-        if self._waits_for() is WaitReason.PEER:
-            self._progressed()
-
-    def _look_for_stall(self, now_ms: int) -> None:
-        if now_ms < self._look_at_ms:
-            return
-        self._look_at_ms = now_ms + STALL_MS // _LOOKS
-        before, waits = self._waited_for, self._waits_for()
-        self._waited_for = waits
-        vector = self._host.store.vector
-        if waits is None or (waits is WaitReason.CHANGES and covers(vector, self._lacks)):
-            # with steady changes something is always on its way, and what there was then may have come from elsewhere
-            self._progressed()
-        if waits is None:
-            return
-        if self._waiting_since_ms is None or (before is WaitReason.ANOTHER and waits is not before):
-            self._waiting_since_ms = now_ms
-            self._lacks = newer(self._host.session.push.peer_vector, vector)
-        # a reconciliation of ours that does not end is told of with its own peer
-        stalled = now_ms - self._waiting_since_ms >= STALL_MS and waits is not WaitReason.ANOTHER
-        if stalled and not self._host.peer.stalled:
-            self._host.peer.stalled = True
-            text = "nothing of %s was taken over for %d s: this node waits for %s"
-            _log.warning(text, self._name(), STALL_MS // 1000, self.waits_for)
-
-    def _name(self) -> str:
-        peer = self._host.peer
-        return f"{peer.address} (origin {origin_name(peer.origin)})"
+    def peer_reconciles(self) -> None:
+        """The peer continues its own reconciliation with us, for whose end this pull may have to wait."""
+        if self._wait_reason() is WaitReason.PEER:
+            self._stalls.progressed()
 
     # -- rounds
 
-    def round_begins(self) -> None:
+    def round_started(self) -> None:
         self._whole = True
-        self._brought = False
+        self._changed = False
 
-    def apply(self, frame: EntriesReceived) -> None:
-        last = frame.take is not None
-        self._brought = self._brought or bool(frame.entries)
+    def apply_entries(self, frame: EntriesReceived) -> PullResult:
+        """Apply a frame of entries of a round. Raises StorageError."""
+        session, last = self._session, frame.take is not None
+        assert session.peer is not None
+        self._changed = self._changed or bool(frame.entries)
         if not self._whole:
             frame = replace(frame, take=None)
-        self._whole = self._host.apply(frame) and self._whole
+        applied = self._store.apply(
+            frame, session.peer.origin, session.round_vector, peer_pulls=not session.peer_takes_nothing
+        )
+        self._whole = applied.whole and self._whole
         if self._whole:
-            self._progressed()
-        if last and not self._host.ended:
-            self._round_ends()
+            self._stalls.progressed()
+        if last:
+            self._round_ended()
+        adopted = applied.moved if frame.take is not None and applied.whole else None
+        return PullResult(applied.news, applied.restamped, adopted)
 
-    def take(self, effect: RoundCompleted) -> None:
+    def complete_round(self, event: RoundCompleted) -> PullResult:
+        """Adopt the vector of a round that ended without another entry, unless something was left out of the round.
+        Raises StorageError."""
+        adopted = None
         if self._whole:
-            self._brought = self._brought or not covers(self._host.store.vector, effect.vector)
-            self._host.take(effect)
-        self._round_ends()
+            assert self._session.peer is not None
+            self._changed = self._changed or not covers(self._store.vector, event.vector)
+            adopted = self._store.take(event.vector, self._session.peer.origin)
+        self._round_ended()
+        return PullResult(adopted=adopted)
 
-    def _round_ends(self) -> None:
+    def _round_ended(self) -> None:
         if self._whole:
-            if self._brought:
+            if self._changed:
                 self._backoff.reset()
-            self._progressed()
+            self._stalls.progressed()
         else:
-            self._pull_again(self._backoff.put_off(RetryReason.DOUBT, self._host.now_ms()))
+            self._retry_at(self._backoff.put_off(RetryReason.DOUBT, self._now_ms()))
 
     # -- reconciliations
 
-    def begin_reconciliation(self, peer: ReconcileStarted) -> None:
-        host = self._host
-        assert host.session.peer is not None
-        if not host.peer_has(peer.vector):
-            return
-        if peer.compare_only:
-            self._initiator, self._handler = host.store.begin_comparison()
-        elif not host.may_reconcile():
-            host.session.pause_pull()
+    @property
+    def reconciling(self) -> bool:
+        """Whether a reconciliation, or a comparison, of ours is under way."""
+        return self._initiator is not None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do something before the peer answers."""
+        return self._initiator is not None and self._initiator.has_work
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether the reconciliation under way has nothing left to do but `finish_reconciliation`."""
+        return self._initiator is not None and self._initiator.done
+
+    @property
+    def vector_to_adopt(self) -> Vector | None:
+        """The peer's vector that `finish_reconciliation` would adopt; None: it would adopt none."""
+        handler = self._handler
+        return handler.their_vector if isinstance(handler, Resolver) and handler.whole else None
+
+    def start_reconciliation(self, event: ReconcileStarted, *, may_reconcile: bool, others_pull: bool) -> bool:
+        """Begin the reconciliation, or comparison, for which the peer holds a snapshot, or put it off.
+
+        `may_reconcile`: no other reconciliation of this node is under way; `others_pull`: a round of another peer is.
+        Returns True if a reconciliation has begun, which may change this node. Raises StorageError."""
+        store, session, peer = self._store, self._session, self._peer()
+        assert session.peer is not None
+        if event.compare_only:
+            self._initiator, self._handler = store.begin_comparison()
+            self._answered_ms = self._now_ms()
+            return False
+        if not may_reconcile:
+            session.pause_pull()
             self._queued = True
-            return
-        else:
-            store = host.store
-            self._situation = situation_of(store.vector, store.horizon, peer.vector, peer.horizon)
-            not_before_ms = self._backoff.not_before(self._situation)
-            if host.now_ms() < not_before_ms:
-                self._pull_again(not_before_ms)
-                return
-            if self._backoff.retries and store.reconciles_alone(peer.horizon) and host.pulls_elsewhere():
-                # one that fails again and again must not end the pulls of others again and again
-                self._pull_again(self._backoff.put_off(self._backoff.why, host.now_ms()))
-                return
-            self._lacking = False
-            self._initiator, self._handler = host.store.begin_reconciliation(
-                peer,
-                host.session.peer.origin,
-                self._news,
-                host.restamped,
-                rows_told=self._rows_told,
-                peer_pulls=not host.session.peer_takes_nothing,
-            )
-            host.reconciliation_began(alone=host.store.bulk_loading or host.store.is_stale(peer.horizon))
-            host.peer.state = PeerState.RECONCILING
-            _log.info("reconciling with %s (origin %s)", host.peer.address, origin_name(host.session.peer.origin))
-        self._heard_ms = host.now_ms()
+            return False
+        self._situation = situation_of(store.vector, store.horizon, event.vector, event.horizon)
+        not_before_ms = self._backoff.not_before(self._situation)
+        if self._now_ms() < not_before_ms:
+            self._retry_at(not_before_ms)
+            return False
+        if self._backoff.retries and store.reconciles_alone(event.horizon) and others_pull:
+            # one that fails again and again must not end the pulls of others again and again
+            self._retry_at(self._backoff.put_off(self._backoff.why, self._now_ms()))
+            return False
+        self._lacking = False
+        self._initiator, self._handler = store.begin_reconciliation(
+            event,
+            session.peer.origin,
+            rows_told=self._rows_at_start,
+            peer_pulls=not session.peer_takes_nothing,
+        )
+        self._answered_ms = self._now_ms()
+        peer.state = PeerState.RECONCILING
+        _log.info("reconciling with %s (origin %s)", peer.address, origin_name(session.peer.origin))
+        return True
 
-    def _news(self, news: News) -> None:
-        self._host.news(news)
+    def compare(self, on_compared: Callable[[Difference | None], None]) -> None:
+        """Request a comparison. `on_compared` gets its result, or None if the connection ends before.
 
-    def compare(self, told: Callable[[Difference | None], None]) -> None:
-        """Ask for a comparison. `told` gets its outcome, or None if the connection ends before."""
-        if self._told is not None:
+        Raises ReplicationError if a comparison with this peer is under way."""
+        if self._on_compared is not None:
             raise ReplicationError("a comparison with this peer is under way: wait for it")
-        self._told = told
-        self._host.session.compare()
-        self._host.wants_output()
+        self._on_compared = on_compared
+        self._session.compare()
 
-    def answered(self, answer: RangeAnswered) -> None:
+    def range_answered(self, answer: RangeAnswered) -> None:
+        """Take the peer's answer to a range query. Raises RemoteProtocolError."""
         if self._initiator is not None:
-            self._heard()
+            self._peer_answered()
             self._initiator.answered(answer)
 
-    def entries_received(self, received: RangeEntriesReceived) -> None:
-        if self._initiator is not None and self._host.has_entries_of_our_histories(received.entries):
-            self._heard()
-            self._lacking = self._lacking or bool(received.lacking)
-            self._host.peer.entries_in += len(received.entries)
-            self._initiator.entries_received(received)
+    def apply_range_entries(self, event: RangeEntriesReceived) -> PullResult:
+        """Apply entries that the peer has sent in a reconciliation. Raises StorageError."""
+        if self._initiator is None:
+            return PullResult()
+        self._peer_answered()
+        self._lacking = self._lacking or bool(event.lacking)
+        self._peer().entries_in += len(event.entries)
+        merged = self._initiator.entries_received(event)
+        return PullResult(merged.news, merged.restamped)
 
-    def pump(self) -> int | None:
-        """Run a slice of our reconciliation. 0: it has more to do; None: it waits for the peer, or there is none."""
-        initiator, session = self._initiator, self._host.session
-        if initiator is None:
-            return None
-        if initiator.has_work:
-            requests = initiator.step()
-            if requests.queries:
-                session.query_ranges([(each.low, each.high, each.print, each.count) for each in requests.queries])
-            if requests.fetch:
-                session.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
-        if initiator.done:
-            self._finish_reconciliation()
-            return None
-        return 0 if initiator.has_work else None
+    def step(self) -> PullResult:
+        """Run a slice of our reconciliation, and send its queries. Raises StorageError."""
+        initiator, session = self._initiator, self._session
+        if initiator is None or not initiator.has_work:
+            return PullResult()
+        requests = initiator.step()
+        if requests.queries:
+            session.query_ranges([(each.low, each.high, each.print, each.count) for each in requests.queries])
+        if requests.fetch:
+            session.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
+        return PullResult(restamped=requests.restamped)
 
-    def _finish_reconciliation(self) -> None:
-        host, handler = self._host, self._handler
+    def finish_reconciliation(self) -> PullResult:
+        """End a reconciliation that is `reconciled`: adopt the peer's vector, or retry later if something was left out.
+        Raises StorageError."""
+        handler, session = self._handler, self._session
         initiator, self._initiator, self._handler = self._initiator, None, None
         assert initiator is not None
+        assert handler is not None
         initiator.close()
         if isinstance(handler, Comparison):
-            host.session.reconcile_done()
+            session.reconcile_done()
             handler.close()
-            self._tell(handler.difference)
-            return
-        assert handler is not None
-        if handler.whole and not host.has_our_histories(handler.their_vector):
-            return  # the connection has ended
-        if handler.whole:
-            host.moved(handler.take())
-            host.session.reconcile_done()
-            host.session.pull.completed += 1
-            if handler.changed:
-                self._backoff.reset()
-            else:
-                self._was_fruitless(RetryReason.FRUITLESS)
-            self._progressed()
-        else:
-            self._pull_again(
-                self._backoff.put_off(RetryReason.LACKING if self._lacking else RetryReason.DOUBT, host.now_ms())
-            )
+            self._report_comparison(handler.difference)
+            return PullResult()
+        if not handler.whole:
+            reason = RetryReason.LACKING if self._lacking else RetryReason.DOUBT
+            self._retry_at(self._backoff.put_off(reason, self._now_ms()))
             if not handler.changed:
                 self._backoff.changed_nothing(self._situation)
-        host.reconciliation_ended()
-
-    def _was_fruitless(self, why: RetryReason) -> None:
-        self._backoff.put_off(why, self._host.now_ms())
-        self._backoff.changed_nothing(self._situation)
-
-    def _tell(self, difference: Difference | None) -> None:
-        told, self._told = self._told, None
-        if told is not None:
-            told(difference)
+            return PullResult()
+        adopted = handler.take()
+        session.reconcile_done()
+        session.pull.completed += 1
+        if handler.changed:
+            self._backoff.reset()
+        else:
+            self._put_off_repetition(RetryReason.FRUITLESS)
+        self._stalls.progressed()
+        return PullResult(adopted=adopted)
 
     def close(self) -> None:
         """The connection has ended."""
@@ -435,8 +359,22 @@ class Puller:
         if isinstance(self._handler, Comparison):
             self._handler.close()
         elif initiator is not None and self._handler is not None and not self._handler.changed:
-            self._was_fruitless(RetryReason.BROKEN_OFF)
-        self._host.peer.stalled = False
-        self._host.reconciliation_ended()
+            self._put_off_repetition(RetryReason.BROKEN_OFF)
+        self._peer().stalled = False
         self._handler = None
-        self._tell(None)
+        self._report_comparison(None)
+
+    def _peer_answered(self) -> None:
+        """The peer has answered in a reconciliation of ours. That is progress, unless it repeats one without effect."""
+        self._answered_ms = self._now_ms()
+        if not self._backoff.is_repetition(self._situation):
+            self._stalls.progressed()
+
+    def _put_off_repetition(self, why: RetryReason) -> None:
+        self._backoff.put_off(why, self._now_ms())
+        self._backoff.changed_nothing(self._situation)
+
+    def _report_comparison(self, difference: Difference | None) -> None:
+        on_compared, self._on_compared = self._on_compared, None
+        if on_compared is not None:
+            on_compared(difference)

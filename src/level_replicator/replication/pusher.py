@@ -1,9 +1,10 @@
-"""What a peer pulls from us, over one connection: rounds of the log, or a reconciliation where that does not reach.
+"""Serves the pulls of one peer over one connection: rounds of our log, or a reconciliation if the log does not reach.
 
-In a reconciliation the peer queries one snapshot of the index (storage.reconcile.responder)."""
+In a reconciliation the peer queries one snapshot of the index (storage.reconcile.responder).
+"""
 
 import logging
-from typing import Protocol
+from collections.abc import Callable
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
@@ -12,13 +13,14 @@ from level_replicator.core.limits import (
     FORWARD_DELAY_MS,
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
-    FRAMES_PER_TURN,
     RECONCILE_STALL_MS,
     ROUND_INTERVAL_MS,
 )
 from level_replicator.core.version_vector import Vector, encode_vector
+from level_replicator.protocol.events import EntriesReceived, PullRequested
 from level_replicator.protocol.messages import ByeCode, ReconcileStart
 from level_replicator.protocol.session import Session
+from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.peers import Peer
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.reconcile.responder import Responder
@@ -29,114 +31,120 @@ from level_replicator.storage.store import Reconciling, Store
 _log = logging.getLogger("level_replicator.replication")
 
 
-class PushHost(Protocol):
-    """What a pusher asks of its connection. `names_agreed`: whether both nodes call all branches the same."""
-
-    session: Session
-    peer: Peer
-    ended: bool
-    names_agreed: bool
-
-    @property
-    def store(self) -> Store: ...
-
-    @property
-    def full(self) -> bool:
-        """Whether the peer has SEND_BUFFER_BYTES or more unread."""
-
-    def now_ms(self) -> int: ...
-
-    def flush(self) -> None: ...
-
-    def send_histories(self) -> None: ...
-
-    def told_by_round(self, target: Vector) -> None:
-        """The peer learns from the round what our vector is."""
-
-    def peer_goes_on(self) -> None:
-        """The peer goes on with its own reconciliation."""
-
-
 class Pusher:
-    """Of one connection. `send_queue`: None until the peer has wanted anything."""
+    """State of one connection. `peer`: the peer as it is known now; `now_ms`: a clock that does not jump.
 
-    def __init__(self, host: PushHost) -> None:
+    send_queue  the intervals of our log that the peer is still to be sent; None until it has requested a pull
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        peer: Callable[[], Peer],
+        histories: HistoryExchange,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
         self.send_queue: SendQueue | None = None
-        self._host = host
-        self._held = False
+        self._session = session
+        self._store = store
+        self._peer = peer
+        self._histories = histories
+        self._now_ms = now_ms
+        self._paused = False
         self._comparison_waits = False
-        self.peer_horizon: Vector = {}
         self._reader: RoundReader | TailReader | None = None
         self._responder: Responder | None = None
-        self._asked_ms = 0
-        self._quiet_until_ms = 0
+        self._queried_ms = 0
+        self._next_round_ms = 0
         self._forward_at_ms: int | None = None
         self._preview = False
+        self._unsent_vector: Vector = {}
 
-    # -- what the peer asks
+    # -- requests of the peer
 
-    def wanted(self, send_queue: SendQueue, horizon: Vector) -> None:
-        """The peer begins a pull, in place of any earlier one."""
-        self.hold()
-        self.send_queue, self.peer_horizon, self._held = send_queue, horizon, False
+    def start(self, event: PullRequested) -> None:
+        """Begin to serve a pull, in place of any earlier one."""
+        self.pause()
+        assert self._session.peer is not None
+        self.send_queue = SendQueue(self._session.peer.origin, event.have, rows=event.rows, reconcile=event.reconcile)
+        self._paused = False
 
-    def hold(self) -> None:
-        """The peer wants nothing until it wants again."""
-        self._held = True
+    def pause(self) -> None:
+        """Send nothing more until the peer requests another pull."""
+        self._paused = True
         if self._reader is not None:
             self._reader.close()
             self._reader = None
         if self._responder is not None and not self._responder.compare_only:
             self._end_reconciliation()
 
-    def compared(self) -> None:
+    def start_comparison(self) -> None:
+        """Open a snapshot for a comparison, after the reconciliation that is under way. Raises RemoteProtocolError."""
         if self._comparison_waits or (self._responder is not None and self._responder.compare_only):
-            raise RemoteProtocolError("a second comparison")
+            raise RemoteProtocolError("a second comparison: one may be under way on a connection")
         self._comparison_waits = self._responder is not None
         if not self._comparison_waits:
-            self._begin_reconciliation(self._host.store.open_comparison(), pull=0)
+            self._begin_reconciliation(self._store.open_comparison(), pull=0)
 
-    @property
-    def responder(self) -> Responder:
-        """The responder, for a query of the peer. Raises RemoteProtocolError outside a reconciliation."""
+    def query_ranges(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
+        """Answer range queries in the next steps. Raises RemoteProtocolError outside a reconciliation."""
+        self._require_responder().query(ranges)
+
+    def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
+        """Send entries in the next steps. Raises RemoteProtocolError outside a reconciliation."""
+        self._require_responder().fetch(keys, digests)
+
+    def _require_responder(self) -> Responder:
         if self._responder is None:
             raise RemoteProtocolError("a range query outside a reconciliation")
-        self._asked_ms = self._host.now_ms()
-        self._host.peer_goes_on()
+        self._queried_ms = self._now_ms()
         return self._responder
 
     def tick(self) -> None:
-        """Raises RemoteProtocolError for a peer that keeps a snapshot and does not go on with its reconciliation."""
+        """Raises RemoteProtocolError if the peer holds a snapshot and does not continue its reconciliation for
+        RECONCILE_STALL_MS."""
         if self._responder is None or self._responder.busy:
             return
-        if self._host.now_ms() - self._asked_ms > RECONCILE_STALL_MS:
-            raise RemoteProtocolError("the peer does not go on with its reconciliation", ByeCode.TIMEOUT)
+        if self._now_ms() - self._queried_ms > RECONCILE_STALL_MS:
+            raise RemoteProtocolError("the peer does not continue its reconciliation", ByeCode.TIMEOUT)
 
-    def reconcile_done(self) -> None:
+    def reconciliation_done(self) -> None:
+        """The peer has ended its reconciliation: it is sent live changes now."""
         if self._responder is None:
             return
         compare_only = self._responder.compare_only
         self._end_reconciliation()
         if not compare_only and self.send_queue is not None:
             self.send_queue.completed()
-            self._host.session.push.reconcile_done()
+            self._session.push.reconcile_done()
 
     def close(self) -> None:
-        self.hold()
+        """The connection has ended: give all snapshots back."""
+        self._comparison_waits = False
+        self.pause()
         if self._responder is not None:
             self._end_reconciliation()
 
-    # -- what happens here
+    # -- changes of this node
 
-    def applied_elsewhere(self, origin: int, news: list[Interval]) -> None:
-        """Another peer's changes are in the log: forwarded in a while, unless the peer says that it has them."""
+    def entries_received(self, frame: EntriesReceived) -> None:
+        """The peer itself has sent these entries, so they are not sent back to it."""
+        if self.send_queue is not None:
+            self.send_queue.came_from_peer(frame)
+
+    def queue_intervals(self, origin: int, news: list[Interval]) -> None:
+        """Changes of another peer are in the log: forward them in a while, unless this peer gets them elsewhere."""
         if self.send_queue is not None:
             self.send_queue.applied(origin, news)
             self._forward_soon()
 
-    def vector_moved(self, moved: Vector) -> None:
+    def queue_vector(self, moved: Vector) -> None:
+        """Our vector moved: send the peer an update, so that it does not send us changes that we have."""
+        self._unsent_vector.update(moved)
         if self.send_queue is not None:
-            known = self._host.session.push.peer_vector
+            known = self._session.push.peer_vector
             news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
             if news:
                 self.send_queue.moved(news)
@@ -144,50 +152,54 @@ class Pusher:
 
     def _forward_soon(self) -> None:
         if self._forward_at_ms is None:
-            self._forward_at_ms = self._host.now_ms() + FORWARD_DELAY_MS
+            self._forward_at_ms = self._now_ms() + FORWARD_DELAY_MS
 
     # -- sending
 
-    def pump(self) -> int | None:
-        """Sends what there is, a few frames. Milliseconds until it wants to go on; None: when something happens."""
-        for _ in range(FRAMES_PER_TURN):
-            if self._host.full:
+    def step(self) -> int | None:
+        """Send one message, if there is one to send. Returns 0 if it did; else the milliseconds until there will be
+        one; None: there will be none before something happens. Raises StorageError."""
+        if self._responder is not None and self._responder.busy:
+            self._answer(self._responder)
+        elif self._reader is not None:
+            self._send_entries(self._reader)
+        else:
+            wait = self._wait_for_round()
+            if wait != 0:
+                return wait
+            if not self._begin_round():
                 return None
-            if self._responder is not None and self._responder.busy:
-                self._answer(self._responder)
-            elif self._reader is not None:
-                self._send_some(self._reader)
-            else:
-                wait = self._wait_for_round()
-                if wait != 0:
-                    return wait
-                if not self._begin_round():
-                    return None
-            self._host.flush()
         return 0
 
+    def send_vector_update(self) -> None:
+        """Send the vector entries that have moved, and that no round has carried."""
+        if self._unsent_vector:
+            moved, self._unsent_vector = self._unsent_vector, {}
+            self._session.send_vector_update(moved)
+
     def _wait_for_round(self) -> int | None:
-        """0: begin now; None: there is nothing to send."""
-        send_queue, host = self.send_queue, self._host
-        if send_queue is None or self._held or self._responder is not None or not self._host.names_agreed:
+        """Milliseconds until the next round may begin; None: there is nothing to send."""
+        send_queue, store = self.send_queue, self._store
+        if send_queue is None or self._paused or self._responder is not None or not self._histories.agreed:
             return None
-        if not host.store.has_work(send_queue):
+        if not store.has_work(send_queue):
             self._forward_at_ms = None
             return None
-        begin_ms = self._quiet_until_ms
-        if self._forward_at_ms is not None and not host.store.has_own_work(send_queue):
+        begin_ms = self._next_round_ms
+        if self._forward_at_ms is not None and not store.has_own_work(send_queue):
             begin_ms = max(begin_ms, self._forward_at_ms)
-        return max(0, begin_ms - host.now_ms())
+        return max(0, begin_ms - self._now_ms())
 
     def _begin_round(self) -> bool:
-        send_queue, push = self.send_queue, self._host.session.push
+        send_queue, session = self.send_queue, self._session
+        push = session.push
         assert send_queue is not None
-        # of a read-only peer we never pull, so there is no pull to wait for
-        horizon = {} if self._host.session.read_only else self.peer_horizon
-        opened = self._host.store.open_round(send_queue, push.peer_vector, horizon)
+        # we never pull from a read-only peer, so there is no pull to wait for
+        horizon = {} if session.read_only else session.peer_horizon
+        opened = self._store.open_round(send_queue, push.peer_vector, horizon)
         if opened is None:
             return False
-        self._host.send_histories()
+        self._histories.send_changes()
         self._forward_at_ms = None
         if isinstance(opened, Reconciling):
             self._begin_reconciliation(opened, push.number)
@@ -195,32 +207,41 @@ class Pusher:
         first = push.completed == 0
         message = push.begin(opened.target, opened.work)
         if not first and not message.vector and push.next_read() is None:
-            push.round_ended()  # all of it reached the peer another way: not worth a word
+            push.round_ended()  # the peer has got all of it from other nodes: there is nothing to send
             send_queue.completed()
             opened.reader.close()
             return False
         self._reader, self._preview = opened.reader, opened.preview
-        self._host.told_by_round(opened.target)
-        self._host.session.send(message)
+        self._skip_vector_update(opened.target)
+        session.send(message)
         return True
 
-    def _send_some(self, reader: RoundReader | TailReader) -> None:
-        host, push = self._host, self._host.session.push
+    def _skip_vector_update(self, target: Vector) -> None:
+        """Send no update for the vector entries that the round carries. It leaves out entries that the peer knows."""
+        if not self._unsent_vector:
+            return
+        known = self._session.push.peer_vector
+        for origin, stamp in target.items():
+            if self._unsent_vector.get(origin, 0) <= stamp and stamp > known.get(origin, 0):
+                self._unsent_vector.pop(origin, None)
+
+    def _send_entries(self, reader: RoundReader | TailReader) -> None:
+        session, push = self._session, self._session.push
         read = push.next_read()
         if read is None:
-            host.session.send(push.round_ended())
+            session.send(push.round_ended())
         else:
             try:
                 most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
                 records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                _log.error("%s: run verify with repair; %s is served without the log", error, host.peer.address)
+                _log.error("%s: run verify with repair; %s is served without the log", error, self._peer().address)
                 self._give_up_round()
                 return
             message = push.read(read, records, reached)
             if message is not None:
-                host.session.send(message)
-                host.peer.entries_out += len(records)
+                session.send(message)
+                self._peer().entries_out += len(records)
                 if self._preview and push.under_way:
                     self._give_up_round()
                     return
@@ -229,7 +250,7 @@ class Pusher:
             self.send_queue.completed()
             reader.close()
             self._reader = None
-            self._quiet_until_ms = host.now_ms() + ROUND_INTERVAL_MS
+            self._next_round_ms = self._now_ms() + ROUND_INTERVAL_MS
 
     def _give_up_round(self) -> None:
         """The peer reconciles instead."""
@@ -238,32 +259,32 @@ class Pusher:
         self._reader.close()
         self._reader = None
         self.send_queue.must_reconcile = True
-        self._host.session.push.give_up()
+        self._session.push.give_up()
 
     # -- a reconciliation of the peer
 
     def _begin_reconciliation(self, opened: Reconciling, pull: int) -> None:
         self._responder = opened.responder
-        self._asked_ms = self._host.now_ms()
+        self._queried_ms = self._now_ms()
         vector, horizon = encode_vector(opened.vector), encode_vector(opened.horizon)
-        self._host.session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.rows))
+        self._session.send(ReconcileStart(vector, horizon, opened.dropped, pull, opened.rows))
 
     def _answer(self, responder: Responder) -> None:
         message = responder.step()
         if message is not None:
-            self._host.session.send(message)
+            self._session.send(message)
 
     def _end_reconciliation(self) -> None:
         responder, self._responder = self._responder, None
         assert responder is not None
-        self._host.peer.entries_out += responder.sent
+        self._peer().entries_out += responder.sent
         if responder.lacking:
             _log.error(
-                "%d entries that %s asked for are damaged here: run verify with repair",
+                "%d entries that %s requested are damaged here: run verify with repair",
                 responder.lacking,
-                self._host.peer.address,
+                self._peer().address,
             )
         responder.close()
-        if self._comparison_waits and not self._host.ended:
+        if self._comparison_waits:
             self._comparison_waits = False
-            self.compared()
+            self.start_comparison()

@@ -1,27 +1,28 @@
-"""Refusals that are told: a flood of strangers must not become a flood of log lines and events."""
+"""Limits how many refusals are reported: a flood of strangers must not become a flood of log lines and events."""
 
 from level_replicator.core.limits import REFUSALS_REPORTED_PER_S
 
 
 class RefusalLimiter:
-    """At most REFUSALS_REPORTED_PER_S in any second of the clock that is given."""
+    """Allows at most REFUSALS_REPORTED_PER_S in any second of the caller's clock."""
 
     def __init__(self) -> None:
-        self.untold = 0
-        """Since the last one that was told."""
+        self._unreported = 0
         self._second = -1
-        self._told = 0
+        self._reported = 0
 
     def may_report(self, now_ms: int) -> bool:
+        """Returns True if one more refusal may be reported at this time; else it is counted as unreported."""
         second = now_ms // 1000
         if second != self._second:
-            self._second, self._told = second, 0
-        if self._told >= REFUSALS_REPORTED_PER_S:
-            self.untold += 1
+            self._second, self._reported = second, 0
+        if self._reported >= REFUSALS_REPORTED_PER_S:
+            self._unreported += 1
             return False
-        self._told += 1
+        self._reported += 1
         return True
 
     def take_unreported(self) -> int:
-        untold, self.untold = self.untold, 0
-        return untold
+        """Returns how many refusals were not reported since the last call."""
+        unreported, self._unreported = self._unreported, 0
+        return unreported

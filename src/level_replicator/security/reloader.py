@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from level_replicator.core.errors import ConfigError
-from level_replicator.core.limits import KEYS_LOOKED_AT_EVERY_S
+from level_replicator.core.limits import CREDENTIAL_RELOAD_INTERVAL_S
 from level_replicator.net.offload import on_daemon_thread
 from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.trust import TrustedFile
@@ -30,22 +30,22 @@ class CredentialReloader:
     def __init__(self, trusted: TrustedFile | None, reload_key: "Callable[[], Contexts | None] | None") -> None:
         self._trusted = trusted
         self._reload_key = reload_key
-        self._complaint = ""
+        self._last_error = ""
 
     async def run(self, security: NodeSecurity, revoke: Callable[[frozenset[str]], None]) -> None:
         """Reload the files periodically, until cancelled.
 
         `revoke` must disconnect the peers and clients with these fingerprints."""
         while True:
-            await asyncio.sleep(KEYS_LOOKED_AT_EVERY_S)
+            await asyncio.sleep(CREDENTIAL_RELOAD_INTERVAL_S)
             try:
-                await self.look(security, revoke)
+                await self.reload(security, revoke)
             except Exception as error:  # the task must survive: without it no key could be revoked
-                self._complain(
+                self._log_new_error(
                     f"reloading the key files failed and will be tried again: {type(error).__name__}: {error}"
                 )
 
-    async def look(self, security: NodeSecurity, revoke: Callable[[frozenset[str]], None]) -> None:
+    async def reload(self, security: NodeSecurity, revoke: Callable[[frozenset[str]], None]) -> None:
         """Reload the files once. The reads run on threads, so that a disk that hangs does not block the event loop."""
         if self._trusted is not None:
             found = await on_daemon_thread(self._trusted.reload, "reader of the trusted list")
@@ -64,14 +64,14 @@ class CredentialReloader:
             try:
                 contexts = await on_daemon_thread(self._reload_key, "reader of the key file")
             except ConfigError as error:
-                self._complain(f"{error}; the node continues with its present key")
+                self._log_new_error(f"{error}; the node continues with its present key")
             else:
-                self._complaint = ""
+                self._last_error = ""
                 if contexts is not None:
                     security.contexts = contexts
                     _log.info("the key file changed: new connections use the new key")
 
-    def _complain(self, text: str) -> None:
-        if text != self._complaint:
-            self._complaint = text
+    def _log_new_error(self, text: str) -> None:
+        if text != self._last_error:
+            self._last_error = text
             _log.error("%s", text)

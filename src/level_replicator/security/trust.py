@@ -48,7 +48,7 @@ class Trust:
         self._pinned = frozenset(each for pin in pins.values() for each in pin.fingerprints)
         self._read_only = frozenset(each for pin in pins.values() if pin.read_only for each in pin.fingerprints)
 
-    def is_pinned_otherwise(self, server: str | None, fingerprint: str) -> bool:
+    def contradicts_pin(self, server: str | None, fingerprint: str) -> bool:
         """Return True if the dialled server has a pin that does not include this fingerprint."""
         pin = self.pins.get(server) if server is not None else None
         return pin is not None and fingerprint not in pin.fingerprints

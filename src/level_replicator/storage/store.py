@@ -28,7 +28,7 @@ from level_replicator.storage.maintenance.verify import Report, verify
 from level_replicator.storage.reconcile.bulk_load import begin_bulk_load
 from level_replicator.storage.reconcile.comparison import Comparison
 from level_replicator.storage.reconcile.initiator import Initiator
-from level_replicator.storage.reconcile.resolver import OnNews, OnRestamp, Resolver
+from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.reconcile.responder import Responder
 from level_replicator.storage.recovery.branches import rename_branches
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
@@ -283,8 +283,6 @@ class Store:
         self,
         peer: ReconcileStarted,
         source: int,
-        on_news: OnNews,
-        on_restamp: OnRestamp,
         *,
         rows_told: int | None = None,
         peer_pulls: bool = True,
@@ -316,8 +314,6 @@ class Store:
             source,
             reconcile_context,
             peer.horizon,
-            on_news,
-            on_restamp,
             sync=self._sync,
             bulk_loads=bulk_loads,
             peer_pulls=peer_pulls,

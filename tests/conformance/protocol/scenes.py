@@ -4,7 +4,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from level_replicator.protocol.messages import MAGIC, Hello
-from level_replicator.replication import pusher
+from level_replicator.replication import peer_connection, pusher
 from tests.conformance.protocol.stage import HEARTBEAT_MS, Stage
 
 Scene = Callable[[Stage], None]
@@ -68,7 +68,7 @@ def broken_scan_resumed(stage: Stage) -> None:
     """What was applied of a scan that broke off is named in the next StartPull to the same peer, and not sent again."""
     a, b = stage.pair()
     b.write(one="1", two="2", three="3", four="4")
-    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(pusher, "FRAMES_PER_TURN", 1):
+    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(peer_connection, "FRAMES_PER_TURN", 1):
         ends = stage.connect(a, b)
         while not a.contents():
             stage.settle(1)

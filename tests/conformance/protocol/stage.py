@@ -9,7 +9,7 @@ from random import Random
 
 from level_replicator.core.version_vector import Vector
 from level_replicator.protocol.messages import Message, decode, encode
-from level_replicator.replication.coordinator import Coordinator
+from level_replicator.replication.coordinator import Coordinator, CoordinatorObserver
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer, PeerEvent
 from level_replicator.storage.store import Store
@@ -22,7 +22,7 @@ HEARTBEAT_MS = 1_000
 MAX_DRIFT_MS = 60_000
 
 
-class Actor:
+class Actor(CoordinatorObserver):
     """One node. Its origin is the place of its letter in the alphabet, so that a transcript can name it."""
 
     def __init__(self, stage: "Stage", name: str, origin: int) -> None:
@@ -47,8 +47,8 @@ class Actor:
             heartbeat_ms=HEARTBEAT_MS,
             random=Random(name),
             on_event=self._event,
+            observer=self,
         )
-        self.coordinator.on_vector_received = self._told
 
     def wall_ms(self) -> int:
         return self._stage.now_ms + self.skew_ms
@@ -81,8 +81,8 @@ class Actor:
     def _event(self, event: PeerEvent) -> None:
         self._stage.say(f"  {self.name}: event {event.kind}: {event.text}")
 
-    def _told(self, token: int, vector: Vector) -> None:
-        self._stage.say(f"  {self.name}: told {token}: {self._stage.vector(vector)}")
+    def vector_received(self, token: int, vector: Vector) -> None:
+        self._stage.say(f"  {self.name}: received vector {token}: {self._stage.vector(vector)}")
 
 
 class End:

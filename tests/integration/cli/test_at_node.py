@@ -323,7 +323,7 @@ def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_peer_of_which_nothing_comes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot give a value, which is damaged on its disk; then it can."""
-    monkeypatch.setattr("level_replicator.replication.puller.STALL_MS", 200)
+    monkeypatch.setattr("level_replicator.replication.stall_detector.STALL_MS", 200)
     with lrep.open(tmp_path / "a", {}) as a:
         a.put(b"key", b"value")
         a.put(b"other", b"value")

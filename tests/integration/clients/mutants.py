@@ -1,4 +1,4 @@
-"""Rules of clients, each switched off. A pytest plugin: MUTANT names the one."""
+"""Mutants: the rules about clients, each switched off. A pytest plugin; the variable MUTANT names the mutant."""
 
 import os
 from collections.abc import Callable
@@ -25,7 +25,7 @@ MANY = 1 << 30
 
 
 def _nothing(*_arguments: Any) -> None:
-    """In place of what is switched off."""
+    """Replaces a function that is switched off."""
 
 
 def _readers_write(patch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def _readers_write(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RequestHandler, "__init__", lax)
 
 
-def _readers_care(patch: pytest.MonkeyPatch) -> None:
+def _readers_maintain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(admin_commands, "_writes", _nothing)
 
 
@@ -93,7 +93,7 @@ def _snapshots_never_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClientConnection, "forget", _nothing)
 
 
-def _ears_stay(patch: pytest.MonkeyPatch) -> None:
+def _listeners_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Notifier, "dont_call", _nothing)
 
 
@@ -113,7 +113,7 @@ def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shared.SharedBackend, "_watch", _nothing)
 
 
-def _silent_ones_stay(patch: pytest.MonkeyPatch) -> None:
+def _silent_connections_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(StreamTransport, "close", _nothing)
 
 
@@ -121,24 +121,27 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
     switch.__name__.strip("_"): (switch, test)
     for switch, test in [
         (_readers_write, "test_client.py::test_what_clients_of_the_port_may_do"),
-        (_readers_care, "test_client.py::test_what_clients_of_the_port_may_do"),
-        (_files_for_anybody, "test_client.py::test_a_backup_is_for_those_of_the_same_machine"),
+        (_readers_maintain, "test_client.py::test_what_clients_of_the_port_may_do"),
+        (_files_for_anybody, "test_client.py::test_a_backup_needs_the_unix_socket"),
         (_access_not_looked_at, "test_client.py::test_what_clients_of_the_port_may_do"),
         (_peers_at_the_unix_socket, "test_hostile_clients.py::test_a_peer_is_not_let_in_at_the_unix_socket"),
         (
             _role_not_held_to,
-            "test_client_keys.py::test_a_key_accepted_as_a_client_is_no_peer_and_the_other_way_round",
+            "test_client_keys.py::test_a_key_accepted_as_a_client_is_no_peer_and_vice_versa",
         ),
         (_anybody_may_open_the_socket, "test_client.py::test_the_socket_is_for_its_owner_only_and_goes_with_the_node"),
-        (_read_on_though_nobody_reads, "test_hostile_clients.py::test_it_goes_on_when_an_answer_is_not_read"),
+        (
+            _read_on_though_nobody_reads,
+            "test_hostile_clients.py::test_unread_answers_stop_the_work_for_their_client_only",
+        ),
         (_bytes_without_bound, "test_hostile_clients.py::test_writes_under_way_are_bounded_in_bytes"),
         (_snapshots_without_bound, "test_client.py::test_only_so_many_snapshots"),
         (_snapshots_never_given_back, "test_client.py::test_a_snapshot_is_as_it_was_and_goes_with_its_handle"),
-        (_ears_stay, "test_aio.py::test_who_asks_again_and_again_leaves_no_ear"),
-        (_cancelled_reading_is_forgotten, "test_aio.py::test_what_is_cancelled_harms_nobody"),
+        (_listeners_stay, "test_aio.py::test_repeated_waits_leave_no_listener"),
+        (_cancelled_reading_is_forgotten, "test_aio.py::test_a_cancelled_read_loses_no_change"),
         (_interrupted_reading_is_forgotten, "test_feeds.py::test_an_interrupted_reader_misses_nothing"),
-        (_nobody_watches_the_holder, "test_sharing.py::test_it_takes_over_also_while_nobody_asks"),
-        (_silent_ones_stay, "test_hostile_clients.py::test_what_is_not_the_protocol_ends_it"),
+        (_nobody_watches_the_holder, "test_sharing.py::test_another_process_takes_over_without_any_request"),
+        (_silent_connections_stay, "test_hostile_clients.py::test_bytes_of_another_protocol_end_the_connection"),
     ]
 }
 
@@ -146,5 +149,5 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
 def pytest_configure() -> None:
     name = os.environ.get("MUTANT")
     if name is not None:
-        waiting.DEADLINE_S = 2.0  # what never comes true is a catch here
+        waiting.DEADLINE_S = 2.0  # a test that waits in vain has caught the mutant
         MUTANTS[name][0](pytest.MonkeyPatch())

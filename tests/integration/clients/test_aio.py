@@ -1,4 +1,4 @@
-"""The same verbs as coroutines: of a client, and of a replica of this process."""
+"""The database for coroutines: a client, and a replica of this process."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import CLIENT_THREADS, PAGE_ENTRIES
+from tests.harness import waiting
 from tests.integration.security.keys import pems, print_of
 
 Body = Callable[[lrep.aio.AsyncDatabase, lrep.Replica], Awaitable[None]]
@@ -20,7 +21,7 @@ KINDS = ["unix", "tcp", "tls", "here"]
 
 @pytest.fixture(params=KINDS)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], None]:
-    """Runs a coroutine with the database in each of its shapes."""
+    """Runs a coroutine with the database of a client over each transport, and of a replica in this process."""
 
     @asynccontextmanager
     async def opened(replica: lrep.Replica) -> AsyncIterator[lrep.aio.AsyncDatabase]:
@@ -38,7 +39,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], Non
             yield db
 
     async def main(body: Body, replica: lrep.Replica) -> None:
-        async with asyncio.timeout(60), opened(replica) as db:
+        async with asyncio.timeout(waiting.DEADLINE_S), opened(replica) as db:
             await body(db, replica)
 
     def play(body: Body) -> None:
@@ -51,7 +52,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Body], Non
     return play
 
 
-def test_verbs(play: Callable[[Body], None], tmp_path: Path) -> None:
+def test_methods(play: Callable[[Body], None], tmp_path: Path) -> None:
     async def body(db: lrep.aio.AsyncDatabase, replica: lrep.Replica) -> None:
         await db.put(b"key", b"value", sync=True)
         assert await db.get(b"key") == replica.get(b"key") == b"value"
@@ -112,7 +113,7 @@ def test_errors(play: Callable[[Body], None]) -> None:
     play(body)
 
 
-def test_many_at_once_without_a_thread_each(play: Callable[[Body], None]) -> None:
+def test_many_requests_at_once_need_few_threads(play: Callable[[Body], None]) -> None:
     async def body(db: lrep.aio.AsyncDatabase, replica: lrep.Replica) -> None:
         before = threading.active_count()
         most = 0
@@ -137,10 +138,10 @@ def test_a_feed(play: Callable[[Body], None]) -> None:
         replica.put(b"old", b"1")
         assert [item.key async for item in db.changes(live=False)] == [b"old"]  # type: ignore[union-attr]
         feed = await db.changes(now=True).start()
-        waiting = asyncio.ensure_future(anext(feed))
+        reading = asyncio.ensure_future(anext(feed))
         await asyncio.sleep(0)
         await db.put(b"new", b"2")
-        assert (await waiting).key == b"new"  # type: ignore[union-attr]
+        assert (await reading).key == b"new"  # type: ignore[union-attr]
         cursor = feed.cursor
         await feed.close()
         assert [item async for item in db.changes(cursor, live=False)] == []
@@ -150,7 +151,7 @@ def test_a_feed(play: Callable[[Body], None]) -> None:
     play(body)
 
 
-def test_what_is_cancelled_harms_nobody(play: Callable[[Body], None]) -> None:
+def test_a_cancelled_read_loses_no_change(play: Callable[[Body], None]) -> None:
     async def body(db: lrep.aio.AsyncDatabase, replica: lrep.Replica) -> None:
         feed = await db.changes(now=True).start()
         for _ in range(3):
@@ -164,32 +165,32 @@ def test_what_is_cancelled_harms_nobody(play: Callable[[Body], None]) -> None:
     play(body)
 
 
-def test_who_asks_again_and_again_leaves_no_ear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a node where nothing is written, which would take them away."""
+def test_repeated_waits_leave_no_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node without writes: a write would remove the listeners."""
     monkeypatch.setattr("level_replicator.client.aio.changes.MAX_CLIENT_WAITS_MS", 1)
 
     async def body(replica: lrep.Replica) -> None:
-        bell = replica._node.store.notifier
-        listen = bell.call_at_next
-        ears: list[int] = []
+        notifier = replica._node.store.notifier
+        listen = notifier.call_at_next
+        waiting_counts: list[int] = []
         enough = asyncio.Event()
 
         def listening(call: Callable[[], None]) -> None:
             listen(call)
-            ears.append(bell.waiting)
-            if len(ears) == 5:
+            waiting_counts.append(notifier.waiting)
+            if len(waiting_counts) == 5:
                 enough.set()
 
-        monkeypatch.setattr(bell, "call_at_next", listening)
+        monkeypatch.setattr(notifier, "call_at_next", listening)
         async with lrep.aio.wrap(replica) as db:
             feed = await db.changes(now=True).start()
-            waiting = asyncio.ensure_future(anext(feed))
+            reading = asyncio.ensure_future(anext(feed))
             await enough.wait()
-            assert set(ears) == {1}
+            assert set(waiting_counts) == {1}
             replica.put(b"key", b"value")
-            assert (await waiting).key == b"key"  # type: ignore[union-attr]
+            assert (await reading).key == b"key"  # type: ignore[union-attr]
             await feed.close()
-        assert bell.waiting == 0
+        assert notifier.waiting == 0
 
     with lrep.open(tmp_path / "node", {}) as replica:
         asyncio.run(body(replica))
@@ -214,7 +215,7 @@ def test_when_the_node_comes_back(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
-def test_who_is_not_let_in(tmp_path: Path) -> None:
+def test_rejected_clients(tmp_path: Path) -> None:
     async def body(address: str) -> None:
         with pytest.raises(lrep.ReplicationError, match="not among those"):
             await lrep.aio.connect(address, pems=pems("C"), fingerprint=print_of("A"))

@@ -1,4 +1,4 @@
-"""A database used from another process: what plyvel's own suite (tests/conformance/plyvel_suite) does not ask."""
+"""A database used from another process: tests beyond plyvel's own suite (tests/conformance/plyvel_suite)."""
 
 import os
 import socket
@@ -140,7 +140,7 @@ def test_a_synced_write_beside_others(replica: lrep.Replica, client: lrep.Client
     assert sorted(dict(replica)) == [b"key", b"other"]
 
 
-def test_care(replica: lrep.Replica, client: lrep.Client, tmp_path: Path) -> None:
+def test_maintenance_commands(replica: lrep.Replica, client: lrep.Client, tmp_path: Path) -> None:
     fill(replica, 10)
     assert client.status()["keys"] == 10
     assert client.wait_synced(1)
@@ -159,7 +159,7 @@ def test_care(replica: lrep.Replica, client: lrep.Client, tmp_path: Path) -> Non
         client._backend.call(Do(0, "format_the_disk"))
 
 
-def test_a_backup_is_for_those_of_the_same_machine(replica: lrep.Replica, tmp_path: Path) -> None:
+def test_a_backup_needs_the_unix_socket(replica: lrep.Replica, tmp_path: Path) -> None:
     fill(replica, 10)
     told: list[int] = []
     with lrep.connect(tmp_path / "node") as client:
@@ -258,12 +258,12 @@ def test_no_socket(tmp_path: Path) -> None:
     assert (tmp_path / "file").exists()
 
 
-def test_who_opens_what_another_process_holds_is_told_how_to_use_it(tmp_path: Path) -> None:
+def test_the_error_for_a_locked_directory_names_connect(tmp_path: Path) -> None:
     with lrep.open(tmp_path / "node", {}), pytest.raises(lrep.LockedError, match=r"connect\("):
         lrep.open(tmp_path / "node", {})
 
 
-def test_places_that_are_none(tmp_path: Path) -> None:
+def test_wrong_addresses(tmp_path: Path) -> None:
     for wrong in (8000, b"x:1", None):
         with pytest.raises(lrep.ConfigError):
             lrep.connect(wrong)  # type: ignore[arg-type]

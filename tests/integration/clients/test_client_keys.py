@@ -1,4 +1,4 @@
-"""Clients of a node with keys: judged as peers are, before a byte of theirs is looked at."""
+"""Clients of a node with keys: accepted or rejected as peers are, before the node reads any request."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ def address_of(replica: lrep.Replica) -> str:
     return "{}:{}".format(*replica.address or ())
 
 
-def test_who_is_trusted_may_use_it(node: Any) -> None:
+def test_a_trusted_client_is_accepted(node: Any) -> None:
     replica = node(trusted=[B])
     with lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A) as client:
         client.put(b"key", bytes(1_000_000))
@@ -41,14 +41,14 @@ def test_who_is_trusted_may_use_it(node: Any) -> None:
         lrep.connect(address_of(replica), pems=pems("C"), fingerprint=A)
 
 
-def test_a_node_that_is_another_one_is_told_nothing(node: Any) -> None:
+def test_a_node_with_another_key_gets_no_request(node: Any) -> None:
     replica = node(trusted=[B])
     with pytest.raises(lrep.ReplicationError, match="but should have"):
         lrep.connect(address_of(replica), pems=pems("B"), fingerprint=[C])
     wait_until(lambda: replica.status()["clients"] == 0, "its end")
 
 
-def test_plain_clients_do_not_get_in(node: Any) -> None:
+def test_clients_without_keys_are_rejected(node: Any) -> None:
     replica = node(trusted=[B])
     with pytest.raises(lrep.ReplicationError):
         lrep.connect(address_of(replica), timeout=5)
@@ -62,7 +62,7 @@ def test_plain_clients_do_not_get_in(node: Any) -> None:
         lrep.connect(address_of(plain), pems=pems("B"), fingerprint=A, timeout=5)
 
 
-def test_identify_is_told_the_role(node: Any) -> None:
+def test_identify_gets_the_role(node: Any) -> None:
     asked: list[tuple[str, str]] = []
 
     def identify(peer: lrep.PeerIdentity) -> None:
@@ -84,7 +84,7 @@ def test_identify_is_told_the_role(node: Any) -> None:
     assert dict(replica) == {b"key": b"value"}
 
 
-def test_who_leaves_the_list_is_cut_off(node: Any, tmp_path: Path) -> None:
+def test_a_client_that_leaves_the_trusted_list_is_disconnected(node: Any, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted"
     trusted.write_text(f"{B}\n{C}\n")
     replica = node(trusted=trusted)
@@ -96,8 +96,8 @@ def test_who_leaves_the_list_is_cut_off(node: Any, tmp_path: Path) -> None:
             client.get(b"key")
 
 
-def test_an_identify_that_changed_its_mind_cuts_a_client_off(node: Any) -> None:
-    """`disconnect` is the one way to revoke whom only `identify` knows."""
+def test_disconnect_revokes_what_identify_accepted(node: Any) -> None:
+    """The node cannot know that `identify` would decide otherwise now."""
     welcome = {B}
     replica = node(identify=lambda peer: peer.accept() if peer.fingerprint in welcome else peer.reject("no"))
     with lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A) as client:
@@ -135,8 +135,8 @@ def as_client(name: str) -> Any:
     return made
 
 
-def test_one_that_nobody_accepted_gets_no_byte(node: Any) -> None:
-    """Whatever it asks before, and however it calls itself."""
+def test_a_client_that_was_not_accepted_gets_no_answer(node: Any) -> None:
+    """Even if it sends requests before the decision."""
     replica = node(identify=lambda peer: peer.reject("no"))
     replica.put(b"key", b"a secret")
     with SecureIntruder.dial(replica.address, as_client("B")) as intruder:
@@ -148,7 +148,7 @@ def test_one_that_nobody_accepted_gets_no_byte(node: Any) -> None:
         assert b"secret" not in intruder.heard
 
 
-def test_a_key_accepted_as_a_client_is_no_peer_and_the_other_way_round(node: Any) -> None:
+def test_a_key_accepted_as_a_client_is_no_peer_and_vice_versa(node: Any) -> None:
     replica = node(identify=lambda peer: peer.accept() if peer.role == "client" else peer.reject("no"))
     replica.put(b"key", b"a secret")
     with SecureIntruder.dial(replica.address, as_client("B")) as intruder:

@@ -16,7 +16,7 @@ def pairs_of(feed: lrep.RemoteChanges) -> list[tuple[bytes, bytes | None]]:
     return [(item.key, item.value) for item in feed if isinstance(item, lrep.Change)]
 
 
-def test_all_there_is_and_then_what_is_new(replica: lrep.Replica, client: lrep.Client) -> None:
+def test_all_changes_and_then_the_new_ones(replica: lrep.Replica, client: lrep.Client) -> None:
     count = 2 * CHANGES_CHUNK_ENTRIES + 3
     for i in range(count):
         replica.put(b"%06d" % i, b"1")
@@ -30,7 +30,7 @@ def test_all_there_is_and_then_what_is_new(replica: lrep.Replica, client: lrep.C
     assert list(replica.changes(second.cursor, live=False)) == []
 
 
-def test_a_live_feed_wakes_up_and_is_woken(replica: lrep.Replica, client: lrep.Client) -> None:
+def test_a_live_feed_is_woken_by_writes_and_by_close(replica: lrep.Replica, client: lrep.Client) -> None:
     feed = client.changes(prefix=b"a", now=True)
     seen: list[bytes] = []
 
@@ -42,9 +42,9 @@ def test_a_live_feed_wakes_up_and_is_woken(replica: lrep.Replica, client: lrep.C
     for i in range(100):
         replica.put(b"a%d" % i, b"")
         replica.put(b"b%d" % i, b"")
-    wait_until(lambda: len(seen) == 100, "what was written")
+    wait_until(lambda: len(seen) == 100, "all writes")
     client.put(b"a last", b"")
-    wait_until(lambda: len(seen) == 101, "what was written while it waited")
+    wait_until(lambda: len(seen) == 101, "a write while the feed waited")
     feed.close()
     thread.join(10)
     assert not thread.is_alive()
@@ -72,7 +72,7 @@ def test_the_log_does_not_reach_back(replica: lrep.Replica, client: lrep.Client)
     assert [item.key for item in items[1:] if isinstance(item, lrep.Change)] == [b"new"]
 
 
-def test_a_feed_goes_on_when_the_node_comes_back(tmp_path: Path) -> None:
+def test_a_feed_continues_after_a_restart_of_the_node(tmp_path: Path) -> None:
     with lrep.open(tmp_path / "node", {}) as replica:
         client = lrep.connect(tmp_path / "node")
         feed = client.changes(now=True)
@@ -136,12 +136,13 @@ def test_a_feed_ends_with_its_client(client: lrep.Client) -> None:
     assert ended.is_set()
 
 
-def test_who_leaves_takes_its_ear_away(replica: lrep.Replica, client: lrep.Client) -> None:
-    """On a node where nothing is written, too."""
+def test_a_closed_feed_leaves_no_listener(replica: lrep.Replica, client: lrep.Client) -> None:
+    """On a node without writes as well."""
     for _ in range(20):
         feed = client.changes(now=True)
         assert not feed.wait(0.01)
         feed.close()
     wait_until(
-        lambda: len(replica._node.clients.connections) <= 1 and replica._node.store.notifier.waiting == 0, "no ear left"
+        lambda: len(replica._node.clients.connections) <= 1 and replica._node.store.notifier.waiting == 0,
+        "all listeners to be removed",
     )

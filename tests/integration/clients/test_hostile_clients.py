@@ -1,4 +1,4 @@
-"""Clients that do not keep to the rules. What they can cost is bounded, and nobody else notices."""
+"""Clients that break the protocol: their cost is bounded, and other clients do not notice."""
 
 import contextlib
 import gc
@@ -40,9 +40,8 @@ from level_replicator.protocol.client_messages import (
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, decode
 from level_replicator.protocol.messages import encode as encode_of_peer
+from tests.harness import waiting
 from tests.harness.waiting import wait_until
-
-TIMEOUT_S = 30.0
 
 
 class Raw:
@@ -50,7 +49,7 @@ class Raw:
 
     def __init__(self, folder: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(TIMEOUT_S)
+        self.socket.settimeout(waiting.DEADLINE_S)
         self.socket.connect(str(folder / "lrep.sock"))
         self._frames = FrameReader()
         self._frames.limit = MAX_FRAME_BYTES
@@ -83,7 +82,7 @@ class Raw:
         return None if body is None else decode_answer(body)
 
     def end(self) -> str:
-        """What it is told last."""
+        """The last answer."""
         last = self.hear()
         assert isinstance(last, Failed), last
         assert self.hear() is None
@@ -110,7 +109,7 @@ def folder(replica: lrep.Replica, tmp_path: Path) -> Path:
         (b"GET / HTTP/1.1\r\n\r\n", "for clients"),
     ],
 )
-def test_what_is_not_the_protocol_ends_it(folder: Path, said: bytes, told: str) -> None:
+def test_bytes_of_another_protocol_end_the_connection(folder: Path, said: bytes, told: str) -> None:
     with Raw(folder) as raw:
         raw.socket.sendall(said)
         last = b""
@@ -157,8 +156,8 @@ def test_a_request_that_makes_no_sense_is_answered_with_an_error(folder: Path, r
         assert [raw.hear() for _ in range(3)][-1] == Value(4, b"value")
 
 
-def test_it_goes_on_when_an_answer_is_not_read(folder: Path, replica: lrep.Replica) -> None:
-    """Requests for a gigabyte in one breath: no more of it is made than the sockets take."""
+def test_unread_answers_stop_the_work_for_their_client_only(folder: Path, replica: lrep.Replica) -> None:
+    """Requests for a gigabyte at once: the node produces no more of it than the socket buffers take."""
     replica.put(b"large", bytes(PAGE_BYTES))
     with Raw(folder) as raw:
         raw.attach()
@@ -168,7 +167,7 @@ def test_it_goes_on_when_an_answer_is_not_read(folder: Path, replica: lrep.Repli
         link._serve = lambda request: (served.append(request.id), serve(request))[1]  # type: ignore[func-returns-value,method-assign]
         asked = 4_000
         raw.tell(*(Get(number, b"large") for number in range(1, asked + 1)))
-        with lrep.connect(folder) as other:  # who has had many turns when this is answered
+        with lrep.connect(folder) as other:  # it has had many turns when this is answered
             for _ in range(200):
                 other.put(b"other", b"1")
         assert len(served) < 100
@@ -187,7 +186,7 @@ def test_a_client_that_leaves_in_the_middle(folder: Path, replica: lrep.Replica)
     assert replica.status()["failed"] is None
 
 
-def test_silent_ones_are_sent_away(folder: Path, replica: lrep.Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connections_are_closed(folder: Path, replica: lrep.Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "HANDSHAKE_TIMEOUT_MS", 100)
     for said in (b"", PREAMBLE[:2], PREAMBLE, PREAMBLE + encode(Attach(0))[:5]):
         with Raw(folder) as raw:
@@ -208,7 +207,7 @@ def test_only_so_many_clients(folder: Path, replica: lrep.Replica, monkeypatch: 
 
 
 def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None:
-    """Each is told of what is new, and one that left is forgotten."""
+    """Each feed gets the news, and a client that has left is forgotten."""
     with ExitStack() as stack:
         feeds = []
         for _ in range(5):
@@ -225,11 +224,11 @@ def test_waiting_feeds_cost_no_work(folder: Path, replica: lrep.Replica) -> None
             assert [key for key, *_ in answer.changes] == [b"new"]  # type: ignore[union-attr]
     wait_until(lambda: replica._node.store.notifier.waiting <= 5 and not replica._node.clients.connections, "their end")
     replica.put(b"newer", b"1")
-    wait_until(lambda: replica._node.store.notifier.waiting == 0, "no ear left")
+    wait_until(lambda: replica._node.store.notifier.waiting == 0, "all listeners to be removed")
 
 
 def test_closing_while_others_connect_leaves_nothing_open(tmp_path: Path) -> None:
-    """asyncio loses connections that it has just accepted; pytest fails on what was not closed."""
+    """asyncio loses connections that it has just accepted; pytest fails on sockets that were not closed."""
     for _ in range(8):
         done = threading.Event()
 
@@ -273,8 +272,8 @@ def test_writes_under_way_are_bounded_in_bytes(folder: Path, replica: lrep.Repli
     assert max(most) <= MAX_CLIENT_LONG_BYTES + len(value) + 10
 
 
-def test_many_that_come_at_once(folder: Path, replica: lrep.Replica) -> None:
-    """More than may wait to be accepted, from one place."""
+def test_many_connections_at_once(folder: Path, replica: lrep.Replica) -> None:
+    """More connections from one network than may wait to be accepted."""
     failures: list[Exception] = []
     together = threading.Barrier(100)
 

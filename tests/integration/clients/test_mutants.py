@@ -1,4 +1,4 @@
-"""Each rule of clients switched off is caught by the test that is for it."""
+"""For each rule about clients, a test fails when the rule is switched off."""
 
 from pathlib import Path
 

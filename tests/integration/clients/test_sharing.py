@@ -1,4 +1,4 @@
-"""One database for many processes, with real ones that are killed."""
+"""One database for many processes: real processes that are killed."""
 
 import importlib
 import os
@@ -75,7 +75,7 @@ def workers(tmp_path: Path) -> Iterator[list[Worker]]:
 
 
 def progress(workers: list[Worker], more: int) -> None:
-    """Until each of them has had so many writes more acknowledged."""
+    """Wait until each worker has had so many more writes acknowledged."""
     wanted = [worker.acknowledged + more for worker in workers]
     wait_until(
         lambda: all(worker.acknowledged >= wish for worker, wish in zip(workers, wanted, strict=True)),
@@ -88,7 +88,7 @@ def holder_of(workers: list[Worker]) -> Worker:
     return one
 
 
-def test_when_the_holder_dies_another_one_takes_over(tmp_path: Path, workers: list[Worker]) -> None:
+def test_after_the_death_of_the_holder_another_process_takes_over(tmp_path: Path, workers: list[Worker]) -> None:
     progress(workers, 20)
     alive = list(workers)
     for _ in range(2):
@@ -128,14 +128,14 @@ def test_one_of_them_replicates(share: Any, tmp_path: Path) -> None:
         assert dict(peer) == {b"key": b"value"}
 
 
-def test_it_takes_over_also_while_nobody_asks(share: Any) -> None:
+def test_another_process_takes_over_without_any_request(share: Any) -> None:
     first, second = share(), share()
     first.close()
     wait_until(lambda: second.holder, "the other one to take over")
     second.put(b"key", b"value")
 
 
-def test_a_feed_goes_over_to_the_next_holder(share: Any) -> None:
+def test_a_feed_continues_at_the_next_holder(share: Any) -> None:
     first, second = share(), share()
     feed = second.changes(now=True)
     first.put(b"1", b"")
@@ -146,7 +146,7 @@ def test_a_feed_goes_over_to_the_next_holder(share: Any) -> None:
     feed.close()
 
 
-def test_what_was_open_at_the_old_holder_is_closed(share: Any) -> None:
+def test_snapshots_end_with_their_holder(share: Any) -> None:
     first, second = share(), share()
     second.put(b"key", b"value")
     snapshot = second.snapshot()
@@ -172,7 +172,7 @@ def test_a_forked_child_uses_what_its_parent_holds(share: Any) -> None:
     assert parent.holder
 
 
-def test_who_cannot_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_databases_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("level_replicator.install"), "CLIENT_TIMEOUT_S", 0.1)
     with lrep.open(tmp_path / "shared", {"socket": False}), pytest.raises(lrep.LockedError, match="Unix socket"):
         lrep.open(tmp_path / "shared", {}, share=True)

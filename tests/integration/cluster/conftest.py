@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from level_replicator.testing.relay import Relay
 from tests.harness import patience
 from tests.harness.master import Master
-from tests.harness.relay import Relay
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def master(tmp_path: Path) -> Iterator[Callable[..., Master]]:
 def relay() -> Iterator[Callable[..., Relay]]:
     made: list[Relay] = []
 
-    def make(target_port: int) -> Relay:
+    def make(target_port: int = 0) -> Relay:
         one = Relay(target_port)
         made.append(one)
         return one

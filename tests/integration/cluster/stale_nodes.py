@@ -20,9 +20,10 @@ from itertools import count, cycle
 from pathlib import Path
 from random import Random
 
+from level_replicator.testing.process import ProcessError
 from tests.harness.compare import Contents, what_differs
-from tests.harness.network import SHOWN_KEYS, Network, held_by_node
-from tests.harness.process import Dead, Process
+from tests.harness.network import SHOWN_KEYS, Cluster, held_by_node
+from tests.harness.process import ClusterNode
 from tests.integration.cluster.authors import Author
 from tests.integration.cluster.topology import CHAIN, MESH_OF_FOUR, RING, Link
 
@@ -102,7 +103,10 @@ class StaleNodes:
 
     def __init__(self, folder: Path, links: list[Link], seed: int, seconds: float) -> None:
         self._seconds = seconds
-        self._network = Network(folder, links, self._make)
+        self._network: Cluster[ClusterNode] = Cluster(
+            links, lambda number, servers: _node(folder / str(number), servers)
+        )
+        self._network.start_all()
         self._authors = [Author(seed, node) for node in range(len(self._network.nodes))]
         self._events = plan(Random(seed), len(self._authors), len(links), seconds)
 
@@ -116,20 +120,16 @@ class StaleNodes:
             self._perform(event)
         time.sleep(max(0.0, begun + self._seconds - time.monotonic()))
         for node in self._network.up:
-            error = self._network.nodes[node].ask("pause")["error"]
+            error = self._network.nodes[node].call("pause")
             assert error is None, f"node {node} stopped writing: {error}"
             self._authors[node].ended(self._network.nodes[node].acked, killed=False)
-        self._network.heal()
+        self._network.heal_all()
         self._network.wait_in_sync()
         self._network.stop()
         return self._judge()
 
     def close(self) -> None:
         self._network.close()
-
-    @staticmethod
-    def _make(_node: int, folder: Path, servers: list[str]) -> Process:
-        return Process(folder, servers, tombstone_ttl=TOMBSTONE_TTL_S, log_max_age=LOG_MAX_AGE_S)
 
     def _perform(self, event: Event) -> None:
         network = self._network
@@ -145,11 +145,11 @@ class StaleNodes:
             case "heal":
                 network.relays[event.number].heal()
             case "truncate" if event.number in network.up:
-                network.nodes[event.number].ask("truncate")
+                network.nodes[event.number].call("truncate")
 
     def _write(self, author: Author) -> None:
         order = {"seed": author.seed, "node": author.node, "first": author.first}
-        self._network.nodes[author.node].ask("run", workload="authors", pace_s=PACE_S, **order)
+        self._network.nodes[author.node].call("run", workload="authors", pace_s=PACE_S, **order)
 
     def _judge(self) -> Outcome:
         outcome = Outcome(faults=sum(event.kind in ("kill", "cut", "truncate") for event in self._events))
@@ -163,6 +163,10 @@ class StaleNodes:
                     outcome.wrong.append(f"{key!r} must be {wanted}: {held_by_node(contents, key)}")
         outcome.unequal = what_differs(folders)
         return outcome
+
+
+def _node(folder: Path, servers: list[str]) -> ClusterNode:
+    return ClusterNode(folder, servers, tombstone_ttl=TOMBSTONE_TTL_S, log_max_age=LOG_MAX_AGE_S)
 
 
 @contextlib.contextmanager
@@ -189,7 +193,7 @@ def main() -> int:
             try:
                 outcome: object = run.run()
                 holds = isinstance(outcome, Outcome) and outcome.holds
-            except (AssertionError, Dead) as error:
+            except (AssertionError, ProcessError) as error:
                 outcome, holds = repr(error), False
         failed += not holds
         print(f"{topology}, seed {seed}: {'holds' if holds else 'FAILS'}: {outcome}", flush=True)

@@ -1,4 +1,4 @@
-"""A bulk load whose peer never comes back: what has arrived is there for everybody, and the load comes to its end."""
+"""A bulk load whose peer never comes back: the arrived entries replicate, and another peer completes the load."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from level_replicator.testing.relay import Relay
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]
@@ -15,7 +15,9 @@ MakeRelay = Callable[[int], Relay]
 KEYS = 20_000
 
 
-def test_the_peer_is_gone_for_good(master: Make, relay: MakeRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_load_is_completed_by_another_peer(
+    master: Make, relay: MakeRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("level_replicator.storage.maintenance.floors.FLOOR_PATIENCE_MS", 300)
     monkeypatch.setattr("level_replicator.storage.maintenance.floors.BULK_LOAD_PATIENCE_MS", 300)
     a = master("a")

@@ -1,4 +1,4 @@
-"""Clocks that go back, stand, or are far ahead."""
+"""Clocks that go back, are stopped, or are far ahead."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def newest(one: Master) -> int:
     return one.vector[one.origin]
 
 
-def test_the_log_only_grows_when_the_clock_goes_back_also_over_restarts(master: Make) -> None:
+def test_stamps_grow_although_the_clock_goes_back_over_restarts(master: Make) -> None:
     a = master("a")
     stamps: list[int] = []
     for round_ in range(4):
@@ -31,7 +31,7 @@ def test_the_log_only_grows_when_the_clock_goes_back_also_over_restarts(master: 
     assert [log[dot].key for dot in sorted(log)] == [b"%d/%d" % (r, s) for r in range(4) for s in range(5)]
 
 
-def test_a_clock_that_stands(master: Make) -> None:
+def test_a_stopped_clock_does_not_stop_replication(master: Make) -> None:
     frozen = Clock(frozen_ms=Clock()())
     a = master("a", clock=frozen)
     b = master("b", [a.address], clock=frozen)
@@ -48,7 +48,7 @@ def test_a_clock_that_stands(master: Make) -> None:
     assert len(a.contents()) == 70_001
 
 
-def test_eight_hours_ahead_is_quarantined_until_the_clock_allows_it(master: Make) -> None:
+def test_a_clock_eight_hours_ahead_is_quarantined_until_the_clock_allows_it(master: Make) -> None:
     a = master("a")
     good = master("good", [a.address])
     ahead = master("ahead", [a.address], clock=Clock(offset_ms=8 * HOUR_MS))
@@ -72,7 +72,7 @@ def test_eight_hours_ahead_is_quarantined_until_the_clock_allows_it(master: Make
     check_equal([a.folder, good.folder, ahead.folder])
 
 
-def test_the_year_2262(master: Make) -> None:
+def test_stamps_of_the_year_2262_replicate(master: Make) -> None:
     a = master("a")
     far = master("far", [a.address], clock=Clock(frozen_ms=YEAR_2262_MS + 1_000))
     far.put(b"key", b"far")

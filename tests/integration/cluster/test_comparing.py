@@ -1,4 +1,4 @@
-"""verify(peer): how two live nodes differ."""
+"""verify(peer): the differences of two live nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def other_of(node: Master) -> str:
     return str(node.replica.status()["peers"][0]["origin"])
 
 
-def test_nodes_that_are_level_do_not_differ(master: Make) -> None:
+def test_nodes_in_sync_do_not_differ(master: Make) -> None:
     a = master("a")
     b = master("b", [a.address])
     for number in range(3_000):
@@ -31,7 +31,7 @@ def test_nodes_that_are_level_do_not_differ(master: Make) -> None:
 
 
 def wire_bytes(node: Master) -> int:
-    """To and from its one peer."""
+    """Return the bytes to and from the one peer of a node."""
     (peer,) = node.replica.status()["peers"]
     return int(peer["bytes_in"]) + int(peer["bytes_out"])
 
@@ -42,8 +42,8 @@ def fill(node: Master, count: int) -> None:
             batch.put(b"key%06d" % number, b"%06d" % number * 16)
 
 
-def test_what_a_walk_costs_on_the_wire(master: Make) -> None:
-    """One fingerprint for all that is equal; for a hundred keys that differ a few parts of each."""
+def test_bytes_of_a_comparison_are_bounded(master: Make) -> None:
+    """Equal contents cost one fingerprint, and each of a hundred differing keys costs a few."""
     a = master("a", heartbeat=60.0)
     b = master("b", [a.address], heartbeat=60.0)
     fill(a, MANY_ROWS + 5_000)
@@ -66,7 +66,7 @@ def test_what_a_walk_costs_on_the_wire(master: Make) -> None:
     assert 100 < wire_bytes(b) < 150_000, f"{wire_bytes(b)} bytes for a hundred keys"
 
 
-def test_what_differs_is_counted_and_named_and_stays(master: Make) -> None:
+def test_differences_are_counted_and_named_and_not_changed(master: Make) -> None:
     a = master("a")
     b = master("b", [a.address])
     for number in range(3_000):
@@ -85,8 +85,8 @@ def test_what_differs_is_counted_and_named_and_stays(master: Make) -> None:
     assert a.replica.verify(other_of(a)).differing == 1
 
 
-def test_comparing_beside_writes_reconciling_and_more_comparing(master: Make) -> None:
-    """Both sides ask, while one is being filled, and both write: nobody is cut off, everybody ends level."""
+def test_comparisons_run_beside_writes_and_reconciliations(master: Make) -> None:
+    """Both sides compare and write during a bulk load: no connection is cut, and both end in sync."""
     a = master("a", heartbeat=2.0)  # a loaded machine is not to be taken for a silent one
     for number in range(5_000):
         a.put(b"%d" % number, b"value")

@@ -1,4 +1,4 @@
-"""A disk that takes no more, for real: files may not grow beyond a limit, so LevelDB's writes fail."""
+"""A full disk: a limit on the size of files makes LevelDB's writes fail for real."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ except lrep.StorageError:
 
 
 @pytest.mark.parametrize("sync", ["sync", "not"])
-def test_what_was_acknowledged_is_kept_and_nothing_more_is_taken(master: Make, tmp_path: Path, sync: str) -> None:
+def test_acknowledged_writes_are_kept_and_no_more_are_accepted(master: Make, tmp_path: Path, sync: str) -> None:
     peer = master("peer")
     peer.put(b"of peer", b"value")
     folder = tmp_path / "full"

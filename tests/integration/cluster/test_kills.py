@@ -1,4 +1,4 @@
-"""Killed at every step: what was acknowledged is there and replicates, what was not is whole or absent."""
+"""Kills at every step: acknowledged writes are kept and replicate, and others are whole or absent."""
 
 import contextlib
 import shutil
@@ -8,22 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from level_replicator.testing.process import ProcessEnded
 from tests.harness.compare import check_equal
 from tests.harness.master import Master, wait_level
-from tests.harness.process import Dead, Process
+from tests.harness.process import ClusterNode
 
 Make = Callable[..., Master]
-Start = Callable[..., Process]
+Start = Callable[..., ClusterNode]
 WRITES = 5
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Start]:
-    made: list[Process] = []
+    made: list[ClusterNode] = []
 
-    def make(name: str, servers: list[str]) -> Process:
-        one = Process(tmp_path / name, servers)
+    def make(name: str, servers: list[str]) -> ClusterNode:
+        one = ClusterNode(tmp_path / name, servers)
         made.append(one)
+        one.start()
         return one
 
     yield make
@@ -39,7 +41,7 @@ def test_killed_within_a_write(step: str, let_pass: int, master: Make, process: 
     victim.stop()
     victim.start(kill_at=[step, let_pass])
     acknowledged = 0
-    with contextlib.suppress(Dead):
+    with contextlib.suppress(ProcessEnded):
         for serial in range(WRITES):
             victim.write(*[(b"%d/%d" % (serial, part), b"%d" % serial) for part in range(3)], (b"gone", None))
             acknowledged += 1
@@ -66,7 +68,7 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
     for serial in range(4_000):  # several frames
         peer.put(b"%d" % (serial % 3_500), b"%d" % serial)
     peer.replica.delete(b"own")
-    with contextlib.suppress(Dead):
+    with contextlib.suppress(ProcessEnded):
         victim.start(kill_at=[step, let_pass])
     assert victim.died() == -signal.SIGKILL
     victim.start()
@@ -78,14 +80,14 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
 
 @pytest.mark.parametrize("step", ["origin change: announced", "origin change: a batch taken over"])
 def test_killed_while_it_takes_a_new_origin(step: str, master: Make, process: Start) -> None:
-    """A copy of what was killed: what its old origin wrote since the last open is taken over by a new one."""
+    """The copy of a killed node takes over, under a new origin, the writes of the old origin since the last open."""
     original = process("original", [])
     original.write(*[(b"%d" % serial, b"value") for serial in range(2_500)])
     original.kill()
     copied = original.folder.with_name("copied")
     shutil.copytree(original.folder, copied)
     original.folder = copied
-    with pytest.raises(Dead):
+    with pytest.raises(ProcessEnded):
         original.start(kill_at=[step, 0])
     assert original.died() == -signal.SIGKILL
     peer = master("peer")

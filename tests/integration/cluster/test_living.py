@@ -1,4 +1,4 @@
-"""A replica inside a program: beside others, beside asyncio, closed at any moment, asked, forked."""
+"""A replica inside a program: with other replicas, with asyncio, closed during traffic, waited for and forked."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.protocol.messages import Ping, encode
+from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]
@@ -22,7 +22,7 @@ MakeRelay = Callable[[int], Relay]
 MANY = 20
 
 
-def test_many_replicas_in_one_process(master: Make) -> None:
+def test_one_process_may_hold_many_replicas(master: Make) -> None:
     centre = master("0")
     masters = [centre] + [master(str(number), [centre.address]) for number in range(1, MANY)]
     for number, one in enumerate(masters):
@@ -32,7 +32,7 @@ def test_many_replicas_in_one_process(master: Make) -> None:
     assert len(masters[-1].contents()) == MANY
 
 
-def test_beside_a_running_asyncio_loop(master: Make) -> None:
+def test_a_replica_works_beside_a_running_asyncio_loop(master: Make) -> None:
     async def program() -> None:
         a = master("a")
         b = master("b", [a.address])
@@ -56,7 +56,7 @@ def test_beside_a_running_asyncio_loop(master: Make) -> None:
     asyncio.run(program())
 
 
-def test_close_while_traffic_flows_and_again(master: Make) -> None:
+def test_close_during_traffic_is_clean_and_idempotent(master: Make) -> None:
     a = master("a")
     b = master("b", [a.address])
     wait_until(lambda: b.peer(a)["state"] == "live", "live")
@@ -87,7 +87,7 @@ def test_close_while_traffic_flows_and_again(master: Make) -> None:
     check_equal([a.folder, b.folder])
 
 
-def test_wait_synced(master: Make, relay: MakeRelay) -> None:
+def test_wait_synced_waits_until_the_peer_has_everything(master: Make, relay: MakeRelay) -> None:
     alone = master("alone")
     assert alone.replica.wait_synced(60), "nobody is connected and nobody is dialled: nothing to wait for"
     wire = relay(alone.port)
@@ -141,7 +141,7 @@ def test_status_is_plain_data(master: Make) -> None:
     assert (b.peer(a)["entries_in"], a.peer(b)["entries_out"]) == (1, 1)
 
 
-def test_what_came_in_the_first_round_is_not_behind(master: Make) -> None:
+def test_entries_of_the_first_round_do_not_count_as_behind(master: Make) -> None:
     a = master("a")
     a.put(b"key", b"value")
     b = master("b", [a.address])
@@ -151,7 +151,7 @@ def test_what_came_in_the_first_round_is_not_behind(master: Make) -> None:
     assert a.peer(b)["behind"] == 0
 
 
-def test_a_forked_child_gets_a_clear_error_and_the_parent_goes_on(master: Make) -> None:
+def test_a_forked_child_gets_a_clear_error_and_the_parent_works(master: Make) -> None:
     a = master("a")
     b = master("b", [a.address])
     a.put(b"key", b"value")

@@ -1,10 +1,10 @@
-"""Orders of arrival that a log by time alone gets wrong."""
+"""Orders of arrival in which a single log ordered by time would lose changes."""
 
 from collections.abc import Callable
 
+from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
 from tests.harness.master import Clock, Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]

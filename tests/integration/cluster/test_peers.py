@@ -1,4 +1,4 @@
-"""Peers that are down, slow, refuse, come back, dial at once, or are oneself."""
+"""Peers that are down, slow, hang up, come back, dial at the same time, or are the node itself."""
 
 import socket
 from collections.abc import Callable
@@ -7,22 +7,17 @@ from typing import Any
 import pytest
 
 import level_replicator as lrep
+from level_replicator.testing.relay import Relay
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]
-MakeRelay = Callable[[int], Relay]
+MakeRelay = Callable[..., Relay]
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def test_a_peer_that_is_down_and_comes_back(master: Make, relay: MakeRelay) -> None:
-    wire = relay(free_port())
+def test_a_peer_that_was_down_catches_up(master: Make, relay: MakeRelay) -> None:
+    wire = relay()  # which leads nowhere yet
     a = master("a", [wire.address])
     wait_until(lambda: a.replica.status()["peers"][0]["last_error"] is not None, "a failed dial")
     a.put(b"key", b"written meanwhile")
@@ -38,7 +33,7 @@ def test_a_peer_that_is_down_and_comes_back(master: Make, relay: MakeRelay) -> N
     assert {"connected", "disconnected"} <= a.event_kinds()
 
 
-def test_a_slow_peer_holds_nobody_up(master: Make, relay: MakeRelay) -> None:
+def test_a_slow_peer_does_not_delay_others(master: Make, relay: MakeRelay) -> None:
     a = master("a", heartbeat=5.0)
     wire = relay(a.port)
     wire.chunk_bytes, wire.delay_s = 1_024, 0.2
@@ -53,7 +48,7 @@ def test_a_slow_peer_holds_nobody_up(master: Make, relay: MakeRelay) -> None:
     wait_level(a, quick, slow)
 
 
-def test_a_peer_that_hangs_up_at_once(master: Make, relay: MakeRelay) -> None:
+def test_a_peer_that_hangs_up_at_once_is_dialled_again(master: Make, relay: MakeRelay) -> None:
     with socket.create_server(("127.0.0.1", 0)) as rude:
         wire = relay(rude.getsockname()[1])
         good = master("good")
@@ -67,7 +62,7 @@ def test_a_peer_that_hangs_up_at_once(master: Make, relay: MakeRelay) -> None:
 
 
 def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> None:
-    to_a, to_b = relay(free_port()), relay(free_port())
+    to_a, to_b = relay(), relay()
     a, b = master("a", [to_b.address]), master("b", [to_a.address])
     for one in (to_a, to_b):
         one.cut()
@@ -88,8 +83,8 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         wait_until(lambda: not any(coordinator.by_origin for coordinator in coordinators), "cut")  # noqa: B023
 
 
-def test_a_server_that_is_oneself(master: Make, relay: MakeRelay) -> None:
-    wire = relay(free_port())
+def test_a_node_that_dials_itself_is_refused(master: Make, relay: MakeRelay, free_ports: FreePorts) -> None:
+    wire = relay()  # which leads nowhere yet
     good = master("good")
     a = master("a", [wire.address, good.address])
     wire.target_port = a.port
@@ -97,7 +92,7 @@ def test_a_server_that_is_oneself(master: Make, relay: MakeRelay) -> None:
     assert any("the node itself" in event.text for event in a.events)
     a.put(b"key", b"value")
     wait_level(a, good)
-    port = free_port()
+    (port,) = free_ports(1)
     with pytest.raises(lrep.ConfigError, match="itself"):
         master("b", [f"127.0.0.1:{port}"], port=port)
 

@@ -11,24 +11,26 @@ from typing import Any
 
 import pytest
 
+from level_replicator.testing.process import ProcessEnded
 from tests.harness.compare import check_equal
 from tests.harness.master import Master, wait_level
-from tests.harness.process import Dead, Process
+from tests.harness.process import ClusterNode
 from tests.harness.waiting import wait_until
 
 Make = Callable[..., Master]
-Start = Callable[..., Process]
+Start = Callable[..., ClusterNode]
 VALUE_BYTES = 1_000
 KEYS = 4_000
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Start]:
-    made: list[Process] = []
+    made: list[ClusterNode] = []
 
-    def make(name: str, servers: list[str], **config: Any) -> Process:
-        one = Process(tmp_path / name, servers, **config)
+    def make(name: str, servers: list[str], **config: Any) -> ClusterNode:
+        one = ClusterNode(tmp_path / name, servers, **config)
         made.append(one)
+        one.start()
         return one
 
     yield make
@@ -36,8 +38,8 @@ def process(tmp_path: Path) -> Iterator[Start]:
         one.kill()
 
 
-def fill(node: Process, numbers: range, size: int = VALUE_BYTES) -> None:
-    """Values that LevelDB cannot compress."""
+def fill(node: ClusterNode, numbers: range, size: int = VALUE_BYTES) -> None:
+    """Write values that LevelDB cannot compress."""
     for first in range(numbers.start, numbers.stop, 500):
         run = range(first, min(first + 500, numbers.stop))
         node.write(*[(b"key%06d" % number, Random(number).randbytes(size)) for number in run])
@@ -47,16 +49,16 @@ def disk_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def received(node: Process) -> int:
-    return sum(peer["bytes_in"] for peer in node.ask("status")["peers"])
+def received(node: ClusterNode) -> int:
+    return sum(peer["bytes_in"] for peer in node.call("status")["peers"])
 
 
-def dropped_tombstones(node: Process) -> bool:
-    return bool(node.ask("status")["horizon"])
+def dropped_tombstones(node: ClusterNode) -> bool:
+    return bool(node.call("status")["horizon"])
 
 
 def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Start) -> None:
-    """It takes part again, keeps what it wrote while it was alone, and brings nothing back that was deleted."""
+    """It is in sync again, keeps the writes that it made alone, and brings no deleted key back."""
     a = process("a", [], tombstone_ttl=0.5)
     b = process("b", [f"127.0.0.1:{a.port}"], tombstone_ttl=0.5)
     away = process("away", [f"127.0.0.1:{a.port}"])
@@ -69,8 +71,8 @@ def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Star
     wait_level(a, b)
     wait_until(lambda: dropped_tombstones(a) and dropped_tombstones(b), "tombstones leave")
     before = disk_bytes(a.folder / "rs")
-    assert a.ask("truncate")["removed"]
-    b.ask("truncate")
+    assert a.call("truncate")
+    b.call("truncate")
     after = disk_bytes(a.folder / "rs")
     assert before > KEYS * VALUE_BYTES
     assert after < before / 4, f"the log had {before} bytes and still has {after}"
@@ -93,11 +95,11 @@ def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Star
     assert wire < KEYS * 25, f"{wire} bytes for what differs, of {KEYS * VALUE_BYTES} that are stored"
 
 
-def test_a_new_node_is_filled_from_a_truncated_log(process: Start) -> None:
+def test_a_new_node_is_bulk_loaded_from_a_truncated_log(process: Start) -> None:
     a = process("a", [])
     fill(a, range(KEYS))
-    a.ask("truncate")
-    assert a.ask("status")["entries"] == 0
+    a.call("truncate")
+    assert a.call("status")["entries"] == 0
     new = process("new", [f"127.0.0.1:{a.port}"])
     wait_level(a, new)
     assert received(new) < KEYS * (VALUE_BYTES + 100)
@@ -109,7 +111,7 @@ def test_a_new_node_is_filled_from_a_truncated_log(process: Start) -> None:
 
 
 @pytest.mark.parametrize("step", ["entries: between rs and db", "resolve: between rs and db"])
-def test_killed_in_a_walk(step: str, process: Start) -> None:
+def test_killed_during_a_reconciliation(step: str, process: Start) -> None:
     a = process("a", [], tombstone_ttl=0.3)
     victim = process("victim", [f"127.0.0.1:{a.port}"])
     fill(a, range(1_000), 4)
@@ -117,7 +119,7 @@ def test_killed_in_a_walk(step: str, process: Start) -> None:
     victim.stop()
     a.write(*[(b"key%06d" % number, None) for number in range(0, 1_000, 3)], (b"new", b"1"))
     wait_until(lambda: dropped_tombstones(a), "tombstones leave")
-    with contextlib.suppress(Dead):
+    with contextlib.suppress(ProcessEnded):
         victim.start(kill_at=[step, 0])
     assert victim.died() == -signal.SIGKILL
     victim.start()
@@ -129,14 +131,14 @@ def test_killed_in_a_walk(step: str, process: Start) -> None:
 
 
 def test_the_log_stays_within_its_bounds(process: Start) -> None:
-    """In the background, while a peer follows."""
+    """The log is truncated in the background while a peer pulls."""
     a = process("a", [], log_max_bytes=300_000)
     b = process("b", [f"127.0.0.1:{a.port}"], log_max_age=0.5)
     for _ in range(8):
         fill(a, range(1_000))
     wait_level(a, b)
-    wait_until(lambda: b.ask("status")["entries"] == 0, "old entries leave the log")
-    wait_until(lambda: a.ask("status")["log_bytes"] <= 300_000, "the log shrinks")
+    wait_until(lambda: b.call("status")["entries"] == 0, "old entries leave the log")
+    wait_until(lambda: a.call("status")["log_bytes"] <= 300_000, "the log shrinks")
     a.write((b"after", b"1"))
     wait_level(a, b)
     a.stop()

@@ -1,4 +1,4 @@
-"""No write is lost to an older write of the same author, however long a node was away and whatever was dropped."""
+"""No write is lost to an older write of the same author, however long a node was away and whatever was truncated."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from tests.integration.cluster.stale_nodes import TOPOLOGIES, stale_nodes
 
 
 @pytest.mark.parametrize(("topology", "seed"), [(topology, seed) for seed, topology in enumerate(TOPOLOGIES, 1)])
-def test_single_author_keys_end_as_their_author_left_them(topology: str, seed: int, tmp_path: Path) -> None:
+def test_single_author_keys_end_with_the_last_write_of_their_author(topology: str, seed: int, tmp_path: Path) -> None:
     with stale_nodes(tmp_path, topology, seed) as run:
         outcome = run.run()
     assert outcome.holds, str(outcome)
 
 
-def test_what_an_author_may_leave_behind() -> None:
-    """The acknowledged operation of each key, and what was in flight at kills since then."""
+def test_values_that_an_author_allows() -> None:
+    """Each key may hold its acknowledged operation, or one that was in flight at a later kill."""
     serials = [serial for serial in range(2_000) if own_operation(1, 0, serial)[0] == own_operation(1, 0, 0)[0]]
     first, second, third, fourth = serials[:4]
     key = own_operation(1, 0, first)[0]

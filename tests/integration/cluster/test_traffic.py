@@ -1,4 +1,4 @@
-"""What travels: nothing when all is level, and no change twice from one neighbour."""
+"""Traffic: only heartbeats when all nodes are in sync, and no change twice from one peer."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, Ping, decode, encode
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
+from level_replicator.testing.relay import Relay
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 from tests.integration.cluster.topology import ALL, MESH, Link, nodes_of
 
@@ -28,7 +28,7 @@ def messages_in(data: bytearray) -> list[object]:
     return [decode(body) for body in reader.feed(bytes(data))]
 
 
-def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay) -> None:
+def test_only_heartbeats_travel_when_all_nodes_are_in_sync(master: Make, relay: MakeRelay) -> None:
     masters: list[Master] = []
     relays: list[Relay] = []
     for node in range(5):
@@ -43,7 +43,7 @@ def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay
     wait_level(*masters)
 
     def quiet() -> bool:
-        """What tells a neighbour of a last step may still be on its way: until one heartbeat on each link was all."""
+        """Return whether the last bytes on each link are two heartbeats: vectors may still have been on their way."""
         kept = [side for one in relays for pair in one.captured for side in pair]
         return all(side.endswith(PING * 2) for side in kept)
 
@@ -65,7 +65,7 @@ def test_when_all_is_level_only_heartbeats_travel(master: Make, relay: MakeRelay
 
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, int, int, int]]:
-    """How often who received from whom which dot: (reader, source, stamp, origin)."""
+    """Count how often each entry was received: (reader, source, stamp, origin) → number."""
     count: Counter[tuple[RemoteApplier, int, int, int]] = Counter()
     apply = RemoteApplier.apply
 
@@ -81,18 +81,19 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[RemoteApplier, in
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_a_change_comes_at_most_once_from_each_neighbour(
+def test_a_change_arrives_at_most_once_from_each_peer(
     name: str, master: Make, received: Counter[tuple[RemoteApplier, int, int, int]]
 ) -> None:
     links: list[Link] = ALL[name]
     masters: list[Master] = []
     for node in range(nodes_of(links)):
-        # whoever comes later dials: without relays only its address is known
+        # a later node dials the earlier ones, whose addresses are known
         earlier = [min(link) for link in links if max(link) == node]
         masters.append(master(str(node), [masters[other].address for other in earlier]))
     neighbours = [(masters[a], masters[b]) for a, b in links]
     wait_until(
-        lambda: all(a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live" for a, b in neighbours), "all live"
+        lambda: all(a.peer(b)["state"] == "live" and b.peer(a)["state"] == "live" for a, b in neighbours),
+        "all links are live",
     )
     each = 100
     for serial in range(each):
@@ -105,4 +106,4 @@ def test_a_change_comes_at_most_once_from_each_neighbour(
     changes = each * len(masters)
     for one, other in neighbours:
         for reader, sender in ((one, other), (other, one)):
-            assert reader.peer(sender)["entries_in"] <= changes - each, "what it wrote itself does not come back"
+            assert reader.peer(sender)["entries_in"] <= changes - each, "its own writes do not come back"

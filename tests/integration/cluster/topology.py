@@ -1,4 +1,4 @@
-"""Who dials whom: lists of links (dialler, target)."""
+"""Topologies: lists of links (dialler, target)."""
 
 Link = tuple[int, int]
 

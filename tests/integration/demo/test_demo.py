@@ -1,4 +1,4 @@
-"""The demo as its user runs it: as a process, with its output in a pipe."""
+"""The demo as a user runs it: as a process, with its output in a pipe."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_converges_on_a_small_directory(small: Path, tmp_path: Path) -> None:
     assert len(untouched) >= 150 - 15
 
 
-def test_fewer_entries_than_masters(tmp_path: Path) -> None:
+def test_a_data_set_with_fewer_entries_than_nodes_works(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps({"key": "only", "value": "one"}) + "\n")
     result = demo("--input", path)
@@ -61,7 +61,7 @@ def test_fewer_entries_than_masters(tmp_path: Path) -> None:
     assert "converged: " in result.stdout.splitlines()[-1]
 
 
-def test_time_that_runs_out_says_what_differs(small: Path) -> None:
+def test_a_timeout_reports_the_differences(small: Path) -> None:
     result = demo("--input", small, "--timeout", "0.000001")
     assert result.returncode == 1
     assert "not in sync" in result.stderr
@@ -82,7 +82,7 @@ def test_time_that_runs_out_says_what_differs(small: Path) -> None:
         (["--timeout", "-1"], "seconds"),
     ],
 )
-def test_asked_wrongly(arguments: list[str], complaint: str) -> None:
+def test_wrong_arguments_are_refused(arguments: list[str], complaint: str) -> None:
     result = demo(*arguments)
     assert result.returncode == 2
     assert complaint in result.stderr

@@ -1,4 +1,4 @@
-"""Programs that a test starts, talks to, and ends."""
+"""Start programs, exchange lines with them, and end them."""
 
 import json
 import os
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 class Program:
-    """Its lines of standard output, as they come; standard error goes to a file."""
+    """A program whose lines of standard output are read as they come; standard error goes to a file."""
 
     def __init__(self, command: list[str], folder: Path, errors: Path, **environment: str) -> None:
         self._errors = errors.open("w")
@@ -54,7 +54,7 @@ class Program:
         self.process.stdin.flush()
 
     def finish(self) -> None:
-        """Standard input ends."""
+        """End standard input, and wait until the program ends."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(DEADLINE_S)
@@ -79,7 +79,7 @@ def running(command: list[str], folder: Path, errors: Path, **environment: str) 
 
 
 def ask(url: str, method: str = "GET", body: object = None) -> Any:
-    """What it answers, JSON; None while nobody does."""
+    """Return the JSON answer of a server; None while no server answers, or if it answers with an error."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     try:

@@ -1,9 +1,9 @@
-"""The gateway is offline, and comes back; the centre hands on each measurement."""
+"""The sensor gateway: measurements of an offline gateway reach the centre later."""
 
 import sys
 from pathlib import Path
 
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 from tests.integration.examples.running import EXAMPLES, Program, running
 
 FOLDER = EXAMPLES / "sensor_gateway"
@@ -13,7 +13,7 @@ def handed_on(centre: Program, count: int) -> list[str]:
     return sorted(" ".join(line.split()[::2]) for line in (centre.line() for _ in range(count)))
 
 
-def test_offline_and_back(tmp_path: Path) -> None:
+def test_measurements_of_an_offline_gateway_arrive_later(tmp_path: Path, free_ports: FreePorts) -> None:
     (port,) = free_ports(1)
     centre_command = [sys.executable, "centre.py", str(tmp_path / "centre"), str(port)]
     gateway_command = [sys.executable, "gateway.py", str(tmp_path / "gateway"), f"127.0.0.1:{port}"]

@@ -1,4 +1,4 @@
-"""Two laptops, as the README of the example sets them up."""
+"""The shared notes of two laptops, as the README of the example sets them up."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from level_replicator.cli import main as cli
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 from tests.integration.examples.running import EXAMPLES, running
 
@@ -24,7 +24,7 @@ def notes(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_conflict_loses_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conflict_loses_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str], free_ports: FreePorts) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     ports = free_ports(2)
     prints = []

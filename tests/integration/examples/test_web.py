@@ -1,4 +1,4 @@
-"""The web applications, as their READMEs start them."""
+"""The web applications, started as in their READMEs."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import DEADLINE_S, wait_until
 from tests.integration.examples.running import EXAMPLES, ask, running
 
@@ -17,8 +17,8 @@ def texts(url: str) -> list[str]:
     return [entry["text"] for entry in ask(url + "/entries") or []]
 
 
-def test_two_flask_sites_on_four_workers_each(tmp_path: Path) -> None:
-    """One of which is killed, and it is the one that holds the database."""
+def test_two_flask_sites_on_four_workers_each(tmp_path: Path, free_ports: FreePorts) -> None:
+    """The worker that holds the database is killed, and another one takes over."""
     node, *ports = free_ports(3)
     folder = EXAMPLES / "flask_site"
     sites = [f"http://127.0.0.1:{port}" for port in ports]
@@ -52,7 +52,7 @@ def test_two_flask_sites_on_four_workers_each(tmp_path: Path) -> None:
         wait_until(lambda: texts(sites[0]) == [], "the deletes")
 
 
-def test_two_fastapi_sites_and_a_stream(tmp_path: Path) -> None:
+def test_two_fastapi_sites_and_a_stream(tmp_path: Path, free_ports: FreePorts) -> None:
     node, *ports = free_ports(3)
     folder = EXAMPLES / "fastapi_site"
     sites = [f"http://127.0.0.1:{port}" for port in ports]

@@ -14,7 +14,7 @@ def shared_masters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Masters
 
 @pytest.fixture
 def masters(shared_masters: Masters) -> Iterator[Masters]:
-    """Whatever a test does: the honest peer never loses its connection, and is served afterwards."""
+    """Yield the nodes, and assert that the honest peer keeps its connection and is served afterwards."""
     link = shared_masters.victim.node.coordinator.by_origin[shared_masters.honest.store.origin]
     yield shared_masters
     assert shared_masters.victim.node.coordinator.by_origin.get(shared_masters.honest.store.origin) is link

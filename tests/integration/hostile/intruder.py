@@ -1,4 +1,4 @@
-"""A peer that says what a test wants, over a real socket."""
+"""A peer that sends any message that a test wants, over a real socket."""
 
 import socket
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ ORIGIN = 0xBAD
 
 
 class Intruder:
-    """Connected when made; `timeout_s` only ends a test that would hang."""
+    """Connects when it is constructed. `timeout_s` only ends a test that would hang."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Intruder:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Sends what it can: the other side may hang up before it has read all."""
+        """Send as much as possible: the other side may hang up before it has read all."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -64,18 +64,18 @@ class Intruder:
         self.send(b"".join(map(encode, messages)))
 
     def hear(self, kind: type[AnyMessage] | type[Message]) -> AnyMessage | None:
-        """The next message of that kind; None when the connection ends first."""
+        """Return the next message of that kind, or None when the connection ends first."""
         return next((message for message in self._messages if isinstance(message, kind)), None)
 
     def farewell(self) -> Bye | None:
-        """The Bye with which the node ends the connection. None if it ends without."""
+        """Return the Bye that ends the connection, or None if the connection ends without one."""
         bye = self.hear(Bye)
         assert bye is None or isinstance(bye, Bye)
         assert next(self._messages, None) is None, "something came after the Bye"
         return bye
 
     def enter(self, origin: int = ORIGIN) -> None:
-        """A handshake without fault, up to the node's StartPull."""
+        """Do a correct handshake, up to the node's StartPull."""
         self.say(Hello(MAGIC, VERSION, origin, b"intruder"))
         assert self.hear(Welcome) is not None
         self.say(Welcome())

@@ -1,4 +1,4 @@
-"""A real node on real LevelDBs, an honest peer that stays connected to it, and what to ask of both."""
+"""A real node on real LevelDBs, and an honest peer that stays connected to it."""
 
 import asyncio
 import resource
@@ -62,11 +62,11 @@ class Master:
         self.node.local_change()
 
     def dump(self) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-        """All of db and rs."""
+        """Return all of db and rs."""
         return dict(self._db.scan()), dict(self._rs.scan())
 
     def wait_for(self, key: bytes) -> None:
-        """Until a peer has brought this key."""
+        """Wait until a peer has brought this key."""
 
         async def arrives() -> None:
             async with asyncio.timeout(TIMEOUT_S):
@@ -76,17 +76,17 @@ class Master:
         self.node.call(arrives()).result()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Until this holds on the node's own thread, asked at each turn of its loop."""
+        """Wait until `condition` holds; it is called on the node's own thread at each turn of its loop."""
 
         async def holds() -> None:
             async with asyncio.timeout(TIMEOUT_S):
-                while not condition():  # noqa: ASYNC110 - there is no event for what is asked here
+                while not condition():  # noqa: ASYNC110 - no event reports these conditions
                     await asyncio.sleep(0.001)
 
         self.node.call(holds()).result()
 
     def write_buffers(self) -> list[int]:
-        """Bytes that wait in the transports of all links; a fed link that is full comes first."""
+        """Return the bytes that wait in the transports of all connections, the greatest number first."""
 
         async def sizes() -> list[int]:
             wires = [link.transport for link in self.node.coordinator.connections]
@@ -103,7 +103,7 @@ class Master:
 
 
 class Masters:
-    """`victim` is what gets attacked; `honest` has dialled it."""
+    """`victim` is the node under attack; `honest` has dialled it."""
 
     def __init__(self, folder: Path) -> None:
         self.victim = Master(folder / "victim", [])
@@ -113,7 +113,7 @@ class Masters:
         self.check_served()
 
     def check_served(self) -> None:
-        """What either of the two writes comes to the other."""
+        """Assert that a write of either node arrives at the other."""
         self._serial += 1
         one, other = b"victim %d" % self._serial, b"honest %d" % self._serial
         self.victim.put(one)
@@ -130,5 +130,5 @@ class Masters:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process ever had."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

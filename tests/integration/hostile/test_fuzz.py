@@ -1,4 +1,4 @@
-"""A session given anything: effects, or a RemoteProtocolError; never another exception."""
+"""A session that receives arbitrary bytes gives events or a RemoteProtocolError, and no other exception."""
 
 import contextlib
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def effects(session: Session, data: bytes) -> Iterator[Event]:
 
 
 def feed(data: bytes, *, dialled: bool, piece: int = 1 << 20) -> Session:
-    """Gives the session the bytes, in pieces. What it says of them must be effects or a RemoteProtocolError."""
+    """Pass the bytes to a session in pieces. It must give events or a RemoteProtocolError."""
     session = new_session(dialled=dialled)
     with contextlib.suppress(RemoteProtocolError):
         for at in range(0, len(data), piece):

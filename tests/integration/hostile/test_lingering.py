@@ -1,4 +1,4 @@
-"""A connection that is closed while its peer does not read: what is left to send must not keep the socket."""
+"""A connection that is closed while its peer does not read: unsent data must not keep the socket open."""
 
 import asyncio
 import socket
@@ -29,6 +29,6 @@ async def _close_while_nobody_reads(coordinator: Coordinator) -> None:
             await wire.closed
 
 
-def test_what_is_unsent_does_not_keep_a_closed_socket() -> None:
+def test_unsent_data_does_not_keep_a_closed_socket_open() -> None:
     with patch.object(wire_module, "CLOSE_LINGER_S", 0.0):
         asyncio.run(_close_while_nobody_reads(Stage().actor("A").coordinator))

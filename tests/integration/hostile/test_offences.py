@@ -1,4 +1,5 @@
-"""What a peer may do wrong, over a real socket: it is told why and cut off, nothing is applied, the others go on."""
+"""Violations of the protocol over a real socket: the peer receives the reason and is cut off, nothing is applied, and
+other peers are still served."""
 
 import time
 from random import Random
@@ -55,7 +56,7 @@ def record(stamp: int, key: bytes | None = None) -> bytes:
 
 
 def entries(*records: bytes, low: int = 0, high: int = 9, origin: int = ORIGIN) -> list[Message]:
-    """A round with one frame, which completes it."""
+    """Return the messages of a round with one frame, which completes it."""
     return [RoundStart(encode_vector({ORIGIN: 9}), FIRST_PULL), Entries(origin, low, high, list(records), True)]
 
 
@@ -123,10 +124,10 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
     "branches above the limit": ([Histories([], bytes(16 * (MAX_BRANCHES + 1)))], ByeCode.PROTOCOL),
     "a vector above the limit": ([VectorUpdate(bytes(16 * (MAX_VECTOR_ORIGINS + 1)))], ByeCode.PROTOCOL),
     "intervals above the limit": ([StartPull(b"", [(1, 2, 3)] * (MAX_RESUME_INTERVALS + 1))], ByeCode.PROTOCOL),
-    "an interval that is none": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
+    "an invalid interval": ([StartPull(b"", [(1, 3, 2)])], ByeCode.PROTOCOL),
     "a question outside a reconciliation": ([RangeQuery([(b"", b"", b"", 1)])], ByeCode.PROTOCOL),
     "a fetch outside a reconciliation": ([Fetch([b"key"], [b""])], ByeCode.PROTOCOL),
-    "a range that is none": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
+    "an invalid range": ([CompareStart(), RangeQuery([(b"b", b"a", b"", 1)])], ByeCode.PROTOCOL),
     "a probe of nothing": ([CompareStart(), RangeQuery([])], ByeCode.PROTOCOL),
     "a fetch without digests": ([CompareStart(), Fetch([b"key"], [])], ByeCode.PROTOCOL),
     "two comparisons at once": ([CompareStart(), CompareStart()], ByeCode.PROTOCOL),
@@ -141,7 +142,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
         ByeCode.PROTOCOL,
     ),
     "tombstones of the future": ([StartPull(b"", [], b"", FAR, 1)], ByeCode.CLOCK),
-    "answers that are none": (reconciling(RangeSplit([], b"")), ByeCode.PROTOCOL),
+    "an empty answer": (reconciling(RangeSplit([], b"")), ByeCode.PROTOCOL),
     "parts without prints": (reconciling(RangeSplit([b"a"], b"")), ByeCode.PROTOCOL),
     "parts out of order": (reconciling(RangeSplit([b"b", b"a"], bytes(48))), ByeCode.PROTOCOL),
     "rows without heads": (reconciling(RangeRows([b"a"], b"")), ByeCode.PROTOCOL),
@@ -163,7 +164,7 @@ AFTER_IT: dict[str, tuple[list[Message] | bytes, ByeCode]] = {
 
 
 @pytest.mark.parametrize("offence", BEFORE_THE_HANDSHAKE)
-def test_before_the_handshake(masters: Masters, offence: str) -> None:
+def test_offences_before_the_handshake_end_the_connection(masters: Masters, offence: str) -> None:
     data, code = BEFORE_THE_HANDSHAKE[offence]
     with Intruder(masters.victim.address) as intruder:
         intruder.send(data)
@@ -173,7 +174,7 @@ def test_before_the_handshake(masters: Masters, offence: str) -> None:
 
 
 @pytest.mark.parametrize("offence", AFTER_IT)
-def test_after_the_handshake(masters: Masters, offence: str) -> None:
+def test_offences_after_the_handshake_end_the_connection(masters: Masters, offence: str) -> None:
     said, code = AFTER_IT[offence]
     data = said if isinstance(said, bytes) else b"".join(map(encode, said))
     with Intruder(masters.victim.address) as intruder:
@@ -184,14 +185,14 @@ def test_after_the_handshake(masters: Masters, offence: str) -> None:
         assert bye is not None or len(data) > 1_000, "the Bye may get lost only when much is left unread"
 
 
-def test_an_answer_of_the_future(masters: Masters) -> None:
-    """Nobody shall wait for what that vector promises."""
+def test_a_vector_reply_from_the_future_is_refused(masters: Masters) -> None:
+    """Nodes must not wait for the changes that such a vector promises."""
     victim = masters.victim
     with Intruder(victim.address) as intruder:
         intruder.enter()
         intruder.say(StartPull(b"", []))
         victim.wait_until(lambda: victim.node.coordinator.by_origin[ORIGIN].send_queue is not None)
-        synced = victim.node.call(victim.node.sync_waiter.wait(TIMEOUT_S))
+        synced = victim.node.call(victim.node.sync_waiter.wait(victim.node.coordinator, TIMEOUT_S))
         asked = intruder.hear(VectorQuery)
         assert isinstance(asked, VectorQuery)
         intruder.say(VectorReply(asked.token, encode_vector({ORIGIN: FAR})))
@@ -201,7 +202,7 @@ def test_an_answer_of_the_future(masters: Masters) -> None:
         assert synced.result()
 
 
-def test_the_nodes_own_origin(masters: Masters) -> None:
+def test_a_peer_with_the_nodes_own_origin_is_refused(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.say(Hello(MAGIC, VERSION, masters.victim.store.origin, b"intruder"))
         bye = intruder.farewell()
@@ -209,7 +210,7 @@ def test_the_nodes_own_origin(masters: Masters) -> None:
         assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
+def test_a_peer_with_the_origin_of_a_connected_peer_is_refused(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.say(Hello(MAGIC, VERSION, masters.honest.store.origin, b"intruder"))
         bye = intruder.farewell()
@@ -217,14 +218,14 @@ def test_the_origin_of_a_connected_peer(masters: Masters) -> None:
         assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_the_last_of_all_origins_is_one_like_others(masters: Masters) -> None:
+def test_the_greatest_origin_is_valid(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.say(VectorUpdate(encode_vector({LAST: 1})), VectorQuery(5))
         assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
-def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
+def test_messages_may_arrive_byte_by_byte(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         for byte in encode(HELLO):
             intruder.send(bytes([byte]))
@@ -234,7 +235,7 @@ def test_a_byte_at_a_time_is_slow_but_no_offence(masters: Masters) -> None:
         assert isinstance(intruder.hear(VectorReply), VectorReply)
 
 
-def test_half_a_frame_and_gone(masters: Masters) -> None:
+def test_a_connection_that_ends_within_a_frame_is_harmless(masters: Masters) -> None:
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.send(encode(VectorUpdate(encode_vector({1: 1})))[:-1])

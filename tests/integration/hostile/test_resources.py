@@ -1,4 +1,4 @@
-"""What a peer may do to use up memory or connections: each is bounded, and the honest peer is served meanwhile."""
+"""Attempts of a peer to exhaust memory or connections: each is bounded, and the honest peer is served meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from tests.integration.hostile.masters import TIMEOUT_S, Masters, peak_memory_by
 
 
 @pytest.mark.usefixtures("nothing_applied")
-def test_vectors_that_name_ever_more_origins(masters: Masters) -> None:
+def test_vectors_that_name_ever_more_origins_are_bounded(masters: Masters) -> None:
     before = peak_memory_bytes()
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
@@ -59,16 +59,16 @@ def _takes_a_frame() -> list[Message]:
     return [RoundStart(MADE_UP, 1), Entries(5, 0, 1, [encode_entry(1, b"key", b"")[0]], True)]
 
 
-def _takes_a_walk() -> list[Message]:
+def _takes_a_reconciliation() -> list[Message]:
     return [ReconcileStart(MADE_UP, b"", 0, 1)]
 
 
 @pytest.mark.usefixtures("nothing_applied")
-@pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_walk])
-def test_a_vector_that_would_make_ours_too_long(
+@pytest.mark.parametrize("said", [_takes_a_round, _takes_a_frame, _takes_a_reconciliation])
+def test_a_vector_that_would_make_our_vector_too_long_is_refused(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
 ) -> None:
-    """What we take over we tell to everybody, and nobody listens to one that is longer than vectors may be."""
+    """A node sends its vector to all peers, and peers refuse a vector that is longer than MAX_VECTOR_ORIGINS."""
     monkeypatch.setattr("level_replicator.storage.write.remote_applier.MAX_TAKEN_ORIGINS", 100)
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
@@ -84,10 +84,10 @@ def test_a_vector_that_would_make_ours_too_long(
     [VectorUpdate(MADE_UP), StartPull(b"", [], MADE_UP), RoundStart(MADE_UP, 1)],
     ids=lambda message: type(message).__name__,
 )
-def test_one_with_many_connections_that_tells_ever_more_origins(
+def test_many_connections_that_name_ever_more_origins_are_bounded(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Message
 ) -> None:
-    """Each may name many, all together not without end: the one that goes too far is cut off, the honest one is not."""
+    """The connection that exceeds the common bound is cut off, and the honest one is not."""
     monkeypatch.setattr("level_replicator.replication.coordinator.MAX_ORIGINS_OF_PEERS", 1_000)
     monkeypatch.setattr("level_replicator.replication.coordinator.FEW_ORIGINS", 100)
     with ExitStack() as stack:
@@ -97,14 +97,14 @@ def test_one_with_many_connections_that_tells_ever_more_origins(
             intruder.say(said, VectorQuery(5))
             if isinstance(intruder.hear(Bye | VectorReply), Bye):  # type: ignore[arg-type]
                 break
-        assert number in (2, 3, 4, 5)  # a Round names them twice
+        assert number in (2, 3, 4, 5)  # a RoundStart counts twice
         masters.check_served()
         assert masters.honest_is_connected()
 
 
-def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes again and again under other names does not make us keep all the vectors that it has told."""
-    monkeypatch.setattr("level_replicator.replication.coordinator.MAX_REMEMBERED_ORIGINS", 1_000)
+def test_vectors_of_departed_peers_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that returns under ever new origins does not make the node keep all the vectors that it sent."""
+    monkeypatch.setattr("level_replicator.replication.peers.MAX_REMEMBERED_ORIGINS", 1_000)
     coordinator = masters.victim.node.coordinator
     for number in range(10):
         with Intruder(masters.victim.address) as intruder:
@@ -112,13 +112,13 @@ def test_what_is_remembered_of_those_who_left(masters: Masters, monkeypatch: pyt
             intruder.say(VectorUpdate(encode_vector(dict.fromkeys(range(1, 301), 1))), VectorQuery(5))
             assert isinstance(intruder.hear(VectorReply), VectorReply)
         masters.victim.wait_until(lambda number=number: ORIGIN + number not in coordinator.by_origin)  # type: ignore[misc]
-    kept = [ORIGIN + number for number in range(10) if coordinator.visitors[ORIGIN + number].vector]
+    kept = [peer.origin for peer in coordinator.visitors.all() if peer.vector]
     assert kept == [ORIGIN + 7, ORIGIN + 8, ORIGIN + 9]
 
 
 @pytest.mark.usefixtures("nothing_applied")
-def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
-    """From one address: the one that has waited longest makes place, so the next honest one comes in all the same."""
+def test_silent_connections_from_one_address_are_bounded(masters: Masters) -> None:
+    """The connection that has waited longest is ended, so that the next honest one is accepted."""
     admission = masters.victim.node.admission
     with ExitStack() as stack:
         silent = [stack.enter_context(Intruder(masters.victim.address)) for _ in range(MAX_PENDING_PER_NETWORK)]
@@ -130,7 +130,7 @@ def test_more_silent_connections_than_may_wait(masters: Masters) -> None:
     masters.victim.wait_until(lambda: admission.pending == 0)
 
 
-def test_however_many_addresses_they_come_from(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connections_from_many_addresses_are_bounded(masters: Masters, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("level_replicator.node.admission.MAX_PENDING_HANDSHAKES", 20)
     admission = masters.victim.node.admission
     with ExitStack() as stack:
@@ -163,7 +163,7 @@ def test_a_peer_that_never_reads_is_sent_no_more_than_a_buffer(masters: Masters)
 
 
 def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters) -> None:
-    """Also when too little is waiting for the link to count as full."""
+    """This holds also when too little is waiting for the connection to count as full."""
     victim = masters.victim
     with Intruder(victim.address, receive_buffer=4_096) as intruder:
         intruder.enter()
@@ -176,10 +176,12 @@ def test_a_peer_that_never_reads_loses_its_socket_with_its_link(masters: Masters
     assert ORIGIN not in coordinator.by_origin
 
 
-def test_many_who_wait_at_once_are_not_taken_for_a_flood(masters: Masters) -> None:
+def test_many_simultaneous_waits_are_not_taken_for_a_flood(masters: Masters) -> None:
     node = masters.honest.node
 
     async def wait_all() -> list[bool]:
-        return await asyncio.gather(*(node.sync_waiter.wait(TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES)))
+        return await asyncio.gather(
+            *(node.sync_waiter.wait(node.coordinator, TIMEOUT_S) for _ in range(20 * MAX_WAITING_VECTOR_QUERIES))
+        )
 
     assert all(node.call(wait_all()).result())

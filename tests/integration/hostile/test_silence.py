@@ -1,4 +1,4 @@
-"""Peers that say nothing any more, on a virtual clock."""
+"""Peers that fall silent, on a virtual clock."""
 
 import pytest
 
@@ -10,7 +10,7 @@ HELLO = encode(Hello(MAGIC, VERSION, 2, b"silent"))
 
 
 @pytest.mark.parametrize("said", [b"", HELLO[:2], HELLO[:-1], HELLO], ids=["nothing", "half a length", "half", "Hello"])
-def test_a_handshake_has_its_time_and_no_more(said: bytes) -> None:
+def test_a_handshake_that_takes_too_long_is_ended(said: bytes) -> None:
     stage = Stage()
     a = stage.actor("A")
     link = stage.puppet(a).other.link

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import level_replicator as lrep
-from level_replicator.api.metrics import Collector
+from level_replicator.api.monitoring.metrics import Collector
 from level_replicator.replication.peers import PeerState
 
 DASHBOARD = json.loads((Path(__file__).parents[3] / "packaging" / "grafana.json").read_text("utf-8"))

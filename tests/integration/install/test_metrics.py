@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
 from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -88,7 +88,7 @@ def test_a_peer_that_is_away_lags(tmp_path: Path) -> None:
         assert found["peer_state", name, "gone"] == 1
 
 
-def test_the_lag_of_a_peer_is_known_whoever_dialled_the_last_connection(tmp_path: Path) -> None:
+def test_the_lag_of_a_peer_is_known_whoever_dialled_the_last_connection(tmp_path: Path, free_ports: FreePorts) -> None:
     """Two nodes that dial each other keep one of the two connections, so one of them was dialled by the peer."""
     ports = free_ports(2)
     with ExitStack() as stack:
@@ -126,7 +126,7 @@ def test_a_peer_that_dials_us_has_the_same_label_whenever_it_comes_back(tmp_path
             wait_until(lambda: a.status()["peers"][0]["state"] == "gone", "its end")
 
 
-def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path) -> None:
+def test_conflicts_are_counted_whether_or_not_anybody_listens(tmp_path: Path, free_ports: FreePorts) -> None:
     (port,) = free_ports(1)
     with lrep.open(tmp_path / "a", {"port": port, "metrics": 0}) as a:
         with lrep.open(tmp_path / "b", {"metrics": 0}) as b:
@@ -243,7 +243,7 @@ def test_what_is_documented_is_what_there_is(tmp_path: Path) -> None:
 
 def test_one_that_opens_connections_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who have waited longest make place: there are never many threads, and honest monitoring gets its answer."""
-    monkeypatch.setattr("level_replicator.api.metrics._Handler.timeout", 600)
+    monkeypatch.setattr("level_replicator.api.monitoring.server._Handler.timeout", 600)
     with lrep.open(tmp_path / "node", {"metrics": 0}) as replica, ExitStack() as stack:
         assert replica.metrics_address is not None
         before = threading.active_count()

@@ -8,8 +8,8 @@ from unittest import mock
 import pytest
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
 from tests.harness.browser import Browser, chromium
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def lag_of(browser: Browser, peer: int = 0) -> float:
     return float(str(browser.run(cell, peer)))
 
 
-def test_a_peer_goes_down_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+def test_a_peer_goes_down_and_comes_back(browser: Browser, tmp_path: Path, free_ports: FreePorts) -> None:
     (port,) = free_ports(1)
     there = {"port": port}
     here = {"port": 0, "metrics": 0, "servers": {f"127.0.0.1:{port}": {"name": "the other node"}}}

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.harness.process import Dead
+from level_replicator.testing.process import ProcessError
 from tests.integration.judges.faults import KINDS
 from tests.integration.judges.run import Run
 
@@ -37,7 +37,7 @@ def main() -> int:
                     kind.play(run, time.monotonic() + options.seconds)
                     verdict = run.judge()
                     holds, text = verdict.holds, str(verdict)
-                except (AssertionError, Dead) as error:
+                except (AssertionError, ProcessError) as error:
                     holds, text = False, repr(error)
             ran += 1
             failed += not holds

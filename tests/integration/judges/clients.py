@@ -1,4 +1,4 @@
-"""Clients of one node, each a thread with a session, which write down what they did and when in one history.
+"""Clients of one node, each a thread with a session, which record their operations in one history.
 
 Times are of this process's monotonic clock, so a history has one clock whatever the nodes' clocks say.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.harness.process import Dead
+from level_replicator.testing.process import ProcessEnded
 from tests.integration.judges.node import Node
 from tests.integration.judges.session import Refused, Session
 from tests.integration.judges.sessions import Get, Write
@@ -68,11 +68,11 @@ class Client:
             self._thread.join()
 
     def step(self, session: Session) -> None:
-        """Do the next thing, and write it down. Raises Dead; Refused if a read was."""
+        """Do the next thing, and write it down. Raises ProcessEnded; Refused if a read was."""
         raise NotImplementedError
 
     def last(self, session: Session) -> None:
-        """Read once more, after everything. Raises Dead and Refused."""
+        """Read once more, after everything. Raises ProcessEnded and Refused."""
         raise NotImplementedError
 
     def _run(self) -> None:
@@ -80,12 +80,12 @@ class Client:
             while not self._ending.is_set():
                 try:
                     session = self.node.session()
-                except Dead:
+                except ProcessEnded:
                     self._ending.wait(RETRY_S)
                     continue
                 try:
                     self._work(session)
-                except Dead:
+                except ProcessEnded:
                     pass
                 finally:
                     session.close()
@@ -98,7 +98,7 @@ class Client:
             self._ending.wait(self.pace_s)
 
     def _write(self, write: Callable[[], None], record: Callable[[float, float | None], None]) -> None:
-        """Do a write and record when it was invoked and, if it was, acknowledged. Raises Dead, after that."""
+        """Do a write and record when it was invoked and, if it was, acknowledged. Raises ProcessEnded, after that."""
         invoked_s = time.monotonic()
         acknowledged_s: float | None = None
         try:

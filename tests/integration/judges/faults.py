@@ -1,4 +1,4 @@
-"""The faults that masters are judged under, and what is promised beside the rules of the judges while they last."""
+"""The faults that nodes are judged under, and the promises that must hold beside the rules of the judges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REARM_S = 0.5
 """After which a fault that happens once is tried again, if no LevelDB met it."""
 
 Faults = Callable[[Run, float], None]
-"""What does faults of one kind to a run until the given moment of the monotonic clock."""
+"""Causes faults of one kind in a run until the given moment of the monotonic clock."""
 
 
 def kills(run: Run, until_s: float) -> None:
@@ -45,7 +45,7 @@ def kills(run: Run, until_s: float) -> None:
 
 
 def stops(run: Run, until_s: float) -> None:
-    """Let nodes stand still, for less and for more than the four heartbeats after which a peer ends a connection."""
+    """Suspend nodes, for less and for more than the four heartbeats after which a peer ends a connection."""
     while time.monotonic() < until_s:
         victim = run.random.choice(run.nodes)
         victim.suspend()
@@ -108,7 +108,7 @@ def clock_far_ahead(run: Run, until_s: float) -> None:
 
 
 def failing_disk(*faults: Fault) -> Faults:
-    """Return what lets the disk of one node fail, in each of these ways in turn; after each it starts on a good disk.
+    """Return faults of the disk of one node, in each of these ways in turn; after each the node starts on a good disk.
 
     After the first write that it refuses it must refuse all, say why in its status, and go on answering reads. What it
     has acknowledged before must be there after the restart."""
@@ -127,7 +127,7 @@ def failing_disk(*faults: Fault) -> Faults:
 
 @dataclass(frozen=True)
 class Kind:
-    """`play`: what does the faults; `options`: of Run; `missing`: why there can be none here, or None."""
+    """`play` causes the faults; `options` are for Run; `missing` says why they cannot be caused here, or is None."""
 
     play: Faults
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -168,7 +168,7 @@ def _clock(run: Run, number: int) -> WrongClock:
 
 def _states(run: Run, number: int) -> list[str]:
     """Return the states of the peers of a node, as it says."""
-    return [peer["state"] for peer in run.nodes[number].ask("status")["peers"]]
+    return [peer["state"] for peer in run.nodes[number].call("status")["peers"]]
 
 
 def _wait_added(run: Run, number: int) -> None:
@@ -183,14 +183,14 @@ def _wait_added(run: Run, number: int) -> None:
 
 
 def _wait_spread(run: Run, source: int, target: int) -> None:
-    """Wait until a client of one node has read what was added at another one from now on."""
+    """Wait until a client of `target` has read an element that was added at `source` from now on."""
     adds, reads = len(run.history.adds), len(run.history.reads)
 
     def spread() -> bool:
         added = {add.element for add in run.history.adds[adds:] if add.node == source}
         return any(read.node == target and not added.isdisjoint(read.elements) for read in run.history.reads[reads:])
 
-    wait_until(spread, f"node {target} reads what is added at node {source}")
+    wait_until(spread, f"node {target} reads elements that are added at node {source}")
 
 
 def _restart(run: Run, *, faulty_disk: bool) -> None:

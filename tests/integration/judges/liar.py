@@ -1,4 +1,4 @@
-"""A replica that does not keep its promises: what the judges must notice on real processes."""
+"""A replica that breaks its promises, which the judges must detect on real processes."""
 
 from __future__ import annotations
 

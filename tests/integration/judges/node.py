@@ -1,20 +1,20 @@
-"""A node that is judged: a real process with sessions, a clock that may be wrong and a disk that may fail."""
+"""A node that is judged: a real process with sessions, a clock that can be wrong and a disk that can fail."""
 
 from __future__ import annotations
 
-import os
-import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.harness.process import Dead, Process
+from level_replicator.testing.process import ProcessEnded
+from tests.harness.process import ClusterNode
 from tests.integration.judges import disk
 from tests.integration.judges.clock import WrongClock
 from tests.integration.judges.session import Session
 
 
-class Node(Process):
-    """`faulty_disk`: whether the next start is one with a disk that can be made to fail."""
+class Node(ClusterNode):
+    """`faulty_disk`: whether the disk of the next run can be made to fail."""
 
     module = "tests.integration.judges.child"
 
@@ -32,30 +32,23 @@ class Node(Process):
         self._sessions_port: int | None = None
         super().__init__(folder, servers, **config)
 
-    def start(self, **extra: Any) -> None:
-        super().start(**extra)
-        self._sessions_port = self.ask("sessions")["port"]
+    def await_start(self) -> None:
+        super().await_start()
+        self._sessions_port = self.call("sessions")
 
     def kill(self) -> None:
         self._sessions_port = None
         super().kill()
 
     def session(self) -> Session:
-        """Open a session. Raises Dead when the node is down."""
+        """Open a session. Raises ProcessEnded when the node is down."""
         port = self._sessions_port
         if port is None:
-            raise Dead
+            raise ProcessEnded(f"{self.name} is down")
         return Session(port, self.folder.name)
 
-    def suspend(self) -> None:
-        """SIGSTOP: the process stands still, its connections stay open."""
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
-
-    def _prefix(self) -> list[str]:
+    def prefix(self) -> list[str]:
         return disk.PREFIX if self.faulty_disk else []
 
-    def _environment(self) -> dict[str, str]:
-        return self.clock.environment if self.clock else {}
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), **(self.clock.environment if self.clock else {})}

@@ -1,4 +1,4 @@
-"""Masters in real processes with clients on each of them; in the end everything is healed and judged."""
+"""Nodes in real processes, with clients on each of them; in the end everything is healed and judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.harness.compare import what_differs
-from tests.harness.network import Network
+from tests.harness.network import Cluster
 from tests.integration.cluster.topology import RING, Link
 from tests.integration.judges.clients import Adder, Client, History, Reader, Visitor
 from tests.integration.judges.clock import WrongClock
@@ -72,9 +72,9 @@ class Run:
         self.faults = 0
         self.broken: list[str] = []
 
-        def make(number: int, at: Path, servers: list[str]) -> Node:
+        def make(number: int, servers: list[str]) -> Node:
             return Node(
-                at,
+                folder / str(number),
                 servers,
                 clock=WrongClock(folder / f"clock {number}") if clocks else None,
                 faulty_disk=faulty_disk and number == VICTIM,
@@ -83,7 +83,8 @@ class Run:
                 mutant=mutant,
             )
 
-        self.network: Network[Node] = Network(folder, links, make)
+        self.network: Cluster[Node] = Cluster(links, make)
+        self.network.start_all()
         self._clients: list[Client] = []
         for number, node in enumerate(self.nodes):
             self._clients += [
@@ -104,7 +105,7 @@ class Run:
         """Heal everything, wait until all nodes are in sync, let all clients read once more, and judge."""
         for client in self._clients:
             client.join()
-        self.network.heal()
+        self.network.heal_all()
         self.network.wait_in_sync()
         for client in self._clients:
             session = client.node.session()

@@ -1,4 +1,4 @@
-"""A session with one node, as a client sees it from outside: requests, one after another, over a socket of its own."""
+"""A session of a client with one node: requests, one after another, over a socket of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from dataclasses import asdict
 from typing import Any
 
-from tests.harness.process import Dead
+from level_replicator.testing.process import ProcessEnded
 from tests.harness.waiting import DEADLINE_S
 from tests.integration.judges.disk import Fault
 
@@ -17,19 +17,19 @@ class Refused(Exception):
 
 
 class Session:
-    """Every request raises Dead when the node dies before it answers, and Refused when the answer is an error."""
+    """Each request raises ProcessEnded if the node dies before it answers, and Refused if the answer is an error."""
 
     def __init__(self, port: int, name: str) -> None:
-        """`name`: of the node. Raises Dead when there is another one at the port, or none."""
+        """`name`: of the node. Raises ProcessEnded when there is another one at the port, or none."""
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
         except OSError as error:
-            raise Dead from error
+            raise ProcessEnded(f"node {name} cannot be reached: {error}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines = self._socket.makefile("r")
         try:
             if self._ask("name") != name:
-                raise Dead  # and another node has taken its port
+                raise ProcessEnded(f"node {name} is down, and another node has taken its port")
         except BaseException:
             self.close()
             raise
@@ -68,9 +68,9 @@ class Session:
         except TimeoutError:
             raise AssertionError(f"no answer to {do} {more} in {DEADLINE_S} s") from None
         except OSError as error:
-            raise Dead from error
+            raise ProcessEnded(f"the node ended before it answered {do}: {error}") from error
         if not line.endswith("\n"):
-            raise Dead
+            raise ProcessEnded(f"the node ended before it answered {do}")
         answer = json.loads(line)
         if "error" in answer:
             raise Refused(answer["error"])

@@ -11,7 +11,7 @@ those that have it, and those that began after that moment:
 - never read: on some node there is none, so nothing is proved. A history ends with a read on every node.
 
 Jepsen looks at one sequence of reads, of all nodes together, and would not see that an element is missing on every node
-but the last. Here each node is judged by itself, and the worst verdict counts. Besides, three things are never right:
+but the last. Here each node is judged alone, and the worst verdict counts. Besides, three things are never right:
 
 - flickered: a node has it in one read and lacks it in a read that began after that one was complete;
 - phantom: a read has what nobody had begun to add when the read was complete;

@@ -1,4 +1,4 @@
-"""Masters in real processes, judged from outside while faults of one kind happen to them.
+"""Nodes in real processes, judged from outside under faults of one kind.
 
 `python -m tests.integration.judges` does the same for longer."""
 
@@ -20,7 +20,7 @@ from tests.integration.judges.sessions import Rule
 FAULTS_S = 2.5
 LIES_ONCE_IN = 10
 ADDS, GETS, READS = 100, 200, 20
-"""What clients of the lying node have done before they judge it."""
+"""How many requests the clients of the lying node have made before they judge it."""
 
 
 def judged(name: str, folder: Path, **options: Any) -> Verdict:
@@ -34,20 +34,20 @@ def judged(name: str, folder: Path, **options: Any) -> Verdict:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_under_faults(name: str, tmp_path: Path) -> None:
+def test_promises_hold_under_faults(name: str, tmp_path: Path) -> None:
     verdict = judged(name, tmp_path)
     assert verdict.holds, str(verdict)
     assert verdict.faults
 
 
 def test_a_log_that_is_read_back_to_the_first_known_entry_loses_elements(tmp_path: Path) -> None:
-    """The judges see on real processes what a broken rule does."""
+    """The judges detect on real processes that a rule is broken."""
     verdict = judged("cut", tmp_path, mutant="stop-at-first-known")
     assert verdict.elements.lost
     assert verdict.broken, "the nodes are not equal"
 
 
-def test_a_node_that_lies_is_found_out(tmp_path: Path) -> None:
+def test_a_node_that_lies_is_detected(tmp_path: Path) -> None:
     """It forgets acknowledged writes, leaves elements out and returns old values, each now and then."""
     with contextlib.closing(Run(tmp_path, seed=1, links=PAIR, lies=LIES_ONCE_IN)) as run:
         run.start()

@@ -29,7 +29,7 @@ def rules(writes: list[Write], gets: list[Get]) -> list[Rule]:
     return [violation.rule for violation in check_sessions(writes, gets)]
 
 
-def test_good_histories() -> None:
+def test_good_histories_have_no_violations() -> None:
     assert rules([put(1, 1), put(2, 3)], [get(None, 0, AUTHOR), get(1, 2, AUTHOR), get(2, 4, AUTHOR)]) == []
     stale = [get(None, 5), get(1, 6), get(1, 7), get(2, 8)]
     assert rules([put(1, 1), put(2, 3)], stale) == [], "another node may be behind"
@@ -57,7 +57,7 @@ def test_an_older_version_after_a_newer_one() -> None:
     assert rules([put(1, 1), put(2, 3)], [get(2, 4, AUTHOR), get(1, 5, AUTHOR)]) == [Rule.READ_YOUR_WRITES]
 
 
-def test_each_session_is_judged_by_itself() -> None:
+def test_each_session_is_judged_alone() -> None:
     assert rules([put(1, 1), put(2, 3)], [get(2, 4), get(1, 5, "another"), get(2, 6)]) == []
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_result_may_be_read_or_not_but_then_stays() -> None:
     assert rules([put(1, 1), delete(2, 3, known=False)], [get(1, 3), get(None, 4), get(1, 5)]) == [Rule.MONOTONIC_READS]
 
 
-def test_what_nobody_wrote() -> None:
+def test_a_value_that_was_never_written_is_a_violation() -> None:
     assert rules([put(1, 1)], [get(7, 4)]) == [Rule.NO_PHANTOMS]
     assert rules([put(1, 4)], [get(1, 1)]) == [Rule.NO_PHANTOMS]
     assert rules([put(1, 1), delete(2, 3)], [get(2, 4)]) == [Rule.NO_PHANTOMS]
@@ -100,7 +100,7 @@ def test_each_violation_is_reported() -> None:
         ([put(1, 1)], [Get(AUTHOR, 1, "k", 1, 3, 4)], "moved from node 0"),
     ],
 )
-def test_what_is_no_history(writes: list[Write], gets: list[Get], text: str) -> None:
+def test_an_invalid_history_is_refused(writes: list[Write], gets: list[Get], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         check_sessions(writes, gets)
 

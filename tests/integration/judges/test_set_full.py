@@ -112,21 +112,21 @@ def test_adding_again_after_an_unknown_result_is_one_element() -> None:
     assert fates(check_set(adds, [read(A, 2, "x"), read(B, 3, ""), read(A, 6, "x"), read(B, 6, "")])) == {"lost": ["x"]}
 
 
-def test_phantoms() -> None:
+def test_an_element_that_was_never_added_is_a_phantom() -> None:
     assert fates(check_set([], [read(A, 2, "x")])) == {"phantom": ["x"]}
     early = check_set([add("x", 5, 6)], [read(A, 2, "x"), read(A, 7, "x")])
     assert fates(early) == {"stable": ["x"], "phantom": ["x"]}
     assert not early.sound
 
 
-def test_what_is_no_history() -> None:
+def test_an_invalid_history_is_refused() -> None:
     with pytest.raises(ValueError, match="before it was invoked"):
         check_set([add("x", 2, 1)], [])
     with pytest.raises(ValueError, match="before it was invoked"):
         check_set([], [read(A, 2, "", took_s=-1)])
 
 
-def test_the_figures() -> None:
+def test_the_report_counts_elements() -> None:
     adds = [add(element, 0, 1) for element in "vwxyz"]
     reads = [read(A, 2, "vwx"), read(A, 5, "vwxy"), read(A, 11, "vwxyz"), read(A, 12, "vwxyz")]
     report = check_set(adds, reads)
@@ -160,7 +160,7 @@ READS = st.lists(
 
 
 @given(ADDS, READS)
-def test_as_the_definitions_say(adds: list[Add], reads: list[Read]) -> None:
+def test_the_checker_agrees_with_the_definitions(adds: list[Add], reads: list[Read]) -> None:
     report = check_set(adds, reads)
     for element in "xyz":
         assert [kind for kind, elements in fates(report).items() if element in elements] == _defined(

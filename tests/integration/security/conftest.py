@@ -13,18 +13,18 @@ Open = Callable[..., Master]
 
 
 def wait_connected(a: Master, b: Master) -> None:
-    """Until each takes the other for live."""
+    """Wait until each node considers the other live."""
     wait_until(lambda: a.peer(b)["state"] == b.peer(a)["state"] == "live", lambda: a.replica.status()["peers"])
 
 
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[Open]:
-    """Opens a secure master under a name; `servers`: other masters, or addresses, with their metadata."""
+    """Returns a function that opens a secure node; `servers`: the nodes that it dials, with their metadata."""
     with ExitStack() as stack:
 
         def start(name: str, servers: "dict[Master, dict[str, Any]] | None" = None, **config: Any) -> Master:
             dialled = {other.address: metadata for other, metadata in (servers or {}).items()}
-            # a connection that a loaded machine lets fall silent would be judged anew, and hide what is tested
+            # with a shorter heartbeat a loaded machine could end a connection, and the next one would hide faults
             one = Master(tmp_path / name, dialled, **{"pems": pems(name), "heartbeat": 2.0, **config})
             stack.callback(one.close)
             return one

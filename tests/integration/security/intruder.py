@@ -1,4 +1,4 @@
-"""A peer that speaks TLS as a test wants, over a real socket, and keeps every byte that it is given."""
+"""A peer that speaks TLS in any way that a test wants, over a real socket, and keeps every byte that it receives."""
 
 import socket
 from typing import Self
@@ -10,15 +10,13 @@ from OpenSSL import SSL
 from level_replicator.core.limits import MAX_FRAME_BYTES
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import AnyMessage, Message, decode, encode
-
-TIMEOUT_S = 30.0
-"""Only ends a test that would hang."""
+from tests.harness import waiting
 
 
 def context(
     pems: dict[str, str] | None, *, method: int = SSL.TLS_METHOD, version: int | None = None, key: str | None = None
 ) -> SSL.Context:
-    """One that trusts everybody. `key`: another private key than that of the certificate."""
+    """Return a TLS context that trusts everybody. `key`: a private key that does not belong to the certificate."""
     made = SSL.Context(method)
     made.set_verify(SSL.VERIFY_PEER if method != SSL.TLS_SERVER_METHOD else SSL.VERIFY_NONE, lambda *_: True)
     made.set_cipher_list(b"DEFAULT:@SECLEVEL=0")
@@ -32,13 +30,13 @@ def context(
 
 
 class SecureIntruder:
-    """Over a connected socket. `heard`: all session bytes; `raw_in`, `raw_out`: all bytes of the socket."""
+    """A peer on a connected socket. `heard`: all session bytes; `raw_in`, `raw_out`: all bytes of the socket."""
 
     def __init__(
         self, sock: socket.socket, tls: SSL.Context, *, dialled: bool = True, session: SSL.Session | None = None
     ) -> None:
         self.socket = sock
-        self.socket.settimeout(TIMEOUT_S)
+        self.socket.settimeout(waiting.DEADLINE_S)
         self.heard = bytearray()
         self.raw_in, self.raw_out = bytearray(), bytearray()
         self.ended = False
@@ -54,7 +52,7 @@ class SecureIntruder:
 
     @classmethod
     def dial(cls, address: tuple[str, int], tls: SSL.Context, *, session: SSL.Session | None = None) -> Self:
-        return cls(socket.create_connection(address, TIMEOUT_S), tls, session=session)
+        return cls(socket.create_connection(address, waiting.DEADLINE_S), tls, session=session)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +61,7 @@ class SecureIntruder:
         self.socket.close()
 
     def handshake(self) -> None:
-        """Raises SSL.Error, or ConnectionError when the node hangs up first."""
+        """Do the TLS handshake. Raises SSL.Error, or ConnectionError when the node hangs up first."""
         while True:
             try:
                 self.tls.do_handshake()

@@ -11,10 +11,10 @@ def _pems(name: str) -> tuple[tuple[str, str], ...]:
 
 
 def pems(name: str) -> dict[str, str]:
-    """Of the node with this name; the same in each test."""
+    """Return the key pair of the node with this name, the same in each test of this process."""
     return dict(_pems(name))
 
 
 def print_of(*names: str) -> list[str]:
-    """Their fingerprints."""
+    """Return the fingerprints of the nodes with these names."""
     return [lrep.fingerprint(pems(name)) for name in names]

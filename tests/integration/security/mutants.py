@@ -1,4 +1,4 @@
-"""Rules of who comes in, switched off one at a time; for each the tests that must then fail.
+"""Rules of admission, each switched off, with the test that must then fail.
 
 A plugin of pytest: `MUTANT=name pytest -p tests.integration.security.mutants …` runs tests against the mutant.
 """
@@ -24,11 +24,11 @@ MANY = 1_000_000
 
 
 def _nothing(*_arguments: Any) -> None:
-    """What a rule does that is switched off."""
+    """Do nothing, in place of a rule that is switched off."""
 
 
 def _pin_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Trust, "is_pinned_otherwise", lambda *_: False)
+    patch.setattr(Trust, "contradicts_pin", lambda *_: False)
 
 
 def _everybody_is_known(patch: pytest.MonkeyPatch) -> None:
@@ -140,25 +140,25 @@ def _strangers_told_without_end(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: dict[str, tuple[Switch, str]] = {
     switch.__name__.strip("_"): (switch, test)
     for switch, test in [
-        (_pin_not_looked_at, "test_trust.py::test_a_server_with_another_certificate_than_the_pinned_one"),
-        (_everybody_is_known, "test_trust.py::test_who_is_not_known_is_turned_away_and_told_so"),
-        (_role_forgotten, "test_roles.py::test_the_role_goes_with_the_key_whoever_dials"),
-        (_who_raises_has_said_yes, "test_identify.py::test_one_that_raises_rejects_whatever_it_said_before"),
-        (_no_bound_on_questions, "test_identify.py::test_more_questions_than_may_be_open_at_once"),
-        (_strangers_crowd_out_the_known, "test_identify.py::test_strangers_leave_room_for_the_known"),
+        (_pin_not_looked_at, "test_trust.py::test_a_server_with_another_certificate_than_the_pinned_one_is_refused"),
+        (_everybody_is_known, "test_trust.py::test_an_unknown_peer_is_refused_and_receives_the_reason"),
+        (_role_forgotten, "test_roles.py::test_the_role_follows_the_key_in_both_directions_of_dialing"),
+        (_who_raises_has_said_yes, "test_identify.py::test_an_identify_that_raises_rejects_even_after_an_accept"),
+        (_no_bound_on_questions, "test_identify.py::test_open_identify_calls_are_bounded"),
+        (_strangers_crowd_out_the_known, "test_identify.py::test_unknown_peers_leave_room_for_trusted_ones"),
         (_no_time_limit, "test_identify.py::test_no_decision_in_time_is_a_rejection"),
-        (_let_in_before_the_decision, "test_rejection.py::test_nothing_at_all_while_nobody_has_decided"),
-        (_read_before_the_decision, "test_rejection.py::test_nothing_at_all_while_nobody_has_decided"),
-        (_revoking_does_nothing, "test_trust.py::test_a_file_of_trusted_keys_is_read_again"),
-        (_revoked_ones_get_the_rest, "test_trust.py::test_a_revoked_peer_that_does_not_read_gets_not_one_byte_more"),
-        (_read_only_ones_are_asked, "test_roles.py::test_by_identify"),
-        (_read_only_ones_are_heard, "test_roles.py::test_a_read_only_peer_that_sends_changes_all_the_same"),
-        (_origin_is_who_it_says, "test_floods.py::test_one_that_claims_the_origin_of_another"),
-        (_older_tls, "test_rejection.py::test_an_older_tls"),
-        (_weak_keys, "test_rejection.py::test_a_weak_key_of_the_other_side"),
-        (_long_handshakes, "test_rejection.py::test_a_chain_larger_than_a_handshake_may_be"),
-        (_no_bound_on_strangers, "test_floods.py::test_from_one_address_only_so_many_wait"),
-        (_strangers_told_without_end, "test_floods.py::test_how_many_refusals_are_told"),
+        (_let_in_before_the_decision, "test_rejection.py::test_no_byte_passes_before_a_decision"),
+        (_read_before_the_decision, "test_rejection.py::test_no_byte_passes_before_a_decision"),
+        (_revoking_does_nothing, "test_trust.py::test_a_trusted_file_is_read_again"),
+        (_revoked_ones_get_the_rest, "test_trust.py::test_a_revoked_peer_that_does_not_read_receives_no_further_byte"),
+        (_read_only_ones_are_asked, "test_roles.py::test_a_role_is_given_by_identify"),
+        (_read_only_ones_are_heard, "test_roles.py::test_a_read_only_peer_that_sends_changes_is_ended"),
+        (_origin_is_who_it_says, "test_floods.py::test_a_peer_that_claims_the_origin_of_a_connected_one_is_refused"),
+        (_older_tls, "test_rejection.py::test_an_older_tls_version_is_refused"),
+        (_weak_keys, "test_rejection.py::test_a_weak_key_of_the_other_side_is_refused"),
+        (_long_handshakes, "test_rejection.py::test_a_certificate_chain_that_is_too_long_is_refused"),
+        (_no_bound_on_strangers, "test_floods.py::test_pending_connections_from_one_address_are_bounded"),
+        (_strangers_told_without_end, "test_floods.py::test_reports_of_refusals_are_bounded_per_second"),
     ]
 }
 
@@ -166,5 +166,5 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
 def pytest_configure() -> None:
     name = os.environ.get("MUTANT")
     if name is not None:
-        waiting.DEADLINE_S = 2.0  # what never comes true is a catch here
+        waiting.DEADLINE_S = 2.0  # a test that waits in vain has caught the mutant
         MUTANTS[name][0](pytest.MonkeyPatch())

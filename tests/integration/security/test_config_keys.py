@@ -1,4 +1,4 @@
-"""Which settings go together. What could let anybody in by mistake is an error before anything is opened."""
+"""Combinations of settings. One that could admit unknown peers by mistake is an error before anything is opened."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ THERE = "10.0.0.2:8000"
         ({"pull_only": 1}, "pull_only: 1"),
     ],
 )
-def test_what_cannot_work_is_told(tmp_path: Path, config: dict[str, Any], says: str) -> None:
+def test_settings_that_cannot_work_are_refused(tmp_path: Path, config: dict[str, Any], says: str) -> None:
     with pytest.raises(lrep.ConfigError, match=says):
         lrep.open(tmp_path / "x", config)
     assert not (tmp_path / "x").exists()
@@ -60,11 +60,11 @@ def test_what_cannot_work_is_told(tmp_path: Path, config: dict[str, Any], says: 
         {"servers": {THERE: {"fingerprint": A, "read_only": True}}, "port": 1},
     ],
 )
-def test_what_can(config: dict[str, Any]) -> None:
+def test_settings_that_can_work_are_accepted(config: dict[str, Any]) -> None:
     lrep.Config.of({**KEYS, **config})
 
 
-def test_without_keys_a_role_is_for_who_is_never_dialled() -> None:
+def test_without_keys_a_role_needs_a_server_that_is_dialled() -> None:
     lrep.Config(servers={"127.0.0.1:1": {"read_only": True}})
 
 
@@ -92,7 +92,7 @@ def test_paths_in_a_toml_file_are_from_its_directory(tmp_path: Path) -> None:
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest works without it; what needs it says how to get it."""
+    """Everything else works without the extra, and a setting that needs it names it."""
     for name in [each for each in sys.modules if each.startswith("level_replicator.security.")]:
         if name.endswith((".key_files", ".tls")):
             monkeypatch.delitem(sys.modules, name)
@@ -116,7 +116,7 @@ def test_the_package_is_imported_without_the_extra() -> None:
 
 
 @pytest.mark.parametrize("setting", ["pems", "trusted"])
-def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, setting: str) -> None:
+def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path: Path, setting: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(lrep.ConfigError, match=f"{setting}: .* expected a regular file"):
         lrep.open(tmp_path / "x", {**KEYS, "trusted": [A], "port": 0, setting: tmp_path / "pipe"})

@@ -1,4 +1,4 @@
-"""Many, slow and greedy ones: memory, descriptors and events stay bounded, and an honest peer is served meanwhile."""
+"""Many, slow and greedy peers: memory, descriptors and events stay bounded, and an honest peer is served meanwhile."""
 
 import logging
 import os
@@ -71,7 +71,7 @@ class Pair:
 
 @pytest.fixture
 def pair(master: Open) -> Iterator[Pair]:
-    """Whatever a test does: the honest one keeps its connection, and is served afterwards."""
+    """Yield the pair, and assert that the honest peer keeps its connection and is served afterwards."""
     pair = Pair(master)
     yield pair
     pair.check_served()
@@ -83,7 +83,7 @@ def descriptors() -> int:
 
 
 def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") -> AnyMessage | None:
-    """Up to the node's first word after its Welcome: a StartPull, or a Bye."""
+    """Do a handshake, and return the node's first message after its Welcome: a StartPull or a Bye."""
     intruder.say(Hello(MAGIC, VERSION, origin, instance))
     intruder.say(Welcome())
     while isinstance(message := intruder.hear(), Hello | Welcome):
@@ -91,7 +91,7 @@ def enter(intruder: SecureIntruder, origin: int, instance: bytes = b"intruder") 
     return message
 
 
-def test_silent_connections_by_the_thousand(pair: Pair) -> None:
+def test_a_thousand_silent_connections_are_bounded(pair: Pair) -> None:
     admission = pair.victim.replica._node.admission
     before = descriptors()
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_silent_connections_by_the_thousand(pair: Pair) -> None:
     wait_until(lambda: admission.pending == 0, "the end of them all")
 
 
-def test_from_one_address_only_so_many_wait(pair: Pair) -> None:
+def test_pending_connections_from_one_address_are_bounded(pair: Pair) -> None:
     admission = pair.victim.replica._node.admission
     with ExitStack() as stack:
         for _ in range(3 * MAX_PENDING_PER_NETWORK):
@@ -119,7 +119,7 @@ def test_from_one_address_only_so_many_wait(pair: Pair) -> None:
         other.close()
 
 
-def test_what_counts_as_one_place() -> None:
+def test_addresses_that_count_as_one_network() -> None:
     assert network_of("10.0.0.1") != network_of("10.0.0.2")
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
     assert network_of("::ffff:10.0.0.1") == "10.0.0.1"
@@ -128,7 +128,7 @@ def test_what_counts_as_one_place() -> None:
 
 
 @pytest.mark.parametrize("said", ["nothing", "half a ClientHello", "a handshake and no Hello"])
-def test_the_slow_have_their_time_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_a_slow_handshake_is_ended_in_time(pair: Pair, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr("level_replicator.node.admission.HANDSHAKE_TIMEOUT_MS", 200)
     monkeypatch.setattr("level_replicator.protocol.session.HANDSHAKE_TIMEOUT_MS", 200)
     with SecureIntruder.dial(pair.address, context(pems("C"))) as slow:
@@ -155,7 +155,7 @@ def test_a_flood_of_strangers_is_not_a_flood_of_events(pair: Pair) -> None:
 
 
 def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    """What says that it is a client costs no more than what says that it is a peer."""
+    """A connection that claims to be a client costs no more than one that claims to be a peer."""
     tls = context(pems("Stranger"))
     tls.set_alpn_protos([ALPN])
     with caplog.at_level(logging.INFO, "level_replicator"):
@@ -169,7 +169,7 @@ def test_a_flood_of_strange_clients_is_not_a_flood_of_log_lines(pair: Pair, capl
     assert 0 < len(told) < 60
 
 
-def test_how_many_refusals_are_told() -> None:
+def test_reports_of_refusals_are_bounded_per_second() -> None:
     notices = RefusalLimiter()
     assert [notices.may_report(500) for _ in range(20)].count(True) == REFUSALS_REPORTED_PER_S
     assert notices.may_report(1_500)
@@ -180,8 +180,8 @@ def test_how_many_refusals_are_told() -> None:
 # -- accepted ones
 
 
-def test_one_that_claims_the_origin_of_another(pair: Pair) -> None:
-    """And its instance, which every peer is told: only its key says who it is."""
+def test_a_peer_that_claims_the_origin_of_a_connected_one_is_refused(pair: Pair) -> None:
+    """Its instance, which all peers know, does not help: only the key identifies a peer."""
     honest = pair.honest.replica._node
     with pair.dial() as intruder:
         bye = enter(intruder, honest.store.origin, honest.coordinator.instance)
@@ -189,8 +189,8 @@ def test_one_that_claims_the_origin_of_another(pair: Pair) -> None:
     assert bye.code == ByeCode.DUPLICATE_ORIGIN
 
 
-def test_one_that_claims_the_origin_of_one_who_is_away(master: Open) -> None:
-    """It keeps that one out only as long as it stays, and does not keep us from dialling it."""
+def test_a_peer_that_claims_the_origin_of_an_absent_one(master: Open) -> None:
+    """The absent peer is kept out only while the other stays connected, and can still be dialled."""
     honest = master("B", trusted=[A])
     victim = master("A", {honest: {"fingerprint": B}}, trusted=[C])
     wait_connected(victim, honest)
@@ -214,8 +214,8 @@ def _say_all(intruder: SecureIntruder, *messages: Message) -> Bye:
     return message
 
 
-def test_one_that_forges_the_stamps_of_the_future(pair: Pair) -> None:
-    """Of another origin, or its own: quarantined, and nothing of it is there."""
+def test_forged_stamps_of_the_future_are_quarantined(pair: Pair) -> None:
+    """Entries of another origin and of its own are both quarantined, and nothing is applied."""
     future = (1 << 63) - 1
     record = encode_entry(future, b"forged", b"")[0]
     for origin in (0xBAD, pair.honest.replica._node.store.origin, pair.victim.replica._node.store.origin):
@@ -228,8 +228,8 @@ def test_one_that_forges_the_stamps_of_the_future(pair: Pair) -> None:
     assert b"forged" not in pair.victim.contents()
 
 
-def test_one_that_forges_what_is_known_already(pair: Pair) -> None:
-    """Another value under a dot of ours, of the honest one, and a key that we never wrote under one of ours."""
+def test_forged_entries_under_known_dots_are_not_applied(pair: Pair) -> None:
+    """A forged entry has another value, or a new key, under a dot of the victim or of the honest peer."""
     pair.victim.put(b"ours", b"true")
     pair.honest.put(b"theirs", b"true")
     wait_level(pair.victim, pair.honest)
@@ -250,7 +250,7 @@ def test_one_that_forges_what_is_known_already(pair: Pair) -> None:
     assert pair.victim.replica.verify().sound
 
 
-def test_one_that_never_reads(pair: Pair) -> None:
+def test_a_peer_that_never_reads_is_sent_a_bounded_amount(pair: Pair) -> None:
     noise = Random(1)
     for number in range(200):
         pair.victim.put(b"large %d" % number, noise.randbytes(64 * 1024))
@@ -270,8 +270,8 @@ def test_one_that_never_reads(pair: Pair) -> None:
     wait_until(lambda: 0xBAD not in coordinator.by_origin, "its end")
 
 
-def test_a_flood_of_frames(pair: Pair) -> None:
-    """As fast as it can: the others have their turn all the same."""
+def test_a_flood_of_frames_leaves_other_peers_their_turn(pair: Pair) -> None:
+    """The peer sends as fast as it can, and other peers are still served."""
     with pair.dial() as intruder:
         assert isinstance(enter(intruder, 0xBAD), StartPull)
         for _ in range(50):
@@ -282,7 +282,7 @@ def test_a_flood_of_frames(pair: Pair) -> None:
 
 
 def test_two_nodes_with_one_key_are_still_two(master: Open, pair: Pair, tmp_path: object) -> None:
-    """Not advised, and not wrong: a key says whom to trust, an origin who it is."""
+    """One key for two nodes is allowed: the key decides about trust, and the origin identifies the node."""
     other = Master(pair.victim.folder.parent / "B too", {pair.victim.address: {"fingerprint": A}}, pems=pems("B"))
     try:
         other.put(b"from the other", b"")

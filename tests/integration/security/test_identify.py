@@ -1,4 +1,4 @@
-"""`identify`: what it is given, what it may do, and that everything but an accept in time is a rejection."""
+"""`identify`: its argument, its decisions, and that everything but an accept in time is a rejection."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from tests.integration.security.keys import pems, print_of
 A, B = print_of("A", "B")
 
 
-def test_it_is_given_who_has_proved_what(master: Open) -> None:
+def test_identify_receives_the_proved_identity(master: Open) -> None:
     asked: list[lrep.PeerIdentity] = []
 
     def identify(peer: lrep.PeerIdentity) -> None:
@@ -41,7 +41,7 @@ def test_it_is_given_who_has_proved_what(master: Open) -> None:
     assert B in repr(peer)
 
 
-def test_it_is_asked_about_the_known_as_well_on_both_sides(master: Open) -> None:
+def test_identify_is_asked_about_trusted_peers_on_both_sides(master: Open) -> None:
     asked: list[tuple[str, bool, bool]] = []
 
     async def identify(peer: lrep.PeerIdentity) -> None:
@@ -55,14 +55,14 @@ def test_it_is_asked_about_the_known_as_well_on_both_sides(master: Open) -> None
     assert sorted(asked) == sorted([(B, True, False), (A, True, True)])
 
 
-def test_it_may_reject_whom_the_list_trusts(master: Open) -> None:
+def test_identify_may_reject_a_trusted_peer(master: Open) -> None:
     a = master("A", identify=lambda peer: peer.reject("not on Sundays"), trusted=[B])
     b = master("B", {a: {"fingerprint": A}})
     wait_until(lambda: "refused" in b.event_kinds(), "a refusal")
     assert "not on Sundays" in b.replica.status()["peers"][0]["last_error"]
 
 
-def test_it_is_not_asked_about_a_server_that_is_not_the_pinned_one(master: Open) -> None:
+def test_identify_is_not_asked_about_a_server_that_is_not_the_pinned_one(master: Open) -> None:
     asked: list[Any] = []
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": B}}, identify=asked.append)
@@ -70,7 +70,7 @@ def test_it_is_not_asked_about_a_server_that_is_not_the_pinned_one(master: Open)
     assert asked == []
 
 
-def test_it_may_decide_later_from_elsewhere(master: Open) -> None:
+def test_identify_may_decide_later_from_another_thread(master: Open) -> None:
     waiting: list[lrep.PeerIdentity] = []
     a = master("A", identify=waiting.append)
     b = master("B", {a: {"fingerprint": A}})
@@ -83,8 +83,8 @@ def test_it_may_decide_later_from_elsewhere(master: Open) -> None:
     assert a.contents() == {b"b": b"2"}
 
 
-def test_disconnect_ends_also_who_waits_for_a_decision(master: Open) -> None:
-    """An accept that was on its way meanwhile lets nobody in."""
+def test_disconnect_ends_a_peer_that_waits_for_a_decision(master: Open) -> None:
+    """An accept that comes too late admits no peer."""
     waiting: list[lrep.PeerIdentity] = []
     a = master("A", identify=waiting.append)
     a.put(b"a", b"1")
@@ -97,7 +97,7 @@ def test_disconnect_ends_also_who_waits_for_a_decision(master: Open) -> None:
     assert "connected" not in a.event_kinds()
 
 
-def test_one_that_blocks_holds_up_nobody_else(master: Open) -> None:
+def test_an_identify_that_blocks_delays_no_other_peer(master: Open) -> None:
     release = threading.Event()
 
     def identify(peer: lrep.PeerIdentity) -> None:
@@ -126,7 +126,7 @@ def _raises_too(peer: lrep.PeerIdentity) -> None:
 
 
 @pytest.mark.parametrize("identify", [_raises, _raises_too])
-def test_one_that_raises_rejects_whatever_it_said_before(
+def test_an_identify_that_raises_rejects_even_after_an_accept(
     master: Open, identify: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "level_replicator"):
@@ -150,8 +150,8 @@ def test_no_decision_in_time_is_a_rejection(master: Open, monkeypatch: pytest.Mo
     assert b.contents() == {}
 
 
-def test_more_questions_than_may_be_open_at_once(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that did not come back in time are still threads of ours."""
+def test_open_identify_calls_are_bounded(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that did not return in time still count, since their threads still run."""
     monkeypatch.setattr("level_replicator.security.identify.MAX_IDENTIFY_CALLS", 1)
     release = threading.Event()
 
@@ -169,8 +169,8 @@ def test_more_questions_than_may_be_open_at_once(master: Open, monkeypatch: pyte
     wait_level(a, one, two)
 
 
-def test_strangers_leave_room_for_the_known(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long `identify` takes over each of them, and however many they are: nor does one address take all."""
+def test_unknown_peers_leave_room_for_trusted_ones(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trusted peers are admitted while calls for unknown peers block, and one address cannot take all the calls."""
     for name, most in (("CALLS", 3), ("STRANGERS", 2), ("STRANGERS_PER_NETWORK", 1)):
         monkeypatch.setattr(f"level_replicator.security.identify.MAX_IDENTIFY_{name}", most)
     release, asked = threading.Event(), threading.Semaphore(0)
@@ -215,7 +215,7 @@ def test_strangers_leave_room_for_the_known(master: Open, monkeypatch: pytest.Mo
     wait_until(lambda: not a.replica._node.admission.security.identify_runner._strangers, "the end of all calls")  # type: ignore[union-attr]
 
 
-def test_what_accept_takes() -> None:
+def test_arguments_of_accept() -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     der = x509.load_pem_x509_certificate(pems("A")["cert"].encode()).public_bytes(Encoding.DER)
@@ -235,7 +235,7 @@ def test_a_reason_that_quotes_a_stranger_is_one_line() -> None:
     assert peer.decision.result().reason == "unknown: CN=x?forged line?[2J"
 
 
-def test_close_does_not_wait_for_it(master: Open) -> None:
+def test_close_does_not_wait_for_identify(master: Open) -> None:
     begun = threading.Event()
 
     async def identify(_peer: lrep.PeerIdentity) -> None:

@@ -1,4 +1,4 @@
-"""What the logs hold at level INFO and above: no key, no value, no fingerprint, and nothing of a private key."""
+"""Logs at level INFO and above hold no key, no value, no fingerprint, and nothing of a private key."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ A, B, C = print_of("A", "B", "C")
 KEY, VALUE = b"a key of the user", b"a value of the user"
 
 
-def test_a_life_with_everything_in_it(master: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_of_a_whole_life_hold_no_secrets(master: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     trusted = tmp_path / "trusted"
     trusted.write_text(f"{B}\n")
@@ -54,10 +54,10 @@ def test_a_life_with_everything_in_it(master: Open, tmp_path: Path, caplog: pyte
         assert word not in text
 
 
-def test_looking_at_the_files_goes_on_after_a_failure(
+def test_files_are_read_again_after_a_failure(
     master: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else nobody could be revoked any more."""
+    """Otherwise no peer could be revoked any more."""
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -75,7 +75,7 @@ def test_looking_at_the_files_goes_on_after_a_failure(
 
 
 def test_events_name_the_fingerprint(master: Open) -> None:
-    """Logs do not: who is to be let in, or was thrown out, is told to the program."""
+    """Events are for the program, which decides whom to admit; logs do not name fingerprints."""
     a = master("A", trusted=[B])
     master("C", {a: {"fingerprint": A}})
     wait_until(lambda: "refused" in a.event_kinds(), "a refusal")
@@ -85,8 +85,8 @@ def test_events_name_the_fingerprint(master: Open) -> None:
     assert C not in event.text
 
 
-def test_what_a_peer_says_is_one_line_of_plain_text(master: Open, caplog: pytest.LogCaptureFixture) -> None:
-    """It can write no line of its own into our log, and nothing that a terminal would obey."""
+def test_texts_of_a_peer_are_logged_as_one_line_of_plain_text(master: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """A peer can write neither a line of its own nor escape codes into the log of a node."""
     caplog.set_level(logging.INFO)
     a = master("A", trusted=[B])
     with SecureIntruder.dial(("127.0.0.1", a.port), context(pems("B"))) as intruder:

@@ -1,4 +1,4 @@
-"""Each rule switched off is caught by the tests that are for it."""
+"""Each rule has a test that fails when the rule is switched off."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Three machines, as far as the network can tell: the README's secure servers, each in a network namespace of its own.
+"""The README's secure servers on three machines: each runs in a network namespace of its own.
 
 Needs root and iproute2, which .ci/run sees to."""
 
@@ -34,7 +34,7 @@ def _may_make_namespaces() -> bool:
 
 @pytest.fixture
 def namespaces() -> Iterator[list[str]]:
-    """Three with an address each, on one switch."""
+    """Create three namespaces with an address each, on one switch."""
     names = [f"lrep{os.getpid()}n{place}" for place in range(3)]
     switch = f"lrep{os.getpid()}sw"
     made = []
@@ -62,7 +62,7 @@ def _keygen(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.skipif(not _may_make_namespaces(), reason="no root, or no iproute2: network namespaces cannot be made")
-def test_two_replicate_and_the_third_with_a_bad_key_gets_nothing(
+def test_two_nodes_replicate_and_a_third_with_an_unknown_key_receives_nothing(
     namespaces: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -75,7 +75,7 @@ def test_two_replicate_and_the_third_with_a_bad_key_gets_nothing(
     for folder in folders:
         (folder / "trusted.txt").write_text("\n".join(fingerprints))
     (folders[2] / "pems.json").unlink()
-    _keygen(folders[2] / "pems.json", capsys)  # not the one that was told to the others
+    _keygen(folders[2] / "pems.json", capsys)  # not the one whose fingerprint the others have
     servers = []
     for name, me, folder in zip(namespaces, ADDRESSES, folders, strict=True):
         others = [address for address in ADDRESSES if address != me]

@@ -1,4 +1,4 @@
-"""Key files: what is made, what is taken, and what is said about the rest."""
+"""Key files: their generation, and the errors of invalid ones."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("key", ["p256", "ed25519"])
-def test_what_is_made(key: str) -> None:
+def test_generated_keys_are_valid(key: str) -> None:
     made = lrep.generate_pems(key=key, name="laptop", days=10)
     certificate = x509.load_pem_x509_certificate(made["cert"].encode())
     assert certificate.subject == certificate.issuer
@@ -49,7 +49,7 @@ def test_what_is_made(key: str) -> None:
         ({"days": -5}, "days"),
     ],
 )
-def test_what_cannot_be_made(arguments: dict[str, Any], says: str) -> None:
+def test_keys_that_cannot_be_generated_are_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(lrep.ConfigError, match=says):
         lrep.generate_pems(**arguments)
 
@@ -63,14 +63,19 @@ def test_the_fingerprint_is_that_of_openssl(tmp_path: Path) -> None:
     assert parse_fingerprint(told) == A == lrep.fingerprint(path)
 
 
-def test_ways_to_write_a_fingerprint() -> None:
+def test_a_fingerprint_may_be_written_in_several_ways() -> None:
     digits = A.removeprefix("sha256:")
     colons = ":".join(digits[n : n + 2] for n in range(0, 64, 2)).upper()
     assert {parse_fingerprint(each) for each in (A, digits, colons, f" SHA256:{digits} ")} == {A}
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", A[:-1], A + "0", "sha1:" + "0" * 64, "x" * 64, None, 5, b"0" * 64])
-def test_what_is_no_fingerprint(text: Any) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "sha256:", A[:-1], A + "0", "sha1:" + "0" * 64, "x" * 64, None, 5, b"0" * 64],
+    # A is another one in each process, and the name of a test must not be
+    ids=["empty", "prefix only", "too short", "too long", "sha1", "not hexadecimal", "None", "a number", "bytes"],
+)
+def test_a_text_that_is_not_a_fingerprint_is_refused(text: Any) -> None:
     with pytest.raises(lrep.ConfigError, match="fingerprint"):
         parse_fingerprint(text)
 
@@ -81,13 +86,13 @@ def test_files_of_node_selfsigned(name: str) -> None:
     assert load_pems(HERE / name).fingerprint == lrep.fingerprint(HERE / name)
 
 
-def test_a_key_that_is_too_weak() -> None:
-    """selfsigned 2.4.1 makes RSA keys of 1,024 bits unless it is told otherwise."""
+def test_a_weak_key_is_refused() -> None:
+    """selfsigned 2.4.1 makes RSA keys of 1,024 bits by default."""
     with pytest.raises(lrep.ConfigError, match="1024 bits; expected 2048 or more"):
         load_pems(HERE / "selfsigned_1024.json")
 
 
-def test_a_written_file_is_its_owners_and_stays(tmp_path: Path) -> None:
+def test_a_written_key_file_is_private_and_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "pems.json"
     write_pems(path, pems("A"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -102,7 +107,7 @@ def test_a_written_file_is_its_owners_and_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_file_that_others_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_file_that_others_can_read_causes_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "pems.json"
     write_pems(path, pems("A"))
     with caplog.at_level(logging.WARNING):
@@ -147,7 +152,7 @@ def _x25519() -> str:
         ({**pems("A"), "private": _x25519()}, "cannot be used with TLS"),
     ],
 )
-def test_what_is_wrong_with_a_key_pair(wrong: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_the_error_says_why_a_key_pair_is_invalid(wrong: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(lrep.ConfigError, match=says) as raised:
         lrep.open(tmp_path / "x", {"pems": wrong, "trusted": [A], "port": 0})
     assert "-----" not in str(raised.value)
@@ -155,20 +160,20 @@ def test_what_is_wrong_with_a_key_pair(wrong: dict[str, Any], says: str, tmp_pat
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.SECP224R1(), ec.SECP192R1()], ids=lambda curve: str(curve.name))
-def test_a_curve_that_tls_1_3_has_no_name_for(curve: ec.EllipticCurve, tmp_path: Path) -> None:
-    """Else every handshake would fail, with a word about something else."""
+def test_a_curve_without_a_name_in_tls_1_3_is_refused(curve: ec.EllipticCurve, tmp_path: Path) -> None:
+    """Otherwise every handshake would fail, with a misleading error."""
     with pytest.raises(lrep.ConfigError, match=f"{curve.name}.*P-256"):
         lrep.open(tmp_path / "x", {"pems": _of(ec.generate_private_key(curve)), "trusted": [A], "port": 0})
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: str(curve.name))
-def test_larger_curves(curve: ec.EllipticCurve) -> None:
+def test_larger_curves_are_accepted(curve: ec.EllipticCurve) -> None:
     assert load_pems(_of(ec.generate_private_key(curve)))
 
 
-def test_what_openssl_does_not_take_is_a_wrong_setting() -> None:
-    """Whatever else the rules of a machine forbid."""
+def test_a_key_that_openssl_refuses_is_a_config_error() -> None:
+    """This covers all other restrictions of the machine's OpenSSL configuration."""
     weak = ec.generate_private_key(ec.SECP192R1())
     der = serialization.Encoding.DER
     private = weak.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -197,7 +202,7 @@ def _of(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
         (b"{" * 100_000, "JSON"),
     ],
 )
-def test_what_is_no_key_file(text: bytes, says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_key_file_is_refused(text: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "pems.json"
     path.write_bytes(text)
     with pytest.raises(lrep.ConfigError, match=says):

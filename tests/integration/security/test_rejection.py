@@ -1,4 +1,4 @@
-"""Before both sides have accepted, not one byte of data passes, either way; and there is no path around that."""
+"""Not one byte of data passes in either direction before both sides have accepted, and no attack changes that."""
 
 import datetime
 import socket
@@ -28,8 +28,8 @@ from level_replicator.protocol.messages import (
     Welcome,
     encode,
 )
+from level_replicator.testing.relay import Relay
 from tests.harness.master import Master, wait_level
-from tests.harness.relay import Relay
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -50,7 +50,7 @@ EARLY = b"".join(
         ],
     )
 )
-"""All that an accepted peer would say, sent before anybody has accepted."""
+"""All messages of an accepted peer, sent before any decision."""
 
 
 def address(node: Master) -> tuple[str, int]:
@@ -63,7 +63,7 @@ def dump(node: Master) -> dict[bytes, bytes]:
 
 @pytest.fixture
 def victim(master: Open) -> Iterator[Master]:
-    """Trusts B. Whatever a test does to it, it stays as it was."""
+    """Yield a node that trusts B, and assert that the test has not changed its contents."""
     node = master("A", trusted=[B])
     node.put(b"key", SECRET)
     before = dump(node)
@@ -73,7 +73,7 @@ def victim(master: Open) -> Iterator[Master]:
     assert dump(node) == before
 
 
-def test_an_unknown_client_gets_one_farewell_and_is_not_listened_to(victim: Master) -> None:
+def test_an_unknown_peer_receives_one_bye_and_is_not_read(victim: Master) -> None:
     with SecureIntruder.dial(address(victim), context(pems("C"))) as intruder:
         intruder.handshake()
         intruder.send(EARLY)
@@ -84,7 +84,7 @@ def test_an_unknown_client_gets_one_farewell_and_is_not_listened_to(victim: Mast
     assert C not in bye.text
 
 
-def test_nothing_at_all_while_nobody_has_decided(master: Open) -> None:
+def test_no_byte_passes_before_a_decision(master: Open) -> None:
     waiting: list[lrep.PeerIdentity] = []
     node = master("A", identify=waiting.append)
     node.put(b"key", SECRET)
@@ -102,8 +102,8 @@ def test_nothing_at_all_while_nobody_has_decided(master: Open) -> None:
     assert dump(node) == before
 
 
-def test_a_server_that_is_not_the_pinned_one_is_told_nothing(tmp_path: Path) -> None:
-    """Not even who dialled it."""
+def test_a_server_that_is_not_the_pinned_one_learns_nothing(tmp_path: Path) -> None:
+    """It does not even learn which node dialled it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         folder = Master(tmp_path / "b", {f"127.0.0.1:{port}": {"fingerprint": A}}, pems=pems("B"))
@@ -121,8 +121,8 @@ def test_a_server_that_is_not_the_pinned_one_is_told_nothing(tmp_path: Path) -> 
             folder.close()
 
 
-def test_what_an_accepted_peer_sent_early_is_heard_then(master: Open) -> None:
-    """The other side may have accepted first: nothing of it is lost."""
+def test_early_data_of_an_accepted_peer_is_read_after_the_decision(master: Open) -> None:
+    """The other side may have accepted first: no message is lost."""
     waiting: list[lrep.PeerIdentity] = []
     node = master("A", identify=waiting.append)
     with SecureIntruder.dial(address(node), context(pems("C"))) as intruder:
@@ -170,16 +170,16 @@ def _refused(victim: Master, tls: SSL.Context, **options: Any) -> SecureIntruder
     return intruder
 
 
-def test_no_certificate(victim: Master) -> None:
+def test_a_peer_without_a_certificate_is_refused(victim: Master) -> None:
     _refused(victim, context(None))
 
 
-def test_an_older_tls(victim: Master) -> None:
+def test_an_older_tls_version_is_refused(victim: Master) -> None:
     _refused(victim, context(pems("B"), version=SSL.TLS1_2_VERSION))
 
 
-def test_a_certificate_that_looks_like_another(victim: Master) -> None:
-    """The names and the number of B's, and a key of its own."""
+def test_a_certificate_with_the_names_of_another_is_refused(victim: Master) -> None:
+    """It has the names and the serial number of B's certificate, and another key."""
     forged = _certificate_like(pems("B")["cert"], load_key(pems("C")["private"]))
     with SecureIntruder.dial(address(victim), context({"cert": forged, "private": pems("C")["private"]})) as intruder:
         intruder.handshake()
@@ -188,8 +188,8 @@ def test_a_certificate_that_looks_like_another(victim: Master) -> None:
     assert isinstance(bye, Bye)
 
 
-def test_a_recorded_session_played_again(victim: Master) -> None:
-    """B's certificate, and a signature by its key, of another handshake than this one."""
+def test_a_replayed_session_is_refused(victim: Master) -> None:
+    """It has B's certificate, and a signature by B's key, but of another handshake."""
     relay = Relay(victim.port)
     relay.capture = True
     try:
@@ -209,7 +209,7 @@ def test_a_recorded_session_played_again(victim: Master) -> None:
         relay.close()
 
 
-def test_a_certificate_that_is_exchanged_between_two_sessions(victim: Master) -> None:
+def test_a_certificate_that_changes_between_two_sessions_is_refused(victim: Master) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
@@ -221,7 +221,7 @@ def test_a_certificate_that_is_exchanged_between_two_sessions(victim: Master) ->
 
 
 def test_no_session_is_resumed(victim: Master) -> None:
-    """A ticket is not given; and a session offered all the same makes both prove their keys again."""
+    """The node gives no session ticket, and an offered session makes both sides prove their keys again."""
     tls = context(pems("B"))
     tls.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
     with SecureIntruder.dial(address(victim), tls) as intruder:
@@ -241,7 +241,7 @@ def test_no_session_is_resumed(victim: Master) -> None:
     assert len(asked) == 1
 
 
-def test_plain_tcp_to_a_node_with_keys(victim: Master, tmp_path: Path) -> None:
+def test_plain_tcp_to_a_node_with_keys_is_refused(victim: Master, tmp_path: Path) -> None:
     plain = Master(tmp_path / "plain", [victim.address])
     try:
         wait_until(lambda: plain.replica.status()["peers"][0]["last_error"], "an error")
@@ -272,7 +272,7 @@ def load_key(pem: str) -> Any:
 
 
 def _certificate_like(pem: str, key: Any) -> str:
-    """One with the same names and number, of another key."""
+    """Return a certificate with the same names and serial number, of another key."""
     model = x509.load_pem_x509_certificate(pem.encode())
     return _certificate(key, model.not_valid_before_utc, model.not_valid_after_utc, model.serial_number)
 
@@ -291,8 +291,8 @@ def _pems_of(key: Any, certificate: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("years", [(-2, -1), (1, 2)], ids=["expired", "not valid yet"])
-def test_dates_are_not_looked_at(master: Open, years: tuple[int, int]) -> None:
-    """SECURITY.md says why. An application that wants an end has `peer.not_after`."""
+def test_dates_of_certificates_are_ignored(master: Open, years: tuple[int, int]) -> None:
+    """SECURITY.md has the reason. An application that wants an expiry checks `peer.not_after`."""
     now = datetime.datetime.now(datetime.UTC)
     begin, end = (now + datetime.timedelta(days=365 * each) for each in years)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -309,7 +309,7 @@ def test_dates_are_not_looked_at(master: Open, years: tuple[int, int]) -> None:
     assert ends == [end.replace(microsecond=0)]
 
 
-def test_a_weak_key_of_the_other_side(victim: Master) -> None:
+def test_a_weak_key_of_the_other_side_is_refused(victim: Master) -> None:
     key = rsa.generate_private_key(65_537, 1024)
     now = datetime.datetime.now(datetime.UTC)
     weak = _pems_of(key, _certificate(key, now, now + datetime.timedelta(days=9)))
@@ -326,7 +326,7 @@ def _recv(sock: socket.socket) -> bytes:
         return b""
 
 
-def test_a_chain_larger_than_a_handshake_may_be(victim: Master) -> None:
+def test_a_certificate_chain_that_is_too_long_is_refused(victim: Master) -> None:
     tls = context(pems("B"))
     key = rsa.generate_private_key(65_537, 4096)
     now = datetime.datetime.now(datetime.UTC)
@@ -345,7 +345,7 @@ def test_a_chain_larger_than_a_handshake_may_be(victim: Master) -> None:
     [b"\x00" * 5000, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\xff" * 70_000],
     ids=["zeros", "http", "a huge record", "ones"],
 )
-def test_garbage_before_tls(victim: Master, garbage: bytes) -> None:
+def test_garbage_before_tls_ends_the_connection(victim: Master, garbage: bytes) -> None:
     with socket.create_connection(address(victim), 30) as sock:
         try:
             sock.sendall(garbage)
@@ -355,7 +355,7 @@ def test_garbage_before_tls(victim: Master, garbage: bytes) -> None:
             pass
 
 
-def test_garbage_within_the_handshake(victim: Master) -> None:
+def test_garbage_within_the_handshake_ends_the_connection(victim: Master) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         with pytest.raises(SSL.WantReadError):
             intruder.tls.do_handshake()
@@ -369,8 +369,8 @@ def test_garbage_within_the_handshake(victim: Master) -> None:
 @pytest.mark.parametrize(
     "after", [b"\x17\x03\x03\x00\x20" + b"x" * 32, b"\x16\x03\x03\x00\x04\x00\x00\x00\x00", b"x" * 99]
 )
-def test_garbage_after_the_handshake(victim: Master, after: bytes) -> None:
-    """A record that TLS did not make, a renegotiation of older days, and no record at all."""
+def test_garbage_after_the_handshake_ends_the_connection(victim: Master, after: bytes) -> None:
+    """The garbage is a record without TLS, a renegotiation of an older TLS, or no record at all."""
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
@@ -382,7 +382,7 @@ def test_garbage_after_the_handshake(victim: Master, after: bytes) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xff\xff\xff", (40_000).to_bytes(4, "big") + b"x" * 40_000])
-def test_huge_frames_before_acceptance(victim: Master, frame: bytes) -> None:
+def test_huge_frames_before_acceptance_are_not_read(victim: Master, frame: bytes) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.send(frame)
@@ -391,8 +391,8 @@ def test_huge_frames_before_acceptance(victim: Master, frame: bytes) -> None:
     assert bye.code == ByeCode.PROTOCOL
 
 
-def test_a_connection_that_ends_in_the_middle_of_anything(victim: Master) -> None:
-    """After each byte of a handshake and of what follows it."""
+def test_a_connection_may_end_after_any_byte(victim: Master) -> None:
+    """The connection ends after each byte of a handshake, and of the messages that follow."""
     with SecureIntruder.dial(address(victim), context(pems("C"))) as whole:
         whole.handshake()
         whole.hear_all()

@@ -1,4 +1,4 @@
-"""read_only: it gets our changes, and we take none of its. pull_only: no writes of our own."""
+"""Roles: a read_only peer receives changes and none of its own are applied; a pull_only node has no local writes."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _accept_b_read_only(peer: lrep.PeerIdentity) -> None:
 
 
 def _check_read_only(a: Master, b: Master) -> None:
-    """Of b, whom a takes nothing from."""
+    """Check the state of a and b while b is read-only for a."""
     wait_until(lambda: b.peer(a)["state"] == "live", lambda: b.replica.status())
     b.put(b"from b", b"no")
     a.put(b"from a", b"yes")
@@ -34,20 +34,20 @@ def _check_read_only(a: Master, b: Master) -> None:
     assert b.peer(a)["read_only"] is False
 
 
-def test_by_identify(master: Open) -> None:
+def test_a_role_is_given_by_identify(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     b = master("B", {a: {"fingerprint": A}})
     _check_read_only(a, b)
 
 
-def test_by_metadata(master: Open) -> None:
+def test_a_role_is_given_by_metadata(master: Open) -> None:
     b = master("B", trusted=[A])
     a = master("A", {b: {"fingerprint": B, "read_only": True}})
     _check_read_only(a, b)
 
 
-def test_the_role_goes_with_the_key_whoever_dials(master: Open) -> None:
-    """Also when the read-only server dials us, from an address that nobody named."""
+def test_the_role_follows_the_key_in_both_directions_of_dialing(master: Open) -> None:
+    """This holds also when the read-only server dials, from an unknown address."""
     b = master("B", trusted=[A])
     b.close()
     a = master("A", {b: {"fingerprint": B, "read_only": True}})
@@ -57,8 +57,8 @@ def test_the_role_goes_with_the_key_whoever_dials(master: Open) -> None:
     _check_read_only(a, b)
 
 
-def test_what_it_writes_may_still_come_through_somebody_else(master: Open) -> None:
-    """A role is of a link, not of the data: SECURITY.md says so."""
+def test_writes_of_a_read_only_peer_may_arrive_through_another_node(master: Open) -> None:
+    """A role belongs to a connection and not to the data, as SECURITY.md says."""
     a = master("A", identify=_accept_b_read_only)
     c = master("C", {a: {"fingerprint": A}}, trusted=[B])
     b = master("B", {a: {"fingerprint": A}, c: {"fingerprint": C}})
@@ -67,7 +67,7 @@ def test_what_it_writes_may_still_come_through_somebody_else(master: Open) -> No
     assert a.contents() == {b"from b": b"by c"}
 
 
-def test_after_truncation_it_still_gets_all_and_gives_nothing(master: Open) -> None:
+def test_a_read_only_peer_is_served_by_reconciliation_and_not_pulled_from(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     for n in range(50):
         a.put(b"%d" % n, b"")
@@ -79,7 +79,7 @@ def test_after_truncation_it_still_gets_all_and_gives_nothing(master: Open) -> N
     assert len(a.contents()) == 50
 
 
-def test_a_comparison_with_it_is_only_looking(master: Open) -> None:
+def test_a_comparison_with_a_read_only_peer_changes_nothing(master: Open) -> None:
     a = master("A", identify=_accept_b_read_only)
     b = master("B", {a: {"fingerprint": A}})
     _check_read_only(a, b)
@@ -97,7 +97,7 @@ def test_a_comparison_with_it_is_only_looking(master: Open) -> None:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_read_only_peer_that_sends_changes_all_the_same(message: object) -> None:
+def test_a_read_only_peer_that_sends_changes_is_ended(message: object) -> None:
     def session(read_only: bool) -> Session:
         return Session(
             origin=1,
@@ -121,7 +121,7 @@ def test_a_read_only_peer_that_sends_changes_all_the_same(message: object) -> No
 
 
 def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: Path) -> None:
-    """It says that it knows more of us than we do: it may be right, and it may not decide that."""
+    """It claims to know more of this node's writes than the node does. This may be true, but it must not decide it."""
     a = master("A", identify=_accept_b_read_only)
     a.put(b"1", b"")
     a.replica.backup(tmp_path / "old")
@@ -134,14 +134,14 @@ def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: 
     b.replica.disconnect(A)
     wait_until(lambda: "refused" in a.event_kinds(), lambda: a.events)
     assert a.origin == origin
-    assert "renewed" not in a.event_kinds()
+    assert "new_origin" not in a.event_kinds()
 
 
 async def _pretend(b: Master, origin: int, stamp: int) -> None:
     b.replica._node.store._state.vector[origin] = stamp
 
 
-def test_pull_only(master: Open, tmp_path: Path) -> None:
+def test_a_pull_only_node_refuses_local_writes(master: Open, tmp_path: Path) -> None:
     a = master("A", trusted=[B])
     a.put(b"a", b"1")
     b = master("B", {a: {"fingerprint": A}}, pull_only=True)

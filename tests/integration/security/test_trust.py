@@ -1,4 +1,4 @@
-"""Who comes in, by pin and by trusted list; and who is thrown out again."""
+"""Admission by pins and by the trusted list, and revocation."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from tests.integration.security.keys import pems, print_of
 A, B, C = print_of("A", "B", "C")
 
 
-def test_two_that_know_each_other_replicate(master: Open) -> None:
+def test_two_nodes_that_trust_each_other_replicate(master: Open) -> None:
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": A}})
     a.put(b"a", b"1")
@@ -35,7 +35,7 @@ def test_two_that_know_each_other_replicate(master: Open) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Ed", "RSA of selfsigned"])
-def test_other_kinds_of_keys(master: Open, kind: str) -> None:
+def test_other_kinds_of_keys_work(master: Open, kind: str) -> None:
     theirs = pems("Ed") if kind == "Ed" else Path(__file__).parent / "selfsigned_2048.json"
     a = master("A", trusted=[lrep.fingerprint(theirs)])
     b = master("B", {a: {"fingerprint": A}}, pems=theirs)
@@ -44,7 +44,7 @@ def test_other_kinds_of_keys(master: Open, kind: str) -> None:
     assert a.contents() == {b"b": b"2"}
 
 
-def test_who_is_not_known_is_turned_away_and_told_so(master: Open) -> None:
+def test_an_unknown_peer_is_refused_and_receives_the_reason(master: Open) -> None:
     a = master("A", trusted=[B])
     a.put(b"secret", b"1")
     c = master("C", {a: {"fingerprint": A}})
@@ -57,8 +57,8 @@ def test_who_is_not_known_is_turned_away_and_told_so(master: Open) -> None:
     assert {event.fingerprint for event in a.events} == {C}
 
 
-def test_a_server_with_another_certificate_than_the_pinned_one(master: Open) -> None:
-    """Also when the trusted list names it: the pin says which one this server is."""
+def test_a_server_with_another_certificate_than_the_pinned_one_is_refused(master: Open) -> None:
+    """This holds even if the trusted list has its key: the pin identifies this server."""
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": C}}, trusted=[A])
     wait_until(lambda: "refused" in b.event_kinds(), "a refusal")
@@ -77,7 +77,7 @@ def test_a_server_without_a_pin_must_be_trusted(master: Open) -> None:
 
 
 def test_a_pinned_server_may_dial_us(master: Open) -> None:
-    """It is known by its key, whoever dials."""
+    """A peer is known by its key in both directions of dialing."""
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": A}})
     wait_connected(a, b)
@@ -91,16 +91,16 @@ def test_a_pinned_server_may_dial_us(master: Open) -> None:
     assert b.contents() == {b"a": b"1"}
 
 
-def test_any_of_several_pins(master: Open) -> None:
+def test_a_server_may_have_several_pins(master: Open) -> None:
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": [C, A]}})
     a.put(b"a", b"1")
     wait_level(a, b)
 
 
-def test_a_file_of_trusted_keys_is_read_again(master: Open, tmp_path: Path) -> None:
+def test_a_trusted_file_is_read_again(master: Open, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted"
-    trusted.write_text(f"# who may come in\n\n{B}  the laptop\n")
+    trusted.write_text(f"# the trusted peers\n\n{B}  the laptop\n")
     a = master("A", trusted=trusted)
     b = master("B", {a: {"fingerprint": A}})
     c = master("C", {a: {"fingerprint": A}})
@@ -115,8 +115,8 @@ def test_a_file_of_trusted_keys_is_read_again(master: Open, tmp_path: Path) -> N
     assert b.contents() == {b"1": b"for b"}
 
 
-def test_a_revoked_peer_that_does_not_read_gets_not_one_byte_more(master: Open, tmp_path: Path) -> None:
-    """Whatever waits in our buffers for it stays here."""
+def test_a_revoked_peer_that_does_not_read_receives_no_further_byte(master: Open, tmp_path: Path) -> None:
+    """Data that waits for it in the node's buffers is dropped."""
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -156,8 +156,8 @@ def test_a_file_with_a_mistake_trusts_the_other_lines(
     assert C[:-1] not in caplog.text
 
 
-def test_what_the_kernel_holds_for_a_revoked_peer_stays_here_too(master: Open, tmp_path: Path) -> None:
-    """Megabytes, when it has not read for a while: else they would come to it afterwards."""
+def test_data_in_the_kernel_is_not_sent_to_a_revoked_peer(master: Open, tmp_path: Path) -> None:
+    """The kernel holds megabytes for a peer that does not read: they must not arrive afterwards."""
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -182,7 +182,9 @@ def test_what_the_kernel_holds_for_a_revoked_peer_stays_here_too(master: Open, t
         assert len(intruder.raw_in) - heard < 64 * 1024, "no more than what had come to its machine"
 
 
-def test_a_list_that_everybody_may_write_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trusted_file_that_everybody_may_write_causes_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     trusted.chmod(0o644)
@@ -200,14 +202,14 @@ def test_a_list_that_everybody_may_write_is_told(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize("separator", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"], ids=ascii)
-def test_a_comment_goes_on_to_the_end_of_its_line(tmp_path: Path, separator: str) -> None:
-    """As grep and editors see it: what Python takes for a line as well ends none."""
+def test_a_comment_ends_with_its_line(tmp_path: Path, separator: str) -> None:
+    """A line is a line for grep and editors: other separators of Python's `splitlines` do not end it."""
     trusted = tmp_path / "trusted"
     trusted.write_bytes(f"# was: {separator}{B}\r\n{C}  the laptop{separator}{B}\r\n".encode())
     assert TrustedFile(trusted).load() == {C}
 
 
-def test_a_file_that_is_gone_trusts_nobody(master: Open, tmp_path: Path) -> None:
+def test_a_deleted_trusted_file_trusts_nobody(master: Open, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -220,8 +222,8 @@ def test_a_file_that_is_gone_trusts_nobody(master: Open, tmp_path: Path) -> None
     wait_level(a, b)
 
 
-def test_the_pin_stands_whatever_the_list_says(master: Open, tmp_path: Path) -> None:
-    """Revoking is: out of the list, and out of `servers`."""
+def test_a_pin_is_valid_without_the_trusted_list(master: Open, tmp_path: Path) -> None:
+    """To revoke a server, remove it from the list and from `servers`."""
     trusted = tmp_path / "trusted"
     trusted.write_text(A)
     a = master("A", trusted=[B])
@@ -234,8 +236,8 @@ def test_the_pin_stands_whatever_the_list_says(master: Open, tmp_path: Path) -> 
     assert b.peer(a)["connections"] == 1
 
 
-def test_a_key_is_exchanged_while_both_run(master: Open, tmp_path: Path) -> None:
-    """The new fingerprint is told to the peers first; then the key file is exchanged; then the old one is taken out."""
+def test_a_key_is_replaced_while_both_nodes_run(master: Open, tmp_path: Path) -> None:
+    """Peers first trust the new fingerprint as well, then the key file is replaced, then they drop the old one."""
     keys, trusted = tmp_path / "pems.json", tmp_path / "trusted"
     lrep_write(keys, "B")
     trusted.write_text(f"{B}\n{C}\n")
@@ -251,7 +253,7 @@ def test_a_key_is_exchanged_while_both_run(master: Open, tmp_path: Path) -> None
     wait_level(a, b)
 
 
-def test_a_key_file_that_breaks_leaves_the_key_that_was(
+def test_a_key_file_that_becomes_invalid_leaves_the_old_key_in_use(
     master: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = tmp_path / "pems.json"
@@ -268,7 +270,7 @@ def test_a_key_file_that_breaks_leaves_the_key_that_was(
     assert b.replica.status()["fingerprint"] == B
 
 
-def test_disconnect(master: Open) -> None:
+def test_disconnect_ends_a_peer(master: Open) -> None:
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": A}})
     wait_connected(a, b)
@@ -282,7 +284,7 @@ def test_disconnect(master: Open) -> None:
 
 
 def lrep_write(path: Path, name: str) -> None:
-    """A key file, exchanged in one step, as an administrator does it."""
+    """Replace a key file atomically, as an administrator does."""
     import json
 
     new = path.with_suffix(".new")
@@ -291,7 +293,7 @@ def lrep_write(path: Path, name: str) -> None:
     new.replace(path)
 
 
-def test_a_pipe_in_the_place_of_the_list_trusts_nobody(master: Open, tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_the_trusted_file_trusts_nobody(master: Open, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted"
     trusted.write_text(B)
     a = master("A", trusted=trusted)
@@ -302,7 +304,7 @@ def test_a_pipe_in_the_place_of_the_list_trusts_nobody(master: Open, tmp_path: P
     wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
 
 
-def test_on_ipv6(master: Open) -> None:
+def test_nodes_replicate_over_ipv6(master: Open) -> None:
     a = master("A", trusted=[B], host="::1")
     other = Master(a.folder.parent / "B", {f"[::1]:{a.port}": {"fingerprint": A}}, pems=pems("B"))
     try:
@@ -312,8 +314,8 @@ def test_on_ipv6(master: Open) -> None:
         other.close()
 
 
-def test_both_dial_at_once_and_take_their_time_to_decide(master: Open) -> None:
-    """They end with one connection, whichever; nobody keeps hanging up on the other."""
+def test_two_nodes_that_dial_at_once_and_decide_slowly_keep_one_connection(master: Open) -> None:
+    """They end with one connection, and neither keeps ending the connection of the other."""
 
     async def identify(peer: lrep.PeerIdentity) -> None:
         await asyncio.sleep(0.05 if peer.dialled else 0.02)
@@ -337,7 +339,7 @@ def test_both_dial_at_once_and_take_their_time_to_decide(master: Open) -> None:
     assert len(a.replica._node.coordinator.by_origin) == len(b.replica._node.coordinator.by_origin) == 1
 
 
-def test_a_node_that_dials_itself_is_told(master: Open) -> None:
+def test_a_node_that_dials_itself_reports_it(master: Open) -> None:
     a = master("A", trusted=[A])
     address = a.address
     a.close()

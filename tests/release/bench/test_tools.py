@@ -7,8 +7,9 @@ import pytest
 
 from bench import machine, plots, replicas, resp
 from bench.figures import Series
-from bench.processes import Worker, WorkerError
+from bench.processes import Worker
 from bench.worker import usage
+from level_replicator.testing.process import ProcessEnded
 
 
 def test_a_group_gives_a_name_for_a_file() -> None:
@@ -43,6 +44,6 @@ def test_a_worker_that_was_paused_goes_on_and_one_that_was_killed_does_not(tmp_p
         worker.resume()
         assert worker.result()["cpu_s"] > 0
         worker.kill()
-        with pytest.raises(WorkerError):
+        with pytest.raises(ProcessEnded):
             worker.call(usage)
     assert worker.returncode == -signal.SIGKILL

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import plyvel
+import pytest
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
+from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 README = Path(__file__).parents[3] / "README.md"
 
 
-def _text(tmp_path: Path) -> str:
+@pytest.fixture
+def text(tmp_path: Path, free_ports: FreePorts) -> str:
     text = README.read_text(encoding="utf-8")
     ports = free_ports(3)
     for port, free in zip((8000, 8001, 8002), ports, strict=True):
@@ -25,18 +27,19 @@ def _text(tmp_path: Path) -> str:
     return text.replace("/tmp/", f"{tmp_path}/")
 
 
-def _blocks(tmp_path: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", _text(tmp_path), re.DOTALL)
+@pytest.fixture
+def blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_first_example(tmp_path: Path) -> None:
-    code = _blocks(tmp_path)[0] + "print(replica.get(b'some-key'))\n"
+def test_the_first_example(blocks: list[str]) -> None:
+    code = blocks[0] + "print(replica.get(b'some-key'))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "b'some-value'\n", "")
 
 
-def test_three_servers(tmp_path: Path) -> None:
-    (code,) = (block for block in _blocks(tmp_path) if "ports[me]" in block)
+def test_three_servers(tmp_path: Path, blocks: list[str]) -> None:
+    (code,) = (block for block in blocks if "ports[me]" in block)
     servers = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(me)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -58,20 +61,20 @@ def test_three_servers(tmp_path: Path) -> None:
     assert {b"hello from 0", b"hello from 1", b"hello from 2"} == set().union(*contents)
 
 
-def test_adopting(tmp_path: Path) -> None:
+def test_adopting(tmp_path: Path, blocks: list[str]) -> None:
     (tmp_path / "notes").mkdir()
     with plyvel.DB(str(tmp_path / "notes" / "db"), create_if_missing=True) as db:
         for number in range(10):
             db.put(b"%d" % number, b"from before")
-    (code,) = (block for block in _blocks(tmp_path) if "adopt=True" in block)
+    (code,) = (block for block in blocks if "adopt=True" in block)
     code = "import level_replicator as lrep\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["10", "10"], "")
 
 
-def test_the_settings_of_secure_peers(tmp_path: Path) -> None:
+def test_the_settings_of_secure_peers(tmp_path: Path, blocks: list[str]) -> None:
     """(The three secure servers run in tests/integration/security/test_namespaces.py.)"""
-    (code,) = (block for block in _blocks(tmp_path) if "sha256:…" in block)
+    (code,) = (block for block in blocks if "sha256:…" in block)
     ours = lrep.generate_pems()
     code = code.replace("sha256:…", lrep.fingerprint(ours)).replace('"pems.json"', repr(ours))
     code = re.sub(r"10\.0\.0\.2:\d+", "127.0.0.1:1", code)
@@ -87,8 +90,8 @@ def test_the_settings_of_secure_peers(tmp_path: Path) -> None:
             assert dict(b) == {b"key": b"value"}
 
 
-def test_the_changes_feed(tmp_path: Path) -> None:
-    (code,) = (block for block in _blocks(tmp_path) if "replica.changes(" in block)
+def test_the_changes_feed(blocks: list[str]) -> None:
+    (code,) = (block for block in blocks if "replica.changes(" in block)
     code = "import level_replicator as lrep\n" + code + "print(len(cursor) > 5)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -96,27 +99,25 @@ def test_the_changes_feed(tmp_path: Path) -> None:
     assert done.stdout.endswith("True\n")
 
 
-def test_from_other_processes(tmp_path: Path) -> None:
-    blocks = [
-        block
-        for block in _blocks(tmp_path)
-        if any(word in block for word in ("lrep.connect(", "share=True", "lrep.aio.wrap"))
+def test_from_other_processes(blocks: list[str]) -> None:
+    programs = [
+        block for block in blocks if any(word in block for word in ("lrep.connect(", "share=True", "lrep.aio.wrap"))
     ]
     told = []
-    for code in blocks:
+    for code in programs:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         told.append(done.stdout)
     assert told == ["[(b'a', b'1')] 1\n", "True b'some-value'\n", "b'some-key' b'some-value'\n"]
 
 
-def test_its_command_lines(tmp_path: Path) -> None:
+def test_its_command_lines(tmp_path: Path, text: str) -> None:
     """All of them, in order, with the three servers running."""
     for name in ("notes/db", "plain"):
         (tmp_path / name).mkdir(parents=True)
         with plyvel.DB(str(tmp_path / name), create_if_missing=True) as db:
             db.put(b"key", b"from before")
-    text = _text(tmp_path).replace(" WHERE", f" {tmp_path}/lrep-0").replace(" COPY", " copied").replace(" DIR", " put")
+    text = text.replace(" WHERE", f" {tmp_path}/lrep-0").replace(" COPY", " copied").replace(" DIR", " put")
     lines = [
         shlex.split(line, comments=True)
         for line in re.findall(r"^    ((?:lrep|level-replicator) .*)$", text, re.MULTILINE)

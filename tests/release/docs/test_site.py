@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import level_replicator as lrep
-from level_replicator.cli.demo.relay import free_ports
 from tests.harness.browser import chromium
+from tests.harness.ports import FreePorts
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -102,8 +102,10 @@ def test_no_link_or_anchor_is_broken(site: Path) -> None:
 def test_every_page_fits_a_laptop_and_a_phone(site: Path, tmp_path: Path) -> None:
     """Nothing but a table or a block of code scrolls sideways, and nothing is cut off."""
     cut_off = """
-        return [...document.querySelectorAll('pre, .table-wrapper')].filter((each) =>
-          each.scrollWidth > each.clientWidth && !['auto', 'scroll'].includes(getComputedStyle(each).overflowX)).length"""
+        return [...document.querySelectorAll('pre, .table-wrapper')].filter((each) => {
+          const scrolls = ['auto', 'scroll'].includes(getComputedStyle(each).overflowX);
+          return each.scrollWidth > each.clientWidth && !scrolls;
+        }).length"""
     scrolled = (
         "return [...document.querySelectorAll('.highlight-python pre')].filter((e) => e.scrollWidth > e.clientWidth)"
     )
@@ -144,7 +146,7 @@ def pusher(command: list[str], environment: dict[str, str], folder: Path) -> Ite
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
+def test_what_it_shows_runs(page: Path, tmp_path: Path, free_ports: FreePorts) -> None:
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     printed = ""
     with ExitStack() as stack:
@@ -168,7 +170,7 @@ def test_what_it_shows_runs(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path) -> None:
+def test_the_settings_it_shows_are_taken(page: Path, tmp_path: Path, free_ports: FreePorts) -> None:
     for text in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         for port, free in zip(("8000", "9464"), free_ports(2), strict=True):
             text = re.sub(rf"(^port = |:){port}\b(?=\n|\"\n)", rf"\g<1>{free}", text, flags=re.MULTILINE)

@@ -90,7 +90,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         names = archive.namelist()
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("METADATA"))
         (entry,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
-    assert {"level_replicator/py.typed", "level_replicator/api/status_page.html"} <= set(names)
+    assert {"level_replicator/py.typed", "level_replicator/api/monitoring/status_page.html"} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert all(name.startswith(("level_replicator/", "level_replicator-")) for name in names)
     fields = [line.partition(": ")[::2] for line in metadata.splitlines()]

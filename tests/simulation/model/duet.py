@@ -11,7 +11,7 @@ from level_replicator.protocol.events import EntriesReceived, RangeAnswered, Ran
 from level_replicator.protocol.push import PullSender
 from level_replicator.protocol.range_queries import PendingQueries
 from level_replicator.storage.feed.send_queue import SendQueue
-from level_replicator.storage.reconcile.initiator import Initiator
+from level_replicator.storage.reconcile.initiator import Initiator, Merged
 from level_replicator.storage.reconcile.resolver import Resolver
 from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.state.state import ReplicationState
@@ -294,9 +294,7 @@ class RealPull:
         opened = self._opened
         assert isinstance(opened, Reconciling)
         begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
-        initiator, resolver = self.reader.begin_reconciliation(
-            begin, self.source.origin, lambda news: None, lambda again: None
-        )
+        initiator, resolver = self.reader.begin_reconciliation(begin, self.source.origin)
         self._tell_reference(resolver)
         self._initiator_closes = initiator.close
         self.messages = self._initiator(opened, initiator, resolver)
@@ -365,20 +363,21 @@ class RealPull:
 
         def settled(low, high, theirs):  # type: ignore[no-untyped-def]
             every = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
-            ended, wanted = settle(low, high, theirs)
+            resolved = settle(low, high, theirs)
             every |= {key for key, _ in theirs}
             self.ref.settle({key for key in every if key >= low and (not high or key < high)})
-            assert ended is None
-            return ended, wanted
+            assert resolved.next_key is None
+            return resolved
 
-        def filled(frame: RangeEntriesReceived) -> None:
+        def filled(frame: RangeEntriesReceived) -> Merged:
             ours = {key[len(INDEX) :] for key in self.reader._state.rs.scan_keys(INDEX, following(INDEX))}
-            fill(frame)
+            merged = fill(frame)
             if frame.span is not None:
                 low, high = frame.span
                 ours -= {entry.key for _, entry in frame.entries}
                 self.ref.settle({key for key in ours if key >= low and (not high or key < high)})
             self.ref.fill([entry.key for _, entry in frame.entries])
+            return merged
 
         resolver.resolve = settled  # type: ignore[method-assign]
         resolver.take_entries = filled  # type: ignore[method-assign]

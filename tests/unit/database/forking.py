@@ -1,4 +1,4 @@
-"""Run as a program: every call in a forked child is refused, and the parent goes on. Argument: directory."""
+"""Run as a program: every call in a forked child is refused, and the parent keeps working. Argument: directory."""
 
 import os
 import sys

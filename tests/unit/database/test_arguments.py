@@ -1,4 +1,4 @@
-"""Wrong arguments get what plyvel gives them."""
+"""Wrong arguments raise the errors that plyvel raises."""
 
 from collections.abc import Callable
 from typing import Any
@@ -85,7 +85,7 @@ def test_a_missing_key_may_be_deleted(db: Database) -> None:
     db.prefixed_db(b"no").delete(b"body")
 
 
-def test_it_tells_what_it_is(raw: plyvel.DB, db: Database) -> None:
+def test_name_repr_and_closed(raw: plyvel.DB, db: Database) -> None:
     prefixed = db.prefixed_db(b"a").prefixed_db(b"b")
     assert (prefixed.db, prefixed.prefix) == (db, b"ab")
     assert "b'ab'" in repr(prefixed)

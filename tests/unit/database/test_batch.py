@@ -1,4 +1,4 @@
-"""What plyvel's own tests do not ask of batches."""
+"""Batches: tests beyond plyvel's own."""
 
 import plyvel
 import pytest

@@ -1,4 +1,4 @@
-"""Closing while others are inside, and forks."""
+"""Closing during calls of other threads, and forks."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_close_may_race_every_call(tmp_path: Path) -> None:
 
 
 class BlockingWriter(StraightWriter):
-    """Stays inside a put until told."""
+    """Stays inside a put until it is released."""
 
     def __init__(self, db: plyvel.DB) -> None:
         super().__init__(db)
@@ -76,7 +76,7 @@ def test_a_signal_handler_that_closes_amid_a_call_gets_an_error_and_no_hang(raw:
     db = Database(raw, InterruptedWriter(raw), sync_default=False)
     before = signal.signal(signal.SIGUSR1, lambda *_: db.close())
     try:
-        with pytest.raises(ReplicationError, match="signal handlers"):
+        with pytest.raises(ReplicationError, match="signal handler"):
             db.put(b"k", b"v")
     finally:
         signal.signal(signal.SIGUSR1, before)

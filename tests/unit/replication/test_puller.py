@@ -23,7 +23,7 @@ from level_replicator.protocol.messages import (
     VectorUpdate,
     Welcome,
 )
-from level_replicator.replication import pusher
+from level_replicator.replication import peer_connection, pusher
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer
 from level_replicator.replication.pull_backoff import PullBackoff, RetryReason
@@ -94,7 +94,7 @@ def test_the_wait_doubles_until_something_changes() -> None:
 
     def pull() -> None:
         stage.lines.clear()
-        at_a.puller.start()
+        at_a.start_pull()
         stage.settle()
 
     pull()
@@ -237,7 +237,7 @@ class _Slow:
 
 @pytest.fixture
 def small_frames() -> Iterator[None]:
-    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(pusher, "FRAMES_PER_TURN", 1):
+    with patch.object(pusher, "FRAME_TARGET_ENTRIES", 1), patch.object(peer_connection, "FRAMES_PER_TURN", 1):
         yield
 
 
@@ -385,7 +385,7 @@ def test_a_peer_of_which_nothing_comes_for_a_minute_is_told_of_once(caplog: pyte
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "nothing of ? (origin 000000000000004d) was taken over for 60 s: this node waits for the first round of the"
+        "nothing of ? (origin 000000000000004d) was applied for 60 s: this node waits for the first round of the"
         " peer's log to end"
     )
     caplog.clear()

@@ -23,7 +23,7 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
     begun = round_for(source, reader, reconcile=True)
     assert isinstance(begun, Reconciling)
     begin = ReconcileStarted(begun.vector, begun.horizon, begun.dropped, compare_only=False, rows=begun.rows)
-    initiator, resolver = reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None)
+    initiator, resolver = reader.begin_reconciliation(begin, source.origin)
     asks = PendingQueries()
     asks.begin()
     while not initiator.done:

@@ -1,4 +1,4 @@
-"""Three masters on real data, a kill and a cut link, and the proof that they come out the same.
+"""Three nodes on real data, a kill and a cut link, and the proof that the nodes end equal.
 
-`command` is what the command line calls; `story` is what happens; `data_sets` is what it happens to.
+`command` is the entry of the command line, `scenario` the sequence of events, `data_sets` the data.
 """

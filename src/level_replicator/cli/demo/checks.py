@@ -1,9 +1,9 @@
 """Checks of the demo: whether the nodes are in sync, and whether their LevelDBs are the same.
 
-Nodes report their version vectors, from which one sees what they lack. After they are stopped, the whole contents of
-their LevelDBs are compared with each other. Three equal databases could be equally wrong, so they are also held against
-a ledger of all writes: a key must hold what somebody wrote to it, and a key that was written once and never deleted
-must hold exactly that.
+Nodes report their version vectors, which show the changes that they lack. After they are stopped, all contents of
+their LevelDBs are compared with each other. Three equal databases could be equally wrong, so they are also checked
+against a ledger of all writes: a key must hold a value that was written to it, and a key that was written once and
+never deleted must hold exactly that value.
 """
 
 import contextlib
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import plyvel
 
-from level_replicator.cli.demo.process import Master, Operation, Status
+from level_replicator.cli.demo.master import Master, Status
+from level_replicator.testing.node_program import Operation
 
 
 def behind(master: Master, others: Sequence[Master]) -> int:
-    """Entries that another one holds and does not know this one to have: the most, by the last reports."""
+    """Return how many entries this node lacks, by the last reports: the most that any other node says."""
     if master.status is None:
         return 0
     known = [
@@ -34,7 +35,7 @@ def behind(master: Master, others: Sequence[Master]) -> int:
 
 
 def out_of_sync(masters: Sequence[Master]) -> list[str]:
-    """What differs, a line each; empty when all are live with each other, with equal vectors and counts."""
+    """Return the differences, a line each: links that are not live, and vectors or key counts that are not equal."""
     lines = [f"{master.name} has not reported" for master in masters if master.status is None]
     if lines:
         return lines
@@ -79,28 +80,30 @@ DIGEST_BYTES = 16
 
 
 class Ledger:
-    """Digests of values, of every write that was sent to a master. For any thread."""
+    """Digests of the values of all writes that were sent to nodes. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._written: dict[bytes, set[bytes | None]] = {}
 
     def note(self, operations: Iterable[Operation]) -> None:
-        """To be called before they are sent: a write whose answer never came may have happened."""
+        """Record operations before they are sent: a write whose answer never came may have happened."""
         with self._lock:
             for key, value in operations:
                 self._written.setdefault(key, set()).add(None if value is None else _digest(value))
 
     def objections(self, contents: Iterable[tuple[bytes, bytes]]) -> list[str]:
-        """What cannot be so in a database: keys lost, keys or values that nobody wrote. The first few."""
+        """Return the first few errors in the contents of a database, a line each.
+
+        An error is a lost key, or a key or a value that was never written."""
         found: list[str] = []
         present: set[bytes] = set()
         for key, value in contents:
             present.add(key)
             if key not in self._written:
-                found.append(f"{key!r}: nobody wrote this key")
+                found.append(f"{key!r}: this key was never written")
             elif _digest(value) not in self._written[key]:
-                found.append(f"{key!r}: nobody wrote this value of {len(value)} bytes")
+                found.append(f"{key!r}: this value of {len(value)} bytes was never written")
         for key, values in self._written.items():
             if key not in present and None not in values:
                 found.append(f"{key!r}: lost; it was written and never deleted")
@@ -122,7 +125,8 @@ _Item = tuple[bytes, bytes]
 
 @dataclass
 class Contents:
-    """`digest`: SHA-256 over all keys and values in order, each behind its length (u64, big-endian)."""
+    """The contents of one database. `digest`: SHA-256 over all keys and values in order, each after its length (u64,
+    big-endian)."""
 
     keys: int = 0
     digest: str = ""
@@ -130,7 +134,7 @@ class Contents:
 
 @dataclass
 class Comparison:
-    """Of several databases, in the order given. `differences` names the first few keys, one line each."""
+    """The result of comparing several databases. `differences` names the first few keys that differ, one line each."""
 
     contents: list[Contents] = field(default_factory=list)
     differing: int = 0
@@ -142,7 +146,7 @@ class Comparison:
 
 
 def compare(databases: Sequence[tuple[str, Path]]) -> Comparison:
-    """Reads (name, path) databases to the end. Nobody may have them open. Raises plyvel.Error."""
+    """Compare (name, path) databases, which no process may have open. Raises plyvel.Error."""
     result = Comparison()
     with contextlib.ExitStack() as stack:
         readers = []

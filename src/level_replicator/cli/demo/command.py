@@ -1,4 +1,4 @@
-"""`level-replicator demo`, and the summary at its end: what was done, how fast, and whether the nodes are the same."""
+"""The command `level-replicator demo`, and the summary at its end: the work done, the rates, and the verdict."""
 
 import argparse
 import contextlib
@@ -15,15 +15,16 @@ import plyvel
 
 from level_replicator.cli.demo.checks import compare
 from level_replicator.cli.demo.data_sets import open_data_set
-from level_replicator.cli.demo.process import DemoFailure, InputError, MasterGone
+from level_replicator.cli.demo.errors import DemoFailure, InputError
 from level_replicator.cli.demo.scenario import Outcome, Story
 from level_replicator.cli.demo.screen import PlainScreen, Screen
+from level_replicator.testing.process import ProcessError
 
 MEGABYTE = 1_000_000
 
 
 def work_done(outcome: Outcome) -> list[str]:
-    """Lines for people. Rates are those of this run, with its kill and its cut link, all on one machine."""
+    """Return the summary, a line each. The rates include the kill and the cut link, and all nodes share one machine."""
     tallies = outcome.tallies
     writes = sum(tally.writes for tally in tallies)
     written = sum(tally.written_bytes for tally in tallies)
@@ -37,13 +38,13 @@ def work_done(outcome: Outcome) -> list[str]:
         f"written   {_rate(writes, written, outcome.fed_s)}",
         f"          {entries:,} entries of the data set, {edits:,} edits and {deletes:,} deletes",
         f"received  {_rate(came, came_bytes, outcome.in_sync_s)}",
-        *(f"meanwhile {incident}" for incident in outcome.incidents),
+        *(f"incident  {incident}" for incident in outcome.incidents),
         f"in sync   {outcome.in_sync_s - outcome.fed_s:.1f} s after the last write",
     ]
 
 
 def verdict(outcome: Outcome, screen: Screen) -> None:
-    """Compares the databases on disk and says `converged: ...` last. Raises DemoFailure with what differs."""
+    """Compare the databases on disk, and show `converged: ...` last. Raises DemoFailure with the differences."""
     databases = [(master.name, master.database) for master in outcome.masters]
     try:
         comparison = compare(databases)
@@ -53,9 +54,9 @@ def verdict(outcome: Outcome, screen: Screen) -> None:
         with _contents(str(databases[0][1])) as contents:
             objections = outcome.ledger.objections(contents)
     except plyvel.Error as error:
-        raise DemoFailure(f"a database of a master cannot be read: {error}") from error
+        raise DemoFailure(f"the database of a node cannot be read: {error}") from error
     if objections:
-        raise DemoFailure("\n  ".join(["NOT what was written, though equal everywhere:", *objections]))
+        raise DemoFailure("\n  ".join(["NOT converged: all nodes are equal, but differ from the writes:", *objections]))
     screen.say(f"converged: {comparison.contents[0].keys:,} keys, sha256 {comparison.contents[0].digest}")
 
 
@@ -75,7 +76,7 @@ def _rate(entries: int, count: int, seconds: float) -> str:
 
 NAME = "demo"
 HELP = (
-    "Three masters on real data: concurrent writes, a SIGKILL, a cut link; then their contents are compared. "
+    "Three nodes on real data: concurrent writes, a SIGKILL, a cut link; then their contents are compared. "
     "Exit status 0 when they are equal, 1 when not, 2 when the input cannot be used."
 )
 EXAMPLE = "level-replicator demo --no-color"
@@ -89,16 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the data: files of a directory; lines {"key": ..., "value": ...}, or key_base64 and so on; '
         "a LevelDB, which is copied first (default: the source of Python's standard library)",
     )
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the three masters there, in a new or empty DIR")
-    parser.add_argument("--seed", type=int, help="of the random edits (default: another one each time)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the three nodes there, in a new or empty DIR")
+    parser.add_argument("--seed", type=int, help="seed of the random edits (default: a new one each time)")
     parser.add_argument(
-        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="to get in sync (default: 120)"
+        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="time to get in sync (default: 120)"
     )
-    parser.add_argument("--plain", action="store_true", help="plain lines in a terminal, too")
+    parser.add_argument("--plain", action="store_true", help="print plain lines in a terminal, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the demo; returns its exit status."""
+    """Run the demo, and return its exit status."""
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
     try:
         with _place(arguments.keep) as place:
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     except InputError as error:
         print(f"level-replicator demo: {error}", file=sys.stderr)
         return 2
-    except (DemoFailure, MasterGone) as failure:
+    except (DemoFailure, ProcessError) as failure:
         print(f"level-replicator demo: {failure}\n(seed {seed})", file=sys.stderr)
         return 1
 
@@ -129,7 +130,7 @@ def _run(arguments: argparse.Namespace, place: Path, seed: int) -> int:
 
 @contextlib.contextmanager
 def _place(keep: Path | None) -> Iterator[Path]:
-    """Where the masters live: `keep`, or a directory that goes away, unless there is something to look at."""
+    """Give the directory of the nodes: `keep`, or a temporary one, which is kept only after a failure."""
     if keep is not None:
         try:
             keep.mkdir(parents=True, exist_ok=True)
@@ -142,8 +143,8 @@ def _place(keep: Path | None) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="level-replicator-demo-"))
     try:
         yield place
-    except (DemoFailure, MasterGone) as failure:
-        raise DemoFailure(f"{failure}\nthe three masters are left in {place}") from failure
+    except (DemoFailure, ProcessError) as failure:
+        raise DemoFailure(f"{failure}\nthe three nodes are left in {place}") from failure
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -161,7 +162,7 @@ def _seconds(text: str) -> float:
 
 
 def open_screen(*, plain: bool = False) -> Screen:
-    """The best screen for standard output. Without rich it is plain, with a hint on a terminal's stderr."""
+    """Return the best screen for standard output. Without rich it is plain, and a hint is printed on stderr."""
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return PlainScreen(sys.stdout)
     try:

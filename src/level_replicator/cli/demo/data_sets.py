@@ -1,6 +1,6 @@
-"""What the masters are fed: a directory of files, a .jsonl file or a LevelDB, as keys and values by number.
+"""The data that the demo writes: a directory of files, a .jsonl file or a LevelDB, as keys and values by number.
 
-Keys are known from the start, values are read when they are wanted: a data set may be larger than memory.
+Keys are read at the start and values when they are used: a data set may be larger than memory.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Protocol
 
 import plyvel
 
-from level_replicator.cli.demo.process import InputError
+from level_replicator.cli.demo.errors import InputError
 from level_replicator.core.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 COMPILED = frozenset({".a", ".dll", ".dylib", ".exe", ".o", ".pyc", ".pyd", ".so", ".whl"})
@@ -25,22 +25,22 @@ NOT_SOURCE = frozenset({"__pycache__", "site-packages"})
 
 
 class DataSet(Protocol):
-    """Entries by number. `title` is for people; `keys` may hold one twice."""
+    """Entries by number. `title` describes the data set; `keys` may hold a key twice."""
 
     title: str
     keys: list[bytes]
 
     def value(self, number: int) -> bytes:
-        """The value of entry `number`. Raises InputError when it cannot be read any more."""
+        """Return the value of entry `number`. Raises InputError when it cannot be read any more."""
 
     def close(self) -> None: ...
 
 
 @contextlib.contextmanager
 def open_data_set(source: Path | None, scratch: Path) -> Iterator[DataSet]:
-    """The data set at `source`, None for Python's standard library. A LevelDB is copied to `scratch` first.
+    """Open the data set at `source`; None is Python's standard library. A LevelDB is copied to `scratch` first.
 
-    Raises InputError for what does not exist, cannot be read, is of no known kind, or is empty."""
+    Raises InputError if `source` does not exist, cannot be read, is of no known kind, or is empty."""
     data = _open(source, scratch)
     try:
         if not data.keys:
@@ -98,7 +98,7 @@ class Files:
 
 
 class JsonLines:
-    """One object a line: {"key": text, "value": text}, or key_base64 and value_base64 for bytes."""
+    """A file with one object a line: {"key": text, "value": text}, or key_base64 and value_base64 for bytes."""
 
     def __init__(self, path: Path) -> None:
         self.title = str(path)
@@ -130,7 +130,7 @@ class JsonLines:
 
 
 class LevelDb:
-    """A copy of a LevelDB. Opening one writes to it, so what is opened is never the original."""
+    """A copy of a LevelDB. Opening a LevelDB writes to it, so the original is never opened."""
 
     def __init__(self, path: Path, scratch: Path) -> None:
         self.title = str(path)

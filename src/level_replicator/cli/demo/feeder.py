@@ -1,4 +1,4 @@
-"""A thread that feeds one master: its share of the data, and edits and deletes of keys that all edit."""
+"""A thread that writes to one node: its share of the data, and edits and deletes of keys that all nodes edit."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +7,8 @@ from random import Random
 
 from level_replicator.cli.demo.checks import Ledger
 from level_replicator.cli.demo.data_sets import DataSet
-from level_replicator.cli.demo.process import Master, Operation
+from level_replicator.cli.demo.master import Master
+from level_replicator.testing.node_program import Operation
 
 STEP_ENTRIES = 16
 LEAST_STEPS = 20
@@ -18,7 +19,7 @@ EDIT_REPEATS = 8
 
 @dataclass
 class Tally:
-    """What was acknowledged."""
+    """Counts of what a node has acknowledged."""
 
     entries: int = 0
     edits: int = 0
@@ -31,10 +32,10 @@ class Tally:
 
 
 class Feeder(threading.Thread):
-    """Feeds until its share is written. `failure` says afterwards why it ended early, if it did.
+    """Writes until the share is written. `failure` is the exception that ended it early, if one did.
 
-    `incidents` are what happens at which share (0 to 1) of the way: called on this thread right after a batch
-    was sent, while the master is at work on it. One that kills the master starts it again; the batch is then
+    `incidents`: progress (0 to 1) → a function that is called once at that progress, on this thread, right after a
+    batch was sent, while the node is writing it. A function that kills the node also starts it again; then the batch is
     sent once more."""
 
     def __init__(
@@ -60,7 +61,7 @@ class Feeder(threading.Thread):
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """Makes it end after the batch it is at."""
+        """End after the current batch."""
         self._cancelled.set()
 
     def run(self) -> None:
@@ -84,7 +85,7 @@ class Feeder(threading.Thread):
             self.tally.edits += sum(value is not None for _, value in edits)
 
     def _steps(self) -> Iterator[Sequence[int]]:
-        # Small shares are cut finer, so that something can still happen in the middle of them.
+        # small shares are split into more steps, so that an incident can still happen in the middle of them
         size = max(1, min(STEP_ENTRIES, len(self._share) // LEAST_STEPS))
         for begin in range(0, len(self._share), size):
             yield self._share[begin : begin + size]
@@ -103,9 +104,9 @@ class Feeder(threading.Thread):
         due = sorted(share for share in self._incidents if share <= progress)
         self.master.send(operations, atomic=atomic)
         for share in due:
-            incarnation = self.master.incarnation
+            runs = self.master.runs
             self._incidents.pop(share)()
-            if self.master.incarnation != incarnation:
+            if self.master.runs != runs:
                 self.master.send(operations, atomic=atomic)
-        self.master.await_answer()
+        self.master.await_answers()
         self.tally.written_bytes += sum(len(key) + len(value or b"") for key, value in operations)

@@ -1,4 +1,4 @@
-"""The demo in a terminal, drawn with rich. Importing this raises ImportError where rich is not installed."""
+"""The screen for a terminal, drawn with rich. Importing this raises ImportError where rich is not installed."""
 
 import collections
 import time
@@ -17,7 +17,7 @@ STATE_STYLES = {"running": "green", "starting": "yellow", "killed": "bold red"}
 
 
 class RichScreen:
-    """A table of the masters above what happened last."""
+    """Shows a table of the nodes above the last events."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)

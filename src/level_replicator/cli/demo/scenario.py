@@ -1,23 +1,29 @@
-"""What happens: three masters, a third of the data each, edits of the same keys, a SIGKILL, a cut link."""
+"""The events of the demo: three nodes, a third of the data each, edits of the same keys, a SIGKILL, a cut link."""
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
 from level_replicator.cli.demo.checks import Ledger, behind, out_of_sync
 from level_replicator.cli.demo.data_sets import DataSet
+from level_replicator.cli.demo.errors import DemoFailure
 from level_replicator.cli.demo.feeder import Feeder, Tally
-from level_replicator.cli.demo.process import DemoFailure, Master
-from level_replicator.cli.demo.relay import HOST, Relay, free_ports
+from level_replicator.cli.demo.master import Master
 from level_replicator.cli.demo.screen import Row, Screen
+from level_replicator.testing.network import Network
 
 MASTERS = 3
+CUT_LINK, CUT_NAME = (0, 2), "1-3"
+VICTIM = 1
 CUT_AT = 0.3
+"""Progress of the first node at which the link is cut."""
 KILL_AT = 0.5
+"""Progress of the victim at which it is killed."""
 CUT_S = 2.0
 DOWN_S = 1.0
 LOOK_INTERVAL_S = 0.1
@@ -27,7 +33,7 @@ MOST_CONTESTED_KEYS = 64
 
 @dataclass
 class Outcome:
-    """What the story was, once all were in sync and stopped."""
+    """The result of a run, after all nodes were in sync and stopped."""
 
     masters: list[Master]
     ledger: Ledger
@@ -38,31 +44,34 @@ class Outcome:
 
 
 class Story:
-    """One run. Everything random is drawn from `seed`; when what happens is up to the machine."""
+    """One run. Everything random is drawn from `seed`; the timing depends on the machine."""
 
     def __init__(self, data: DataSet, place: Path, seed: int, timeout_s: float, screen: Screen) -> None:
         self._data = data
         self._seed = seed
         self._timeout_s = timeout_s
         self._screen = screen
-        self._relay = Relay()
         self._ledger = Ledger()
         self._healed = threading.Event()
         self._healers: list[threading.Timer] = []
         self._incidents: list[str] = []
-        ports = free_ports(MASTERS)
-        self._masters = [
-            Master(f"node {index + 1}", place / f"node{index + 1}", port, self._wires(index, ports))
-            for index, port in enumerate(ports)
-        ]
+
+        def make(number: int, servers: list[str]) -> Master:
+            return Master(f"node {number + 1}", place / f"node{number + 1}", servers)
+
+        self._network = Network(list(permutations(range(MASTERS), 2)), make)
+        self._masters = self._network.nodes
         self._feeders = [self._feeder(index) for index in range(MASTERS)]
 
     def tell(self) -> Outcome:
-        """Runs it to the end. Raises DemoFailure, and InputError for data that cannot be read any more."""
+        """Run to the end. Raises DemoFailure, ProcessError, and InputError for data that cannot be read any more."""
         with self._ending():
-            self._start()
+            self._network.spawn_all()
+            self._look()
+            self._network.await_start()
+            self._screen.event(f"{MASTERS} nodes run, each a process, each linked to each")
             began_s = time.monotonic()
-            self._screen.event(f"feeding {len(self._data.keys):,} entries of {self._data.title}, and edits")
+            self._screen.event(f"writing {len(self._data.keys):,} entries of {self._data.title}, and edits")
             for feeder in self._feeders:
                 feeder.start()
             self._watch(lambda: not any(feeder.is_alive() for feeder in self._feeders))
@@ -72,76 +81,48 @@ class Story:
             in_sync_s = self._await_in_sync()
             in_sync_s -= began_s
             self._screen.event("all in sync; stopping")
-            for master in self._masters:
-                master.stop()
+            self._network.stop()
         tallies = [feeder.tally for feeder in self._feeders]
         return Outcome(self._masters, self._ledger, tallies, self._incidents, fed_s, in_sync_s)
 
-    def _wires(self, index: int, ports: list[int]) -> list[str]:
-        """The addresses where one master finds the others: each a port of the relay, never theirs."""
-        return [
-            f"{HOST}:{self._relay.open(_link(index, other), ports[other])}"
-            for other in range(MASTERS)
-            if other != index
-        ]
-
     def _feeder(self, index: int) -> Feeder:
-        # Spread over the data set: neighbours in it are rarely written at the same time.
+        # spread over the data set: its neighbours are rarely written at the same time
         random = Random(f"{self._seed} contested")
         count = min(MOST_CONTESTED_KEYS, max(1, len(self._data.keys) // 10))
         contested = random.sample(self._data.keys, count)
         share = range(index, len(self._data.keys), MASTERS)
         incidents: dict[float, Callable[[], None]] = {}
-        if index == 0:
+        if index == CUT_LINK[0]:
             incidents[CUT_AT] = self._cut
-        if index == 1:
+        if index == VICTIM:
             incidents[KILL_AT] = self._kill
         random = Random(f"{self._seed} {index}")
         return Feeder(self._masters[index], self._data, share, contested, random, self._ledger, incidents)
 
-    def _start(self) -> None:
-        starters = []
-        failures: list[DemoFailure] = []
-
-        def start(master: Master) -> None:
-            try:
-                master.start()
-            except DemoFailure as failure:
-                failures.append(failure)
-
-        for master in self._masters:
-            starters.append(threading.Thread(target=start, args=(master,)))
-            starters[-1].start()
-        self._watch(lambda: not any(starter.is_alive() for starter in starters))
-        if failures:
-            raise failures[0]
-        self._screen.event(f"{MASTERS} masters run, each a process, each linked to each")
-
     def _cut(self) -> None:
-        link = _link(0, 2)
-        self._relay.cut(link)
-        self._screen.event(f"the link {link} is cut")
-        healer = threading.Timer(CUT_S, self._heal, (link, time.monotonic()))
+        self._network.cut(*CUT_LINK)
+        self._screen.event(f"the link {CUT_NAME} is cut")
+        healer = threading.Timer(CUT_S, self._heal, (time.monotonic(),))
         self._healers.append(healer)
         healer.start()
 
-    def _heal(self, link: str, cut_at_s: float) -> None:
-        self._relay.heal(link)
+    def _heal(self, cut_at_s: float) -> None:
+        self._network.heal(*CUT_LINK)
         down_s = time.monotonic() - cut_at_s
-        self._screen.event(f"the link {link} is healed after {down_s:.1f} s")
-        self._incidents.append(f"the link {link} was cut, and healed after {down_s:.1f} s")
+        self._screen.event(f"the link {CUT_NAME} is healed after {down_s:.1f} s")
+        self._incidents.append(f"the link {CUT_NAME} was cut, and healed after {down_s:.1f} s")
         self._healed.set()
 
     def _kill(self) -> None:
-        victim = self._feeders[1]
+        victim = self._feeders[VICTIM]
         name, acknowledged = victim.master.name, victim.tally.writes
         killed_at_s = time.monotonic()
-        victim.master.kill()
+        self._network.kill(VICTIM)
         self._screen.event(f"{name} is killed with SIGKILL after {acknowledged:,} acknowledged writes")
         time.sleep(DOWN_S)
-        victim.master.start()
+        self._network.start(VICTIM)
         down_s = time.monotonic() - killed_at_s
-        self._screen.event(f"{name} is back after {down_s:.1f} s and goes on with what was not acknowledged")
+        self._screen.event(f"{name} is back after {down_s:.1f} s, and writes the unacknowledged batch again")
         self._incidents.append(
             f"{name} was killed with SIGKILL after {acknowledged:,} writes, and was back after {down_s:.1f} s"
         )
@@ -161,7 +142,7 @@ class Story:
         time.sleep(LOOK_INTERVAL_S)
 
     def _await_in_sync(self) -> float:
-        """Since when, on the monotonic clock, all have been in sync. Raises DemoFailure."""
+        """Return the time, on the monotonic clock, since which all have been in sync. Raises DemoFailure."""
         limit_s = time.monotonic() + self._timeout_s
         in_sync_since_s: float | None = None
         while in_sync_since_s is None or time.monotonic() - in_sync_since_s < STABLE_S:
@@ -193,7 +174,7 @@ class Story:
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
-        """Whatever happens, no thread, process or port is left behind."""
+        """Leave no thread, process or port behind, whatever happens."""
         try:
             yield
         finally:
@@ -203,15 +184,8 @@ class Story:
                 feeder.cancel()
             for feeder in self._feeders:
                 if feeder.ident is not None:
-                    # It may be starting its master again: what it starts must be killed too.
+                    # it may be starting its node again: the new process must be killed as well
                     while feeder.is_alive():
                         feeder.master.kill()
                         feeder.join(LOOK_INTERVAL_S)
-            for master in self._masters:
-                if master.state != "stopped":
-                    master.kill()
-            self._relay.close()
-
-
-def _link(one: int, other: int) -> str:
-    return f"{min(one, other) + 1}-{max(one, other) + 1}"
+            self._network.close()

@@ -1,4 +1,4 @@
-"""What one sees of the demo: a live table in a terminal, plain lines anywhere else."""
+"""The output of the demo: a live table in a terminal, plain lines anywhere else."""
 
 import time
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ PROGRESS_INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class Row:
-    """One master at one moment."""
+    """One node at one moment."""
 
     name: str
     state: str
     links: int
-    """Peers that it is in sync with or receives from as they write."""
+    """Peers that the node is connected to, and receives from as they write."""
     written: int
     received: int
     behind: int
@@ -23,22 +23,22 @@ class Row:
 
 
 class Screen(Protocol):
-    """Where the story is told. `close` is idempotent; `say` and `event` work after it."""
+    """Shows the run. `close` is idempotent; `say` and `event` work after it."""
 
     def event(self, text: str) -> None:
-        """Something happened."""
+        """Show that something happened."""
 
     def show(self, rows: Sequence[Row]) -> None:
-        """How the masters are now; to be called often."""
+        """Show the present state of the nodes; to be called often."""
 
     def say(self, text: str) -> None:
-        """A line of the summary."""
+        """Show a line of the summary."""
 
     def close(self) -> None: ...
 
 
 class PlainScreen:
-    """A line for each event and one a second for progress; no escape codes."""
+    """Prints a line for each event, and a line of progress each second; no escape codes."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -183,7 +183,7 @@ class AsyncDatabase:
     async def history(
         self, before: tuple[int, int] | None = None, *, prefix: bytes = b"", most: int = 100
     ) -> tuple[list[Change], tuple[int, int] | None]:
-        """See Replica.history. The node bounds the bytes of its answer by itself."""
+        """See Replica.history. The node bounds the bytes of its answer."""
         return await self._run(requests.history(before, prefix=prefix, most=most))
 
     # -- the end

@@ -48,6 +48,10 @@ class AsyncIterator(IteratorBase[AsyncBackend], _AsyncBlock):
         """Move back over an item, and return it. Raises StopAsyncIteration before the first one."""
         return await self._step(self._back)
 
+    async def aclose(self) -> None:
+        """As `close`, for contextlib.aclosing."""
+        self.close()
+
     async def _step(self, move: Move) -> Any:
         self._open()
         while isinstance(found := move(), Scan):

@@ -6,7 +6,7 @@ from itertools import islice
 from level_replicator.core.limits import RESOLVE_ROWS
 from level_replicator.protocol.events import RangeEntriesReceived
 from level_replicator.storage.engine.base import Snapshot
-from level_replicator.storage.reconcile.initiator import DifferenceHandler, Wanted
+from level_replicator.storage.reconcile.initiator import DifferenceHandler, Merged, Resolved
 from level_replicator.storage.state.index_scan import head_of, rows_of
 from level_replicator.storage.state.schema import INDEX
 
@@ -42,7 +42,7 @@ class Comparison(DifferenceHandler):
         self.difference = Difference()
         self._snapshot = snapshot
 
-    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
+    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Resolved:
         run = [(key[len(INDEX) :], row) for key, row in islice(rows_of(self._snapshot, low, high), RESOLVE_ROWS + 1)]
         following = run.pop()[0] if len(run) > RESOLVE_ROWS else None
         ours = dict(run)
@@ -54,9 +54,9 @@ class Comparison(DifferenceHandler):
                 self.difference.note("only_there", key)
             elif head_of(ours[key]) != heads[key]:
                 self.difference.note("differing", key)
-        return following, []
+        return Resolved(following, [])
 
-    def take_entries(self, received: RangeEntriesReceived) -> None:
+    def take_entries(self, received: RangeEntriesReceived) -> Merged:
         raise AssertionError("a comparison fetches nothing")
 
     def report_count(self, count: int) -> int:

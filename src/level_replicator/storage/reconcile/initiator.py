@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
     FEW_PARTS,
     FRAME_TARGET_BYTES,
@@ -29,6 +30,8 @@ from level_replicator.storage.state.index_scan import rows_of, take
 from level_replicator.storage.state.schema import INDEX
 
 _NEARLY_ALL = 0.9
+News = dict[int, list[Interval]]
+"""Origin → intervals of stamps that are new in the log."""
 Wanted = tuple[bytes, bytes]
 """A key to fetch, and the digest of our value if the peer's may be the same."""
 
@@ -46,10 +49,31 @@ class Range:
 
 @dataclass(slots=True)
 class Requests:
-    """What to ask the peer next; nothing of it when there is only work to go on with."""
+    """Result of a step: range queries, or keys to fetch, to send to the peer; neither if there is only more work to do.
+    `restamped`: how many entries the step has re-stamped."""
 
     queries: list[Range] = field(default_factory=list)
     fetch: list[Wanted] = field(default_factory=list)
+    restamped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Result of resolving a range. `next_key`: the key to continue at, None at the end; `wanted`: keys to fetch;
+    `restamped`: how many entries of ours got new dots."""
+
+    next_key: bytes | None
+    wanted: list[Wanted]
+    restamped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Result of merging entries of the peer. `news`: intervals that are new in the log; `restamped`: how many entries
+    of ours got new dots."""
+
+    news: News
+    restamped: int = 0
 
 
 class Initiator:
@@ -72,6 +96,7 @@ class Initiator:
         self._asked: deque[Range | None] = deque()  # None: a fetch
         self._wanted: deque[Wanted] = deque()
         self._range_bytes = 0
+        self._restamped = 0
 
     @property
     def done(self) -> bool:
@@ -86,9 +111,9 @@ class Initiator:
         """A slice of work. To be called while `has_work`; the requests are to be sent."""
         if self._work:
             for _ in self._work[0]:
-                return Requests()
+                return Requests(restamped=self._take_restamped())
             self._work.popleft()
-        requests = Requests()
+        requests = Requests(restamped=self._take_restamped())
         size = 0
         while self._may_query() and len(requests.queries) < MAX_RANGE_QUERIES and size < FRAME_TARGET_BYTES:
             asked = self._ranges.pop()
@@ -102,6 +127,10 @@ class Initiator:
                 size += len(requests.fetch[-1][0])
             self._asked.append(None)
         return requests
+
+    def _take_restamped(self) -> int:
+        restamped, self._restamped = self._restamped, 0
+        return restamped
 
     def _may_query(self) -> bool:
         few_wanted = len(self._wanted) < 2 * MAX_FETCH_KEYS
@@ -128,11 +157,12 @@ class Initiator:
             assert answer.prints is not None
             self._work.append(self._compare(asked, answer.bounds, answer.prints))
 
-    def entries_received(self, received: RangeEntriesReceived) -> None:
-        """Entries, of a fetch or of a queried range that was empty here. Raises StorageError."""
-        self.handler.take_entries(received)
+    def entries_received(self, received: RangeEntriesReceived) -> Merged:
+        """Merge entries, of a fetch or of a queried range that was empty here. Raises StorageError."""
+        merged = self.handler.take_entries(received)
         if received.last:
             self._asked.popleft()
+        return merged
 
     def close(self) -> None:
         """Gives the snapshots back."""
@@ -141,8 +171,10 @@ class Initiator:
     def _resolve(self, asked: Range, rows: list[tuple[bytes, bytes]]) -> Iterator[None]:
         low: bytes | None = asked.low
         while low is not None:
-            low, wanted = self.handler.resolve(low, asked.high, rows)
-            self._wanted.extend(wanted)
+            resolved = self.handler.resolve(low, asked.high, rows)
+            low = resolved.next_key
+            self._wanted.extend(resolved.wanted)
+            self._restamped += resolved.restamped
             yield None
 
     def _compare(self, whole: Range, bounds: list[bytes], prints: list[bytes]) -> Iterator[None]:
@@ -185,13 +217,12 @@ def _read(rs: Reader, low: bytes, high: bytes, into: Fingerprint, lost: frozense
 class DifferenceHandler:
     """What is done with differences. Base of Resolver, which reconciles, and of Comparison, which only compares."""
 
-    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> tuple[bytes | None, list[Wanted]]:
-        """All the peer has in the range, as (key, head), beside what we have now from `low` on. Where to go on, None at
-        the end; and what to fetch."""
+    def resolve(self, low: bytes, high: bytes, theirs: list[tuple[bytes, bytes]]) -> Resolved:
+        """Resolve the differences in a range: all (key, head) of the peer in it, and our own rows from `low` on."""
         raise NotImplementedError
 
-    def take_entries(self, received: RangeEntriesReceived) -> None:
-        """Entries that were fetched, or all entries of a range that is empty here."""
+    def take_entries(self, received: RangeEntriesReceived) -> Merged:
+        """Merge entries that were fetched, or all entries of a range that is empty here."""
         raise NotImplementedError
 
     def report_count(self, count: int) -> int:

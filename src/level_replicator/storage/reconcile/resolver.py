@@ -2,12 +2,11 @@
 under the lock."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from zlib import crc32
 
 from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, Entry, IndexRow, decode_index
-from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import BULK_LOAD_OWN_ROWS, BULK_LOAD_PREVIEW_ENTRIES, RESOLVE_ROWS
 from level_replicator.core.merge import lost_in_conflict, order_of, order_of_row, same_value
 from level_replicator.core.reconcile_rules import (
@@ -20,7 +19,7 @@ from level_replicator.core.reconcile_rules import (
 )
 from level_replicator.core.version_vector import Vector, newer
 from level_replicator.protocol.events import RangeEntriesReceived
-from level_replicator.storage.reconcile.initiator import DifferenceHandler, Wanted
+from level_replicator.storage.reconcile.initiator import DifferenceHandler, Merged, News, Resolved, Wanted
 from level_replicator.storage.state.index_scan import head_of, rows_of
 from level_replicator.storage.state.schema import INDEX
 from level_replicator.storage.state.state import ReplicationState
@@ -30,18 +29,13 @@ from level_replicator.storage.write.merger import Merger, doubt_of
 from level_replicator.storage.write.remote_applier import adopt_vector
 
 KeyAndRow = tuple[bytes, bytes]
-News = dict[int, list[Interval]]
-OnNews = Callable[[News], None]
-OnRestamp = Callable[[int], None]
 
 
 class Resolver(DifferenceHandler):
     """Of one reconciliation. `whole`: False when something was left out, so that the peer's vector must not be taken
     over. `changed`: whether it has had any effect here.
 
-    `on_news`: told of what the log got that is new, to be forwarded to other peers; `on_restamp`: of how many entries
-    of ours, under new dots, were necessary. `bulk_loads`: we have next to nothing, and ask for all. `peer_pulls`: see
-    Merger."""
+    `bulk_loads`: we have next to nothing, and ask for all. `peer_pulls`: see Merger."""
 
     def __init__(
         self,
@@ -49,8 +43,6 @@ class Resolver(DifferenceHandler):
         source: int,
         reconcile_context: ReconcileContext,
         their_horizon: Vector,
-        on_news: OnNews,
-        on_restamp: OnRestamp,
         *,
         sync: bool,
         bulk_loads: bool = False,
@@ -65,12 +57,11 @@ class Resolver(DifferenceHandler):
         self._source = source
         self._reconcile_context = reconcile_context
         self._their_horizon = their_horizon
-        self._on_news, self._on_restamp = on_news, on_restamp
         self._sync = sync
 
     # -- the rows of a range
 
-    def resolve(self, low: bytes, high: bytes, theirs: list[KeyAndRow]) -> tuple[bytes | None, list[Wanted]]:
+    def resolve(self, low: bytes, high: bytes, theirs: list[KeyAndRow]) -> Resolved:
         state = self._state
         with state.applying("reconciling with a peer"):
             ours = [
@@ -78,7 +69,7 @@ class Resolver(DifferenceHandler):
             ]
             following = ours.pop()[0] if len(ours) > RESOLVE_ROWS else None
             merger = self._merger()
-            wanted = []
+            wanted: list[Wanted] = []
             doubt = doubt_of(state, self._reconcile_context.theirs)
             for key, mine, row in _side_by_side(ours, _from_to(theirs, low, following)):
                 if merger.restamps.full:
@@ -95,8 +86,7 @@ class Resolver(DifferenceHandler):
                 elif self._compare(merger, key, mine, row, doubt):
                     wanted.append((key, self._digest(key, mine, row)))
             merger.write("resolve")
-        self._written(merger)
-        return following, wanted
+        return Resolved(following, wanted, self._written(merger))
 
     def _merger(self, *, bulk_loading: bool = False) -> Merger:
         return Merger(
@@ -107,12 +97,11 @@ class Resolver(DifferenceHandler):
             peer_pulls=self._peer_pulls,
         )
 
-    def _written(self, merger: Merger) -> None:
-        """To be called without the lock."""
+    def _written(self, merger: Merger) -> int:
+        """A batch has been written. Returns how many entries it re-stamped."""
         self.whole = self.whole and merger.whole
         self.changed = self.changed or merger.changed
-        if merger.restamps:
-            self._on_restamp(len(merger.restamps))
+        return len(merger.restamps)
 
     def _takes(self, row: IndexRow, doubt: int) -> bool:
         resolution = resolve_remote_only(row.stamp, row.origin, row.deleted, self._reconcile_context.known, doubt)
@@ -160,15 +149,17 @@ class Resolver(DifferenceHandler):
 
     # -- entries
 
-    def take_entries(self, received: RangeEntriesReceived) -> None:
+    def take_entries(self, received: RangeEntriesReceived) -> Merged:
         state = self._state
+        news: News = {}
+        restamped = 0
         self.entries_in += len(received.entries)
         if received.lacking:
             self.whole = False
         if received.span is not None and self.whole:
-            self._resolve_own(received.span, {entry[3] for _, entry in received.entries})
+            restamped += self._resolve_own(received.span, {entry[3] for _, entry in received.entries})
         if not received.entries:
-            return
+            return Merged(news, restamped)
         present = received.entries
         if received.equal:
             completed = [self._completed(each, at in received.equal) for at, each in enumerate(received.entries)]
@@ -184,13 +175,16 @@ class Resolver(DifferenceHandler):
                 for origin, entry in present if complete else ():
                     merger.tx.raise_newest(origin, entry.stamp)
                 merger.write("entries")
-            self._written(merger)
-            if merger.news:
-                self._on_news(merger.news)
+            restamped += self._written(merger)
+            for origin, intervals in merger.news.items():
+                news.setdefault(origin, []).extend(intervals)
+        return Merged(news, restamped)
 
-    def _resolve_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> None:
-        """Of a run of keys that the peer has told all of: what only we have there."""
+    def _resolve_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> int:
+        """Resolve the keys that only we have in a range of which the peer has sent all keys, `theirs`. Returns how many
+        entries were re-stamped."""
         state, low = self._state, span[0]
+        restamped = 0
         more = True
         while more:
             with state.applying("reconciling with a peer"):
@@ -205,7 +199,8 @@ class Resolver(DifferenceHandler):
                         self._resolve_local_only(merger, key, decode_index(row))
                     low = key + b"\0"
                 merger.write("resolve")
-            self._written(merger)
+            restamped += self._written(merger)
+        return restamped
 
     def report_count(self, count: int) -> int:
         """Nothing, where it is little: then the peer sends all it has."""

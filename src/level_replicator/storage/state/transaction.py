@@ -131,16 +131,16 @@ class Transaction:
         self.rs.delete(log_key(origin, stamp))
 
     def overwrite(self, origin: int, stamp: int) -> None:
-        """Delete the entry of the index row with this dot from the log, if the log holds it, since another entry takes
-        its place."""
+        """Delete the entry of the index row with this dot from the log, if the log holds it, and from the tail, since
+        another entry takes its place."""
         state = self._state
         if (not state.floor and not state.lost) or state.logged(origin, stamp):
             self.rs.delete(log_key(origin, stamp))
             self.entries -= 1
-            if origin == state.origin:
-                if self._overwritten is None:
-                    self._overwritten = []
-                self._overwritten.append(stamp)
+        if origin == state.origin:
+            if self._overwritten is None:
+                self._overwritten = []
+            self._overwritten.append(stamp)
 
     def put_row(self, key: bytes, row: bytes) -> None:
         """Put the index row of a key (core.entry.encode_index)."""
@@ -170,7 +170,7 @@ class Transaction:
         self._own = records
 
     def drop_from_tail(self, stamps: list[int]) -> None:
-        """Take own entries out of the tail that the block has deleted from the log, since others take their place."""
+        """Take own entries with these stamps out of the tail, since the block has overwritten them."""
         self._overwritten = stamps if self._overwritten is None else self._overwritten + stamps
 
     # -- vector
@@ -273,7 +273,7 @@ class Transaction:
         self._rare().resume[source, origin] = applied
 
     def end_scan(self, source: int) -> None:
-        """The scan of `source` is complete, so nothing of it is resumed."""
+        """The scan of `source` is complete, so nothing of it is resumed. Not together with `set_resume`."""
         scans = self._state.resume.get(source)
         if scans is not None:
             for origin in scans:
@@ -281,7 +281,7 @@ class Transaction:
             self._rare().scans_ended.append(source)
 
     def forget_scans(self) -> None:
-        """Forget all scans that broke off: they begin anew."""
+        """Forget all scans that broke off: they begin anew. Not together with `set_resume`."""
         for key in self._state.rs.scan_keys(RESUME, following(RESUME)):
             self.rs.delete(key)
         self._rare().scans_ended.append(None)

@@ -1,4 +1,4 @@
-"""The demo's verdict must be able to be bad."""
+"""The comparison and the ledger of the demo find every kind of difference."""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +22,7 @@ def make(directory: Path, *contents: dict[bytes, bytes]) -> list[tuple[str, Path
     return databases
 
 
-def test_equal(tmp_path: Path) -> None:
+def test_equal_databases_are_equal(tmp_path: Path) -> None:
     result = compare(make(tmp_path, SAME, SAME, SAME))
     assert result.equal
     assert [contents.keys for contents in result.contents] == [3, 3, 3]
@@ -30,7 +30,7 @@ def test_equal(tmp_path: Path) -> None:
     assert {contents.digest for contents in result.contents} == {hashlib.sha256(plain).hexdigest()}
 
 
-def test_empty_is_equal(tmp_path: Path) -> None:
+def test_empty_databases_are_equal(tmp_path: Path) -> None:
     assert compare(make(tmp_path, {}, {}, {})).equal
 
 
@@ -46,7 +46,7 @@ def test_empty_is_equal(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_differs(other: dict[bytes, bytes], key: bytes, place: int, tmp_path: Path) -> None:
+def test_one_differing_key_is_found(other: dict[bytes, bytes], key: bytes, place: int, tmp_path: Path) -> None:
     contents = [SAME, SAME, SAME]
     contents[place] = other
     result = compare(make(tmp_path, *contents))
@@ -55,19 +55,19 @@ def test_one_differs(other: dict[bytes, bytes], key: bytes, place: int, tmp_path
     assert result.differences[0].startswith(f"{key!r}: node 1 has ")
 
 
-def test_lengths_belong_to_the_digest(tmp_path: Path) -> None:
+def test_the_digest_covers_the_lengths(tmp_path: Path) -> None:
     one, other, _ = compare(make(tmp_path, {b"ab": b"c"}, {b"a": b"bc"}, {})).contents
     assert one.digest != other.digest
 
 
-def test_many_differences_are_counted_and_a_few_shown(tmp_path: Path) -> None:
+def test_many_differences_are_counted_and_a_few_are_shown(tmp_path: Path) -> None:
     many = {b"%04d" % number: b"" for number in range(1_000)}
     result = compare(make(tmp_path, many, {}))
     assert result.differing == 1_000
     assert len(result.differences) == 10
 
 
-def test_ledger_knows_what_was_written() -> None:
+def test_the_ledger_finds_lost_keys_and_unwritten_values() -> None:
     ledger = Ledger()
     ledger.note([(b"a", b"1"), (b"b", b"1")])
     ledger.note([(b"b", b"2"), (b"b", None)])
@@ -79,7 +79,7 @@ def test_ledger_knows_what_was_written() -> None:
     assert "this key" in ledger.objections([(b"a", b"1"), (b"c", b"1")])[0]
 
 
-def test_ledger_shows_a_few() -> None:
+def test_the_ledger_shows_a_few_errors() -> None:
     ledger = Ledger()
     ledger.note([(b"%d" % number, b"") for number in range(12)])
     assert len(ledger.objections([])) == 11

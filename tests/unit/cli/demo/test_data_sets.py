@@ -1,4 +1,4 @@
-"""Every kind of data set gives its entries, and says in one line what is wrong with a bad one."""
+"""Every kind of data set gives its entries, and one line says why an invalid one is refused."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import plyvel
 import pytest
 
 from level_replicator.cli.demo.data_sets import open_data_set
-from level_replicator.cli.demo.process import InputError
+from level_replicator.cli.demo.errors import InputError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def problem(source: Path, scratch: Path) -> str:
     return text
 
 
-def test_files_of_a_directory(tmp_path: Path, scratch: Path) -> None:
+def test_a_directory_gives_its_files(tmp_path: Path, scratch: Path) -> None:
     root = tmp_path / "tree"
     (root / "below").mkdir(parents=True)
     (root / "empty").write_bytes(b"")
@@ -57,7 +57,7 @@ def test_the_standard_library_is_source_only(scratch: Path) -> None:
             assert not key.endswith((b".so", b".pyc", b".a"))
 
 
-def test_json_lines(tmp_path: Path, scratch: Path) -> None:
+def test_a_jsonl_file_gives_its_lines(tmp_path: Path, scratch: Path) -> None:
     path = tmp_path / "data.jsonl"
     binary = base64.b64encode(b"\0\xff").decode()
     lines = [
@@ -70,7 +70,7 @@ def test_json_lines(tmp_path: Path, scratch: Path) -> None:
     assert entries(path, scratch) == {b"text": "Zürich".encode(), b"\0\xff": b"\0\xff", b"last": b""}
 
 
-def test_level_db_is_copied_and_left_as_it_was(tmp_path: Path, scratch: Path) -> None:
+def test_a_leveldb_is_copied_and_not_changed(tmp_path: Path, scratch: Path) -> None:
     path = tmp_path / "some-db"
     wanted = {b"%03d" % number: b"v" * number for number in range(100)}
     with plyvel.DB(str(path), create_if_missing=True) as db:
@@ -94,7 +94,7 @@ def test_level_db_is_copied_and_left_as_it_was(tmp_path: Path, scratch: Path) ->
         (json.dumps({"key": "k" * 1_048_577, "value": ""}), "1048577 bytes"),
     ],
 )
-def test_bad_line(line: str, complaint: str, tmp_path: Path, scratch: Path) -> None:
+def test_an_invalid_line_is_refused(line: str, complaint: str, tmp_path: Path, scratch: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"key": "good", "value": ""}\n' + line + "\n")
     text = problem(path, scratch)
@@ -102,7 +102,7 @@ def test_bad_line(line: str, complaint: str, tmp_path: Path, scratch: Path) -> N
     assert complaint in text
 
 
-def test_what_is_no_data_set(tmp_path: Path, scratch: Path) -> None:
+def test_a_path_without_data_is_refused(tmp_path: Path, scratch: Path) -> None:
     assert "does not exist" in problem(tmp_path / "nowhere", scratch)
     other = tmp_path / "data.csv"
     other.write_text("a,b\n")
@@ -116,7 +116,7 @@ def test_what_is_no_data_set(tmp_path: Path, scratch: Path) -> None:
     assert "not a LevelDB that can be read" in problem(torn, scratch)
 
 
-def test_file_that_vanished(tmp_path: Path, scratch: Path) -> None:
+def test_a_file_that_vanished_is_an_input_error(tmp_path: Path, scratch: Path) -> None:
     root = tmp_path / "tree"
     root.mkdir()
     (root / "a").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The two screens show the same story."""
+"""The two screens show the same run."""
 
 import io
 
@@ -13,7 +13,7 @@ ROWS = [
 ]
 
 
-def test_plain_gives_a_line_a_second() -> None:
+def test_the_plain_screen_prints_a_line_a_second() -> None:
     out = io.StringIO()
     screen = PlainScreen(out)
     for _ in range(3):
@@ -26,7 +26,7 @@ def test_plain_gives_a_line_a_second() -> None:
     assert last == "done"
 
 
-def test_rich_shows_the_last_state_and_stops() -> None:
+def test_the_rich_screen_shows_the_last_state_and_stops() -> None:
     out = io.StringIO()
     screen = RichScreen(Console(file=out, force_terminal=True, width=100))
     screen.show(ROWS)

@@ -140,7 +140,7 @@ def test_what_only_the_reader_has_in_a_filled_range_is_judged() -> None:
 
 def test_without_that_a_deleted_key_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     source, reader = _deleted_meanwhile()
-    monkeypatch.setattr(Resolver, "_resolve_own", lambda *_: None)
+    monkeypatch.setattr(Resolver, "_resolve_own", lambda *_: 0)
     reconcile(source, reader)
     assert b"000000" in contents(reader)
 
@@ -229,7 +229,7 @@ def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come
     opened = round_for(source, reader, reconcile=True)
     assert isinstance(opened, Reconciling)
     begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
-    reader.begin_reconciliation(begin, source.origin, lambda news: None, lambda again: None, rows_told=told)
+    reader.begin_reconciliation(begin, source.origin, rows_told=told)
     assert reader.bulk_loading
 
 

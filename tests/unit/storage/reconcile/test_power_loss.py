@@ -22,8 +22,9 @@ def take_away(store: Store) -> None:
     reconcile_context = ReconcileContext(
         dict(store.vector), dict(store.vector), stale=True, their_dropped=store.clock.last
     )
-    resolver = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, lambda restamped: None, sync=False)
-    assert resolver.resolve(b"", b"", []) == (None, [])
+    resolver = Resolver(store._state, 1, reconcile_context, {}, sync=False)
+    resolved = resolver.resolve(b"", b"", [])
+    assert (resolved.next_key, resolved.wanted) == (None, [])
 
 
 @pytest.mark.parametrize("choice", range(CHOICES))

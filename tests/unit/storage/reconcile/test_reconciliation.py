@@ -18,9 +18,7 @@ def _initiator(count: int) -> tuple[Store, Initiator]:
     for number in range(count):
         store.writer.put(b"%06d" % number, b"", False)
     store.bulk_load_own_rows = -1
-    initiator, _ = store.begin_reconciliation(
-        ReconcileStarted({7: 1}, {}, 0, False), 7, lambda news: None, lambda again: None
-    )
+    initiator, _ = store.begin_reconciliation(ReconcileStarted({7: 1}, {}, 0, False), 7)
     return store, initiator
 
 

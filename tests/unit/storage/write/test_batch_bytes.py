@@ -49,11 +49,13 @@ def test_what_a_stale_node_writes_again(sizes: list[int]) -> None:
     sizes.clear()
     again: list[int] = []
     reconcile_context = ReconcileContext(dict(store.vector), {}, stale=True, their_dropped=store.clock.last)
-    told = Resolver(store._state, 1, reconcile_context, {}, lambda news: None, again.append, sync=False)
+    resolver = Resolver(store._state, 1, reconcile_context, {}, sync=False)
     low: bytes | None = b""
     while low is not None:
-        low, wanted = told.resolve(low, b"", [])
-        assert not wanted
+        resolved = resolver.resolve(low, b"", [])
+        assert not resolved.wanted
+        again.append(resolved.restamped)
+        low = resolved.next_key
     assert len(again) > 1
     assert sum(again) == len(data)
     assert contents(store) == data

@@ -28,7 +28,7 @@ def _repair(world: World, node: SimNode) -> None:
     assert node.store is not None
     assert node.coordinator is not None
     assert node.store.verify(repair=True, progress=lambda keys: None).lost == 1
-    node.coordinator.begin_anew()
+    node.coordinator.end_connections()
 
 
 @pytest.mark.parametrize("value", [b"damaged", None])

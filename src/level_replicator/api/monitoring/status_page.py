@@ -21,7 +21,7 @@ _COLUMNS = ("peer", "state", "entries that it lacks", "lag (s)", "bytes received
 
 @cache
 def _page() -> str:
-    return files("level_replicator.api").joinpath("status_page.html").read_text("utf-8")
+    return files("level_replicator.api.monitoring").joinpath("status_page.html").read_text("utf-8")
 
 
 @cache

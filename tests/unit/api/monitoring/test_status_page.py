@@ -7,7 +7,7 @@ import string
 from html import escape
 from typing import Any
 
-from level_replicator.api.status_page import content_security_policy, render_status_page
+from level_replicator.api.monitoring.status_page import content_security_policy, render_status_page
 
 HOSTILE = '<img src=x onerror="alert(1)">\'&amp;</noscript><script>alert(2)</script>'
 

@@ -1,4 +1,4 @@
-"""The wire of one link: a TCP relay that can be cut, healed, slowed, cut after so many bytes, and that counts."""
+"""A TCP relay that can be cut, healed, delayed, cut after a number of bytes, and that counts what it passes on."""
 
 import asyncio
 import contextlib
@@ -8,25 +8,32 @@ from typing import Any, TypeVar
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 64 * 1024
-_T = TypeVar("_T")
+_Result = TypeVar("_Result")
 
 
 class Relay:
-    """Forwards `address` to `target_port`, which may be set anew when the target was started again.
+    """Forwards connections from `address` to `target_port`, which may be changed when the target has moved.
 
-    `to_target` and `to_dialler` count bytes that were passed on; while `capture` is set, what passes is kept as well,
-    one pair of byte strings a connection."""
+    A cut relay resets its connections, and every new one at once. Its port stays taken, so nobody else can take it.
+
+    to_target    bytes that were passed on to the target
+    to_dialler   bytes that were passed on to the dialling side
+    cuts         how often the relay was cut
+    delay_s      delay of each chunk, in seconds
+    chunk_bytes  the most bytes that are read at once
+    capture      whether the bytes that pass are kept in `captured`: for each connection those to the target and back
+    """
 
     def __init__(self, target_port: int = 0) -> None:
         self.target_port = target_port
         self.to_target = 0
         self.to_dialler = 0
-        self.capture = False
-        self.captured: list[tuple[bytearray, bytearray]] = []
+        self.cuts = 0
         self.delay_s = 0.0
         self.chunk_bytes = CHUNK_BYTES
-        self.cuts = 0
-        self._budget: int | None = None  # bytes to the dialler until the link is cut
+        self.capture = False
+        self.captured: list[tuple[bytearray, bytearray]] = []
+        self._budget: int | None = None  # bytes to the dialler until the relay cuts itself
         self._is_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._handlers: set[asyncio.Task[Any]] = set()
@@ -34,34 +41,39 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
         self._server = self._do(self._listen())
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self._server.sockets[0].getsockname()[1]}"
-
-    def cut(self) -> None:
-        """Resets what runs and every new connection, until `heal`."""
-        self._do(self._cut())
-
-    def cut_after(self, bytes_to_dialler: int) -> None:
-        """Cuts by itself, in the middle of a frame if it falls so, once this many more have been passed on."""
-        self._budget = bytes_to_dialler
-
-    def heal(self) -> None:
-        self._budget = None
-        self._is_cut = False
+        return f"{HOST}:{self.port}"
 
     @property
     def is_cut(self) -> bool:
         return self._is_cut
 
+    def cut(self) -> None:
+        """Reset all connections, and every new one, until `heal`."""
+        self._do(self._cut())
+
+    def cut_after(self, bytes_to_dialler: int) -> None:
+        """Cut once so many more bytes have been passed on to the dialling side, in the middle of a frame if need be."""
+        self._budget = bytes_to_dialler
+
+    def heal(self) -> None:
+        """Let new connections through again."""
+        self._budget = None
+        self._is_cut = False
+
     def close(self) -> None:
+        """End all connections and free the port. Idempotent."""
+        if self._loop.is_closed():
+            return
         self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
+    def _do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _listen(self) -> asyncio.Server:
@@ -80,18 +92,19 @@ class Relay:
                 onward_reader, onward = await asyncio.open_connection(HOST, self.target_port)
                 ends.append(onward)
                 self._writers.add(onward)
-                if self.is_cut:  # meanwhile
+                if self.is_cut:  # since the connection was begun
                     return
                 kept = (bytearray(), bytearray())
                 self.captured.append(kept)
-                pumps = [
-                    asyncio.create_task(self._pump(reader, onward, kept[0], to_target=True)),
-                    asyncio.create_task(self._pump(onward_reader, writer, kept[1], to_target=False)),
-                ]
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                to_target = asyncio.create_task(self._pump(reader, onward, kept[0], to_target=True))
+                to_dialler = asyncio.create_task(self._pump(onward_reader, writer, kept[1], to_target=False))
+                await asyncio.wait([to_target, to_dialler], return_when=asyncio.FIRST_COMPLETED)
+                if to_dialler.done() and to_dialler.result():
+                    onward.transport.abort()
+                    await _until_end(reader, to_target)
                 for end in ends:
                     end.transport.abort()
-                await asyncio.gather(*pumps)
+                await asyncio.gather(to_target, to_dialler)
         finally:
             for end in ends:
                 end.transport.abort()
@@ -100,7 +113,8 @@ class Relay:
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray, *, to_target: bool
-    ) -> None:
+    ) -> bool:
+        """Pass bytes on until the end of the connection. Return whether the budget to the dialler has ended it."""
         with contextlib.suppress(OSError):
             while data := await reader.read(self.chunk_bytes):
                 if self.delay_s:
@@ -110,22 +124,22 @@ class Relay:
                     data = data[: self._budget]
                     self._budget -= len(data)
                     ends_here = self._budget == 0
-                writer.write(data)
+                # counted first: a receiver of the bytes may look at the counts at once
                 if to_target:
                     self.to_target += len(data)
                 else:
                     self.to_dialler += len(data)
                 if self.capture:
                     kept += data
+                writer.write(data)
                 await writer.drain()
                 if ends_here:
-                    # closed in order, not reset: what was passed on has to arrive
                     self._is_cut = True
                     self._budget = None
                     self.cuts += 1
-                    writer.close()
-                    await writer.wait_closed()
-                    return
+                    writer.write_eof()
+                    return True
+        return False
 
     async def _cut(self) -> None:
         self._is_cut = True
@@ -138,4 +152,15 @@ class Relay:
         await self._cut()
         while self._handlers:
             await asyncio.wait(list(self._handlers))
-        await asyncio.sleep(0)  # aborted transports close their sockets in the next turn
+        await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next turn
+
+
+async def _until_end(reader: asyncio.StreamReader, pump: asyncio.Task[bool]) -> None:
+    """Read and discard until the dialling side has closed its end.
+
+    The bytes that were passed on to it must all arrive. A socket that is closed while it has unread bytes is reset, and
+    a reset discards what the other side has not read yet."""
+    await pump  # it ends, since it cannot write any more
+    with contextlib.suppress(OSError):
+        while await reader.read(CHUNK_BYTES):
+            pass
