@@ -1,1 +1,1 @@
-"""What replication costs, measured beside what it is built on. `python -m bench --help`."""
+"""Benchmarks: the cost of replication beside that of the bare LevelDB. `python -m bench --help`."""

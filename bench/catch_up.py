@@ -22,7 +22,7 @@ SIDES = ("sender", "receiver")
 WIRE, NEWEST = ": on the wire", ": its newest entry readable after"
 _LARGE = 1024
 _OWN_PART = 10
-"""A node with keys of its own holds one for so many that come."""
+"""A node with keys of its own holds one for so many received entries."""
 _LOOK_S = 0.001
 
 
@@ -86,7 +86,7 @@ def _into_empty(sender: Worker, receiver: Worker, source: str, target: str, coun
 
 
 def _into_holding(sender: Worker, receiver: Worker, source: str, target: str, count: int) -> dict[str, float]:
-    """The full one dials, and takes nothing: it must be the same in each run."""
+    """Let the full node dial and pull nothing: it must be the same in each run."""
     own = max(1, count // _OWN_PART)
     receiver.call(replicas.fill, path=target, count=own, first=count)
     address = receiver.call(replicas.listen, path=target)
@@ -104,7 +104,7 @@ def used(
     meanwhile: Callable[[], None] = lambda: None,
     **arguments: Any,
 ) -> dict[str, float]:
-    """What the receiver says of the transfer, and what both sides used for it."""
+    """Return the figures of the receiver, and the CPU and memory that both sides used."""
     before = {"sender": sender.call(usage), "receiver": receiver.call(usage)}
     with Watch([sender.pid, receiver.pid]) as watch:
         receiver.begin(function, **arguments)
@@ -124,8 +124,8 @@ def used(
 def catch_up(
     context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None, newest: int | None = None
 ) -> dict[str, float]:
-    """Seconds from the opening of an empty replica until it has all, bytes both ways, and keys; and until it has the
-    entry with the number `newest`, if there is one to look for."""
+    """Return the seconds from opening an empty replica until it has everything, the bytes both ways, and the keys; and
+    the seconds until it has the entry with the number `newest`, if that is given."""
     began = time.monotonic()
     context.replica = lrep.open(path, {"servers": {server: {}}, **(keys or {})})
     figures = {} if newest is None else {"newest_s": _wait_for(context, newest) - began}
@@ -133,7 +133,7 @@ def catch_up(
 
 
 def serve(context: Context, *, path: str, server: str) -> None:
-    """Opens a replica that dials `server`, and gives it all without taking anything."""
+    """Open a replica that dials `server` and sends it everything, and pulls nothing."""
     context.replica = lrep.open(path, {"servers": {server: {"read_only": True}}})
 
 
@@ -153,7 +153,7 @@ def _until_level(context: Context, began: float) -> dict[str, float]:
 
 
 def _wait_for(context: Context, number: int) -> float:
-    """A look each millisecond: much less than what is measured, and nothing beside the work that is done meanwhile."""
+    """Poll each millisecond: this is short beside the measured times, and costs little CPU."""
     get, key = context.replica.get, key_of(number)
     while get(key) is None:
         time.sleep(_LOOK_S)

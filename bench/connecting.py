@@ -1,4 +1,4 @@
-"""How long two nodes need from the first byte between them until they are level, and what that costs."""
+"""The time and the cost of two nodes from the first byte between them until they are in sync."""
 
 import time
 
@@ -7,11 +7,11 @@ from bench.processes import Worker
 from bench.worker import usage
 
 _DIALLED_S = 0.05
-"""Enough for the connection to be made, and the first message to be sent, to a process that stands still."""
+"""Enough time to connect to a suspended process and to send it the first message."""
 
 
 def connect(first: Worker, second: Worker, path: str, address: str, *, both: bool = False) -> dict[str, float]:
-    """Opens a replica at `path` in `second`, which dials `first`: `seconds` until it has all, or `both` have, `cpu_s`
+    """Open a replica at `path` in `second`, which dials `first`: `seconds` until it has all, or `both` have, `cpu_s`
     of both processes, `bytes` both ways, `entries_in` of the second.
 
     Opening it is in none of these: the first process stands still until the second one has opened and dialled."""

@@ -1,4 +1,4 @@
-"""Keys and values that neither LevelDB's order nor its compression makes cheaper than real ones."""
+"""Random keys and values: neither their order nor compression makes them cheaper for LevelDB than real ones."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +25,7 @@ def key_of(number: int) -> bytes:
 
 
 def pairs(count: int, value_bytes: int = VALUE_BYTES, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """The same `count` pairs in each process: distinct keys of 16 bytes, random values. `first`: for others than
+    """Return the same `count` pairs in each process: distinct keys of 16 bytes, random values. `first`: for others than
     those that begin at 0."""
     # values cut from one pool repeat bytes only far beyond the 4 KiB that LevelDB compresses at a time
     size = max(_POOL_BYTES, 4 * value_bytes)
@@ -36,7 +36,7 @@ def pairs(count: int, value_bytes: int = VALUE_BYTES, first: int = 0) -> Iterato
 
 
 def write_all(database: Any, count: int, value_bytes: int = VALUE_BYTES, first: int = 0) -> None:
-    """Into a plyvel.DB or a replica, in batches of BATCH, or of 1 MiB where that is less."""
+    """Write pairs to a plyvel.DB or a replica, in batches of BATCH, or of 1 MiB where that is less."""
     most = max(1, min(BATCH, (1 << 20) // value_bytes))
     batch = database.write_batch()
     for number, (key, value) in enumerate(pairs(count, value_bytes, first), 1):

@@ -1,4 +1,4 @@
-"""Two nodes that are nearly level connect: with a log, after it was truncated, and without a common history."""
+"""Two nodes that are nearly in sync connect: with a log, after it was truncated, and without a common history."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,7 +44,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
 
 
 class Nodes:
-    """Two of them, in processes of their own; the first one is open, the second one is opened to connect."""
+    """Two nodes in processes of their own. The first is open, and the second is opened to connect."""
 
     def __init__(self, collector: Collector, first: Worker, second: Worker, directory: Path) -> None:
         self._collector = collector
@@ -68,14 +68,14 @@ class Nodes:
         self._first.call(replicas.close)
 
     def become_strangers(self, count: int, differ: int) -> None:
-        """Two others, which have adopted the same data, but for some."""
+        """Prepare two nodes that have adopted the same data, except for some keys."""
         self._one, self._other = f"{self._one}-stranger", f"{self._other}-stranger"
         self._first.call(adopt, path=self._one, count=count, differ=0)
         self._second.call(adopt, path=self._other, count=count, differ=differ)
         self._address = self._first.call(replicas.listen, path=self._one)
 
     def connect(self, name: str, at: float) -> None:
-        """Until both have all."""
+        """Wait until both nodes have everything."""
         # where there is a common history the first one has all from the beginning
         figures = connect(self._first, self._second, self._other, self._address, both=name == STRANGERS)
         self._collector.add(name, "ms", 1000 * figures["seconds"], at=at)
@@ -88,7 +88,7 @@ class Nodes:
 
 
 def overwrite(context: Context, *, count: int, differ: int, truncated: bool) -> None:
-    """Some keys, evenly spread over the order in which they were written, so anywhere in the order of keys."""
+    """Overwrite keys that are evenly spread over the order of writes, so anywhere in the order of keys."""
     turn = context.kept["turn"] = context.kept.get("turn", 0) + 1
     value = b"%d " % turn + b"." * VALUE_BYTES
     for number in range(differ):
@@ -98,7 +98,7 @@ def overwrite(context: Context, *, count: int, differ: int, truncated: bool) -> 
 
 
 def adopt(_context: Context, *, path: str, count: int, differ: int) -> None:
-    """A LevelDB that another program wrote becomes a replica, closed."""
+    """Adopt a LevelDB that another program wrote, and close the replica."""
     Path(path).mkdir()
     with plyvel.DB(f"{path}/db", create_if_missing=True) as db:
         write_all(db, count)

@@ -1,4 +1,4 @@
-"""What a replica takes on the disk, beside the bare database with the same pairs; and what each part of it takes."""
+"""The disk space of a replica and of its parts, beside the bare database with the same pairs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +70,7 @@ def write_bare(_context: Context, *, path: str, count: int) -> None:
 
 
 def parts_of(_context: Context, *, path: str) -> dict[str, float]:
-    """Bytes of the two large parts of a replication set, as LevelDB estimates them."""
+    """Return the bytes of the two large parts of a replication set, as LevelDB estimates them."""
     with plyvel.DB(f"{path}/rs", **lrep.RS_OPTIONS) as rs:
         parts = ((INDEX_BYTES, INDEX), (LOG_BYTES, LOG))
         return {name: rs.approximate_size(prefix, following(prefix)) for name, prefix in parts}

@@ -1,4 +1,4 @@
-"""Figures of several runs: medians, spreads, and ratios of what was measured in the same run."""
+"""Figures of several runs: medians, spreads, and ratios of figures of the same run."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -23,12 +23,12 @@ class Series:
 
 
 def ratios(series: Series, baseline: Series) -> list[float]:
-    """Run by run: what else the machine does in a run slows both, so a ratio says more than two medians."""
+    """Return the ratios run by run: other load of the machine slows both figures of a run, so ratios vary less."""
     return [mine / other for mine, other in zip(series.samples, baseline.samples, strict=True)]
 
 
 def find(all_series: list[Series], group: str, name: str, at: float | None = None) -> Series | None:
-    """Without `at`: at the largest size that was measured."""
+    """Return the series at the size `at`; without `at`, at the largest measured size."""
     found = [
         series
         for series in all_series
@@ -38,7 +38,7 @@ def find(all_series: list[Series], group: str, name: str, at: float | None = Non
 
 
 def baseline_of(series: Series, all_series: list[Series]) -> Series | None:
-    """What it is compared with, if that was measured as often."""
+    """Return the baseline of the series, if it was measured as often."""
     if series.baseline is None:
         return None
     baseline = find(all_series, series.group, series.baseline, series.at)
@@ -46,7 +46,7 @@ def baseline_of(series: Series, all_series: list[Series]) -> Series | None:
 
 
 def curves(all_series: list[Series], least: int = 3) -> list[list[Series]]:
-    """The series that were measured at `least` sizes or more, each as a list in the order of the sizes."""
+    """Return the series that were measured at `least` sizes or more, each as a list in the order of the sizes."""
     grouped: dict[tuple[str, str], list[Series]] = {}
     for series in all_series:
         if series.at is not None:

@@ -1,4 +1,4 @@
-"""The table of goals: what is wanted of replication on this class of machine, and how it is judged.
+"""The table of goals of replication on this class of machine.
 
 Shares are of what was measured in the same run. What goes by sizes is judged at the largest that was measured, if
 nothing else is said: with --quick that is not what the goal means, and its verdict is a hint.
@@ -23,7 +23,7 @@ from bench.judging import Goal, Judged, at, at_size, exponent, judge, share, val
 from bench.options import Options
 
 FLAT = 0.2
-"""The exponent that still counts as no growth: over a thousandfold size a fourfold cost. Trees and caches take some."""
+"""The greatest exponent that counts as no growth: a fourfold cost for a thousandfold size, due to trees and caches."""
 LINE = 1.15
 
 _PUTS, _BATCHES = local.GROUPS["puts"], local.GROUPS["batches"]

@@ -1,4 +1,4 @@
-"""How a cost grows with a size: the power law that fits its curve."""
+"""The growth of a cost with a size: the power law that fits its curve."""
 
 from dataclasses import dataclass
 from math import exp, log
@@ -6,7 +6,7 @@ from math import exp, log
 from bench.figures import Series
 
 _FLAT, _LINE = 0.15, 0.15
-"""How far from 0, or from 1, an exponent may be to be called so: measured curves are never quite straight."""
+"""The tolerance of an exponent that counts as 0 or as 1: measured curves are never quite straight."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Law:
 
 
 def law_of(curve: list[Series]) -> Law | None:
-    """Least squares of the medians in log-log. None where something is 0, which has no logarithm."""
+    """Fit the medians by least squares in log-log. Return None if a figure is 0, which has no logarithm."""
     points = [(log(series.at), log(series.median)) for series in curve if series.at and series.median > 0]
     if len(points) < len(curve) or len(points) < 2:
         return None

@@ -1,4 +1,4 @@
-"""What strangers do to an honest pair: how long a write takes to the peer while they flood the node that is dialled.
+"""The latency of an honest pair while unknown peers flood the node that is dialled.
 
 Everything runs on one machine, so the attackers take their share of its cores: what is shown is the worst of both.
 """
@@ -127,7 +127,7 @@ def _again_and_again(attempt: Callable[[socket.socket], None], server: str) -> N
 
 
 def end_attack(_context: Context) -> int:
-    """How many connections there were."""
+    """End the attack, and return the number of its connections."""
     _over.set()
     for sock in _open:
         sock.close()

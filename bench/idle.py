@@ -1,4 +1,4 @@
-"""What nodes cost that are level and have nothing to say: CPU and bytes, of a pair, and of a node with many peers."""
+"""The cost of idle nodes that are in sync: CPU and bytes, of a pair, and of a node with many peers."""
 
 import time
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
 
 
 def dial_often(context: Context, *, path: str, server: str, count: int) -> None:
-    """Opens so many replicas in this process, and waits until each is level."""
+    """Open `count` replicas in this process, and wait until each is in sync."""
     stack = context.closing.enter_context(ExitStack())
     for number in range(count):
         replica = stack.enter_context(lrep.open(f"{path}/{number}", {"servers": {server: {}}}))
@@ -53,7 +53,7 @@ def dial_often(context: Context, *, path: str, server: str, count: int) -> None:
 
 
 def rest(context: Context, *, seconds: float) -> dict[str, float]:
-    """Sleeps: what the process does meanwhile, the replica does."""
+    """Sleep, and return the CPU and the bytes that the replica used meanwhile."""
     time.sleep(min(seconds, 1.0))  # until the last word of the connections is said
     wire = replicas.counters(context)["bytes"]
     cpu, began = time.process_time(), time.monotonic()

@@ -1,4 +1,4 @@
-"""How a goal is judged: its figure, run by run, out of the series of this run, and a word for it."""
+"""The judgement of a goal: its figure, run by run, out of the series of this run, and a verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from bench.figures import Series, curves, find, ratios
 from bench.growth import law_of
 
 Figures = Callable[[list[Series]], list[float] | None]
-"""Gives the figure that is judged, run by run; None where it was not measured."""
+"""Returns the figure to be judged, run by run; None if it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _reaches(goal: Goal, value: float) -> bool:
 
 
 def value(group: str, name: str) -> Figures:
-    """The figure itself, at the largest size."""
+    """Judge the figure itself, at the largest size."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         series = find(all_series, group, name)
@@ -68,7 +68,7 @@ def value(group: str, name: str) -> Figures:
 
 
 def share(group: str, name: str, of: str, of_group: str | None = None) -> Figures:
-    """The figure as a multiple of another one of the same run, at the largest size that both have."""
+    """Judge the figure as a multiple of another one of the same run, at the largest size that both have."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         mine = find(all_series, group, name)
@@ -81,7 +81,7 @@ def share(group: str, name: str, of: str, of_group: str | None = None) -> Figure
 
 
 def exponent(group: str, name: str) -> Figures:
-    """With what power of the size the figure grows."""
+    """Judge the exponent of the growth of the figure with the size."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         for curve in curves(all_series):
@@ -94,7 +94,7 @@ def exponent(group: str, name: str) -> Figures:
 
 
 def at_size(group: str, name: str, at: float, of_at: float) -> Figures:
-    """The figure at one size, as a multiple of that at another one."""
+    """Judge the figure at one size, as a multiple of that at another size."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         mine, other = (find(all_series, group, name, size) for size in (at, of_at))
@@ -104,7 +104,7 @@ def at_size(group: str, name: str, at: float, of_at: float) -> Figures:
 
 
 def at(group: str, name: str, size: float) -> Figures:
-    """The figure itself, at this size."""
+    """Judge the figure itself, at this size."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         series = find(all_series, group, name, size)
@@ -114,7 +114,7 @@ def at(group: str, name: str, size: float) -> Figures:
 
 
 def worst(*each: Figures) -> Figures:
-    """The greatest of several, run by run."""
+    """Judge the greatest of several figures, run by run."""
 
     def figures(all_series: list[Series]) -> list[float] | None:
         found = [samples for one in each if (samples := one(all_series)) is not None]

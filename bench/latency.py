@@ -1,4 +1,4 @@
-"""How long after a write the peer, in another process, can read it: at 100 writes a second, and at 20,000."""
+"""The time from a write until the peer, in another process, can read it: at 100 and at 20,000 writes a second."""
 
 import threading
 import time
@@ -21,9 +21,9 @@ P50, P99, LONGEST, REACHED = "p50", "p99", "longest", "the writer's rate, of wha
 PER_S, FAST_PER_S = 100, 20_000
 FAST_LOOK_S = 0.001
 _WATCHED_EACH = 200
-"""Of the fast writes: 100 a second."""
+"""Of the fast writes, 100 a second are watched."""
 _AT_ONCE = 20
-"""Fast writes between two looks at the clock."""
+"""The number of fast writes between two readings of the clock."""
 _HEAD_START_S = 0.1
 _LONGEST_WAIT_S = 60.0
 
@@ -48,7 +48,7 @@ def add_percentiles(collector: Collector, waits_ms: list[float], prefix: str = "
 
 
 def _measure_once(options: Options, count: int, *, fast: bool) -> tuple[list[float], float]:
-    """What was waited for each watched write, in ms; and writes a second."""
+    """Return the latency of each watched write, in ms, and the writes a second."""
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as writer, Worker() as reader:
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"))
         reader.call(replicas.dial, path=str(Path(directory) / "reader"), server=address)
@@ -64,14 +64,14 @@ def _measure_once(options: Options, count: int, *, fast: bool) -> tuple[list[flo
 
 
 def begin_writing(context: Context, *, count: int, per_s: int = PER_S) -> None:
-    """Writes in a thread, so that the parent can set the reader to work meanwhile."""
+    """Write in a thread, so that the parent can start the reader meanwhile."""
     written = context.kept["written"] = {"begins": [], "seconds": 0.0}
     thread = context.kept["writing"] = threading.Thread(target=_write, args=(context, written, count, per_s))
     thread.start()
 
 
 def await_written(context: Context) -> dict[str, Any]:
-    """When each watched write began, on the clock that all processes share, and the seconds of them all."""
+    """Return when each watched write began, on the clock that all processes share, and the seconds of all writes."""
     context.kept["writing"].join()
     written: dict[str, Any] = context.kept["written"]
     return written

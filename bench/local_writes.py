@@ -51,7 +51,7 @@ def _in_one_worker(function: Callable[..., list[float]], how: str, options: Opti
 
 
 def _with_peer(how: str, options: Options) -> tuple[float, float]:
-    """Seconds until all was written, and until the peer, in a process of its own, had it."""
+    """Return the seconds until everything was written, and until the peer, in a process of its own, had it."""
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as writer, Worker() as peer:
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"))
         peer.call(replicas.dial, path=str(Path(directory) / "peer"), server=address)
@@ -88,7 +88,7 @@ def write_live(context: Context, *, how: str, count: int) -> list[float]:
 
 
 def _timed(write: Callable[[list[Any], _Pairs], None], databases: list[Any], count: int) -> list[float]:
-    """When it began and ended."""
+    """Write, and return when it began and ended."""
     ready = list(pairs(count))
     began = time.monotonic()
     write(databases, ready)

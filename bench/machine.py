@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""A description of the machine of the measurements."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from bench import pouchdb, redis
 
 
 def describe(peers: Path) -> dict[str, str]:
-    """`peers`: where PouchDB may be installed."""
+    """Describe the machine and its versions. `peers`: the directory where PouchDB may be installed."""
     about = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

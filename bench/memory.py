@@ -1,4 +1,4 @@
-"""What memory worker processes need, looked at from outside, so that they do not notice."""
+"""The memory of worker processes, read from outside, so that they are not disturbed."""
 
 import contextlib
 import threading
@@ -10,8 +10,9 @@ _EVERY_S = 0.02
 
 
 def own_mib(pid: int) -> float:
-    """Resident memory that belongs to the process alone: without the pages of mapped files, which the kernel takes back
-    when it wants them. 0 where it cannot be told."""
+    """Return the resident memory in MiB that belongs to the process alone, or 0 if it is unknown.
+
+    Pages of mapped files do not count, since the kernel can take them back at any time."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -20,7 +21,7 @@ def own_mib(pid: int) -> float:
 
 
 class Watch:
-    """In a `with` block: the most `own_mib` of each process."""
+    """Records the greatest `own_mib` of each process within a `with` block."""
 
     def __init__(self, pids: list[int]) -> None:
         self.peak = dict.fromkeys(pids, 0.0)

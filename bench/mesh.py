@@ -1,4 +1,4 @@
-"""Masters in a full mesh, each a process of its own, all writing at once: how many writes a second all of them have."""
+"""Nodes in a full mesh, each a process of its own, which all write at once: the rate at which all have all writes."""
 
 import time
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def _run(collector: Collector, directory: Path, nodes: int, each: int) -> None:
 
 
 def join(context: Context, *, path: str, servers: list[str]) -> str:
-    """A replica that listens, and dials those that were there before it."""
+    """Open a replica that listens, and dials the earlier ones."""
     context.replica = lrep.open(path, {"port": 0, "servers": {server: {} for server in servers}})
     address = context.replica.address
     assert address is not None
@@ -80,7 +80,7 @@ def await_peers(context: Context, *, count: int) -> None:
 
 
 def write(context: Context, *, count: int, first: int, begin: float) -> None:
-    """Single puts of keys that nobody else writes, beginning when all others do."""
+    """Do single puts of keys that no other node writes, beginning at the same time as the others."""
     put, ready = context.replica.put, list(pairs(count, first=first))
     time.sleep(max(0.0, begin - time.monotonic()))
     for key, value in ready:
@@ -88,7 +88,7 @@ def write(context: Context, *, count: int, first: int, begin: float) -> None:
 
 
 def await_keys(context: Context, *, count: int) -> float:
-    """When all the keys are here, on the clock that all processes share."""
+    """Wait for all keys, and return the time on the clock that all processes share."""
     give_up = time.monotonic() + replicas.SYNC_TIMEOUT_S
     while True:
         ended = replicas.wait_level(context)
@@ -99,6 +99,6 @@ def await_keys(context: Context, *, count: int) -> float:
 
 
 def crossings(context: Context) -> list[int]:
-    """Entries that went over the link with each peer, both ways."""
+    """Return the number of entries that crossed the link with each peer, both ways."""
     peers: list[dict[str, Any]] = context.replica.status()["peers"]
     return [peer["entries_in"] + peer["entries_out"] for peer in peers]

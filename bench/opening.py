@@ -1,4 +1,4 @@
-"""How long a node with many keys takes to open: after a clean stop, and after a kill."""
+"""The time to open a node with many keys, after a clean stop and after a kill."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bench.worker import Context
 GROUP = "opening a node"
 CLEAN, KILLED = "after a clean stop", "after a kill"
 _WRITES = 1_000
-"""Between opening and kill."""
+"""Writes between opening and kill."""
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
@@ -42,7 +42,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
 
 
 def open_it(context: Context, *, path: str) -> float:
-    """Seconds until a replica takes writes and listens."""
+    """Return the seconds until a replica accepts writes and listens."""
     began = time.monotonic()
     context.replica = lrep.open(path, {"port": 0})
     return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""How much is measured, and where."""
+"""The sizes of the measurements, and their directory."""
 
 import os
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class Options:
     overwrites: int = 100_000
     nodes: tuple[int, ...] = (2, 4, 8, 16)
     mesh_puts: int = 40_000
-    """Of all masters of a mesh together."""
+    """Puts of all nodes of a mesh together."""
     idle_s: float = 10.0
     idle_peers: int = 50
     origins: tuple[int, ...] = (10, 100, 1_000, 10_000)
@@ -50,7 +50,7 @@ def full(directory: Path) -> Options:
 
 
 def quick(directory: Path) -> Options:
-    """For a look, not for a claim."""
+    """Return sizes for a first impression, which do not support a claim."""
     return replace(
         Options(directory),
         runs=1,
@@ -77,7 +77,7 @@ def quick(directory: Path) -> Options:
 
 
 def tiny(directory: Path) -> Options:
-    """To see that the measurements themselves work."""
+    """Return sizes that only show that the measurements work."""
     return replace(
         quick(directory), puts=500, synced_puts=20, keys=500, catch_up=(100, 200, 500), large_values=100, others=200,
         latency_samples=10, fast_s=0.1, held=(100, 200, 500), differ=(1, 10, 100), values_total=100_000,

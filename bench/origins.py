@@ -1,4 +1,4 @@
-"""What a long version vector costs a session: two level nodes that know of many origins connect."""
+"""The cost of a long version vector: two nodes that are in sync and know many origins connect."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
 
 
 def more_than_least(all_series: list[Series]) -> list[float] | None:
-    """For the goals: milliseconds more for the most origins that were measured than for the fewest, run by run."""
+    """Return, for the goals, how many milliseconds more the most origins cost than the fewest, run by run."""
     curve = sorted(
         (each for each in all_series if (each.group, each.name) == (GROUP, SESSION)), key=lambda s: s.at or 0
     )
@@ -54,8 +54,9 @@ def more_than_least(all_series: list[Series]) -> list[float] | None:
 
 
 def know(_context: Context, *, path: str, count: int) -> None:
-    """A replica that knows the last stamps of `count` origins, of whom no entry is left: as after years of nodes that
-    came and went. Written into the replication set, since to make them one by one would take as many openings."""
+    """Make a replica that knows the last stamps of `count` origins, as after years of short-lived nodes.
+
+    The origins are written into the replication set, since each would otherwise take an opening."""
     lrep.open(path).close()
     random = Random(1)
     with plyvel.DB(f"{path}/rs", **lrep.RS_OPTIONS) as rs, rs.write_batch() as batch:

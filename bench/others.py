@@ -20,29 +20,29 @@ _SINGLE_PART = 10
 
 
 class Pair(Protocol):
-    """A node that is written to, and one that gets it, both processes of their own."""
+    """A node that is written to, and one that receives the writes, both processes of their own."""
 
     def write(self, count: int, batch: int, first: int = 0, over: int | None = None) -> float:
-        """Seconds to write `count` pairs in batches, or, with batches of 1, each for itself; the keys begin at
-        `first`, and with `over` only so many different ones come, again and again."""
+        """Return the seconds to write `count` pairs in batches, or singly with batches of 1. The keys begin at `first`;
+        `over`: the number of different keys, which are then written again and again."""
         ...
 
     def connect(self) -> dict[str, float]:
-        """`seconds` from asking for it until the second has all, and `bytes` between them."""
+        """Connect, and return the `seconds` until the second has everything, and the `bytes` between them."""
         ...
 
     def keep(self) -> None:
-        """From here on all that is written is sent at once."""
+        """Keep the connection, so that each write is sent at once."""
         ...
 
     def disconnect(self) -> None: ...
 
     def latency(self, count: int, first: int) -> list[float]:
-        """Milliseconds from the beginning of each of `count` writes until the second can read it."""
+        """Return the milliseconds from the beginning of each of `count` writes until the second can read it."""
         ...
 
     def disk_bytes(self) -> tuple[int, int]:
-        """Of both."""
+        """Return the bytes of both nodes on the disk."""
         ...
 
 

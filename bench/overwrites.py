@@ -1,4 +1,4 @@
-"""Many writes over few keys while the peer is away: what is left to send, and how long it takes."""
+"""Many writes to few keys while the peer is away: the entries left to send, and the time to send them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def _run(collector: Collector, directory: Path, count: int) -> None:
 
 
 def overwrite(context: Context, *, count: int) -> int:
-    """In batches; gives the entries of the log at the end."""
+    """Overwrite keys in batches, and return the number of entries in the log at the end."""
     replica = context.replica
     for start in range(0, count, BATCH):
         with replica.write_batch() as batch:

@@ -1,4 +1,4 @@
-"""The plainest copy of a LevelDB over TCP: what catching up is compared with. Lost on the first fault, of course."""
+"""The simplest copy of a LevelDB over TCP, to compare catch-up with. It does not survive any fault."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ _LENGTH_BYTES = 4
 
 
 def listen(context: Context, *, path: str) -> int:
-    """Sends the LevelDB at `path` to the first who connects, then closes. Gives the port."""
+    """Send the LevelDB at `path` to the first connection, then close it. Return the port."""
     db = context.closing.enter_context(plyvel.DB(path))
     listener = context.closing.enter_context(socket.create_server(("127.0.0.1", 0)))
     thread = threading.Thread(target=_send, args=(db, listener))
@@ -26,7 +26,7 @@ def listen(context: Context, *, path: str) -> int:
 
 
 def receive(_context: Context, *, path: str, port: int) -> dict[str, float]:
-    """Seconds from the connection to the last write, bytes and pairs that came."""
+    """Return the seconds from the connection to the last write, and the received bytes and pairs."""
     began = time.monotonic()
     received = copied = 0
     decode = msgspec.msgpack.Decoder(list[bytes]).decode

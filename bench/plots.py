@@ -10,7 +10,7 @@ _MOST_BARS = 24
 
 
 def draw(all_series: list[Series], directory: Path) -> list[Path]:
-    """An SVG file for each group, in `directory`; none where matplotlib is not installed."""
+    """Draw an SVG file for each group, in `directory`; none where matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -39,7 +39,7 @@ def draw(all_series: list[Series], directory: Path) -> list[Path]:
 
 
 def name_of(group: str) -> str:
-    """For a file: lower-case words with dashes."""
+    """Return a name for a file: lower-case words with dashes."""
     return re.sub(r"[^a-z0-9]+", "-", group.lower().replace(",", "")).strip("-")
 
 
@@ -55,7 +55,7 @@ def _draw_unit(axis: Any, mine: list[Series]) -> None:
 
 
 def _draw_curve(axis: Any, name: str, curve: list[Series]) -> None:
-    """Medians, and the spread as a band, in log-log: a power law is a straight line."""
+    """Draw medians, and the spread as a band, in log-log: a power law is a straight line."""
     sizes = [series.at for series in curve]
     (line,) = axis.plot(sizes, [series.median for series in curve], marker="o", markersize=3, label=name)
     least, most = ([edge(series.samples) for series in curve] for edge in (min, max))

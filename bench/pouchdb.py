@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("pouchdb.js")
 
 
 def version(peers: Path) -> str | None:
-    """None where it, or Node, is not installed."""
+    """Return the version of PouchDB, or None if it, or Node, is not installed."""
     package = peers / "node_modules" / "pouchdb" / "package.json"
     if shutil.which("node") is None or not package.is_file():
         return None
@@ -47,7 +47,7 @@ class Pair:
         _call(self._second, "keepPulling", port=self._port)
 
     def disconnect(self) -> None:
-        """It pulls only when told to."""
+        """Do nothing: PouchDB pulls only on request."""
 
     def latency(self, count: int, first: int) -> list[float]:
         seen: list[list[float]] = []

@@ -17,11 +17,11 @@ NAME = "Redis, over a socket"
 _START_TIMEOUT_S = 10.0
 _LOOK_S = 0.0005
 _NOWHERE = b"1"
-"""A port where nobody listens: so a replica leaves its leader, and still remembers where it was in its stream."""
+"""A port where no server listens: so a replica leaves its leader, and still remembers where it was in its stream."""
 
 
 def version(_peers: Path) -> str | None:
-    """None where it is not installed."""
+    """Return the version of Redis, or None if it is not installed."""
     if (found := shutil.which("redis-server")) is None:
         return None
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout.split()
@@ -29,7 +29,7 @@ def version(_peers: Path) -> str | None:
 
 
 class Server:
-    """One redis-server, ended with `close`."""
+    """A redis-server in a process, which `close` ends."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir()
@@ -108,7 +108,7 @@ class Pair:
         return {"seconds": time.monotonic() - began, "bytes": self._wire_bytes() - wire}
 
     def keep(self) -> None:
-        """It has kept the connection."""
+        """Do nothing: Redis keeps the connection."""
 
     def disconnect(self) -> None:
         self._second.client.call(b"REPLICAOF", b"127.0.0.1", _NOWHERE)
@@ -116,7 +116,7 @@ class Pair:
             time.sleep(_LOOK_S)
 
     def latency(self, count: int, first: int) -> list[float]:
-        """The reader asks again and again: of a server in another process that costs this one, not the replica."""
+        """Poll the reader: its server runs in another process, so polling costs this process and not the replica."""
         write, read = self._first.client.call, self._second.client.call
         waits = []
         begin = time.monotonic()

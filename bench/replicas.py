@@ -1,4 +1,4 @@
-"""What several workloads let a worker do with a replica."""
+"""Functions on a replica for the workers of several workloads."""
 
 import faulthandler
 import sys
@@ -15,7 +15,7 @@ from bench.worker import Context
 
 SYNC_TIMEOUT_S = 600.0
 COMPLAIN_AFTER_S = 60.0
-"""When a node that is not level says so on standard error, with what its threads do, and waits on."""
+"""The time after which a node that is not in sync reports it on stderr, with a trace of its threads."""
 
 
 class Connected(threading.Event):
@@ -25,7 +25,7 @@ class Connected(threading.Event):
 
 
 def listen(context: Context, *, path: str, keys: dict[str, Any] | None = None) -> str:
-    """Opens a replica that waits for peers, with `keys` (`pems`, `trusted`) over TLS. Gives its address."""
+    """Open a replica that listens, with `keys` (`pems`, `trusted`) over TLS. Return its address."""
     connected = context.kept["connected"] = Connected()
 
     def on_peer(event: lrep.PeerEvent) -> None:
@@ -40,13 +40,13 @@ def listen(context: Context, *, path: str, keys: dict[str, Any] | None = None) -
 
 
 def dial(context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None) -> None:
-    """Opens a replica that dials `server`, and waits until it has what that has."""
+    """Open a replica that dials `server`, and wait until it has everything of the server."""
     context.replica = lrep.open(path, {"servers": {server: {}}, **(keys or {})})
     wait_level(context)
 
 
 def wait_level(context: Context) -> float:
-    """Waits until the replica has all that its peers have now. Gives the time at that moment: seconds of a clock
+    """Wait until the replica has everything that its peers have now. Return the time at that moment: seconds of a clock
     that all processes share."""
     began = time.monotonic()
     while not context.replica.wait_synced(COMPLAIN_AFTER_S):
@@ -60,12 +60,12 @@ def wait_level(context: Context) -> float:
 
 
 def begin_dialling(context: Context, *, path: str, server: str) -> None:
-    """Opens a replica that dials `server`, and waits for nothing."""
+    """Open a replica that dials `server`, without waiting."""
     context.replica = lrep.open(path, {"servers": {server: {}}})
 
 
 def counters(context: Context) -> dict[str, float]:
-    """Of the sessions with all its peers, since the replica was opened: bytes both ways, and entries that came."""
+    """Return counts over all peers since the replica was opened: bytes both ways, and received entries."""
     peers = context.replica.status()["peers"]
     return {
         "bytes": sum(peer["bytes_in"] + peer["bytes_out"] for peer in peers),
@@ -84,7 +84,7 @@ def count_keys(context: Context) -> int:
 def fill(
     _context: Context, *, path: str, count: int, value_bytes: int = VALUE_BYTES, first: int = 0, settled: bool = True
 ) -> None:
-    """A replica with `count` entries more, closed; `settled`: at rest."""
+    """Write `count` entries to a replica, and close it; `settled`: also let LevelDB compact it."""
     with lrep.open(path) as replica:
         write_all(replica, count, value_bytes, first)
     if settled:
@@ -92,7 +92,7 @@ def fill(
 
 
 def rest(_context: Context, *, path: str) -> None:
-    """Lets a replica that nobody has open compact what it has to: that would disturb what is measured next."""
+    """Compact a closed replica, so that no compaction disturbs the next measurement."""
     for name, options in (("db", {}), ("rs", lrep.RS_OPTIONS)):
         if Path(f"{path}/{name}").exists():
             with plyvel.DB(f"{path}/{name}", **options) as db:

@@ -1,11 +1,11 @@
-"""As much of a Redis client as the measurements need: commands, one after the other or in a pipeline."""
+"""A Redis client with the functions that the measurements need: commands, one after the other or in a pipeline."""
 
 import socket
 from typing import Any
 
 
 class Client:
-    """Of one connection. Answers are bytes, integers or None; an error answer is raised as a RuntimeError."""
+    """A client with one connection. Answers are bytes, integers or None; an error raises RuntimeError."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -17,7 +17,7 @@ class Client:
         return self._answer()
 
     def call_many(self, commands: list[tuple[bytes, ...]]) -> None:
-        """In one pipeline; the answers are only read."""
+        """Send all commands in one pipeline, and read and drop the answers."""
         self._socket.sendall(b"".join(map(encode, commands)))
         for _ in commands:
             self._answer()

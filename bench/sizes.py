@@ -1,4 +1,4 @@
-"""How the cost of a local write grows: with the keys that a node holds, and with the size of the values."""
+"""The growth of the cost of a local write: with the keys that a node holds, and with the size of the values."""
 
 import time
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def _measure_values(collector: Collector, directory: str, size: int, count: int)
 
 
 def put_some(context: Context, *, path: str, count: int, first: int) -> dict[str, float]:
-    """Seconds a put of a key that is not there, and of one that is: each time some spread over all of them."""
+    """Return the seconds of a put of a new key and of an existing one, for some keys spread over all."""
     context.replica = lrep.open(path)
     fresh = list(pairs(_PUTS, first=first))
     there = [(key_of(number * count // _PUTS), value) for number, (_, value) in enumerate(fresh)]

@@ -1,4 +1,4 @@
-"""What it costs to do without the log: truncation, bulk load of an empty node, reconciliation, adoption."""
+"""The costs without a log: truncation, bulk load of an empty node, reconciliation, adoption."""
 
 import time
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def _add(collector: Collector, name: str, figures: dict[str, float], count: int)
 
 
 def adopt(_context: Context, *, path: str, count: int) -> dict[str, float]:
-    """Seconds to take over a LevelDB that another program wrote."""
+    """Return the seconds to adopt a LevelDB that another program wrote."""
     Path(path).mkdir()
     with plyvel.DB(f"{path}/db", create_if_missing=True) as db:
         write_all(db, count)
@@ -93,7 +93,7 @@ def truncate(context: Context) -> dict[str, float]:
 
 
 def overwrite(context: Context, *, count: int) -> None:
-    """Some keys, evenly spread over the order in which they were written, so anywhere in the order of keys."""
+    """Overwrite keys that are evenly spread over the order of writes, so anywhere in the order of keys."""
     step = count // DIFFER
     for number, (key, _) in enumerate(pairs(count)):
         if number % step == 0:
@@ -102,7 +102,7 @@ def overwrite(context: Context, *, count: int) -> None:
 
 
 def compare(context: Context) -> dict[str, float]:
-    """verify(peer), between two nodes that are level."""
+    """Run verify(peer) between two nodes that are in sync."""
     (peer,) = context.replica.status()["peers"]
     cpu, began = time.process_time(), time.monotonic()
     difference = context.replica.verify(peer["address"])

@@ -44,7 +44,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
 
 
 def write(context: Context, *, path: str, kind: str, threads: int, count: int) -> float:
-    """Seconds for `count` puts of all threads together, after some that make the files larger than nothing."""
+    """Return the seconds for `count` puts of all threads together, after some puts that give the files a size."""
     databases: list[Any] = [
         context.closing.enter_context(plyvel.DB(str(Path(path) / name), create_if_missing=True))
         for name in {ONE_DB: ["one"], TWO_DBS: ["one", "two"]}.get(kind, [])

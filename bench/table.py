@@ -12,7 +12,7 @@ def render(about: dict[str, str], all_series: list[Series], goals: list[Judged])
 
 
 def laws(all_series: list[Series]) -> list[Law]:
-    """Of each curve that has one."""
+    """Return the law of growth of each curve that has one."""
     return [law for curve in curves(all_series) if (law := law_of(curve)) is not None]
 
 

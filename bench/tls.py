@@ -1,4 +1,4 @@
-"""What TLS costs: catch-up of an empty replica, over TLS and plain TCP in turns; and how long a connection takes."""
+"""The cost of TLS: catch-up of an empty replica, over TLS and plain TCP in turns; and how long a connection takes."""
 
 import time
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def _collect(collector: Collector, kind: str, figures: dict[str, float], count: 
 
 
 def connect_often(_context: Context, *, path: str, server: str, keys: dict[str, Any] | None) -> float:
-    """Seconds that a replica needs from its opening until it is level, the mean of several."""
+    """Return the mean seconds from opening a replica until it is in sync."""
     began = time.monotonic()
     for _ in range(_HANDSHAKES):
         with lrep.open(path, {"servers": {server: {}}, **(keys or {})}) as replica:

@@ -17,7 +17,7 @@ class Reservation:
     def __init__(self, count: int) -> None:
         self._sockets = [socket.socket() for _ in range(count)]
         for each in self._sockets:
-            each.bind((HOST, 0))
+            each.bind(("", 0))  # on all addresses, as a server may listen on any of them
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     @property

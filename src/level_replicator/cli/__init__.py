@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: `level-replicator`, or `lrep` for short."""

@@ -1,77 +1,62 @@
 """`level-replicator keygen` and `fingerprint`."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from level_replicator.api.keys import NO_EXTRA, fingerprint, generate_pems
-from level_replicator.core.errors import ConfigError, ReplicationError
+from level_replicator.cli.output import print_result
+from level_replicator.cli.target import DONE
+from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS
 
 
 class Keygen:
     NAME = "keygen"
     HELP = (
-        "Writes a new key pair, readable by its owner only, and prints its fingerprint, which is what peers must be"
-        " told. An existing file is never overwritten."
+        "Create a key pair in a file that only its owner can read, and print its fingerprint for the configuration of "
+        "the peers. An existing file is never overwritten."
     )
     EXAMPLE = "level-replicator keygen pems.json"
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, metavar="FILE", help="the key file to write, such as pems.json")
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, metavar="FILE", help="the new key file, such as pems.json")
         parser.add_argument(
-            "--key", choices=("p256", "ed25519"), default="p256", help="the kind of key (default: %(default)s)"
+            "--key", choices=("p256", "ed25519"), default="p256", help="type of the key (default: %(default)s)"
         )
-        parser.add_argument("--name", default="level-replicator", help="stands in the certificate, for people")
+        parser.add_argument(
+            "--name", default="level-replicator", help="subject of the certificate; nodes do not check it"
+        )
         parser.add_argument(
             "--days",
             type=float,
             default=DEFAULT_CERTIFICATE_DAYS,
-            help="until when the certificate says that it is valid, which replicas do not look at (default:"
-            " %(default)s)",
+            help="validity of the certificate; nodes do not check it (default: %(default)s)",
         )
         parser.add_argument("--json", action="store_true", help="the file and the fingerprint as JSON")
 
-    @staticmethod
-    def run(arguments: argparse.Namespace) -> int:
-        """Write the file, and return the exit status."""
+    def run(self, arguments: argparse.Namespace) -> int:
+        pems = generate_pems(key=arguments.key, name=arguments.name, days=arguments.days)
         try:
-            pems = generate_pems(key=arguments.key, name=arguments.name, days=arguments.days)
-            try:
-                from level_replicator.security.key_files import write_pems
-            except ImportError as error:
-                raise ConfigError(NO_EXTRA) from error
-            write_pems(arguments.file, pems)
-        except ReplicationError as error:
-            print(f"level-replicator keygen: {error}", file=sys.stderr)
-            return 1
-        _print_fingerprint(arguments, fingerprint(pems))
-        return 0
+            from level_replicator.security.key_files import write_pems
+        except ImportError as error:
+            raise ConfigError(NO_EXTRA) from error
+        write_pems(arguments.file, pems)
+        return _print_fingerprint(arguments, fingerprint(pems))
 
 
 class Fingerprint:
     NAME = "fingerprint"
-    HELP = "Prints the fingerprint of a key file, or of a PEM file with a certificate: what its peers must be told."
+    HELP = "Print the fingerprint of a key file, or of a PEM file with a certificate, for the configuration of peers."
     EXAMPLE = "level-replicator fingerprint pems.json"
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="a key file (JSON), or a certificate (PEM)")
         parser.add_argument("--json", action="store_true", help="the file and the fingerprint as JSON")
 
-    @staticmethod
-    def run(arguments: argparse.Namespace) -> int:
-        """Print the fingerprint, and return the exit status."""
-        try:
-            found = fingerprint(arguments.file)
-        except ReplicationError as error:
-            print(f"level-replicator fingerprint: {error}", file=sys.stderr)
-            return 1
-        _print_fingerprint(arguments, found)
-        return 0
+    def run(self, arguments: argparse.Namespace) -> int:
+        return _print_fingerprint(arguments, fingerprint(arguments.file))
 
 
-def _print_fingerprint(arguments: argparse.Namespace, found: str) -> None:
-    print(json.dumps({"file": str(arguments.file), "fingerprint": found}) if arguments.json else found)
+def _print_fingerprint(arguments: argparse.Namespace, found: str) -> int:
+    print_result(arguments, {"file": str(arguments.file), "fingerprint": found}, found)
+    return DONE

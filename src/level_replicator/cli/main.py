@@ -1,7 +1,7 @@
 """The command line: `level-replicator COMMAND ...`, or `lrep` for short.
 
-A command gives NAME, HELP, an EXAMPLE (which the tests run), `add_arguments(parser)` and `run(arguments) -> exit
-status`; adding one is writing it, in a module of its own or beside its like, and naming it in COMMANDS.
+A command has a NAME, a HELP text, an EXAMPLE (which the tests run), `add_arguments(parser)` and `run(arguments)`, which
+returns the exit status. COMMANDS lists all of them; `--help` and the documentation are made from this table.
 """
 
 import argparse
@@ -11,18 +11,22 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from level_replicator import __version__
-from level_replicator.cli import backup, doctor, maintenance, restore, serve, verify
+from level_replicator.cli.backup import Backup, Restore
 from level_replicator.cli.data import Delete, Get, Put, Scan
 from level_replicator.cli.demo import command as demo
+from level_replicator.cli.doctor import Doctor
 from level_replicator.cli.keys import Fingerprint, Keygen
 from level_replicator.cli.log import Changes, Log, Truncate
+from level_replicator.cli.maintenance import Adopt, Verify
+from level_replicator.cli.output import UsageError
+from level_replicator.cli.serve import Serve
 from level_replicator.cli.status import Status, Top
-from level_replicator.cli.target import ASKED_WRONGLY, FAILED, INTERRUPTED, READER_GONE, UsageError
+from level_replicator.cli.target import FAILED, INTERRUPTED, INVALID_USAGE, READER_GONE
 from level_replicator.core.errors import ReplicationError
 
 
 class Command(Protocol):
-    """What a command's module has to offer."""
+    """One command: an object, or a module."""
 
     NAME: str
     HELP: str
@@ -35,10 +39,10 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     demo,
-    serve,
+    Serve(),
     Status(),
     Top(),
-    doctor,
+    Doctor(),
     Get(),
     Put(),
     Delete(),
@@ -46,31 +50,31 @@ COMMANDS: tuple[Command, ...] = (
     Changes(),
     Log(),
     Truncate(),
-    verify,
-    maintenance,
-    backup,
-    restore,
+    Verify(),
+    Adopt(),
+    Backup(),
+    Restore(),
     Keygen(),
     Fingerprint(),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status (see target.py)."""
+    """Run one command and return its exit status, one of those in target.py."""
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
         status = command.run(arguments)
-        sys.stdout.flush()  # a reader that is gone shows here, not when the interpreter ends
+        sys.stdout.flush()  # raises BrokenPipeError here, and not when the interpreter ends
         return status
     except ReplicationError as error:
         print(f"level-replicator {command.NAME}: {error}", file=sys.stderr)
-        return ASKED_WRONGLY if isinstance(error, UsageError) else FAILED
+        return INVALID_USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the pipe is gone (`| head`). Without this, Python complains again on exit.
+        # the reader of the pipe is gone (`| head`); without this, Python reports the error once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
 

@@ -1,63 +1,76 @@
-"""`level-replicator adopt`."""
+"""`level-replicator adopt` and `verify`."""
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from level_replicator.api.config import Config
-from level_replicator.core.errors import ConfigError, ReplicationError
+from level_replicator.cli.output import UsageError, print_result, progress
+from level_replicator.cli.target import DONE, FAILED, OFFLINE, NodeCommand, reached
+from level_replicator.core.errors import ConfigError
 from level_replicator.install import RS_OPTIONS, install
 from level_replicator.storage.engine.plyvel import PlyvelEngine, open_engine
+from level_replicator.storage.maintenance.verify import Report
+from level_replicator.storage.reconcile.comparison import Difference
 
-NAME = "adopt"
-HELP = (
-    "Makes a LevelDB that has data, and that nobody has open, a master: each of its keys becomes a write of it. "
-    "Nothing is changed in it, and no value is stored a second time. An adoption that was interrupted goes on where "
-    "it was; one that is complete is left as it is."
-)
-_QUIET = Config(log_max_bytes=None, log_max_age=None, tombstone_ttl=None)
-"""It meets nobody, and how long things are kept is not for a command to decide."""
-_REDRAW_S = 0.1
-EXAMPLE = "level-replicator adopt /tmp/notes"
+_FINDINGS = {
+    "missing": "in the index, but not in the database",
+    "changed": "in the database with another value than in the index",
+    "unknown": "in the database, but not in the index, or deleted there: written without the replica",
+    "unlogged": "not in the log, although the log should have an entry",
+    "damaged": "with an entry in the log that cannot be read",
+    "orphaned": "entries of the log that belong to no key",
+}
+_MAX_EXAMPLES = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="with the LevelDB `db` in it, or itself a LevelDB")
-    parser.add_argument(
-        "--rs", type=Path, help="directory of the replication set, made if missing (DIR/rs, if DIR has a `db` in it)"
+class Adopt:
+    NAME = "adopt"
+    HELP = (
+        "Turn a LevelDB with data, which no process has open, into a node: each of its keys becomes a write of this "
+        "node. The database is not changed, and no value is stored a second time. The same command continues an "
+        "adoption that was interrupted, and does nothing after a complete one."
     )
-    parser.add_argument("--json", action="store_true", help="the number of keys, and the seconds it took, as JSON")
+    EXAMPLE = "level-replicator adopt /tmp/notes"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "directory", type=Path, metavar="DIR", help="a directory with the LevelDB `db` in it, or a LevelDB"
+        )
+        parser.add_argument(
+            "--rs",
+            type=Path,
+            help="directory of the replication set, created if missing (default: DIR/rs, if DIR has a `db` in it)",
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="the number of keys and the duration in seconds as JSON"
+        )
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        begun = time.monotonic()
+        db, rs = _directories(arguments.directory, arguments.rs)
+        try:
+            with progress("adopt") as show:
+                keys, adopted = _adopt(db, rs, show)
+        except KeyboardInterrupt:
+            print("level-replicator adopt: the same command continues the adoption", file=sys.stderr)
+            raise
+        seconds = time.monotonic() - begun
+        if adopted:
+            text = f"{keys:,} keys adopted in {seconds:.1f} s ({keys / seconds:,.0f} keys/s)"
+        else:
+            text = f"nothing to adopt: all {keys:,} keys are in the replication set already"
+        print_result(arguments, {"keys": keys, "seconds": round(seconds, 3)}, text)
+        return DONE
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Adopts; returns the exit status."""
-    begun = time.monotonic()
-    try:
-        db, rs = _places(arguments.directory, arguments.rs)
-        with _progress(begun) as told:
-            keys, adopted = _adopt(db, rs, told)
-    except ReplicationError as error:
-        print(f"level-replicator adopt: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("level-replicator adopt: the same command goes on with it", file=sys.stderr)
-        raise
-    seconds = time.monotonic() - begun
-    if arguments.json:
-        print(json.dumps({"keys": keys, "seconds": round(seconds, 3)}))
-    elif adopted:
-        print(f"{keys:,} keys adopted in {seconds:.1f} s ({keys / seconds:,.0f} keys/s)")
-    else:
-        print(f"nothing to adopt: {keys:,} keys, all of them this master's")
-    return 0
-
-
-def _places(directory: Path, rs: Path | None) -> tuple[Path, Path]:
-    """Of database and replication set. Raises ConfigError."""
+def _directories(directory: Path, rs: Path | None) -> tuple[Path, Path]:
+    """Return the directories of database and replication set. Raises ConfigError."""
     db = directory
     if not _is_leveldb(db):
         db = directory / "db"
@@ -65,7 +78,7 @@ def _places(directory: Path, rs: Path | None) -> tuple[Path, Path]:
         if not _is_leveldb(db):
             raise ConfigError(f"there is no LevelDB {directory} or {db}")
     if rs is None:
-        raise ConfigError(f"{db} is itself a LevelDB: say with --rs where its replication set is to be")
+        raise ConfigError(f"{db} is itself a LevelDB: give a directory for its replication set with --rs")
     if rs.resolve() == db.resolve():
         raise ConfigError(f"the replication set of {db} needs a directory of its own")
     return db, rs
@@ -75,20 +88,21 @@ def _is_leveldb(directory: Path) -> bool:
     return (directory / "CURRENT").is_file()
 
 
-def _adopt(db: Path, rs: Path, told: Callable[[int], None]) -> tuple[int, bool]:
-    """(Keys, whether they had to be looked at)."""
-    looked: list[int] = []
+def _adopt(db: Path, rs: Path, show: Callable[[int], None]) -> tuple[int, bool]:
+    """Return the number of keys, and whether there was anything to adopt."""
+    adopted = False
 
-    def progress(keys: int) -> None:
-        looked[:] = [keys]
-        told(keys)
+    def count(keys: int) -> None:
+        nonlocal adopted
+        adopted = True
+        show(keys)
 
     with (
         closing(open_engine(db, create=False)) as database,
         closing(_open_rs(rs)) as replication_set,
-        install(database.db, replication_set.db, _QUIET, adopt=True, progress=progress) as replica,
+        install(database.db, replication_set.db, OFFLINE, adopt=True, progress=count) as replica,
     ):
-        return replica.status()["keys"], bool(looked)
+        return replica.status()["keys"], adopted
 
 
 def _open_rs(rs: Path) -> PlyvelEngine:
@@ -99,23 +113,92 @@ def _open_rs(rs: Path) -> PlyvelEngine:
     return open_engine(rs, **RS_OPTIONS)
 
 
-@contextmanager
-def _progress(begun: float) -> Iterator[Callable[[int], None]]:
-    """A line on stderr with keys and keys a second; nothing is shown where nobody looks."""
-    if not sys.stderr.isatty():
-        yield lambda keys: None
+class Verify(NodeCommand):
+    NAME = "verify"
+    HELP = (
+        "Check that the database of a node, running or stopped, agrees with its index and its log. With --peer: "
+        "compare it at this moment with a node that it is connected to. Exit status 0 if it is sound, repaired or "
+        "equal; 1 if something is left or was given up, or the nodes differ."
+    )
+    EXAMPLE = "level-replicator verify /tmp/lrep-0"
+    JSON = "the findings as JSON, with keys in Base64"
+    RS = True
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--repair",
+            action="store_true",
+            help="repair the findings: from the log, from the database, or from peers at their next connection; adopt "
+            "keys that were written without the replica",
+        )
+        parser.add_argument("--peer", metavar="PEER", help="address, name or origin of a connected peer")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        if arguments.peer is not None:
+            if arguments.repair:
+                raise UsageError("--repair: replication repairs two nodes that differ; verify each of them alone")
+            with reached(arguments) as database:
+                return _print_difference(database.verify(arguments.peer), arguments)
+        with reached(arguments) as database, progress("verify") as show:
+            report = database.verify(repair=arguments.repair, progress=show)
+        if arguments.json:
+            print(json.dumps(_report_json(report)))
+        else:
+            _print_report(report)
+        return FAILED if report.left or report.lost or report.given_up else DONE
+
+
+def _print_difference(found: Difference, arguments: argparse.Namespace) -> int:
+    counts = {name: getattr(found, name) for name in ("only_here", "only_there", "differing")}
+    if arguments.json:
+        print(json.dumps({"equal": found.equal, **counts, "examples": _examples_json(found)}))
+    elif found.equal:
+        print("equal")
+    else:
+        for name, count in counts.items():
+            print(f"{name.replace('_', ' '):10} {count:>12,}")
+            for kind, key in found.examples[:_MAX_EXAMPLES]:
+                if kind == name:
+                    print(f"           {key!r}")
+    return DONE if found.equal else FAILED
+
+
+def _examples_json(found: Report | Difference) -> list[dict[str, str]]:
+    return [{"kind": kind, "key_base64": b64encode(key).decode()} for kind, key in found.examples]
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "keys": report.keys,
+        **{kind: getattr(report, kind) for kind in _FINDINGS},
+        "repaired": report.repaired,
+        "lost": report.lost,
+        "given_up": report.given_up,
+        "left": report.left,
+        "new_origin": report.new_origin,
+        "renewed": report.new_origin,  # deprecated
+        "examples": _examples_json(report),
+    }
+
+
+def _print_report(report: Report) -> None:
+    print(f"{report.keys:,} keys")
+    for kind, meaning in _FINDINGS.items():
+        if count := getattr(report, kind):
+            print(f"{kind:9} {count:>12,}  {meaning}")
+            examples = [key for each, key in report.examples if each == kind]
+            for key in examples[:_MAX_EXAMPLES]:
+                print(f"          {key!r}")
+    if report.sound:
+        print("sound")
         return
-    shown = begun
-
-    def show(keys: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown >= _REDRAW_S:
-            shown = now
-            print(f"\radopt: {keys:,} keys, {keys / (now - begun):,.0f} keys/s", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        if shown > begun:
-            print(file=sys.stderr)
+    print(f"repaired  {report.repaired:>12,}")
+    if report.lost:
+        print(
+            f"lost      {report.lost:>12,}  neither in the log nor in the database: they come back from peers that have"
+            " them; a second repair gives up the others"
+        )
+    if report.given_up:
+        print(f"given up  {report.given_up:>12,}  not on this node, and no peer sent them: forgotten")
+    if report.left:
+        print(f"left      {report.left:>12,}")

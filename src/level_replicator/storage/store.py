@@ -1,4 +1,4 @@
-"""One replica on its two LevelDBs, as the floors above see it."""
+"""The store: one replica on its two LevelDBs, as the layers above use it."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -78,11 +78,18 @@ def _nobody() -> None:
 
 
 class Store:
-    """Opens, repairs and serves a replica. `now_ms`: wall clock; `boot`: see storage.engine.boot_id; `on_step`: for
-    tests; `adopt`: see open_state; `on_written`: see LocalWriter.
+    """Opens a replica, repairs it, and gives access to it.
 
-    Raises on opening: ConfigError, FormatError, StorageError. Local writes may come from any thread; all that
-    peers cause comes from one."""
+    Local writes may come from any thread; all calls on behalf of peers come from one thread.
+
+    now_ms      the wall clock, in ms
+    boot        see storage.engine.boot_id
+    sync        bring the changes of peers to the disk at once
+    adopt       see open_state
+    on_step     called at crash points, for tests
+    on_written  see LocalWriter
+
+    The constructor raises ConfigError, FormatError, StorageError."""
 
     def __init__(
         self,
@@ -115,7 +122,7 @@ class Store:
         self._sync = sync
         self._digest: tuple[Histories, Branches, bytes] | None = None
 
-    # -- what it is
+    # -- properties
 
     @property
     def origin(self) -> int:
@@ -123,7 +130,7 @@ class Store:
 
     @property
     def vector(self) -> Vector:
-        """The vector itself, not a copy: for reading, on the thread that applies."""
+        """The vector itself, not a copy: only for reading, and only on the thread that applies."""
         return self._state.vector
 
     @property
@@ -132,22 +139,22 @@ class Store:
 
     @property
     def keys(self) -> int:
-        """Live keys in the database."""
+        """Number of live keys in the database."""
         return self._state.keys
 
     @property
     def entries(self) -> int:
-        """Entries in the log."""
+        """Number of entries in the log."""
         return self._state.entries
 
     @property
     def floor(self) -> Vector:
-        """Origin → stamp up to which the log was truncated: itself, for reading."""
+        """Origin → stamp up to which the log was truncated. Not a copy: only for reading."""
         return self._state.floor
 
     @property
     def horizon(self) -> Vector:
-        """Origin → newest stamp of a tombstone dropped here: itself, for reading."""
+        """Origin → newest stamp of a tombstone dropped here. Not a copy: only for reading."""
         return self._state.horizon
 
     @property
@@ -157,30 +164,31 @@ class Store:
 
     @property
     def failed(self) -> Exception | None:
-        """Why no more writes are taken, if so."""
+        """Why no more writes are taken, None if they are."""
         return self._state.failed
 
     @property
     def notifier(self) -> Notifier:
-        """Rung when the vector has moved."""
+        """Wakes readers when the vector has moved."""
         return self._state.notifier
 
     def changes(self, cursor: Cursor | None, prefix: bytes) -> ChangeReader:
-        """What was written that this cursor does not cover, all for None; for one thread at a time."""
+        """Return a reader of the changes that this cursor does not cover, of all for None. For one thread at a time."""
         return ChangeReader(self._state, cursor, prefix)
 
     def cursor_of_now(self) -> Cursor | None:
-        """The cursor of a reader that wants what comes from now on; None where nothing is, so that all is to come."""
+        """Return a cursor that covers everything up to now; None if nothing was written yet."""
         state = self._state
         with state.lock:
             return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
 
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
-        """See storage.feed.log_view; any thread."""
+        """Read the log backwards (storage.feed.log_view). Any thread."""
         return read_history(self._state, before, prefix, most, most_bytes)
 
     def learn_keys(self, pause: Callable[[], bool]) -> None:
-        """Lets the filter of known keys learn the index, if it is worth it by now; any thread. Raises StorageError."""
+        """Add all keys of the index to the filter of known keys, if that is worth it by now. Any thread. Raise
+        StorageError."""
         if self._state.key_filter.worth_learning:
             try:
                 learn_keys(self._state, pause)
@@ -188,31 +196,31 @@ class Store:
                 raise _as_storage_error("reading the index", error) from error
 
     def listen_to_conflicts(self, notify: Callable[[], None]) -> None:
-        """From now on conflicts are recorded until they are reported. `notify` is called, under the lock, when there
-        are some, also at once; it must not block, nor raise."""
+        """Record conflicts from now on, until they are reported. `notify` is called, under the lock, when there are
+        some, also at once; it must not block, nor raise."""
         with self._state.lock:
             self._state.unreported.listen(notify)
 
     def unreported_conflicts(self, after: int) -> list[tuple[int, Conflict | None]]:
-        """Some of the conflicts that wait, oldest first, each with its number: those above `after`. See
-        storage.state.conflict_queue; any thread. Raises StorageError."""
+        """Return the next conflicts above the number `after` that wait to be reported, oldest first, each with its
+        number; None for a record that cannot be read. Any thread. Raise StorageError."""
         with self._state.applying("reading conflicts"):
             return self._state.unreported.read(after)
 
     def conflicts_reported(self, number: int) -> None:
-        """Forgets the conflicts up to this number: they have been reported. Any thread. Raises StorageError."""
+        """Delete the conflicts up to this number, which have been reported. Any thread. Raise StorageError."""
         with self._state.applying("forgetting conflicts that were reported"):
             self._state.unreported.reported(number)
 
     def vector_copy(self) -> Vector:
-        """The vector as of now, from any thread."""
+        """Return a copy of the vector. Any thread."""
         with self._state.lock:
             return dict(self._state.vector)
 
     # -- what peers are told
 
     def resumable(self, source: int) -> list[tuple[int, int, int]]:
-        """What was applied of a scan of `source` that broke off: (origin, low, high)."""
+        """Return the applied intervals of an unfinished scan of `source`: (origin, low, high)."""
         return [
             (origin, low, high)
             for origin, intervals in self._state.resume.get(source, {}).items()
@@ -271,11 +279,11 @@ class Store:
     # -- reconciling with a peer
 
     def is_stale(self, horizon: Vector) -> bool:
-        """Whether we have missed tombstones that were dropped behind this horizon."""
+        """Return whether we have missed tombstones that were dropped below this horizon."""
         return stale(self._state.vector, horizon)
 
     def reconciles_alone(self, horizon: Vector) -> bool:
-        """Whether a reconciliation with a peer of this horizon would end all our other pulls."""
+        """Return whether a reconciliation with a peer of this horizon would end all our other pulls."""
         state = self._state
         return self.is_stale(horizon) or state.bulk_load_incomplete or state.vector.keys() <= {state.origin}
 
@@ -321,42 +329,42 @@ class Store:
         return Initiator(state.rs.snapshot, resolver, state.lost), resolver
 
     def end_reconciliation(self) -> None:
-        """It is complete, or broke off."""
+        """End a reconciliation that is complete, or broke off."""
         self._state.bulk_loading = False
 
     @property
     def bulk_load_incomplete(self) -> bool:
-        """Whether a bulk load broke off, so that the index holds more than the vector claims."""
+        """Whether a bulk load is not complete, so that the index holds more than the vector claims."""
         return self._state.bulk_load_incomplete
 
     @property
     def lost(self) -> int:
-        """How many values are lost here and wait to come from a peer (see storage.write.lost)."""
+        """Number of values that are lost here and wait to come from a peer (see storage.write.lost)."""
         return len(self._state.lost)
 
     @property
     def bulk_loading(self) -> bool:
-        """Whether a bulk load is under way: nothing else is to be pulled meanwhile."""
+        """Whether a bulk load is under way. Nothing else is pulled meanwhile."""
         return self._state.bulk_loading
 
     def begin_comparison(self) -> tuple[Initiator, Comparison]:
-        """Starts to look for differences. The comparison is to be closed."""
+        """Start to compare with a peer, without changes. The caller closes the comparison."""
         snapshot = self._state.rs.snapshot()
         comparison = Comparison(snapshot)
         return Initiator(lambda: nullcontext(snapshot), comparison), comparison
 
     @property
     def conflicts(self) -> int:
-        """How many have met here since it was opened."""
+        """Number of conflicts found since the replica was opened."""
         return self._state.conflicts
 
     @property
     def restamped(self) -> tuple[int, int]:
-        """How many values, and how many tombstones, were re-stamped here since it was opened."""
+        """Numbers of values, and of tombstones, that were re-stamped since the replica was opened."""
         return self._state.restamped_puts, self._state.restamped_tombstones
 
     def oldest_behind(self, vector: Vector) -> int | None:
-        """The stamp of the oldest entry of the log that somebody with this vector lacks; None: there is none."""
+        """Return the stamp of the oldest log entry that a node with this vector lacks, None if it lacks none."""
         with self._state.lock:
             newest = dict(self._state.newest)
         oldest = None
@@ -370,7 +378,7 @@ class Store:
         return oldest
 
     def count_behind(self, vector: Vector, most: int) -> int:
-        """How many entries of the log somebody with this vector lacks; counts no further than `most`."""
+        """Return how many log entries a node with this vector lacks, `most` at most."""
         with self._state.lock:
             newest = dict(self._state.newest)
         behind = 0
@@ -384,24 +392,26 @@ class Store:
                     return behind
         return behind
 
-    # -- care
+    # -- maintenance
 
     def verify(
         self, *, repair: bool, progress: Callable[[int], None], alone: Callable[[Callable[[], None]], None] = _at_once
     ) -> Report:
-        """See storage.maintenance.verify; any thread. What `alone` is given changes our origin."""
+        """Audit the replica (storage.maintenance.verify). Any thread. The function that `alone` gets may change our
+        origin."""
         return verify(self._state, repair=repair, random_bytes=self._random_bytes, progress=progress, alone=alone)
 
     def backup(self, path: str | PathLike[str], rs_options: dict[str, Any], progress: Callable[[int], None]) -> int:
-        """See storage.maintenance.backup; any thread."""
+        """Copy the replica (storage.maintenance.backup). Any thread."""
         return backup(self._state, path, rs_options=rs_options, progress=progress)
 
     # -- our origin
 
     def forgot(self, stamp: int) -> bool:
-        """Whether a peer that knows this stamp of our origin knows something that we do not remember writing.
+        """Return whether a peer that knows this stamp of our origin knows a write that we do not remember.
 
-        That is so when it is above all we wrote, or between the end of the last run and the first write of this one."""
+        That is so if the stamp is above all our writes, or between the end of the last run and the first write of this
+        one."""
         low, high = self._state.restored_gap
         return stamp > self._state.vector.get(self._state.origin, 0) or low < stamp < high
 
@@ -420,7 +430,7 @@ class Store:
 
     @property
     def histories(self) -> Histories:
-        """Another object whenever one of them has changed."""
+        """Histories of origins. A change replaces the object."""
         return self._state.histories
 
     @property
@@ -428,37 +438,37 @@ class Store:
         return self._state.branches
 
     def histories_digest(self) -> bytes:
-        """Equal on two nodes that have nothing to tell each other of histories."""
+        """Return a digest that is equal on two nodes with the same histories and branches."""
         histories, branches = self._state.histories, self._state.branches
         if self._digest is None or self._digest[0] is not histories or self._digest[1] is not branches:
             self._digest = (histories, branches, digest_of(histories, branches))
         return self._digest[2]
 
     def learn_histories(self, histories: Histories, branches: Branches) -> Learned:
-        """Compare a peer's histories of origins with ours; see storage.state.histories. Raises RemoteProtocolError,
+        """Compare a peer's histories of origins with ours (storage.state.histories). Raise RemoteProtocolError,
         StorageError."""
         with self._state.applying("learning the histories of origins"):
             return learn(self._state, histories, branches)
 
     def branch(self, branches: Branches) -> None:
-        """Make branches origins of their own, ours among them if it is one. All sessions must begin anew after it.
+        """Make branches origins of their own, also our own origin if it is in one. All sessions must begin anew.
 
-        Raises RemoteProtocolError, StorageError."""
+        Raise RemoteProtocolError, StorageError."""
         with self._state.applying("renaming a branch"):
             put_branches(self._state, branches)
             rename_branches(self._state)
         self._state.notifier.ring()
 
-    # -- the end
+    # -- closing
 
     def release(self) -> None:
-        """Mark an orderly stop, and leave both LevelDBs open for their owner. Nothing may be called after it."""
+        """Mark an orderly stop, and leave both LevelDBs open for their owner. No method may be called after it."""
         with self._state.lock:
             close_state(self._state)
             self._state.failed = self._state.failed or StorageError("the replica is closed")
 
     def close(self) -> None:
-        """Marks an orderly stop and closes both LevelDBs."""
+        """Mark an orderly stop and close both LevelDBs. Raise StorageError."""
         with self._state.lock:
             try:
                 close_state(self._state)
@@ -487,12 +497,16 @@ def _below_floor(state: ReplicationState, send_queue: SendQueue, peer_vector: Ve
     return any(send_queue.covered(origin, peer_vector) < stamp for origin, stamp in state.floor.items())
 
 
-def _as_storage_error(what: str, error: Exception) -> StorageError:
+def _as_storage_error(action: str, error: Exception) -> StorageError:
+    """Return an engine error as a StorageError whose text contains the way out."""
     if isinstance(error, StorageError):
         return error
     if "Corruption" in str(error):
         return StorageError(
-            f"{what} failed: {error}. A LevelDB is damaged: put the directory aside and start from a backup, or empty, "
-            "beside its peers; or, on a copy, plyvel.repair_db for both parts, then verify with repair"
+            f"{action} failed: {error}. A LevelDB is damaged: move the directory away, and start from a backup, or with"
+            " an empty directory beside peers; or call plyvel.repair_db for both parts of a copy, then verify with"
+            " repair"
         )
-    return StorageError(f"{what} failed: {error}. Fix the disk, then open it again: what was acknowledged is repaired")
+    return StorageError(
+        f"{action} failed: {error}. Fix the disk, then open the replica again: all acknowledged writes are repaired"
+    )

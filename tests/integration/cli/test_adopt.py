@@ -13,7 +13,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.cli import main as cli
-from level_replicator.cli import maintenance
+from level_replicator.cli.maintenance import Adopt
 from level_replicator.cli.target import INTERRUPTED
 from level_replicator.core.limits import MAX_KEY_BYTES
 from level_replicator.storage.recovery import adopt as adoption
@@ -38,7 +38,7 @@ def test_a_directory_with_a_db_in_it(tmp_path: Path, capsys: pytest.CaptureFixtu
     with lrep.open(tmp_path) as replica:
         assert dict(replica) == DATA
     assert cli.main(["adopt", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "nothing to adopt: 500 keys, all of them this master's\n"
+    assert capsys.readouterr().out == "nothing to adopt: all 500 keys are in the replication set already\n"
     assert cli.main(["verify", str(tmp_path)]) == 0
 
 
@@ -103,7 +103,7 @@ def test_an_interrupt_says_that_it_can_go_on(
 
     monkeypatch.setattr(adoption, "_adopt", interrupted)
     assert cli.main(["adopt", str(tmp_path)]) == INTERRUPTED
-    assert "the same command goes on with it" in capsys.readouterr().err
+    assert "the same command continues the adoption" in capsys.readouterr().err
     monkeypatch.setattr(adoption, "_adopt", adopt_chunk)
     assert cli.main(["adopt", str(tmp_path)]) == 0
     with lrep.open(tmp_path) as replica:
@@ -113,9 +113,9 @@ def test_an_interrupt_says_that_it_can_go_on(
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     make_db(tmp_path / "db")
     code = (
-        "import sys\nfrom level_replicator.cli import maintenance, main as cli\n"
+        "import sys\nfrom level_replicator.cli import output, main as cli\n"
         "from level_replicator.storage.recovery import adopt as adoption\n"
-        "maintenance._REDRAW_S = 0.0\nadoption._CHUNK_KEYS = 100\nsys.exit(cli.main(['adopt', sys.argv[1]]))\n"
+        "output._REDRAW_S = 0.0\nadoption._CHUNK_KEYS = 100\nsys.exit(cli.main(['adopt', sys.argv[1]]))\n"
     )
     ours, theirs = pty.openpty()
     done = subprocess.run([sys.executable, "-c", code, os.fspath(tmp_path)], stdout=subprocess.PIPE, stderr=theirs)
@@ -132,4 +132,4 @@ def test_help_says_that_it_may_be_interrupted(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["adopt", "--help"])
     assert stopped.value.code == 0
-    assert maintenance.HELP in " ".join(capsys.readouterr().out.split())
+    assert Adopt.HELP in " ".join(capsys.readouterr().out.split())

@@ -76,7 +76,7 @@ def terminate():
         pass
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-serve.tell_systemd = lambda state: state == "READY=1" and threading.Thread(target=terminate).start()
+serve.notify_systemd = lambda state: state == "READY=1" and threading.Thread(target=terminate).start()
 sys.exit(cli.main(["serve", sys.argv[1]]))
 """
 
@@ -160,4 +160,4 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["serve", "--help"])
     assert stopped.value.code == 0
-    assert serve.HELP in " ".join(capsys.readouterr().out.split())
+    assert serve.Serve.HELP in " ".join(capsys.readouterr().out.split())

@@ -9,9 +9,11 @@ import pytest
 from level_replicator import shared
 from level_replicator.api import admin_commands, request_handler
 from level_replicator.api.request_handler import RequestHandler
-from level_replicator.client import changes
+from level_replicator.client import backends, changes, protocol
+from level_replicator.client.aio import backends as aio_backends
 from level_replicator.client.aio.changes import AsyncChanges
 from level_replicator.client.connection import ClientConnection
+from level_replicator.client.credentials import Credentials
 from level_replicator.net import unix_socket
 from level_replicator.node import admission, client_registry, client_session
 from level_replicator.node.client_registry import ClientRegistry
@@ -109,6 +111,28 @@ def _interrupted_reading_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(changes.RemoteChanges, "_read", read)
 
 
+def _abandoned_requests_release_nothing(patch: pytest.MonkeyPatch) -> None:
+    for module in (protocol, aio_backends):
+        patch.setattr(module, "release_of", _nothing)
+
+
+def _writes_are_repeated(patch: pytest.MonkeyPatch) -> None:
+    for module in (backends, aio_backends):
+        patch.setattr(module, "is_repeatable", lambda _request: True)
+
+
+def _any_answer_will_do(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(protocol, "_ANSWERS", dict.fromkeys(protocol._ANSWERS, object))
+
+
+def _any_node_will_do(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Credentials, "check", _nothing)
+
+
+def _feeds_outlive_their_database(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AsyncChanges, "end", _nothing)
+
+
 def _nobody_watches_the_holder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shared.SharedBackend, "_watch", _nothing)
 
@@ -140,6 +164,17 @@ MUTANTS: dict[str, tuple[Switch, str]] = {
         (_listeners_stay, "test_aio.py::test_repeated_waits_leave_no_listener"),
         (_cancelled_reading_is_forgotten, "test_aio.py::test_a_cancelled_read_loses_no_change"),
         (_interrupted_reading_is_forgotten, "test_feeds.py::test_an_interrupted_reader_misses_nothing"),
+        (
+            _abandoned_requests_release_nothing,
+            "test_same_behaviour.py::test_a_cancelled_read_leaves_the_snapshot_and_keeps_none_of_its_own",
+        ),
+        (_writes_are_repeated, "../../unit/client/test_retry.py::test_what_may_have_been_done_is_sent_once"),
+        (
+            _any_answer_will_do,
+            "../../unit/client/test_protocol.py::test_an_answer_that_may_not_come_ends_the_connection",
+        ),
+        (_any_node_will_do, "test_client_keys.py::test_a_node_with_another_key_gets_no_request"),
+        (_feeds_outlive_their_database, "test_same_behaviour.py::test_a_feed_ends_with_its_database"),
         (_nobody_watches_the_holder, "test_sharing.py::test_another_process_takes_over_without_any_request"),
         (_silent_connections_stay, "test_hostile_clients.py::test_bytes_of_another_protocol_end_the_connection"),
     ]

@@ -48,7 +48,7 @@ def test_logs_of_a_whole_life_hold_no_secrets(master: Open, tmp_path: Path, capl
     text += "\n".join(str(record.exc_info) for record in caplog.records if record.exc_info)
     assert "refused" in text
     assert "line 1" in text
-    assert "around the replica" in text
+    assert "not written through the replica" in text
     secrets = [line for name in "ABC" for line in pems(name)["private"].splitlines()]
     for word in (KEY.decode(), VALUE.decode(), A[7:], B[7:], C[7:], A[7:].upper(), *secrets):
         assert word not in text

@@ -1,4 +1,4 @@
-"""An entry's bytes: whole and sound, or a RemoteProtocolError; nothing else, whatever arrives."""
+"""Decoding an entry returns a valid entry or raises RemoteProtocolError, for any bytes."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ CONTEXTS = st.dictionaries(U64, U64, max_size=3)
 
 @st.composite
 def entries(draw: st.DrawFn) -> tuple[int, bytes, bytes | None, dict[int, int], bytes]:
-    """Stamp, key, value, context and written: no stamp is above the one before it."""
+    """Generate stamp, key, value, context and written, in which no stamp is above the preceding one."""
     stamp = draw(U64)
     written = b""
     newest = stamp
@@ -67,7 +67,7 @@ def test_round_trip(what: tuple[int, bytes, bytes | None, dict[int, int], bytes]
 
 
 @pytest.mark.parametrize("written", [(8, 5), (0, 5), (6, 0)])
-def test_a_write_above_its_dot_or_of_nobody_is_refused(written: tuple[int, int]) -> None:
+def test_a_write_above_its_dot_or_without_origin_is_refused(written: tuple[int, int]) -> None:
     for value in (b"value", None):
         with pytest.raises(RemoteProtocolError, match="carries a write"):
             decode_entry(encode_entry(7, b"key", value, b"", encode_dot(*written))[0])
@@ -76,12 +76,12 @@ def test_a_write_above_its_dot_or_of_nobody_is_refused(written: tuple[int, int])
 @pytest.mark.parametrize(
     ("context", "written"), [({1: 8}, b""), ({1: 7}, encode_dot(6, 5)), ({0: 1}, b""), ({1: 0}, b"")]
 )
-def test_a_write_that_has_seen_a_newer_one_is_refused(context: dict[int, int], written: bytes) -> None:
+def test_a_context_with_a_newer_write_is_refused(context: dict[int, int], written: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="claims to have seen"):
         decode_entry(encode_entry(7, b"key", b"value", encode_context(context), written)[0])
 
 
-def test_an_entry_that_was_not_restamped_has_the_bytes_of_before() -> None:
+def test_the_bytes_of_an_entry_without_restamping_have_not_changed() -> None:
     record, _, checksum = encode_entry(7, b"key", b"value")
     assert record == bytes.fromhex("000000000000000700") + checksum.to_bytes(4, "big") + b"\0\0\0\3keyvalue"
     assert encode_index(7, 5, 0, checksum) == bytes.fromhex("0000000000000007000000000000000500") + (
@@ -97,7 +97,7 @@ def test_every_truncation_is_refused(record: bytes) -> None:
 
 
 @pytest.mark.parametrize("record", SAMPLES)
-def test_every_changed_byte_is_refused_or_makes_another_sound_entry(record: bytes) -> None:
+def test_every_changed_byte_is_refused_or_makes_another_valid_entry(record: bytes) -> None:
     for at in range(len(record)):
         for bits in range(1, 256):
             changed = record[:at] + bytes([record[at] ^ bits]) + record[at + 1 :]

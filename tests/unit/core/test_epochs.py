@@ -1,4 +1,4 @@
-"""Histories of origins: how two of them compare, and what is refused."""
+"""Histories of origins: comparing two histories, and refusing malformed ones."""
 
 import pytest
 
@@ -49,8 +49,8 @@ def test_the_oldest_epochs_are_left_out() -> None:
     assert history[-1] == (MAX_EPOCHS + 9, MAX_EPOCHS + 9)
 
 
-def test_histories_that_have_nothing_in_common_any_more() -> None:
-    """One may be as old as what the other has left out; but not if the first has something of a later time."""
+def test_histories_without_a_common_epoch() -> None:
+    """One history may be the part that the other has left out, but not if it contains a later stamp."""
     full = tuple((1_000 + number, 1_000 + number) for number in range(MAX_EPOCHS))
     old = ((1, 10), (2, 20))
     assert meet(old, full, 30) == Met(full, {})
@@ -60,7 +60,7 @@ def test_histories_that_have_nothing_in_common_any_more() -> None:
     assert meet(old, short, 30).branches == {1: 10, 1_001: 1_001}, "nothing was left out of this one"
 
 
-def test_the_first_epoch_that_is_unknown() -> None:
+def test_the_first_unknown_epoch() -> None:
     assert unknown_to((), ()) is None
     assert unknown_to((A,), (A, B)) == B
     assert unknown_to((), (A, B)) == A
@@ -68,7 +68,7 @@ def test_the_first_epoch_that_is_unknown() -> None:
     assert unknown_to((A, B), (B,)) is None, "it has left out the others"
 
 
-def test_branches_are_origins_of_their_own() -> None:
+def test_branches_become_origins_of_their_own() -> None:
     histories = {7: (A, B, C), 8: (D,)}
     assert divided(histories, {}) == histories
     assert divided(histories, {2: 20}) == {7: (A,), 2: (C,), 8: (D,)}
@@ -115,6 +115,6 @@ def test_bytes() -> None:
     ],
     ids=["nothing", "cut off", "twice", "out of order", "zero", "too many"],
 )
-def test_no_history(data: bytes) -> None:
+def test_malformed_histories_are_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_history(data)

@@ -1,4 +1,4 @@
-"""Stamps grow, whatever the wall clock does."""
+"""Stamps increase, whatever the wall clock shows."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def test_a_time_before_1970_counts_as_1970() -> None:
     assert HybridClock().next(-5) == 1
 
 
-def test_times_and_stamps_beyond_the_last_are_clock_errors() -> None:
+def test_times_and_stamps_beyond_the_greatest_are_clock_errors() -> None:
     with pytest.raises(ClockError):
         stamp_at(MAX_MS + 1)
     with pytest.raises(ClockError):

@@ -1,4 +1,4 @@
-"""Intervals against a plain set of stamps."""
+"""Intervals behave like a set of stamps."""
 
 from itertools import pairwise
 

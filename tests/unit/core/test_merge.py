@@ -1,4 +1,4 @@
-"""The merge rule: the same result in whatever order, and however often, entries arrive."""
+"""The merge rule has the same result in whatever order, and however often, entries arrive."""
 
 from functools import reduce
 from itertools import permutations
@@ -29,13 +29,13 @@ from level_replicator.core.merge import (
 SMALL = st.integers(1, 4)
 FAMILY = 7 << 40
 ORIGINS = (1 << 40, 2 << 40, FAMILY, FAMILY + 1)
-"""The last two are a family."""
+"""The last two origins belong to one family."""
 DOTS = st.tuples(SMALL, st.sampled_from(ORIGINS))
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> IndexRow:
-    """Contexts as a writer makes them: of other origins only, of what was there before. Some rows are re-stamped."""
+    """Generate rows with contexts as writers make them: other origins and older stamps only. Some are re-stamped."""
     written = draw(DOTS)
     older = {other: draw(st.integers(0, written[0] - 1)) for other in ORIGINS if other != written[1]}
     context = encode_context({other: at for other, at in older.items() if at})
@@ -50,7 +50,7 @@ def rows(draw: st.DrawFn) -> IndexRow:
 
 
 def merge(row: IndexRow, entry: IndexRow) -> IndexRow:
-    """What an index row becomes when an entry arrives; the row's own entry, once more, changes nothing."""
+    """Return an index row after the merge with an entry. Merging the row's own entry again changes nothing."""
     if row.dot == entry.dot:
         return row
     winner, loser = (row, entry) if order_of_row(row) > order_of_row(entry) else (entry, row)
@@ -59,7 +59,7 @@ def merge(row: IndexRow, entry: IndexRow) -> IndexRow:
 
 
 def distinct(*merged: IndexRow) -> bool:
-    """One dot is one entry, and one write has one context."""
+    """Return True if one dot is one entry, and one write has one context."""
     dots: dict[Dot, IndexRow] = {}
     writes: dict[Dot, bytes] = {}
     return all(
@@ -74,14 +74,14 @@ def test_the_bytes_of_a_write_compare_as_its_dot_does(a: Dot, b: Dot) -> None:
 
 
 @given(rows(), rows())
-def test_of_two_entries_that_were_not_restamped_the_dot_decides(a: IndexRow, b: IndexRow) -> None:
+def test_the_dot_decides_between_two_entries_without_restamping(a: IndexRow, b: IndexRow) -> None:
     if not a.written and not b.written and distinct(a, b) and not same_family(a, b):
         assert (order_of_row(a) > order_of_row(b)) == (a.dot > b.dot)
 
 
 @given(rows(), rows(), st.permutations(range(len(ORIGINS))))
 def test_a_fork_does_not_change_the_order_of_different_contents(a: IndexRow, b: IndexRow, names: list[int]) -> None:
-    """A fork gives an origin another name of its family."""
+    """A fork renames an origin within its family."""
     renamed = {origin: (origin >> 40 << 40) + 10 + name for origin, name in zip(ORIGINS, names, strict=True)}
     if a.checksum != b.checksum or a.deleted != b.deleted:
         new_a, new_b = (_under_other_names(row, renamed) for row in (a, b))
@@ -89,7 +89,7 @@ def test_a_fork_does_not_change_the_order_of_different_contents(a: IndexRow, b: 
 
 
 def same_family(a: IndexRow, b: IndexRow) -> bool:
-    """Two writes with the same stamp, of which the values decide."""
+    """Two writes with the same stamp are ordered by their values."""
     return family_of(a.written_dot[1]) == family_of(b.written_dot[1])
 
 
@@ -122,12 +122,12 @@ def test_neither_order_nor_repetition_matters(a: IndexRow, b: IndexRow, c: Index
 
 
 @given(rows(), rows())
-def test_restamping_changes_nothing_between_different_writes(a: IndexRow, b: IndexRow) -> None:
+def test_restamping_does_not_change_the_order_of_different_writes(a: IndexRow, b: IndexRow) -> None:
     if a.written_dot != b.written_dot and not same_family(a, b):
         assert (order_of_row(a) > order_of_row(b)) == (a.written_dot > b.written_dot)
 
 
-def test_a_delete_comes_before_a_put_of_the_same_write() -> None:
+def test_a_delete_is_greater_than_a_put_of_the_same_write() -> None:
     put = decode_index(encode_index(9, 2, 0, 0, written=encode_dot(5, 1)))
     tombstone = decode_index(encode_index(8, 3, DELETE, 0, written=encode_dot(5, 1)))
     assert order_of_row(tombstone) > order_of_row(put)
@@ -141,7 +141,7 @@ def test_a_key_with_one_writer_has_no_context() -> None:
     assert union_context((6, 1), b"", (5, 1), b"") == b""
 
 
-def test_a_write_over_another_ones_names_it_and_what_it_reflected() -> None:
+def test_the_context_of_an_overwrite() -> None:
     assert decode_context(next_context((5, 1), b"", 2)) == {1: 5}
     assert decode_context(next_context((5, 1), encode_context({2: 3, 7: 4}), 2)) == {1: 5, 7: 4}
 
@@ -155,7 +155,7 @@ def test_a_conflict_is_judged_by_the_writes_not_by_their_dots() -> None:
     assert not lost_in_conflict((5, 1), (5, 1), b"")
 
 
-def test_what_a_row_reflects_beside_a_vector() -> None:
+def test_a_row_that_reflects_more_than_a_vector() -> None:
     assert not reflects_unknown((5, 1), encode_context({2: 3}), {1: 5, 2: 3})
     assert reflects_unknown((5, 1), encode_context({2: 3}), {1: 5, 2: 2})
     assert reflects_unknown((5, 1), b"", {1: 4})

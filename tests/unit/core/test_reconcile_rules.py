@@ -1,4 +1,4 @@
-"""The table of reconcile, fingerprints, and what parts a range of keys."""
+"""The decision table of a reconciliation, fingerprints, and the keys at which ranges are split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from level_replicator.core.reconcile_rules import (
 KEYS = st.lists(st.binary(max_size=6), unique=True).map(sorted)
 
 
-def test_stale_is_who_is_below_a_horizon_anywhere() -> None:
+def test_a_vector_below_the_horizon_of_any_origin_is_stale() -> None:
     assert stale({1: 5}, {1: 6})
     assert stale({}, {1: 1})
     assert not stale({1: 5, 2: 1}, {1: 5})
@@ -70,10 +70,10 @@ def row(
         (row(5), Resolution.BURY, Resolution.BURY),  # the peer's vector covers it
         (row(5, written=(4, 2)), Resolution.BURY, Resolution.BURY),
         (row(6), Resolution.KEEP, Resolution.RESTAMP),
-        (row(8), Resolution.KEEP, Resolution.RESTAMP),  # as old as the newest that the peer dropped
-        (row(9, written=(5, 1)), Resolution.BURY, Resolution.BURY),  # the write that it carries
+        (row(8), Resolution.KEEP, Resolution.RESTAMP),  # as old as the newest tombstone that the peer dropped
+        (row(9, written=(5, 1)), Resolution.BURY, Resolution.BURY),  # the vector covers its written dot
         (row(6, written=(6, 1)), Resolution.KEEP, Resolution.RESTAMP),
-        (row(9, written=(6, 1)), Resolution.KEEP, Resolution.KEEP),  # here it is the dot that counts
+        (row(9, written=(6, 1)), Resolution.KEEP, Resolution.KEEP),  # this rule compares the dot
         (row(9), Resolution.KEEP, Resolution.KEEP),
         (row(5, deleted=True), Resolution.KEEP, Resolution.KEEP),  # only retention drops a tombstone
         (row(8, deleted=True), Resolution.KEEP, Resolution.KEEP),
@@ -98,28 +98,32 @@ NOBODY_STALE = ReconcileContext({}, {}, False, 0)
         (row(6), row(5, 2), Resolution.KEEP),
         (row(5), row(9, 2, written=(4, 3)), Resolution.RESTAMP),  # ours is the later write, under the smaller dot
         (row(9, 2, written=(4, 3)), row(5), Resolution.TAKE),
-        (row(9, 2, written=(5, 1)), row(5), Resolution.KEEP),  # of one write the greatest dot
-        (row(9, 2, written=(5, 1), deleted=True), row(10, 3, written=(5, 1)), Resolution.RESTAMP),  # and a delete first
+        (row(9, 2, written=(5, 1)), row(5), Resolution.KEEP),  # the same write: the greatest dot wins
+        (
+            row(9, 2, written=(5, 1), deleted=True),
+            row(10, 3, written=(5, 1)),
+            Resolution.RESTAMP,
+        ),  # the same write: a delete wins
     ],
 )
-def test_of_a_key_that_both_have_the_later_write_wins(ours: IndexRow, theirs: IndexRow, verdict: Resolution) -> None:
+def test_the_later_write_of_a_key_wins(ours: IndexRow, theirs: IndexRow, verdict: Resolution) -> None:
     assert resolve_both(ours, theirs, NOBODY_STALE, 0) is verdict
 
 
-def test_a_doubtful_winner_is_not_taken_over_a_row_either() -> None:
+def test_a_doubtful_winner_does_not_replace_a_row_either() -> None:
     assert resolve_both(row(5), row(6), NOBODY_STALE, 6) is Resolution.DOUBTFUL
     assert resolve_both(row(5), row(6, deleted=True), NOBODY_STALE, 6) is Resolution.TAKE
     assert resolve_both(row(5), row(6), ReconcileContext({1: 6}, {}, False, 0), 6) is Resolution.TAKE
 
 
-def test_what_wins_on_a_stale_reader_travels_again() -> None:
+def test_a_winner_on_a_stale_reader_is_restamped() -> None:
     reconcile_context = ReconcileContext(known={}, theirs={}, stale=True, their_dropped=8)
     assert resolve_both(row(8), row(5), reconcile_context, 0) is Resolution.RESTAMP
     assert resolve_both(row(8, deleted=True), row(5), reconcile_context, 0) is Resolution.KEEP
     assert resolve_both(row(9), row(5), reconcile_context, 0) is Resolution.KEEP
 
 
-def test_a_put_whose_write_is_covered_is_dead() -> None:
+def test_a_put_whose_write_is_covered_was_superseded() -> None:
     assert is_dead((5, 1), {1: 5})
     assert not is_dead((5, 1), {1: 4})
     assert not is_dead((5, 1), {2: 9})
@@ -141,7 +145,7 @@ def test_a_tombstone_is_dropped_when_the_vector_covers_all_that_it_has_seen(tomb
     assert may_be_dropped(tombstone, {1: 5, 2: 7}) is may
 
 
-def test_a_full_context_may_have_lost_pairs_so_its_tombstone_stays() -> None:
+def test_a_tombstone_with_a_full_context_is_never_dropped() -> None:
     context = dict.fromkeys(range(2, MAX_CONTEXT_ORIGINS + 2), 1)
     vector = {**context, 1: 5}
     assert not may_be_dropped(row(5, context=context, deleted=True), vector)
@@ -160,7 +164,7 @@ def _print(keys: list[bytes], pieces: int = 1) -> bytes:
 
 
 @given(KEYS, st.integers(1, 5))
-def test_a_fingerprint_does_not_depend_on_how_lines_are_dealt_out(keys: list[bytes], pieces: int) -> None:
+def test_a_fingerprint_does_not_depend_on_the_division_into_calls(keys: list[bytes], pieces: int) -> None:
     assert _print(keys, pieces) == _print(keys)
 
 
@@ -169,11 +173,11 @@ def test_different_keys_have_different_fingerprints(one: list[bytes], other: lis
     assert (_print(one) == _print(other)) == (one == other)
 
 
-def test_where_a_key_ends_is_in_the_fingerprint() -> None:
+def test_the_boundaries_of_keys_are_part_of_the_fingerprint() -> None:
     assert _print([b"a", b"bc"]) != _print([b"ab", b"c"])
 
 
-def test_heads_are_in_the_fingerprint() -> None:
+def test_heads_are_part_of_the_fingerprint() -> None:
     one, other = Fingerprint(), Fingerprint()
     one.add([b"k"], [bytes(21)])
     other.add([b"k"], [bytes(20) + b"\1"])

@@ -55,7 +55,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
         pytest.param(bytes(16 * (MAX_VECTOR_ORIGINS + 1)), id="too many"),
     ],
 )
-def test_bytes_that_are_no_vector(data: bytes) -> None:
+def test_malformed_vectors_are_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_vector(data)
 
@@ -70,7 +70,7 @@ def test_covers_is_a_partial_order(a: Vector, b: Vector, c: Vector) -> None:
         assert covers(a, c)
 
 
-def test_an_origins_name_has_16_digits() -> None:
+def test_the_name_of_an_origin_has_16_digits() -> None:
     assert origin_name(0xAB) == "00000000000000ab"
 
 
@@ -78,7 +78,7 @@ def test_an_origins_name_has_16_digits() -> None:
     ("vector", "from_"),
     [({}, {}), ({1: 2}, {}), ({}, {1: 2}), ({1: 2, 3: 4}, {1: 2, 3: 4}), ({1: 2, 3: 9, 5: 6}, {1: 2, 3: 4, 7: 8})],
 )
-def test_a_vector_comes_back_from_its_differences(vector: Vector, from_: Vector) -> None:
+def test_differences_restore_a_vector(vector: Vector, from_: Vector) -> None:
     lines, missing = differences(vector, from_)
     assert changed(from_, lines, decode_origins(encode_origins(missing))) == vector
 

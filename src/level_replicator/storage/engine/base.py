@@ -1,11 +1,10 @@
-"""The small interface behind which a LevelDB sits.
+"""The interface of an ordered key-value store, which LevelDB implements.
 
-An engine is an ordered map from bytes to bytes with atomic batches and snapshots. `plyvel` (this folder) is the
-real one, `memory` one on a virtual disk that can lose power; `tests/conformance/engines` is what both must pass.
+An engine is an ordered map from bytes to bytes with atomic batches and snapshots. storage.engine.plyvel is the real
+one; tests/harness/memory_engine.py runs on a virtual disk that can lose power. Both pass tests/conformance/engines.
 
-Ranges are half open: `start` is included, `stop` is not, None is unbounded; an empty or
-inverted range yields nothing. Order is bytewise. Keys are `bytes`; values may be any bytes-like
-object and come back as `bytes`.
+Ranges are half open: `start` is included, `stop` is not, None is unbounded; an empty or inverted range yields nothing.
+Order is bytewise. Keys are `bytes`; values may be any bytes-like object and come back as `bytes`.
 """
 
 from collections.abc import Iterator
@@ -22,27 +21,28 @@ class Batch(Protocol):
     def delete(self, key: bytes, /) -> None: ...
 
     def write(self) -> None:
-        """Applies the batch. Raises StorageError; it is then unknown whether the batch is there."""
+        """Apply the batch. Raise StorageError; it is then unknown whether the batch is on the disk."""
 
 
 class Reader(Protocol):
-    """What an engine and a snapshot of it can both be asked."""
+    """Reads that an engine and its snapshots have in common."""
 
     def get(self, key: bytes, /) -> bytes | None: ...
 
     def scan(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) pairs of [start, stop), ascending, or descending with `reverse`, as of the call."""
+        """Iterate over the (key, value) pairs of [start, stop) as of the call, ascending, or descending with
+        `reverse`."""
 
     def scan_keys(
         self, start: bytes | None = None, stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[bytes]:
-        """Like `scan`, keys only."""
+        """Iterate like `scan`, over keys only."""
 
 
 class Snapshot(Reader, Protocol):
-    """A frozen view. Idempotent `close`; usable as a context manager."""
+    """A frozen view of an engine. `close` is idempotent."""
 
     def close(self) -> None: ...
 
@@ -52,32 +52,33 @@ class Snapshot(Reader, Protocol):
 
 
 class Engine(Reader, Protocol):
-    """One ordered map on one directory, held by one process."""
+    """One ordered map on one directory, which one process has open."""
 
     def put(self, key: bytes, value: Bytes, /, *, sync: bool = False) -> None: ...
 
     def delete(self, key: bytes, /, *, sync: bool = False) -> None: ...
 
     def batch(self, *, sync: bool = False) -> Batch:
-        """An empty batch. With `sync`, `write` returns once the batch, and everything written before it, is on disk."""
+        """Return an empty batch. With `sync`, its `write` returns when the batch, and all writes before it, are on the
+        disk."""
 
     def snapshot(self) -> Snapshot: ...
 
     def size(self, start: bytes, stop: bytes) -> int:
-        """About how many bytes [start, stop) takes on the disk. What was written last may not be counted."""
+        """Return about how many bytes [start, stop) takes on the disk. The newest writes may not be counted."""
 
     def compact(self, start: bytes, stop: bytes) -> None:
-        """Gives the space of what was deleted in [start, stop) back to the disk. Takes its time; writes go on."""
+        """Free the disk space of deleted keys in [start, stop). It may take minutes; writes continue meanwhile."""
 
     def identity(self) -> bytes:
-        """What tells this directory from a copy of it: stable over close, open and kill."""
+        """Return an id that distinguishes this directory from a copy of it: stable over close, open and kill."""
 
     @property
     def name(self) -> str:
-        """The directory, for messages."""
+        """Path of the directory, for messages."""
 
     @property
     def closed(self) -> bool: ...
 
     def close(self) -> None:
-        """Idempotent. Every later call on the engine, its batches, snapshots and scans raises ClosedError."""
+        """Close the engine. Idempotent. Later calls on it, its batches, snapshots and scans raise ClosedError."""

@@ -1,17 +1,17 @@
-"""Which start of the machine this is: after an unclean stop it tells a killed process from a power loss."""
+"""An id of the present start of the machine: after an unclean stop it distinguishes a kill from a power loss."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 UNKNOWN = b""
-"""Of a system that does not tell. An unclean stop is then taken for a power loss, which is always safe."""
+"""The id on a system without one. An unclean stop then counts as a power loss, which is always safe."""
 
 _LINUX = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_identity() -> bytes:
-    """An id that changes with each start of the operating system."""
+    """Return an id that changes with each start of the operating system, or UNKNOWN."""
     try:
         if _LINUX.exists():
             return _LINUX.read_bytes().strip()

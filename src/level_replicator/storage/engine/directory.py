@@ -1,4 +1,4 @@
-"""What a LevelDB's directory is known by, and who may use it: both hang on one small file of ours in it."""
+"""The identity of a LevelDB's directory, and the claim of one replica on it. A small file in the directory has both."""
 
 import errno
 import fcntl
@@ -8,15 +8,16 @@ import struct
 from level_replicator.core.errors import LockedError, StorageError
 
 IDENTITY_FILE = "REPLICA-ID"
-"""Empty, and never written or replaced. LevelDB leaves files that it does not know alone."""
+"""Name of the file. It is empty, and never written or replaced. LevelDB ignores files that it does not know."""
 
 _IDENTITY = struct.Struct(">QQq")
 
 
 class Directory:
-    """The directory of an open LevelDB at `path`. `leave`: nothing of ours may be put into it.
+    """The directory of an open LevelDB at `path`.
 
-    Then LevelDB's LOCK takes the place of our file for the identity, and the directory itself that for the claim."""
+    `leave`: no file may be put into it. Then LevelDB's LOCK takes the place of our file for the identity, and the
+    directory itself for the claim."""
 
     _held: int | None = None
     _held_by_pid = 0
@@ -27,13 +28,13 @@ class Directory:
         self._leave = leave
 
     def identity(self) -> bytes:
-        """Stable over close, open, kill and rename of the directory; another one after a copy or restore.
+        """Return the identity: stable over close, open, kill and rename of the directory, and another one after a
+        copy or a restore.
 
-        Made of the inodes of the directory and of a file of ours in it, and of the file's ctime: a directory
-        that is deleted and restored in its place often gets the very same inodes, but no program can set a
-        ctime. Opening, locking and reading leave it alone; chmod, chown and hard links of the file do not,
-        and give a new identity. The device number is left out: it differs from one start of the machine to
-        the next. Raises StorageError.
+        It consists of the inodes of the directory and of our file in it, and of the file's ctime: a directory that is
+        deleted and restored in its place often gets the same inodes, but no program can set a ctime. Opening, locking
+        and reading do not change it; chmod, chown and hard links of the file do. The device number is left out, since
+        it differs from one start of the machine to the next. Raise StorageError.
         """
         if not self._leave:
             os.close(self._open_file())
@@ -45,12 +46,12 @@ class Directory:
         return _IDENTITY.pack(directory.st_ino, file.st_ino, file.st_ctime_ns)
 
     def hold(self) -> None:
-        """Claims the directory for one replica until `release`. Again by the holder: no effect.
+        """Claim the directory for one replica until `release`. A second call by the holder has no effect.
 
-        LevelDB keeps other processes out, but not a second replica on one handle. The end of the process
-        releases the claim. A forked child inherits it: it cannot give it up, but when the parent dies without
-        releasing, the directory stays claimed until the child has ended too. Raises LockedError when somebody
-        else has claimed it, StorageError.
+        LevelDB keeps other processes out, but not a second replica on one handle. The end of the process releases the
+        claim. A forked child inherits it: it cannot release it, but if the parent dies without releasing it, the
+        directory stays claimed until the child has ended, too. Raise LockedError if it is claimed by another replica,
+        and StorageError.
         """
         if self._held is not None:
             return
@@ -67,12 +68,12 @@ class Directory:
         self._held, self._held_by_pid = descriptor, os.getpid()
 
     def release(self) -> None:
-        """Gives up what `hold` claimed. Idempotent."""
+        """Release the claim. Idempotent."""
         descriptor, self._held = self._held, None
         if descriptor is None:
             return
         try:
-            # Closing alone would leave it to a forked child; and a child must not undo its parent's claim
+            # closing alone would leave the claim to a forked child; and a child must not release its parent's claim
             if self._held_by_pid == os.getpid():
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
@@ -100,7 +101,7 @@ class Directory:
         return descriptor
 
     def _sync(self, new_file: int) -> None:
-        """So that a power loss does not take the file away, and the identity with it."""
+        """Sync a new file and the directory, since a power loss that takes the file would take the identity with it."""
         os.fsync(new_file)
         directory = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:

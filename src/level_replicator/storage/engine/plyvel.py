@@ -1,8 +1,8 @@
 """A LevelDB opened with plyvel, as an engine.
 
-As thin as it can be: the methods that every write passes are plyvel's own, bound as they are, so they raise
-plyvel's own errors. Who calls them catches `ENGINE_ERRORS` at its boundary. A handle that is closed while
-another thread is inside it crashes the process: whoever owns the engine keeps the two apart.
+The methods that every write passes are plyvel's own bound methods, for speed, so they raise plyvel's errors. Callers
+catch `ENGINE_ERRORS` at their boundary. Closing a handle while another thread is inside it crashes the process: the
+owner of the engine must prevent that.
 """
 
 import errno
@@ -20,8 +20,7 @@ from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
 
 ENGINE_ERRORS = (plyvel.Error, StorageError, OSError, struct.error)
-"""What comes of any engine when the disk or the LevelDB on it fails; struct.error: of a line that is not as it was
-written."""
+"""Errors of any engine when the disk or the LevelDB on it fails. A damaged record raises struct.error."""
 
 
 class _Put(Protocol):
@@ -37,7 +36,7 @@ class _NewBatch(Protocol):
 
 
 class _Readable:
-    """Reads of a plyvel handle: the database or a snapshot of it."""
+    """Reads of a plyvel handle: a database or a snapshot of it."""
 
     get: Callable[[bytes], bytes | None]
 
@@ -60,8 +59,8 @@ class _Readable:
         return self._raw.iterator(start=start, stop=stop, reverse=reverse, include_value=False)
 
 
-# plyvel's reverse iterator loses the entry at exactly `start` when it is the greatest one of the range,
-# so it is not told of a `start` that is there. It looks at the entry below the range either way.
+# plyvel's reverse iterator loses the entry at exactly `start` when it is the greatest one of the range, so it does not
+# get a `start` that exists. It reads the entry below the range either way.
 
 
 def _pairs_down_to(start: bytes, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
@@ -79,7 +78,7 @@ def _keys_down_to(start: bytes, keys: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class PlyvelSnapshot(_Readable):
-    """A snapshot of a LevelDB. Close it: LevelDB keeps what it sees for as long."""
+    """A snapshot of a LevelDB. Close it: until then LevelDB keeps the data of that moment."""
 
     _raw: "plyvel._plyvel.Snapshot"
 
@@ -103,10 +102,10 @@ class PlyvelEngine(_Readable):
     batch: _NewBatch
 
     def __init__(self, db: plyvel.DB, *, leave_directory: bool = False) -> None:
-        """`leave_directory`: nothing of ours may be put beside the LevelDB's files."""
+        """Wrap an open LevelDB. `leave_directory`: no file of ours may be put beside the LevelDB's files."""
         super().__init__(db)
         self.db = db
-        """The LevelDB itself."""
+        """plyvel's handle."""
         self.put = db.put
         self.delete = db.delete
         self.batch = db.write_batch
@@ -127,29 +126,29 @@ class PlyvelEngine(_Readable):
         return self.db.approximate_size(start, stop)
 
     def compact(self, start: bytes, stop: bytes) -> None:
-        # LevelDB decides how deep it goes before it writes out what is in memory: deletions that were there then
-        # come to lie above what they delete, and stay. The second time it sees them.
+        # LevelDB chooses the levels to compact before it flushes the memtable: deletions from there end up above the
+        # data that they delete, and stay. The second compaction covers them.
         for _ in range(2):
             self.db.compact_range(start=start, stop=stop)
 
     def identity(self) -> bytes:
-        """See `Directory.identity`. Raises ClosedError, StorageError."""
+        """Return the identity of the directory (`Directory.identity`). Raise ClosedError, StorageError."""
         self._require_open()
         return self._directory.identity()
 
     def hold(self) -> None:
-        """Claims the directory for one replica until `release` or `close`; see `Directory.hold`.
+        """Claim the directory for one replica until `release` or `close` (`Directory.hold`).
 
-        Raises LockedError when somebody else has claimed it, ClosedError, StorageError."""
+        Raise LockedError if another replica has claimed it, ClosedError, StorageError."""
         self._require_open()
         self._directory.hold()
 
     def release(self) -> None:
-        """Gives up what `hold` claimed. Idempotent."""
+        """Release the claim of `hold`. Idempotent."""
         self._directory.release()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the LevelDB and release the claim. Idempotent."""
         try:
             self.db.close()
         finally:
@@ -161,9 +160,9 @@ class PlyvelEngine(_Readable):
 
 
 def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
-    """Opens the LevelDB at `path`; `options` go to plyvel.
+    """Open the LevelDB at `path`; `options` go to plyvel.
 
-    Raises LockedError when another handle or process has it open, StorageError when it cannot be opened."""
+    Raise LockedError if another handle or process has it open, StorageError if it cannot be opened."""
     name = os.fspath(path)
     locked = (
         f"{name} is open already, in this process or another one: a LevelDB can have one handle only, so"
@@ -189,8 +188,8 @@ _LOCKED = {"already held by process", os.strerror(errno.EAGAIN), os.strerror(err
 
 
 def _has_open(path: str) -> bool:
-    """Whether this process has the file open. Asked before LevelDB is: when LevelDB finds that this process
-    has the database open, it has opened and closed the lock file again, which gives up the lock on it."""
+    """Return whether this process has the file open. This is checked before LevelDB is called: when LevelDB finds that
+    this process has the database open, it has already opened and closed the lock file, which releases the lock."""
     try:
         wanted = os.stat(path)
         descriptors = [int(name) for name in os.listdir("/dev/fd")]

@@ -1,7 +1,7 @@
 """A consistent copy of a live replica.
 
 The copy is a directory like any other: to restore it, put it in the place of the old one and open it. Its identity is
-another one, so the replica that opens it gets a new origin by itself.
+another one, so the replica that opens it automatically gets a new origin.
 """
 
 import os

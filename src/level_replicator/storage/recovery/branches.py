@@ -137,7 +137,7 @@ def _renamed_record(record: bytes, origin: int, cuts: _Cuts) -> bytes:
     try:
         entry: Entry = decode_entry(record)
     except RemoteProtocolError:
-        return record  # it is damaged: whoever reads it reports it
+        return record  # it is damaged; verify reports and repairs it
     written = entry.written_dot(origin)
     context = _renamed_context(entry.context, written, cuts)
     new_written = _renamed_written(written, (entry.stamp, origin), cuts)

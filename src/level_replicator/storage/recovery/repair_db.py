@@ -63,7 +63,7 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
 
 
 class _NewWrites:
-    """Writes of the new origin that replace rows, or stand in for unknown ones."""
+    """Writes of the new origin that replace rows, or that take over unknown keys."""
 
     def __init__(self, state: ReplicationState, batches: RepairBatches) -> None:
         self._state = state

@@ -1,11 +1,11 @@
-"""Conflicts: two writes of a key of which neither had seen the other. The greater one stays, everywhere the same; a
-program may want to know of the one that goes.
+"""Conflicts: two writes of a key of which neither had seen the other. The greater one wins on every node; a program may
+want to know the other one.
 
-A node at which two such writes meet, one as the row of the key and the other as an entry that is merged, reports the
+A node on which two such writes meet, one as the row of the key and the other as an entry that is merged, reports the
 pair, whichever of them wins, if it has `on_conflict`. The report is a record in the replication set, written in the
-batch that merges, and deleted when the callback has returned. So a kill loses none, and may repeat one. The disk is
-the queue: a slow callback costs no memory. The queue is bounded; above the bounds the oldest records are dropped, with
-a warning.
+batch that merges, and deleted when the callback has returned. So a kill loses none, and may repeat one. The queue is on
+the disk: a slow callback costs no memory. It is bounded; above the bounds the oldest records are dropped, with a
+warning.
 """
 
 import logging
@@ -66,7 +66,7 @@ def _write_of(change: Change) -> _Write:
 class UnreportedConflicts:
     """The queue of conflicts that wait to be reported, in the replication set. Guarded by the lock of the state.
 
-    wanted  whether somebody listens: else nothing is recorded
+    wanted  whether there is a listener: else nothing is recorded
     """
 
     def __init__(self, rs: Engine) -> None:
@@ -80,18 +80,18 @@ class UnreportedConflicts:
         self._dropped = 0
 
     def load(self) -> None:
-        """Counts the records that the last run left."""
+        """Count the records that the last run left."""
         for at, record in self._rs.scan(CONFLICT, following(CONFLICT)):
             self._add(conflict_number(at), len(record))
 
     def listen(self, notify: Callable[[], None]) -> None:
-        """From now on conflicts are recorded. `notify` is called when there are some, and must not block or raise."""
+        """Record conflicts from now on. `notify` is called when there are some, and must not block or raise."""
         self.wanted, self._notify = True, notify
         if self._sizes:
             notify()
 
     def record(self, batch: Batch, conflicts: list[Conflict]) -> None:
-        """Adds conflicts to the batch that merges them. `notify` is to be called when the batch has been written."""
+        """Put conflicts into the batch that merges them. Call `notify` when the batch is written."""
         for conflict in conflicts:
             record = encode_conflict(conflict)
             self._make_room(batch, len(record))
@@ -99,11 +99,11 @@ class UnreportedConflicts:
             self._add(self._last + 1, len(record))
 
     def notify(self) -> None:
-        """Tells the listener that there is something to report."""
+        """Call the listener: there are conflicts to report."""
         self._notify()
 
     def read(self, after: int) -> list[tuple[int, Conflict | None]]:
-        """Reads the next conflicts behind this number, oldest first; with None for a record that cannot be read."""
+        """Return the next conflicts above this number, oldest first; None stands for a record that cannot be read."""
         found: list[tuple[int, Conflict | None]] = []
         size = 0
         for at, record in self._rs.scan(conflict_key(after) + b"\0", following(CONFLICT)):
@@ -118,7 +118,7 @@ class UnreportedConflicts:
         return found
 
     def reported(self, number: int) -> None:
-        """Deletes the records up to this number: their reports have been given."""
+        """Delete the records up to this number, after their callbacks have returned."""
         if not self._sizes or self._sizes[0][0] > number:
             return
         batch = self._rs.batch()

@@ -14,7 +14,7 @@ Pair = tuple[bytes, bytes | None, bytes | None]
 
 
 def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
-    """All keys that either has, in their order."""
+    """Iterate over all keys that index or database have, in their order."""
     index = rs.scan(INDEX, following(INDEX))
     database = db.scan()
     left, right = next(index, None), next(database, None)
@@ -36,7 +36,7 @@ def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
 
 
 def agrees(row: bytes, value: bytes | None) -> bool:
-    """Whether the database holds what the index says."""
+    """Return whether the database has the value that the index row names."""
     _, _, flags, checksum = INDEX_HEAD.unpack_from(row)
     if flags & DELETE:
         return value is None
@@ -47,33 +47,34 @@ KeyAndRow = tuple[bytes, bytes]
 
 
 def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
-    """Bounds for Reader.scan of the rows of [low, high); high b"": to the end."""
+    """Return the bounds for Reader.scan of the rows of [low, high). `high` b"": to the end."""
     return INDEX + low, INDEX + high if high else following(INDEX)
 
 
 def rows_of(rs: Reader, low: bytes, high: bytes) -> Iterator[KeyAndRow]:
-    """(key with its prefix, row) of [low, high), in order."""
+    """Iterate over (key with its prefix, row) of [low, high), in order."""
     return rs.scan(*index_range(low, high))
 
 
 def take(rows: Iterator[KeyAndRow], most: int) -> tuple[list[bytes], list[bytes]]:
-    """The next keys, with their prefix, and heads."""
+    """Return the next keys, with their prefix, and heads: `most` at most."""
     return heads_of(list(islice(rows, most)))
 
 
 def heads_of(pairs: list[KeyAndRow]) -> tuple[list[bytes], list[bytes]]:
-    """Keys, with their prefix, and heads."""
+    """Return the keys, with their prefix, and heads of some rows."""
     return [key for key, _ in pairs], [row if len(row) == HEAD_BYTES else head_of(row) for _, row in pairs]
 
 
 def head_of(row: bytes) -> bytes:
-    """The part of an index row that is equal on two nodes: not its contexts. The dot stands for *written* too."""
+    """Return the part of an index row that is equal on two nodes: without its contexts, and without *written*, which
+    the dot determines."""
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS, checksum)
 
 
 def row_of(row: bytes) -> bytes:
-    """An index row as a peer is sent it: without contexts, but for a flag that says whether it has one."""
+    """Return an index row as it is sent to a peer: without contexts, but with a flag for whether it has one."""
     if len(row) == HEAD_BYTES:
         return row
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)

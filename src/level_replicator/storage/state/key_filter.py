@@ -1,16 +1,21 @@
-"""Which keys the index may hold: a filter in memory that spares most lookups of keys that are new.
+"""A filter of the keys in the index, in memory, which avoids most index lookups for new keys.
 
-It may say of a key that it may be there though it is not, and then the index is read; never the other way round. So
-every row that is added to the index while a replica runs is added here, under the lock of the state. At open it
-knows nothing, and says so; it learns what the index holds when it is worth it, a slice at a time beside live traffic.
+It has false positives, for which the index is read, but no false negatives. So the key of every row that is added to
+the index while a replica runs is added here, under the lock of the state. At open the filter is empty and marked as
+not whole; the keys of the index are added when that is worth it, some at a time beside live traffic.
 """
 
 from level_replicator.core.limits import FILTER_BYTES, FILTER_MASK, FILTER_WORTH_LOOKUPS
 
 
 class KeyFilter:
-    """`bits`: as many as FILTER_BYTES hold; a key's place is in its hash. `whole`: whether all of the index is in it.
-    `lookups`: of the index, which a whole filter might have spared. `generation`: how often it began anew."""
+    """The filter.
+
+    bits        FILTER_BYTES of bits; the hash of a key selects one
+    whole       True if all keys of the index are in it
+    lookups     number of index lookups that a whole filter might have avoided
+    generation  number of times that it was cleared
+    """
 
     __slots__ = ("bits", "generation", "lookups", "whole")
 
@@ -21,14 +26,15 @@ class KeyFilter:
         self.generation = 0
 
     def begin(self, *, empty: bool) -> None:
-        """Anew: the index holds nothing, or it is not known what."""
+        """Clear the filter. `empty`: the index is known to be empty, so that the filter is whole."""
         self.bits = bytearray(FILTER_BYTES)
         self.whole = empty
         self.lookups = 0
         self.generation += 1
 
     def is_new(self, key: bytes) -> bool:
-        """Whether the index surely has no row of the key. From now on it may: who asks is about to write one."""
+        """Return True if the index certainly has no row of the key. Adds the key, since the caller is about to write a
+        row of it."""
         place = hash(key) & FILTER_MASK
         byte, bit = place >> 3, 1 << (place & 7)
         bits = self.bits
@@ -42,11 +48,11 @@ class KeyFilter:
 
     @property
     def worth_learning(self) -> bool:
-        """Whether it could have spared enough lookups to be worth loading."""
+        """Whether a whole filter would have avoided so many lookups that loading the keys is worth it."""
         return not self.whole and self.lookups >= FILTER_WORTH_LOOKUPS
 
     def learn(self, keys: list[bytes]) -> None:
-        """Some of the keys of the index; under the lock."""
+        """Add some of the keys of the index; under the lock."""
         bits = self.bits
         for key in keys:
             place = hash(key) & FILTER_MASK

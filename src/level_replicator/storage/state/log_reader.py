@@ -1,4 +1,4 @@
-"""Entries read back: from the log, or from index and database where the log does not hold them any more."""
+"""Reading of entries: from the log, or, if the log does not hold them any more, from index and database."""
 
 from level_replicator.core.entry import (
     DELETE,
@@ -16,11 +16,11 @@ from level_replicator.storage.state.schema import log_key
 
 
 class DamagedEntry(StorageError):
-    """The log of this origin holds something at this stamp that is not the entry that was written."""
+    """An entry of the log is not as it was written."""
 
 
 def read_entry(record: bytes) -> Entry:
-    """Raises StorageError when the bytes are not those that were written."""
+    """Decode an entry of the log. Raise StorageError if the bytes are not those that were written."""
     try:
         return decode_entry(record)
     except RemoteProtocolError as error:
@@ -30,9 +30,8 @@ def read_entry(record: bytes) -> Entry:
 
 
 def restore_entry(rs: Reader, db: Reader, key: bytes, row: bytes) -> bytes | None:
-    """The bytes of the entry: from the log, else made anew of what the database holds. None: it is damaged.
-
-    A damaged one is never given: nobody can tell what it was."""
+    """Return the bytes of a row's entry: from the log, else encoded again from the value in the database. Return None
+    if neither has it undamaged."""
     stamp, _, flags, checksum = INDEX_HEAD.unpack_from(row)
     logged = logged_entry(rs, key, row)
     if logged is not None:
@@ -45,7 +44,7 @@ def restore_entry(rs: Reader, db: Reader, key: bytes, row: bytes) -> bytes | Non
 
 
 def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
-    """What the log holds under the dot of this row, if it is sound and what the row says."""
+    """Return the log's entry under the dot of this row, None if there is none, or it does not agree with the row."""
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     record: bytes | None = rs.get(log_key(origin, stamp))
     if record is None:
@@ -59,8 +58,8 @@ def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
 
 
 def row_from_log(rs: Reader, key: bytes, row: bytes) -> tuple[bytes, Entry] | None:
-    """Return the index row that the log's entry under the dot of this row makes, and the entry, if it is sound and of
-    this key, though the row says something else: then the row is damaged, and not the value."""
+    """Return the index row for the log's entry under the dot of this row, and the entry, if that is sound and of this
+    key. (Where the row is another one, the row is damaged, and not the value.)"""
     stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
     record = rs.get(log_key(origin, stamp))
     try:

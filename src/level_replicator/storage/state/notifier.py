@@ -1,11 +1,11 @@
-"""A bell for those who wait for the vector to move. Ringing it costs nothing while nobody waits."""
+"""Notification of readers that wait for the vector to move. It costs nothing while none waits."""
 
 import threading
 from collections.abc import Callable
 
 
 class Notifier:
-    """`waiting`: how many do. Who moves the vector rings if it is not 0."""
+    """Wakes readers. `waiting`: their number. A thread that moves the vector calls `ring` if it is not 0."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -13,7 +13,7 @@ class Notifier:
         self._calls: list[Callable[[], None]] = []
 
     def ring(self) -> None:
-        """Not under the lock of the state, which those who wait take to look."""
+        """Wake all readers. Must not be called under the lock of the state, which they acquire to read."""
         if self.waiting:
             with self._changed:
                 self._changed.notify_all()
@@ -23,22 +23,23 @@ class Notifier:
                 call()
 
     def call_at_next(self, call: Callable[[], None]) -> None:
-        """For who has no thread to wait with. The call comes from the thread that rings; look once more after this."""
+        """Call `call` once, at the next `ring`, from the thread that rings: for a reader without a thread to wait with.
+        The reader has to check once more after this, since the vector may have moved before."""
         with self._changed:
             self._calls.append(call)
             self.waiting += 1
 
     def dont_call(self, call: Callable[[], None]) -> None:
-        """Takes `call_at_next` back, if it has not come."""
+        """Cancel a `call_at_next` that has not been called yet."""
         with self._changed:
             if call in self._calls:
                 self._calls.remove(call)
                 self.waiting -= 1
 
     def wait(self, come: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Until `come` holds; it is asked after each ring. False when the time ran out."""
+        """Wait until `come` returns True; it is called first, and after each ring. Return False after the timeout."""
         with self._changed:
-            # before the first look: whoever moves the vector after it sees that somebody waits
+            # before the first check: a thread that moves the vector after it sees that a reader waits
             self.waiting += 1
             try:
                 return self._changed.wait_for(come, timeout_s)

@@ -12,11 +12,11 @@ g                         there while the index may hold rows of a bulk load tha
 t                         the keys that the last batch of a reconciliation, or of a repair, touched
 c number                  a conflict that has not been reported yet (storage.state.conflict_queue)
 x key                     lost: the index has a row of the key, and its value is nowhere on this node
-(storage.write.lost) e origin                  history: the epochs of the origin, and the stamp each began at (see
-epochs.py) w origin                  written: newest stamp of a write of the origin that is here under another dot,
-re-stamped b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of
-their own r source origin           resume: intervals of `origin` already applied of a scan that `source` has not
-finished
+                          (storage.write.lost)
+e origin                  history: the epochs of the origin, and the stamp each began at (core.epochs)
+w origin                  written: newest stamp of a write of the origin that is here under another dot, re-stamped
+b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of their own
+r source origin           resume: intervals of `origin` already applied of an unfinished scan of `source`
 """
 
 import struct
@@ -54,15 +54,15 @@ def log_key(origin: int, stamp: int) -> bytes:
 
 
 def log_range(origin: int, low: int, high: int) -> tuple[bytes, bytes]:
-    """Bounds for Reader.scan of the entries in (low, high].
+    """Return the bounds for Reader.scan of the entries in (low, high].
 
-    The trailing byte makes both bounds fall between possible keys, so the range is half open the
-    other way round than an engine's."""
+    The trailing byte makes both bounds fall between possible keys, so the range excludes `low` and includes `high`,
+    unlike the ranges of an engine."""
     return _TWO.pack(LOG, origin, low) + b"\0", _TWO.pack(LOG, origin, high) + b"\0"
 
 
 def log_dot(key: bytes) -> tuple[int, int]:
-    """(stamp, origin) of a log key."""
+    """Return the (stamp, origin) of a log key."""
     _, origin, stamp = _TWO.unpack(key)
     return stamp, origin
 
@@ -92,7 +92,7 @@ def written_key(origin: int) -> bytes:
 
 
 def key_origin(key: bytes) -> int:
-    """The origin of a key of vector, floor, horizon or history; the epoch of that of a branch."""
+    """Return the origin in a key of vector, floor, horizon, history or written; the epoch in a key of a branch."""
     origin: int = _ONE.unpack(key)[1]
     return origin
 
@@ -102,7 +102,7 @@ def resume_key(source: int, origin: int) -> bytes:
 
 
 def resume_pair(key: bytes) -> tuple[int, int]:
-    """(source, origin) of a resume key."""
+    """Return the (source, origin) of a resume key."""
     _, source, origin = _TWO.unpack(key)
     return source, origin
 
@@ -117,7 +117,7 @@ def conflict_number(key: bytes) -> int:
 
 
 def following(prefix: bytes) -> bytes:
-    """The end of the range of all keys that begin with a prefix of one byte."""
+    """Return the end of the range of all keys that begin with a prefix of one byte."""
     return bytes([prefix[0] + 1])
 
 
@@ -129,18 +129,19 @@ _THREE_NUMBERS = struct.Struct(">QQQ")
 
 
 def encode_vector_entry(stamp: int, before: int) -> bytes:
-    """`before`: the stamp that the entry held before this batch, so that the batch can be done again."""
+    """Encode an entry of the vector. `before`: the log above this stamp is replayed after a kill: usually the stamp of
+    the entry before this batch."""
     return _TWO_NUMBERS.pack(stamp, before)
 
 
 def decode_vector_entry(value: bytes) -> Interval:
-    """(before, stamp)."""
+    """Return (before, stamp)."""
     stamp, before = _TWO_NUMBERS.unpack(value)
     return before, stamp
 
 
 def encode_stamp(stamp: int) -> bytes:
-    """Of a floor, a horizon, or the newest dropped tombstone."""
+    """Encode a stamp of floor, horizon, written or branch, or the newest dropped tombstone."""
     return _ONE_NUMBER.pack(stamp)
 
 
@@ -154,7 +155,7 @@ def encode_applied(origin: int, low: int, high: int) -> bytes:
 
 
 def decode_applied(value: bytes) -> tuple[int, int, int]:
-    """(origin, low, high)."""
+    """Return (origin, low, high)."""
     return _THREE_NUMBERS.unpack(value)
 
 

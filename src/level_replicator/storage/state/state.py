@@ -27,7 +27,7 @@ class ReplicationState:
 
     `lock` guards it, and is held over every write to `rs` and the write to `db` that follows. The first group of fields
     has records on the disk: only storage.state.transaction changes them, after it has written the records, and
-    storage.state.load reads them. (The put of one key in LocalWriter does the same by itself.)
+    storage.state.load reads them. (LocalWriter's put of one key does the same without them.)
 
     meta, origin  the meta record, and the origin of this node in it
     vector      origin → stamp up to which everything of the origin is known
@@ -152,7 +152,8 @@ class ReplicationState:
             raise StorageError(str(self.failed)) from self.failed
 
     def fail(self, action: str, error: BaseException) -> StorageError:
-        """Take no more writes: after a failed write nobody knows what is on the disk. Return the error to raise."""
+        """Take no more writes, since the contents of the disk are unknown after a failed one. Return the error to
+        raise."""
         self.failed = StorageError(
             f"{action} failed: {error}. No more writes are taken. Fix the disk, then close and open"
             " the replica: everything acknowledged is repaired from the replication set"

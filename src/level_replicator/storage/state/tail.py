@@ -1,7 +1,7 @@
-"""The newest local writes, as the log holds them, kept in memory for peers that are live.
+"""The newest local writes, as the log holds them, kept in memory for peers that are up to date.
 
-What has just been written need not be read back in order to be sent. Bounded, and never the only copy: who is further
-behind is served from the log.
+So a new write need not be read back in order to be sent. The tail is bounded, and never the only copy: a peer that is
+further behind is served from the log.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,8 @@ Record = tuple[int, bytes]
 
 
 class Tail:
-    """Of one origin, under the lock of the state. Every entry of it above `since` that still stands is here."""
+    """The newest log entries of this node's origin, under the lock of the state. It holds every entry above `since`
+    that has not been overwritten."""
 
     __slots__ = ("_bytes", "_newer", "_older", "since")
 
@@ -22,32 +23,32 @@ class Tail:
         self.begin(0)
 
     def begin(self, since: int) -> None:
-        """Anew: of another origin, or when its log was written otherwise than by `add`."""
+        """Clear the tail: for another origin, or after a write to its log that was not added here."""
         self.since = since
         self._bytes = 0
         self._older: dict[int, bytes] = {}
         self._newer: dict[int, bytes] = {}
 
     def add(self, records: dict[int, bytes], size: int) -> None:
-        """New entries by their stamps, in that order, and how many bytes they have."""
+        """Add new entries by their stamps, ascending. `size`: their total bytes."""
         if size > TAIL_BYTES:
             self.begin(next(reversed(records)))
             return
         self._newer.update(records)
         self._bytes += size
         if self._bytes > TAIL_BYTES // 2:
-            # half of it leaves at once, so that what is added costs next to nothing
+            # half of it leaves at once, so that an addition costs next to nothing
             if self._older:
                 self.since = next(reversed(self._older))
             self._older, self._newer, self._bytes = self._newer, {}, 0
 
     def drop(self, stamp: int) -> None:
-        """The entry of this stamp, if there is one, was overwritten."""
+        """Delete the entry of this stamp, if there is one, since it was overwritten."""
         if stamp > self.since and self._newer.pop(stamp, None) is None:
             self._older.pop(stamp, None)
 
     def above(self, low: int) -> list[Record]:
-        """What stands above `low`, which is not below `since`, the oldest first."""
+        """Return the entries above `low` (`since <= low`), the oldest first."""
         found: list[Record] = []
         for half in (self._newer, self._older):
             for stamp in reversed(half):
@@ -59,14 +60,14 @@ class Tail:
 
 
 class TailReader:
-    """Reads one live round of a send queue from what was above a stamp when it began."""
+    """Reads one live round of a send queue from entries of the tail as of its begin."""
 
     def __init__(self, records: list[Record]) -> None:
         self._stamps = [stamp for stamp, _ in records]
         self._records = [record for _, record in records]
 
     def read(self, read: Read, most_entries: int, most_bytes: int) -> tuple[list[bytes], int]:
-        """As RoundReader.read, of a read in order."""
+        """Read as RoundReader.read does, in ascending order."""
         start, stop = bisect_right(self._stamps, read.low), bisect_right(self._stamps, read.high)
         found = self._records[start : min(stop, start + most_entries)]
         if sum(map(len, found)) > most_bytes:
@@ -80,4 +81,4 @@ class TailReader:
         return found, read.high if end == stop else self._stamps[end - 1]
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no snapshot to close."""

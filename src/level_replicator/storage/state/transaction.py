@@ -8,11 +8,11 @@ repairs, and never ahead of it.
 - The caller holds the lock of the state from the first edit to the end of the commit (or is alone, as recovery is).
 - If the block raises, nothing is written and no field changes.
 - If a write fails, no field changes. The caller's boundary catches the error and calls `ReplicationState.fail`, since
-  nobody knows what is on the disk.
+  the contents of the disk are unknown then.
 - If a commit is interrupted by Ctrl-C or a signal handler that raises, it is completed before the exception travels on.
 
-The two hottest loops put their records into the batches `rs` and `db` themselves: LocalWriter's put of one key, which
-also commits by itself, and the loop of Merger. Property tests compare both with the methods here.
+Two hot paths put their records into the batches themselves: LocalWriter's put of one key, which does not use a
+transaction at all, and the loop of Merger. A property test compares both with the methods here.
 """
 
 from dataclasses import dataclass, field
@@ -60,8 +60,8 @@ class Transaction:
     `commit`.
 
     name      prefix of the crash points of the commit, for tests: "NAME: before rs", then "NAME: after rs", or, if it
-              writes to the database too, "NAME: between rs and db" and "NAME: after db". "" gives them without a
-              prefix, None gives none
+              writes to the database too, "NAME: between rs and db" and "NAME: after db". With "" they have no prefix;
+              with None there are none
     sync      the commit returns when the batches, and everything written before them, are on the disk
     keys, entries  by how much the numbers of live keys and of log entries change
     """
@@ -188,7 +188,7 @@ class Transaction:
         self._vector[origin] = stamp
 
     def lower_vector(self, origin: int, stamp: int) -> None:
-        """Set the entry of an origin in the vector back to `stamp`: it does not claim any more what is above."""
+        """Set the entry of an origin in the vector back to `stamp`: it does not claim the entries above any more."""
         self.set_vector(origin, stamp, replay_above=stamp)
         self._rare().lowered = True
 

@@ -1,7 +1,8 @@
-"""Group commit: threads that write with `sync` at one time share what brings their writes to the disk.
+"""Group commit: threads that write with `sync` at the same time share one batch and one sync.
 
-Whoever comes first leads: it writes its own batch and all that have come meanwhile as one, and then hands the lead to
-the first of those that have come since. Each write is still whole, and returns when it is on the disk.
+The first thread leads, as in LevelDB's writer queue: it writes its own batch and those that have arrived meanwhile as
+one, and then hands the lead to the first of those that have arrived since. Each write is still atomic, and returns when
+it is on the disk.
 """
 
 import threading
@@ -17,7 +18,7 @@ _Operations = list[tuple[bytes, Bytes | None]]
 
 
 class _Waiting:
-    """One write. `turn` is released when it is done, has failed, or is to lead."""
+    """One write in the queue. `turn` is released when it is done, has failed, or becomes the leader."""
 
     __slots__ = ("done", "error", "operations", "size", "turn")
 
@@ -35,7 +36,7 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Of one replica. `write`: what writes a batch under the lock of the state."""
+    """The queue of synced writes of one replica. `write`: writes a batch, under the lock of the state."""
 
     def __init__(self, state: ReplicationState, write: Callable[[ReplicationState, _Operations, bool], None]) -> None:
         self._state = state
@@ -45,7 +46,7 @@ class GroupCommit:
         self._leader: _Waiting | None = None
 
     def write(self, operations: _Operations) -> None:
-        """Of different keys. Raises what `write` raises."""
+        """Write operations on different keys, and bring them to the disk. Raise the errors of `write`."""
         mine = _Waiting(operations)
         try:
             with self._mutex:
@@ -62,7 +63,7 @@ class GroupCommit:
             raise type(mine.error)(str(mine.error)) from mine.error
 
     def _lead(self) -> None:
-        """Writes the first of the queue, the leader's own write, and those that can go with it."""
+        """Write the first of the queue, the leader's own write, and those that fit into its batch."""
         group: list[_Waiting] = []
         try:
             with self._state.lock:
@@ -78,7 +79,8 @@ class GroupCommit:
                             each.turn.release()
 
     def _leave(self, mine: _Waiting) -> None:
-        """Hands the lead on. What was interrupted before it was written is not written any more."""
+        """Leave the queue, and hand the lead to the next thread. A write that was interrupted before it was written is
+        not written any more."""
         with self._mutex:
             if mine in self._queue:
                 self._queue.remove(mine)
@@ -88,7 +90,8 @@ class GroupCommit:
                     self._leader.turn.release()
 
     def _take_group(self) -> list[_Waiting]:
-        """They stay in the queue until they are done. Of two writes of one key the later one waits."""
+        """Return the writes of the next batch. They stay in the queue until they are done. Of two writes of one key the
+        later one waits."""
         group: list[_Waiting] = []
         keys: set[bytes] = set()
         count = size = 0
