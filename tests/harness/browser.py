@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ LOAD_TIMEOUT_S = 60
 class Browser:
     """One tab. `run` evaluates the body of a function in the page and returns its value."""
 
-    def __init__(self, driver) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, driver: Any) -> None:
         self._driver = driver
 
     def open(self, url: str) -> None:
