@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1000
 ARGS ?=
 # one test process for each core, but at least two: many tests wait for another process
-PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2) --dist loadgroup
+PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2) --dist worksteal
 
 .PHONY: help test check lint format diagrams demo bench bench-peers docs sim clean
 

@@ -43,12 +43,15 @@ def test_every_mutant_is_somebodys() -> None:
     assert set(model.MUTANTS.values()) >= BY_THE_MODEL
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize(
+    "first", [pytest.param(first, marks=[pytest.mark.slow] if first else []) for first in range(0, SEEDS, CHUNK)]
+)
 def test_seeds_hold(first: int) -> None:
     wrong = {seed: text for seed in range(first, first + CHUNK) if (text := run_seed(seed))}
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_seed_that_once_failed(seed: int) -> None:
     assert run_seed(seed) is None
@@ -59,6 +62,7 @@ def test_aimed_schedule(name: str) -> None:
     AIMED[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in BY_THE_MODEL])
 def test_mutant_is_caught(name: str) -> None:
     with mutant(name):

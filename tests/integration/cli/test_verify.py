@@ -10,6 +10,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.cli import main as cli
+from tests.harness.waiting import wait_until
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_what_is_lost_is_told_and_comes_back(replica: Path, tmp_path: Path, caps
         assert cli.main(["verify", str(replica), "--repair"]) == 1, "it is not here, for now"
         assert "come back from peers" in capsys.readouterr().out
         with lrep.open(replica, config) as node:
-            assert node.wait_synced(30)
+            wait_until(lambda: node.status()["lost"] == 0, "the lost value, from the peer")
             assert node.get(b"07") == b"value 7"
 
 

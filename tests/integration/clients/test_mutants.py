@@ -7,6 +7,8 @@ import pytest
 from tests.harness.mutation import assert_caught
 from tests.integration.clients.mutants import MUTANTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name: str) -> None:

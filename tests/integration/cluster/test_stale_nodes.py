@@ -7,6 +7,8 @@ import pytest
 from tests.integration.cluster.authors import Author, own_operation
 from tests.integration.cluster.stale_nodes import TOPOLOGIES, stale_nodes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("topology", "seed"), [(topology, seed) for seed, topology in enumerate(TOPOLOGIES, 1)])
 def test_single_author_keys_end_with_the_last_write_of_their_author(topology: str, seed: int, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from tests.harness.process import ClusterNode
 from tests.harness.workload import own_key
 from tests.integration.cluster.topology import ALL
 
+pytestmark = pytest.mark.slow
+
 SEED = 1
 FAULTS = 8
 STEPS_BETWEEN_FAULTS = 40

@@ -12,6 +12,8 @@ import pytest
 
 from level_replicator.cli.demo.command import add_arguments
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 300
 
 

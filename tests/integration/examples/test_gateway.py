@@ -3,8 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.harness.ports import FreePorts
 from tests.integration.examples.running import EXAMPLES, Program, running
+
+pytestmark = pytest.mark.slow
 
 FOLDER = EXAMPLES / "sensor_gateway"
 

@@ -11,6 +11,8 @@ from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 from tests.integration.examples.running import EXAMPLES, running
 
+pytestmark = pytest.mark.slow
+
 FOLDER = EXAMPLES / "shared_notes"
 
 

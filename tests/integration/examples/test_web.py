@@ -6,9 +6,13 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests.harness.ports import FreePorts
 from tests.harness.waiting import DEADLINE_S, wait_until
 from tests.integration.examples.running import EXAMPLES, ask, running
+
+pytestmark = pytest.mark.slow
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--workers", "4", "--bind"]
 

@@ -17,6 +17,8 @@ from tests.integration.judges.faults import KINDS
 from tests.integration.judges.run import Run, Verdict
 from tests.integration.judges.sessions import Rule
 
+pytestmark = pytest.mark.slow
+
 FAULTS_S = 2.5
 LIES_ONCE_IN = 10
 ADDS, GETS, READS = 100, 200, 20

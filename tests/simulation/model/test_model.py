@@ -11,6 +11,8 @@ from tests.simulation.model.schedules import Step, minimise, random_schedule
 from tests.simulation.model.solo import play_solo
 from tests.simulation.mutants import mutant
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = 1_000
 ALONE = 20_000
 MOST_SEEDS_FOR_A_MUTANT = 2_000
