@@ -17,7 +17,7 @@ from typing import Any, Literal, overload
 from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.config import Config, parse_address
 from level_replicator.api.keys import load_security
-from level_replicator.api.metrics import MetricsServer
+from level_replicator.api.monitoring.server import MetricsServer
 from level_replicator.api.replica import Replica
 from level_replicator.api.request_handler import RequestHandler, open_request_handler
 from level_replicator.client.connect import SOCKET_NAME

@@ -155,8 +155,9 @@ class Config:
                      "none". With keys they are accepted by the same rules as peers
     socket           path of a Unix socket for programs on this machine, for this user only; None: `open` creates one
                      in its directory, `install` creates none; False: no socket
-    metrics          where the node answers `/metrics` (Prometheus), `/healthz` and `/readyz`: a port on loopback, or
-                     "host:port"; None: nowhere. Anyone who can connect can read them: they contain no secrets
+    metrics          where the node answers `/metrics` (Prometheus), `/healthz`, `/readyz`, `/status.json` and the
+                     status page `/`: a port on loopback, or "host:port"; None: nowhere. Anyone who can connect can
+                     read them: they contain no secrets
     insecure         allow plain TCP beyond loopback: anyone who can connect to the port can then read and write all
     log_max_bytes    size of the log on the disk in bytes, above which its oldest entries are removed; None or inf: no
                      bound

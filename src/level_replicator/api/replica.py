@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from level_replicator.api.callbacks import Callbacks
 from level_replicator.api.changes import Changes, open_reader
 from level_replicator.api.config import Config
-from level_replicator.api.metrics import MetricsServer
+from level_replicator.api.monitoring.server import MetricsServer
 from level_replicator.api.status import Status, status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from level_replicator.core.limits import BEHIND_COUNT_CAP
-from level_replicator.core.version_vector import origin_name
+from level_replicator.core.version_vector import origin_name, raise_to
 from level_replicator.node.node import Node
 from level_replicator.protocol.messages import VERSION
 from level_replicator.replication.peers import Peer
@@ -159,7 +159,7 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> PeerStatus:
     vector = (
         dict(connection.session.push.peer_vector)
         if connection is not None and connection.send_queue is not None
-        else current.vector
+        else _last_vector(parts)
     )
     oldest = None if vector is None else node.store.oldest_behind(vector)
     now_ms = node.coordinator.wall_ms()
@@ -185,3 +185,14 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> PeerStatus:
         "entries_in": sum(part.entries_in for part in parts),
         "entries_out": sum(part.entries_out for part in parts),
     }
+
+
+def _last_vector(parts: list[Peer]) -> dict[int, int] | None:
+    """Return what the peer covered when its connections ended, whoever dialled the last one; None: it never told."""
+    known = [part.vector for part in parts if part.vector is not None]
+    if not known:
+        return None
+    vector: dict[int, int] = {}
+    for each in known:
+        raise_to(vector, each)
+    return vector

@@ -53,7 +53,9 @@ class Serve:
         )
         parser.add_argument("--pull-only", action="store_true", default=None, help="refuse local writes")
         parser.add_argument(
-            "--metrics", metavar="[HOST:]PORT", help="where to answer /metrics, /healthz and /readyz (default: nowhere)"
+            "--metrics",
+            metavar="[HOST:]PORT",
+            help="where to answer the status page, /status.json, /metrics, /healthz and /readyz (default: nowhere)",
         )
         parser.add_argument("--adopt", action="store_true", help="adopt the data that the database already contains")
         parser.add_argument("--json", action="store_true", help="the ready line as JSON")

@@ -1,5 +1,6 @@
 """What monitoring is told."""
 
+import json
 import re
 import socket
 import threading
@@ -87,6 +88,31 @@ def test_a_peer_that_is_away_lags(tmp_path: Path) -> None:
         assert found["peer_state", name, "gone"] == 1
 
 
+def test_the_lag_of_a_peer_is_known_whoever_dialled_the_last_connection(tmp_path: Path, free_ports: FreePorts) -> None:
+    """Two nodes that dial each other keep one of the two connections, so one of them was dialled by the peer."""
+    ports = free_ports(2)
+    with ExitStack() as stack:
+        a, b = (
+            stack.enter_context(
+                lrep.open(tmp_path / str(me), {"port": ports[me], "servers": {f"127.0.0.1:{ports[1 - me]}": {}}})
+            )
+            for me in range(2)
+        )
+        a.put(b"key", b"1")
+        assert a.wait_synced(60)
+        assert b.wait_synced(60)
+        for each in (a, b):
+            wait_until(lambda each=each: each.status()["peers"][0]["state"] == "live", "a connection")
+        visited = [bool(each._node.coordinator.visitors) for each in (a, b)]
+        stays, leaves = (a, b) if visited[0] else (b, a)
+        leaves.close()
+        wait_until(lambda: stays.status()["peers"][0]["state"] == "waiting", "its end")
+        stays.put(b"key", b"2")
+        (peer,) = stays.status()["peers"]
+        assert peer["behind"] == 1
+        assert peer["lag_s"] is not None
+
+
 def test_a_peer_that_dials_us_has_the_same_label_whenever_it_comes_back(tmp_path: Path) -> None:
     with lrep.open(tmp_path / "a", {"port": 0, "metrics": 0}) as a:
         server = "{}:{}".format(*a.address or ())
@@ -128,6 +154,28 @@ def test_not_well(tmp_path: Path) -> None:
             assert ask(a, "/readyz") == (503, "catching up with x:1\n")
         with mock.patch.object(server, "_check_alive", mock.Mock(side_effect=TimeoutError)):
             assert ask(a, "/healthz") == (503, "the event loop does not answer\n")
+
+
+def test_the_status_for_programs_and_for_people(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "a", {"port": 0, "metrics": 0}) as a:
+        assert a.metrics_address is not None
+        url = "http://{}:{}/".format(*a.metrics_address)
+        with urllib.request.urlopen(url + "status.json", timeout=30) as answer:
+            assert answer.headers["Content-Type"] == "application/json"
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            shown = json.load(answer)
+        now = a.status()
+        assert shown.keys() == now.keys()
+        assert (shown["origin"], shown["address"]) == (a.origin, now["address"])
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            policy = answer.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; script-src 'sha256-")
+            assert "unsafe" not in policy
+            assert a.origin in answer.read().decode()
+        assert "/status.json" in ask(a, "/else")[1]
 
 
 def test_an_event_loop_that_stands_still_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +243,7 @@ def test_what_is_documented_is_what_there_is(tmp_path: Path) -> None:
 
 def test_one_that_opens_connections_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who have waited longest make place: there are never many threads, and honest monitoring gets its answer."""
-    monkeypatch.setattr("level_replicator.api.metrics._Handler.timeout", 600)
+    monkeypatch.setattr("level_replicator.api.monitoring.server._Handler.timeout", 600)
     with lrep.open(tmp_path / "node", {"metrics": 0}) as replica, ExitStack() as stack:
         assert replica.metrics_address is not None
         before = threading.active_count()

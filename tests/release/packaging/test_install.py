@@ -85,7 +85,13 @@ def test_what_is_in_the_sdist(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         assert set(listed.stdout.split()) - names <= {".gitignore"}
-    assert {"packaging/alerts.yml", "packaging/level-replicator.service", "CONTRIBUTING.md", "docs/conf.py"} <= names
+    assert {
+        "packaging/alerts.yml",
+        "packaging/grafana.json",
+        "packaging/level-replicator.service",
+        "CONTRIBUTING.md",
+        "docs/conf.py",
+    } <= names
     assert not any(".venv" in name or "__pycache__" in name for name in names)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, sdist)
     (made,) = tmp_path.glob("*.whl")
@@ -98,7 +104,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         names = archive.namelist()
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("METADATA"))
         (entry,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
-    assert "level_replicator/py.typed" in names
+    assert {"level_replicator/py.typed", "level_replicator/api/monitoring/status_page.html"} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert all(name.startswith(("level_replicator/", "level_replicator-")) for name in names)
     fields = [line.partition(": ")[::2] for line in metadata.splitlines()]

@@ -1,0 +1,1 @@
+"""Monitoring over HTTP: metrics for Prometheus, health checks, and the status page."""
