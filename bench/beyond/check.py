@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 from bench.beyond import subjects
-from bench.beyond.work import HEAD_BYTES, OWN, OWN_MS, Operations
+from bench.beyond.work import OWN, OWN_MS, ROW_HEAD_BYTES, Operations
 from bench.worker import Context
 from level_replicator import plyvel
 from level_replicator.core.entry import encode_context, encode_entry
@@ -64,7 +64,7 @@ def _round(random: Random, subject: subjects.Subject, origin: int, low: int) -> 
         frames = [(below, high, part[::-1]) for below, high, part in reversed(frames)]
     subject.begin(stamps[-1], origin)
     for number, (below, high, part) in enumerate(frames, 1):
-        subject.apply(encode(Entries(origin, below, high, part, number == len(frames)))[HEAD_BYTES:])
+        subject.apply(encode(Entries(origin, below, high, part, number == len(frames)))[ROW_HEAD_BYTES:])
     return stamps[-1]
 
 

@@ -9,7 +9,7 @@ from level_replicator.protocol.messages import Entries, encode
 
 BATCH = 1_000
 FRAME = 1_024
-HEAD_BYTES = 4  # of a frame: its length
+ROW_HEAD_BYTES = 4  # of a frame: its length
 
 OWN, PEER = 0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210
 OWN_MS = 1_800_000_000_000
@@ -43,5 +43,5 @@ def frames(ready: list[tuple[bytes, bytes]], *, seen: bool) -> tuple[list[bytes]
     for end in range(len(records), 0, -FRAME):
         start = max(end - FRAME, 0)
         message = Entries(PEER, first + start - 1, first + end - 1, records[start:end][::-1], start == 0)
-        bodies.append(encode(message)[HEAD_BYTES:])
+        bodies.append(encode(message)[ROW_HEAD_BYTES:])
     return bodies, first + len(records) - 1

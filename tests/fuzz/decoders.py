@@ -16,7 +16,7 @@ from level_replicator.core.entry import (
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
-from level_replicator.core.reconcile_rules import PRINT_BYTES
+from level_replicator.core.reconcile_rules import FINGERPRINT_BYTES
 from level_replicator.core.version_vector import decode_vector, encode_vector
 from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, RoundCompleted
 from level_replicator.protocol.framing import FrameReader
@@ -273,7 +273,7 @@ def _answer_is_right(
     elif found.bounds is not None:
         told = found.bounds
         assert found.prints is not None
-        assert {len(each) for each in found.prints} == {PRINT_BYTES}
+        assert {len(each) for each in found.prints} == {FINGERPRINT_BYTES}
         assert len(found.prints) == len(told) + 1
         assert all(low < each for each in told)
     else:

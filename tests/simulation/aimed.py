@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from level_replicator.core.entry import INDEX_HEAD
-from level_replicator.core.limits import FLOOR_PATIENCE_MS, FRAME_TARGET_ENTRIES, PULL_AGAIN_CAP_MS, SEND_BUFFER_BYTES
+from level_replicator.core.limits import FLOOR_PATIENCE_MS, FRAME_TARGET_ENTRIES, PULL_RETRY_CAP_MS, SEND_BUFFER_BYTES
 from level_replicator.protocol.messages import RangeQuery, ReconcileStart
 from level_replicator.storage.maintenance.floors import floors_above
 from level_replicator.storage.state.meta import load_meta, store_meta
@@ -443,7 +443,7 @@ def ends_with_its_connection() -> None:
     if not asked:
         raise Broken("b did not try")
     _cut(world)
-    world.run_for(PULL_AGAIN_CAP_MS)
+    world.run_for(PULL_RETRY_CAP_MS)
     _nothing_to_wait_for(world)
     assert b.store is not None
     if dict(b.store._state.db.scan()) != {b"k": b"v"}:

@@ -12,7 +12,7 @@ from typing import Any
 
 from level_replicator.core import merge, reconcile_rules
 from level_replicator.core.entry import Entry, IndexRow
-from level_replicator.core.epochs import History, Met
+from level_replicator.core.epochs import History, HistoryComparison
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.reconcile_rules import (
     ReconcileContext,
@@ -321,7 +321,7 @@ def _tombstones_dropped_too_early() -> Patches:
 @rule("dead-writes-taken")
 def _dead_writes_taken() -> Patches:
     """A put that a forgotten delete had superseded is taken."""
-    return [(merger, "is_dead", lambda _written, _vector: False)]
+    return [(merger, "is_superseded", lambda _written, _vector: False)]
 
 
 @rule("dead-for-the-peer-kept")
@@ -336,7 +336,7 @@ def _dead_for_the_peer_kept() -> Patches:
 
     return [
         (resolver, "resolve_local_only", judge),
-        (merger, "is_dead_there", lambda _winner, _loser, _reconcile_context: False),
+        (merger, "is_superseded_at_peer", lambda _winner, _loser, _reconcile_context: False),
     ]
 
 
@@ -560,11 +560,11 @@ def _feed_goes_on_where_less_is_known() -> Patches:
 def _histories_not_compared() -> Patches:
     """Nobody notices that an origin was continued twice."""
 
-    def blind(ours: History, theirs: History, _reach: int) -> Met:
-        return Met(max(ours, theirs, key=len), {})
+    def blind(ours: History, theirs: History, _reach: int) -> HistoryComparison:
+        return HistoryComparison(max(ours, theirs, key=len), {})
 
     return [
-        (histories, "meet", blind),
+        (histories, "compare_histories", blind),
         (Transaction, "begin_epoch", lambda _self: None),
         (local_writer, "put_epoch", lambda _state, _batch: None),
         (local_writer, "epoch_begun", lambda _state: None),

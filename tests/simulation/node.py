@@ -268,4 +268,4 @@ class SimNode:
             connection.left.link = self.coordinator.connect(connection.left, peer)
             connection.right.link = other.coordinator.connect(connection.right, Peer(self.name, dialled=False))
             backoff.reset()
-        self._dial_later(server, backoff, min(2_000, int(backoff.next_s() * 1000)) + 1)
+        self._dial_later(server, backoff, min(2_000, int(backoff.next_delay_s() * 1000)) + 1)

@@ -15,7 +15,7 @@ from level_replicator.api.changes import open_reader
 from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ClosedError, ConfigError, LimitError, ReadOnlyError, RemoteProtocolError
 from level_replicator.core.limits import (
-    LONG_WRITE_BYTES,
+    BACKGROUND_WRITE_BYTES,
     MAX_CLIENT_FEEDS,
     MAX_CLIENT_SNAPSHOTS,
     MAX_CLIENT_WAITS_MS,
@@ -82,7 +82,7 @@ class RequestHandler:
         """Return the group of threads for a request that may take long; None: execute it on the event loop."""
         if isinstance(request, Write):
             sync = self._sync if request.sync is None else request.sync
-            large = sum(len(key) + len(value or b"") for key, value in request.operations) > LONG_WRITE_BYTES
+            large = sum(len(key) + len(value or b"") for key, value in request.operations) > BACKGROUND_WRITE_BYTES
             return "write" if sync or large else None
         if isinstance(request, Do):
             return LANES.get(request.verb, "care")

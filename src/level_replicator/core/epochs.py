@@ -60,12 +60,12 @@ def family_of(origin: int) -> int:
     return origin >> 8 * EPOCH_BYTES
 
 
-def extended(history: History, epoch: int, start: int) -> History:
+def with_epoch(history: History, epoch: int, start: int) -> History:
     """Return a history with one more epoch. Keeps the newest MAX_EPOCHS epochs."""
     return (*history, (epoch, start))[-MAX_EPOCHS:]
 
 
-class Met(NamedTuple):
+class HistoryComparison(NamedTuple):
     """The result of comparing two histories of one origin.
 
     history   the history to keep: ours, or the peer's longer one
@@ -76,24 +76,24 @@ class Met(NamedTuple):
     branches: dict[int, int]
 
 
-def meet(ours: History, theirs: History, reach: int) -> Met:
+def compare_histories(ours: History, theirs: History, reach: int) -> HistoryComparison:
     """Compare two histories of an origin. `reach` is the newest stamp of the origin that this node stores.
 
     A fork that depends on the peer's own reach is not found here: the peer finds it when it receives our history."""
     if ours == theirs:
-        return Met(ours, {})
+        return HistoryComparison(ours, {})
     places = {epoch: place for place, (epoch, _) in enumerate(theirs)}
     ends = [(place + 1, places[epoch] + 1) for place, (epoch, _) in enumerate(ours) if epoch in places]
     our_end, their_end = ends[-1] if ends else (0, 0)
     we_continue, they_continue = ours[our_end:], theirs[their_end:]
     if not they_continue:
-        return Met(ours, {})
+        return HistoryComparison(ours, {})
     if not ends and _is_before(theirs, ours):
-        return Met(ours, {})
+        return HistoryComparison(ours, {})
     _, start = they_continue[0]
     if reach <= start and (not we_continue or (not ends and _is_before(ours, theirs))):
-        return Met((*ours[:our_end], *they_continue)[-MAX_EPOCHS:], {})
-    return Met(ours, dict([*we_continue[:1], they_continue[0]]))
+        return HistoryComparison((*ours[:our_end], *they_continue)[-MAX_EPOCHS:], {})
+    return HistoryComparison(ours, dict([*we_continue[:1], they_continue[0]]))
 
 
 def _is_before(older: History, newer: History) -> bool:
@@ -101,7 +101,7 @@ def _is_before(older: History, newer: History) -> bool:
     return len(newer) == MAX_EPOCHS and bool(older) and older[-1][1] <= newer[0][1]
 
 
-def unknown_to(theirs: History, ours: History) -> tuple[int, int] | None:
+def first_unknown_epoch(theirs: History, ours: History) -> tuple[int, int] | None:
     """Return our first (epoch, start) that a peer with the history `theirs` does not know, or None."""
     known = {epoch for epoch, _ in theirs}
     for place in range(len(ours) - 1, -1, -1):
@@ -110,7 +110,7 @@ def unknown_to(theirs: History, ours: History) -> tuple[int, int] | None:
     return ours[0] if ours else None
 
 
-def divided(histories: Histories, branches: Branches) -> dict[int, History]:
+def split_at_branches(histories: Histories, branches: Branches) -> dict[int, History]:
     """Split histories at the branches, so that every branch is an origin with a history of its own."""
     found: dict[int, History] = {}
     left = list(histories.items())
@@ -124,7 +124,7 @@ def divided(histories: Histories, branches: Branches) -> dict[int, History]:
     return found
 
 
-def digest_of(histories: Histories, branches: Branches) -> bytes:
+def histories_digest(histories: Histories, branches: Branches) -> bytes:
     """Return a digest of all histories and branches, b"" if there are none.
 
     Two nodes with equal digests need not exchange histories."""

@@ -15,13 +15,13 @@ MAX_FRAME_BYTES = MAX_VALUE_BYTES + MAX_KEY_BYTES + 16 * MAX_CONTEXT_ORIGINS + 4
 MAX_FRAME_ENTRIES = 4_096
 MAX_VECTOR_ORIGINS = 1_000_000
 """Origins in a version vector; 16 bytes each."""
-MAX_TAKEN_ORIGINS = 500_000
+MAX_OWN_VECTOR_ORIGINS = 500_000
 """Origins in this node's own vector. A peer's round or reconciliation that would add more is refused, since all nodes
 refuse a vector longer than MAX_VECTOR_ORIGINS."""
 MAX_EPOCHS = 256
 """Epochs in the history of an origin; 16 bytes each. A restore that goes back by more runs with writes than this may
 stay unnoticed."""
-MAX_TAKEN_EPOCHS = 1_000_000
+MAX_STORED_EPOCHS = 1_000_000
 """Epochs in all histories that a node stores. A peer's histories that would exceed this are refused."""
 MAX_BRANCHES = 10_000
 """Branches that a node stores: two or fewer for each fork that ever happened among all nodes; 16 bytes each."""
@@ -33,7 +33,7 @@ MAX_RESUME_INTERVALS = 10_000
 """Intervals of an interrupted scan that a peer may list when it resumes the scan."""
 MAX_ROUND_INTERVALS = 2 * MAX_RESUME_INTERVALS
 """Separate intervals of one origin in one round; the reader stores each until the round is complete."""
-MAX_FEED_INTERVALS = 1_000
+MAX_SEND_QUEUE_INTERVALS = 1_000
 """Intervals of one origin in the send queue of a peer. Above this they are joined into one interval, and the entries
 between them are sent as well."""
 MAX_BYE_CHARACTERS = 500
@@ -52,13 +52,13 @@ CREDENTIAL_RELOAD_INTERVAL_S = 1.0
 # -- reconciliation
 LEAF_ROWS = 16
 """A range with at most this many rows is not split; its rows are sent."""
-MANY_LEAF_ROWS = 128
+MAX_LEAF_ROWS = 128
 """The same limit for the parts of a range that was split into many parts of which nearly all differ."""
-FEW_PARTS = 8
-MANY_PARTS = 1_024
-MANY_ROWS = 65_536
-"""A range is split into FEW_PARTS, or into MANY_PARTS if the reader has at least MANY_ROWS index rows."""
-MAX_PARTS_BYTES = 64 * 1024
+SPLIT_PARTS = 8
+MAX_SPLIT_PARTS = 1_024
+LARGE_INDEX_ROWS = 65_536
+"""A range is split into SPLIT_PARTS, or into MAX_SPLIT_PARTS if the reader has at least LARGE_INDEX_ROWS index rows."""
+MAX_SPLIT_BYTES = 64 * 1024
 """Size of the keys in one RangeSplit. If it is reached, the last part is larger than the others."""
 MAX_RANGE_QUERIES = 64
 """Ranges in one RangeQuery, and ranges that wait for an answer at the same time."""
@@ -75,8 +75,8 @@ RESOLVE_ROWS = 1_000
 REPAIR_BATCH_BYTES = 4 * 1024 * 1024
 """Size at which a batch that rewrites stored values is closed (re-stamping, repair, a new origin). A single value of
 any size fits."""
-PULL_AGAIN_FIRST_MS = 250
-PULL_AGAIN_CAP_MS = 60_000
+PULL_RETRY_FIRST_MS = 250
+PULL_RETRY_CAP_MS = 60_000
 """First and longest delay before a pull is repeated that left something out, or that would repeat a reconciliation
 without effect. The delay doubles each time."""
 STALL_MS = 60_000
@@ -237,13 +237,13 @@ PAGE_BYTES = 256 * 1024
 """Size at which a page of keys and values is closed. A single pair of any size fits."""
 REQUESTS_PER_TURN = 64
 """Requests of one client that are handled before the next client is served."""
-LONG_WRITE_BYTES = 64 * 1024
+BACKGROUND_WRITE_BYTES = 64 * 1024
 """A write of more than this, or with `sync`, runs in a thread beside the event loop."""
 CLIENT_THREADS = 4
 """Threads in each pool for such requests, and in the pool of `lrep.aio`."""
-MAX_CLIENT_LONG = 16
+MAX_CLIENT_BACKGROUND_REQUESTS = 16
 """Requests of one client that run beside the event loop at the same time. Further ones wait."""
-MAX_CLIENT_LONG_BYTES = 8 * 1024 * 1024
+MAX_CLIENT_PENDING_WRITE_BYTES = 8 * 1024 * 1024
 """Size of the keys and values in unfinished writes of one client. Above this its next request waits. A single write of
 any size fits."""
 CLIENT_TIMEOUT_S = 10.0

@@ -17,12 +17,12 @@ from level_replicator.core.entry import Dot, IndexRow
 from level_replicator.core.merge import order_of_row, reflects_unknown
 from level_replicator.core.version_vector import Vector
 
-PRINT_BYTES = 16
-HEAD_BYTES = 21
+FINGERPRINT_BYTES = 16
+ROW_HEAD_BYTES = 21
 """Size of the head of an index row: dot, flags and checksum. It excludes contexts, which may differ between nodes."""
 
 
-def stale(vector: Mapping[int, int], horizon: Mapping[int, int]) -> bool:
+def is_stale(vector: Mapping[int, int], horizon: Mapping[int, int]) -> bool:
     """Return True if a node with this vector missed tombstones that a node with this horizon has dropped."""
     return any(vector.get(origin, 0) < stamp for origin, stamp in horizon.items())
 
@@ -69,7 +69,7 @@ def is_doubtful(stamp: int, deleted: bool, doubt: int) -> bool:
     return not deleted and stamp <= doubt
 
 
-def is_dead(written: Dot, vector: Mapping[int, int]) -> bool:
+def is_superseded(written: Dot, vector: Mapping[int, int]) -> bool:
     """Return True if a put that would win was superseded by a delete that the node with this vector has forgotten.
 
     If the vector covers the write, the state of the key reflects it, or something greater, or something greater that
@@ -88,7 +88,9 @@ def resolve_local_only(row: IndexRow, reconcile_context: ReconcileContext) -> Re
     """Resolve a key that only the reader has."""
     if row.deleted:
         return Resolution.KEEP  # only retention drops tombstones
-    if row.stamp <= reconcile_context.theirs.get(row.origin, 0) or is_dead(row.written_dot, reconcile_context.theirs):
+    if row.stamp <= reconcile_context.theirs.get(row.origin, 0) or is_superseded(
+        row.written_dot, reconcile_context.theirs
+    ):
         return Resolution.BURY
     return Resolution.RESTAMP if _may_be_unknown(row, reconcile_context) else Resolution.KEEP
 
@@ -103,16 +105,20 @@ def resolve_both(ours: IndexRow, theirs: IndexRow, reconcile_context: ReconcileC
     if order_of_row(theirs) > order_of_row(ours):
         unknown = theirs.stamp > reconcile_context.known.get(theirs.origin, 0)
         return Resolution.DOUBTFUL if unknown and is_doubtful(theirs.stamp, theirs.deleted, doubt) else Resolution.TAKE
-    if is_dead_there(ours, theirs.written_dot, reconcile_context):
+    if is_superseded_at_peer(ours, theirs.written_dot, reconcile_context):
         return Resolution.BURY
     return Resolution.RESTAMP if must_restamp(ours, theirs.dot, reconcile_context) else Resolution.KEEP
 
 
-def is_dead_there(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext) -> bool:
+def is_superseded_at_peer(winner: IndexRow, loser: Dot, reconcile_context: ReconcileContext) -> bool:
     """Return True if our put, which won over the peer's write `loser`, was superseded by a delete.
 
     Then the peer's vector covers our write, but its entry of the key is smaller: the peer has forgotten the delete."""
-    return not winner.deleted and winner.written_dot != loser and is_dead(winner.written_dot, reconcile_context.theirs)
+    return (
+        not winner.deleted
+        and winner.written_dot != loser
+        and is_superseded(winner.written_dot, reconcile_context.theirs)
+    )
 
 
 def may_be_dropped(tombstone: IndexRow, vector: Mapping[int, int]) -> bool:
@@ -156,7 +162,7 @@ class Fingerprint:
         self._keys, self._heads, self._lengths = blake2b(), blake2b(), blake2b()
 
     def add(self, keys: list[bytes], heads: list[bytes]) -> None:
-        """Add rows. `heads` are the first HEAD_BYTES of each row."""
+        """Add rows. `heads` are the first ROW_HEAD_BYTES of each row."""
         self.count += len(keys)
         self._keys.update(b"".join(keys))
         self._heads.update(b"".join(heads))
@@ -164,17 +170,17 @@ class Fingerprint:
         self._lengths.update(pack(f">{len(keys)}I", *map(len, keys)))
 
     def digest(self) -> bytes:
-        """Return the PRINT_BYTES bytes of the fingerprint."""
+        """Return the FINGERPRINT_BYTES bytes of the fingerprint."""
         parts = self._keys.digest() + self._heads.digest() + self._lengths.digest()
-        return blake2b(parts, digest_size=PRINT_BYTES).digest()
+        return blake2b(parts, digest_size=FINGERPRINT_BYTES).digest()
 
 
 def value_digest(value: bytes) -> bytes:
     """Return a digest of a value, by which two nodes verify that values with equal checksums are equal."""
-    return blake2b(value, digest_size=PRINT_BYTES).digest()
+    return blake2b(value, digest_size=FINGERPRINT_BYTES).digest()
 
 
-def separator(below: bytes, above: bytes) -> bytes:
+def shortest_separator(below: bytes, above: bytes) -> bytes:
     """Return a short key k with `below` < k <= `above`, at which a range is split."""
     length = 0
     for a, b in zip(below, above, strict=False):

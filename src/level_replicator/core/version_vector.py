@@ -71,15 +71,15 @@ def decode_vector(data: bytes) -> Vector:
     return vector
 
 
-def differences(vector: Mapping[int, int], from_: Mapping[int, int]) -> tuple[Vector, list[int]]:
+def vector_difference(vector: Mapping[int, int], from_: Mapping[int, int]) -> tuple[Vector, list[int]]:
     """Return the difference that turns `from_` into `vector`: (changed or new entries, origins to remove)."""
     if vector == from_:
         return {}, []
     return dict(vector.items() - from_.items()), [origin for origin in from_ if origin not in vector]
 
 
-def changed(from_: Mapping[int, int], entries: Mapping[int, int], missing: Iterable[int]) -> Vector:
-    """Apply the result of `differences` to `from_`, and return the vector."""
+def apply_difference(from_: Mapping[int, int], entries: Mapping[int, int], missing: Iterable[int]) -> Vector:
+    """Apply the result of `vector_difference` to `from_`, and return the vector."""
     vector = {**from_, **entries}
     for origin in missing:
         vector.pop(origin, None)

@@ -25,7 +25,7 @@ class Backoff:
         """Start again with the first delay. Call this after a successful connection."""
         self._failures = 0
 
-    def next_s(self) -> float:
+    def next_delay_s(self) -> float:
         """Return the next delay in seconds: a random number between half of the current step and the whole step."""
         step = min(self._cap_s, self._first_s * 2.0 ** min(self._failures, 32))
         self._failures += 1

@@ -19,8 +19,8 @@ from level_replicator.core.errors import (
     StorageError,
 )
 from level_replicator.core.limits import (
-    MAX_CLIENT_LONG,
-    MAX_CLIENT_LONG_BYTES,
+    MAX_CLIENT_BACKGROUND_REQUESTS,
+    MAX_CLIENT_PENDING_WRITE_BYTES,
     MAX_CLIENT_WAITS_MS,
     MAX_FRAME_BYTES,
     REQUESTS_PER_TURN,
@@ -218,7 +218,7 @@ class ClientSession:
     def _may_go_on(self) -> bool:
         if self.ended or self.transport.full:
             return False
-        return self._long < MAX_CLIENT_LONG and self._long_bytes < MAX_CLIENT_LONG_BYTES
+        return self._long < MAX_CLIENT_BACKGROUND_REQUESTS and self._long_bytes < MAX_CLIENT_PENDING_WRITE_BYTES
 
     def _open_request_handler(self) -> None:
         handler = self._host.open_request_handler(read_only=self.read_only, local=self.local)

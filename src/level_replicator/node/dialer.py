@@ -70,7 +70,7 @@ class Dialler:
                 await stream.closed
                 if loop.time() - began > BACKOFF_RESET_AFTER_S:
                     self._backoff.reset()
-            await asyncio.sleep(self._backoff.next_s())
+            await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _while_connected_otherwise(self) -> None:
         """The server may have dialled us: its connection serves both directions."""

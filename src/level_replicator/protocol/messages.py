@@ -30,7 +30,7 @@ from enum import IntEnum
 import msgspec
 
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, MANY_ROWS
+from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, LARGE_INDEX_ROWS
 
 MAGIC = "level-replicator"
 VERSION = 3
@@ -96,7 +96,7 @@ class StartPull(Message, frozen=True, tag=3):
     horizon: bytes = b""
     dropped: int = 0
     pull: int = 0
-    rows: int = MANY_ROWS
+    rows: int = LARGE_INDEX_ROWS
     reconcile: bool = False
 
 

@@ -14,7 +14,7 @@ from level_replicator.core.entry import Entry, decode_entry
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_ROUND_INTERVALS
-from level_replicator.core.version_vector import Vector, changed
+from level_replicator.core.version_vector import Vector, apply_difference
 from level_replicator.protocol.events import EntriesReceived, RoundCompleted
 from level_replicator.protocol.messages import ByeCode, Entries
 
@@ -72,7 +72,7 @@ class PullReceiver:
         refuse_future(max(vector.values(), default=0), latest)
         self._passing_over = False
         if self._wanted is not None:  # the first round tells what is not as we said
-            vector, self._wanted = changed(self._wanted, vector, missing), None
+            vector, self._wanted = apply_difference(self._wanted, vector, missing), None
         self._target = vector
         self._seen = {}
         return vector

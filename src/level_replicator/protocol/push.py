@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from level_replicator.core.errors import LocalProtocolError, RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
-from level_replicator.core.version_vector import Vector, differences, encode_origins, encode_vector, raise_to
+from level_replicator.core.version_vector import Vector, encode_origins, encode_vector, raise_to, vector_difference
 from level_replicator.protocol.messages import Entries, RoundEnd, RoundStart
 
 
@@ -62,7 +62,7 @@ class PullSender:
             return RoundStart(encode_vector(target), self.number)
         # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
         # told once: the reader has forgotten its Want by then, and so may we
-        lines, missing = differences(target, self._wanted or {})
+        lines, missing = vector_difference(target, self._wanted or {})
         self._wanted = None
         return RoundStart(encode_vector(lines), self.number, encode_origins(missing))
 

@@ -21,8 +21,8 @@ from level_replicator.core.entry import (
     require_written,
 )
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import MANY_PARTS, MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_PARTS_BYTES
-from level_replicator.core.reconcile_rules import HEAD_BYTES, PRINT_BYTES
+from level_replicator.core.limits import MAX_FRAME_ENTRIES, MAX_KEY_BYTES, MAX_SPLIT_BYTES, MAX_SPLIT_PARTS
+from level_replicator.core.reconcile_rules import FINGERPRINT_BYTES, ROW_HEAD_BYTES
 from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived
 from level_replicator.protocol.messages import RangeEntries, RangeEqual, RangeReply, RangeRows, RangeSplit
 from level_replicator.protocol.pull import refuse_future
@@ -148,12 +148,12 @@ def _require_fetched(asked: list[bytes], keys: list[bytes], message: RangeEntrie
 
 def _split(query: _Query, message: RangeSplit) -> RangeAnswered:
     count = len(message.bounds) + 1
-    if count > MANY_PARTS or sum(map(len, message.bounds)) > MAX_PARTS_BYTES + MAX_KEY_BYTES:
+    if count > MAX_SPLIT_PARTS or sum(map(len, message.bounds)) > MAX_SPLIT_BYTES + MAX_KEY_BYTES:
         raise RemoteProtocolError(f"{count} parts are too many, or their bounds too long")
-    if count < 2 or len(message.prints) != count * PRINT_BYTES:
+    if count < 2 or len(message.prints) != count * FINGERPRINT_BYTES:
         raise RemoteProtocolError(f"{count} parts with {len(message.prints)} bytes of fingerprints")
     _require_order([query.low, *message.bounds], query.low, query.high)
-    prints = [message.prints[at : at + PRINT_BYTES] for at in range(0, len(message.prints), PRINT_BYTES)]
+    prints = [message.prints[at : at + FINGERPRINT_BYTES] for at in range(0, len(message.prints), FINGERPRINT_BYTES)]
     return RangeAnswered(bounds=message.bounds, prints=prints)
 
 
@@ -168,15 +168,15 @@ def _rows(query: _Query, message: RangeRows, latest: int) -> RangeAnswered:
 
 
 def _require_row(row: bytes, latest: int) -> None:
-    if len(row) < HEAD_BYTES:
-        raise RemoteProtocolError(f"an index row of {len(row)} bytes, at least {HEAD_BYTES} are needed")
+    if len(row) < ROW_HEAD_BYTES:
+        raise RemoteProtocolError(f"an index row of {len(row)} bytes, at least {ROW_HEAD_BYTES} are needed")
     stamp, origin, flags, _ = INDEX_HEAD.unpack_from(row)
     if not stamp or not origin:
         raise RemoteProtocolError("an index row with origin or stamp 0")
     refuse_future(stamp, latest)
     if flags & ~(ROW_FLAGS | CONTEXT):
         raise RemoteProtocolError(f"an index row has unknown flags {flags:#x}")
-    if len(row) != HEAD_BYTES + (DOT_BYTES if flags & RESTAMPED else 0):
+    if len(row) != ROW_HEAD_BYTES + (DOT_BYTES if flags & RESTAMPED else 0):
         raise RemoteProtocolError(f"an index row with flags {flags:#x} has {len(row)} bytes")
     if flags & RESTAMPED:
         require_written(index_written(row), stamp)

@@ -16,7 +16,7 @@ from level_replicator.core.hlc import latest_acceptable
 from level_replicator.core.limits import (
     HANDSHAKE_TIMEOUT_MS,
     HISTORIES_PER_FRAME,
-    MANY_ROWS,
+    LARGE_INDEX_ROWS,
     MAX_BYE_CHARACTERS,
     MAX_FRAME_BYTES,
     MAX_RESUME_INTERVALS,
@@ -181,7 +181,7 @@ class Session:
         have: list[tuple[int, int, int]],
         horizon: Vector,
         dropped: int,
-        rows: int = MANY_ROWS,
+        rows: int = LARGE_INDEX_ROWS,
         *,
         reconcile: bool = False,
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from level_replicator.core.entry import Entry
-from level_replicator.core.epochs import Branches, divided, unknown_to
+from level_replicator.core.epochs import Branches, first_unknown_epoch, split_at_branches
 from level_replicator.core.limits import MIN_ORIGIN_CHANGE_INTERVAL_MS
 from level_replicator.core.version_vector import Vector, origin_name
 from level_replicator.protocol.events import EntriesReceived, HistoriesReceived
@@ -111,7 +111,7 @@ class OriginGuard:
             history = histories.get(origin)
             if history is None or stamp <= history[0][1] or theirs.get(origin) is history:
                 continue
-            unknown = unknown_to(theirs.get(origin, ()), history)
+            unknown = first_unknown_epoch(theirs.get(origin, ()), history)
             if unknown is not None and stamp > unknown[1]:
                 branches[unknown[0]] = unknown[1]
         if branches:
@@ -123,7 +123,7 @@ class OriginGuard:
         exchange, store = connection.histories, self._store
         if connection.read_only:
             # a peer that may change nothing here may not rename anything either
-            if divided(event.histories, store.branches) != event.histories or event.branches.keys() - (
+            if split_at_branches(event.histories, store.branches) != event.histories or event.branches.keys() - (
                 store.branches.keys()
             ):
                 connection.end(

@@ -8,7 +8,7 @@ connection: a reconciliation that always ends with its connection is no differen
 from enum import Enum
 from random import Random
 
-from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS
+from level_replicator.core.limits import PULL_RETRY_CAP_MS, PULL_RETRY_FIRST_MS
 from level_replicator.core.version_vector import Vector
 from level_replicator.net.backoff import Backoff
 
@@ -23,20 +23,20 @@ class RetryReason(Enum):
 
 
 class PullBackoff:
-    """Of one peer. The waits double from PULL_AGAIN_FIRST_MS to PULL_AGAIN_CAP_MS, with jitter.
+    """Of one peer. The waits double from PULL_RETRY_FIRST_MS to PULL_RETRY_CAP_MS, with jitter.
 
     `why`: why the pull has to wait that was put off last."""
 
     def __init__(self, random: Random) -> None:
         self.why = RetryReason.DOUBT
-        self._backoff = Backoff(random, first_s=PULL_AGAIN_FIRST_MS / 1000, cap_s=PULL_AGAIN_CAP_MS / 1000)
+        self._backoff = Backoff(random, first_s=PULL_RETRY_FIRST_MS / 1000, cap_s=PULL_RETRY_CAP_MS / 1000)
         self._fruitless: int | None = None
         self._not_before_ms = 0
 
     def put_off(self, why: RetryReason, now_ms: int) -> int:
         """A pull has ended without its effect. Returns when the next one may begin."""
         self.why = why
-        self._not_before_ms = now_ms + max(1, int(self._backoff.next_s() * 1000))
+        self._not_before_ms = now_ms + max(1, int(self._backoff.next_delay_s() * 1000))
         return self._not_before_ms
 
     @property

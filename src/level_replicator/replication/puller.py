@@ -11,7 +11,7 @@ from random import Random
 
 from level_replicator.core.errors import RemoteProtocolError, ReplicationError
 from level_replicator.core.limits import RECONCILE_STALL_MS
-from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.core.version_vector import Vector, covers, origin_name
 from level_replicator.protocol.events import (
     EntriesReceived,
@@ -118,7 +118,7 @@ class Puller:
         """Retry a pull that was put off for doubt if the peer, whose vector moved, is no longer stale for us."""
         if self._retry_ms is None or self._paused or self._backoff.why is not RetryReason.DOUBT:
             return
-        if not stale(self._session.push.peer_vector, self._store.horizon):
+        if not is_stale(self._session.push.peer_vector, self._store.horizon):
             self._retry_ms = self._now_ms()
 
     def tick(self) -> None:
@@ -159,7 +159,7 @@ class Puller:
         theirs = dict(session.push.peer_vector)  # `status` asks from another thread
         if covers(store.vector, theirs) and session.pull.completed:
             return None
-        must_pull_first = stale(theirs, store.horizon) and not stale(store.vector, session.peer_horizon)
+        must_pull_first = is_stale(theirs, store.horizon) and not is_stale(store.vector, session.peer_horizon)
         if must_pull_first and not session.peer_takes_nothing:
             return WaitReason.PEER
         return WaitReason.CHANGES if session.pull.completed else WaitReason.ROUND

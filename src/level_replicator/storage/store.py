@@ -4,10 +4,10 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
-from level_replicator.core.epochs import Branches, Histories, digest_of
+from level_replicator.core.epochs import Branches, Histories, histories_digest
 from level_replicator.core.errors import StorageError
 from level_replicator.core.hlc import HybridClock
-from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
 from level_replicator.protocol.events import ReconcileStarted
@@ -200,7 +200,7 @@ class Store:
 
     def is_stale(self, horizon: Vector) -> bool:
         """Return whether we have missed tombstones that were dropped below this horizon."""
-        return stale(self._state.vector, horizon)
+        return is_stale(self._state.vector, horizon)
 
     def reconciles_alone(self, horizon: Vector) -> bool:
         """Return whether a reconciliation with a peer of this horizon would end all our other pulls."""
@@ -340,7 +340,7 @@ class Store:
         """Return a digest that is equal on two nodes with the same histories and branches."""
         histories, branches = self._state.histories, self._state.branches
         if self._digest is None or self._digest[0] is not histories or self._digest[1] is not branches:
-            self._digest = (histories, branches, digest_of(histories, branches))
+            self._digest = (histories, branches, histories_digest(histories, branches))
         return self._digest[2]
 
     def learn_histories(self, histories: Histories, branches: Branches) -> Learned:

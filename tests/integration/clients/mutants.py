@@ -84,7 +84,7 @@ def _read_on_though_nobody_reads(patch: pytest.MonkeyPatch) -> None:
 
 
 def _bytes_without_bound(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(client_session, "MAX_CLIENT_LONG_BYTES", MANY)
+    patch.setattr(client_session, "MAX_CLIENT_PENDING_WRITE_BYTES", MANY)
 
 
 def _snapshots_without_bound(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import (
-    MAX_CLIENT_LONG_BYTES,
+    MAX_CLIENT_PENDING_WRITE_BYTES,
     MAX_CLIENTS,
     MAX_FRAME_BYTES,
     MAX_HANDSHAKE_FRAME_BYTES,
@@ -269,7 +269,7 @@ def test_writes_under_way_are_bounded_in_bytes(folder: Path, replica: lrep.Repli
         assert sorted(raw.hear().id for _ in range(count)) == list(range(1, count + 1))  # type: ignore[union-attr]
         writer.join()
     assert len(most) == count
-    assert max(most) <= MAX_CLIENT_LONG_BYTES + len(value) + 10
+    assert max(most) <= MAX_CLIENT_PENDING_WRITE_BYTES + len(value) + 10
 
 
 def test_many_connections_at_once(folder: Path, replica: lrep.Replica) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import level_replicator as lrep
-from level_replicator.core.limits import MANY_ROWS
+from level_replicator.core.limits import LARGE_INDEX_ROWS
 from tests.harness.master import Master, wait_level
 from tests.harness.waiting import wait_until
 
@@ -46,14 +46,14 @@ def test_bytes_of_a_comparison_are_bounded(master: Make) -> None:
     """Equal contents cost one fingerprint, and each of a hundred differing keys costs a few."""
     a = master("a", heartbeat=60.0)
     b = master("b", [a.address], heartbeat=60.0)
-    fill(a, MANY_ROWS + 5_000)
+    fill(a, LARGE_INDEX_ROWS + 5_000)
     wait_level(a, b)
     before = wire_bytes(b)
     assert b.replica.verify(a.address).equal
     assert wire_bytes(b) - before < 1_000
 
     b.close()
-    for number in range(0, MANY_ROWS, MANY_ROWS // 100):
+    for number in range(0, LARGE_INDEX_ROWS, LARGE_INDEX_ROWS // 100):
         a.put(b"key%06d" % number, b"another")
     a.replica.truncate()
     a.close()

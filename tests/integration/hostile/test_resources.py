@@ -69,7 +69,7 @@ def test_a_vector_that_would_make_our_vector_too_long_is_refused(
     masters: Masters, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[Message]]
 ) -> None:
     """A node sends its vector to all peers, and peers refuse a vector that is longer than MAX_VECTOR_ORIGINS."""
-    monkeypatch.setattr("level_replicator.storage.write.remote_applier.MAX_TAKEN_ORIGINS", 100)
+    monkeypatch.setattr("level_replicator.storage.write.remote_applier.MAX_OWN_VECTOR_ORIGINS", 100)
     with Intruder(masters.victim.address) as intruder:
         intruder.enter()
         intruder.say(*said())

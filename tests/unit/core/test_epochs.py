@@ -5,16 +5,16 @@ import pytest
 from level_replicator.core.epochs import (
     EPOCH_BYTES,
     History,
-    Met,
+    HistoryComparison,
+    compare_histories,
     decode_branches,
     decode_history,
-    digest_of,
-    divided,
     encode_pairs,
-    extended,
+    first_unknown_epoch,
+    histories_digest,
     make_epoch,
-    meet,
-    unknown_to,
+    split_at_branches,
+    with_epoch,
 )
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_EPOCHS
@@ -26,25 +26,25 @@ A, B, C, D = (1, 10), (2, 20), (3, 30), (4, 20)
 @pytest.mark.parametrize(
     ("ours", "theirs", "reach", "met"),
     [
-        ((), (), FAR, Met((), {})),
-        ((A, B), (A, B), FAR, Met((A, B), {})),
-        ((A, B), (A,), FAR, Met((A, B), {})),
-        ((A,), (A, B), 20, Met((A, B), {})),
-        ((A,), (A, B), 21, Met((A,), {2: 20})),
-        ((), (A,), 10, Met((A,), {})),
-        ((), (A,), 11, Met((), {1: 10})),
-        ((A, B), (A, D, C), 0, Met((A, B), {2: 20, 4: 20})),
-        ((A,), (B,), FAR, Met((A,), {1: 10, 2: 20})),
+        ((), (), FAR, HistoryComparison((), {})),
+        ((A, B), (A, B), FAR, HistoryComparison((A, B), {})),
+        ((A, B), (A,), FAR, HistoryComparison((A, B), {})),
+        ((A,), (A, B), 20, HistoryComparison((A, B), {})),
+        ((A,), (A, B), 21, HistoryComparison((A,), {2: 20})),
+        ((), (A,), 10, HistoryComparison((A,), {})),
+        ((), (A,), 11, HistoryComparison((), {1: 10})),
+        ((A, B), (A, D, C), 0, HistoryComparison((A, B), {2: 20, 4: 20})),
+        ((A,), (B,), FAR, HistoryComparison((A,), {1: 10, 2: 20})),
     ],
 )
-def test_two_histories(ours: History, theirs: History, reach: int, met: Met) -> None:
-    assert meet(ours, theirs, reach) == met
+def test_two_histories(ours: History, theirs: History, reach: int, met: HistoryComparison) -> None:
+    assert compare_histories(ours, theirs, reach) == met
 
 
 def test_the_oldest_epochs_are_left_out() -> None:
     history: History = ()
     for number in range(1, MAX_EPOCHS + 10):
-        history = extended(history, number, number)
+        history = with_epoch(history, number, number)
     assert len(history) == MAX_EPOCHS
     assert history[-1] == (MAX_EPOCHS + 9, MAX_EPOCHS + 9)
 
@@ -53,27 +53,27 @@ def test_histories_without_a_common_epoch() -> None:
     """One history may be the part that the other has left out, but not if it contains a later stamp."""
     full = tuple((1_000 + number, 1_000 + number) for number in range(MAX_EPOCHS))
     old = ((1, 10), (2, 20))
-    assert meet(old, full, 30) == Met(full, {})
-    assert meet(full, old, FAR) == Met(full, {})
-    assert meet(old, full, 1_001).branches == {1: 10, 1_000: 1_000}
+    assert compare_histories(old, full, 30) == HistoryComparison(full, {})
+    assert compare_histories(full, old, FAR) == HistoryComparison(full, {})
+    assert compare_histories(old, full, 1_001).branches == {1: 10, 1_000: 1_000}
     short = full[1:]
-    assert meet(old, short, 30).branches == {1: 10, 1_001: 1_001}, "nothing was left out of this one"
+    assert compare_histories(old, short, 30).branches == {1: 10, 1_001: 1_001}, "nothing was left out of this one"
 
 
 def test_the_first_unknown_epoch() -> None:
-    assert unknown_to((), ()) is None
-    assert unknown_to((A,), (A, B)) == B
-    assert unknown_to((), (A, B)) == A
-    assert unknown_to((A, B), (A,)) is None
-    assert unknown_to((A, B), (B,)) is None, "it has left out the others"
+    assert first_unknown_epoch((), ()) is None
+    assert first_unknown_epoch((A,), (A, B)) == B
+    assert first_unknown_epoch((), (A, B)) == A
+    assert first_unknown_epoch((A, B), (A,)) is None
+    assert first_unknown_epoch((A, B), (B,)) is None, "it has left out the others"
 
 
 def test_branches_become_origins_of_their_own() -> None:
     histories = {7: (A, B, C), 8: (D,)}
-    assert divided(histories, {}) == histories
-    assert divided(histories, {2: 20}) == {7: (A,), 2: (C,), 8: (D,)}
-    assert divided(histories, {2: 20, 3: 30}) == {7: (A,), 8: (D,)}
-    assert divided({7: (A, B)}, {1: 10}) == {1: (B,)}
+    assert split_at_branches(histories, {}) == histories
+    assert split_at_branches(histories, {2: 20}) == {7: (A,), 2: (C,), 8: (D,)}
+    assert split_at_branches(histories, {2: 20, 3: 30}) == {7: (A,), 8: (D,)}
+    assert split_at_branches({7: (A, B)}, {1: 10}) == {1: (B,)}
 
 
 def test_an_epoch_has_the_high_bits_of_its_origin_and_is_new() -> None:
@@ -85,16 +85,16 @@ def test_an_epoch_has_the_high_bits_of_its_origin_and_is_new() -> None:
 
 
 def test_digests() -> None:
-    assert digest_of({}, {}) == b""
+    assert histories_digest({}, {}) == b""
     digests = {
-        digest_of({7: (A,)}, {}),
-        digest_of({8: (A,)}, {}),
-        digest_of({7: (A, B)}, {}),
-        digest_of({7: (A,)}, {5: 6}),
-        digest_of({}, {5: 6}),
+        histories_digest({7: (A,)}, {}),
+        histories_digest({8: (A,)}, {}),
+        histories_digest({7: (A, B)}, {}),
+        histories_digest({7: (A,)}, {5: 6}),
+        histories_digest({}, {5: 6}),
     }
     assert len(digests) == 5
-    assert digest_of({7: (A,), 8: (B,)}, {1: 1, 2: 2}) == digest_of({8: (B,), 7: (A,)}, {2: 2, 1: 1})
+    assert histories_digest({7: (A,), 8: (B,)}, {1: 1, 2: 2}) == histories_digest({8: (B,), 7: (A,)}, {2: 2, 1: 1})
 
 
 def test_bytes() -> None:

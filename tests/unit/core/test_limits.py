@@ -16,7 +16,7 @@ def test_the_filter_is_a_power_of_two() -> None:
 
 
 def test_own_vectors_stay_below_the_length_that_peers_refuse() -> None:
-    assert limits.MAX_TAKEN_ORIGINS < limits.MAX_VECTOR_ORIGINS
+    assert limits.MAX_OWN_VECTOR_ORIGINS < limits.MAX_VECTOR_ORIGINS
 
 
 def test_a_flood_of_unknown_peers_leaves_room_for_known_ones() -> None:
@@ -26,6 +26,6 @@ def test_a_flood_of_unknown_peers_leaves_room_for_known_ones() -> None:
 
 def test_first_delays_are_below_the_longest() -> None:
     assert limits.BACKOFF_FIRST_S < limits.BACKOFF_CAP_S
-    assert limits.PULL_AGAIN_FIRST_MS < limits.PULL_AGAIN_CAP_MS
+    assert limits.PULL_RETRY_FIRST_MS < limits.PULL_RETRY_CAP_MS
     assert limits.FLOOR_PATIENCE_MS < limits.BULK_LOAD_PATIENCE_MS < limits.FLOOR_PATIENCE_CAP_MS
     assert limits.LEFTOVER_PATIENCE_MS < limits.LEFTOVER_LONG_PATIENCE_MS

@@ -12,13 +12,13 @@ from level_replicator.core.reconcile_rules import (
     Fingerprint,
     ReconcileContext,
     Resolution,
-    is_dead,
+    is_stale,
+    is_superseded,
     may_be_dropped,
     resolve_both,
     resolve_local_only,
     resolve_remote_only,
-    separator,
-    stale,
+    shortest_separator,
     value_digest,
 )
 
@@ -26,10 +26,10 @@ KEYS = st.lists(st.binary(max_size=6), unique=True).map(sorted)
 
 
 def test_a_vector_below_the_horizon_of_any_origin_is_stale() -> None:
-    assert stale({1: 5}, {1: 6})
-    assert stale({}, {1: 1})
-    assert not stale({1: 5, 2: 1}, {1: 5})
-    assert not stale({}, {})
+    assert is_stale({1: 5}, {1: 6})
+    assert is_stale({}, {1: 1})
+    assert not is_stale({1: 5, 2: 1}, {1: 5})
+    assert not is_stale({}, {})
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_a_winner_on_a_stale_reader_is_restamped() -> None:
 
 
 def test_a_put_whose_write_is_covered_was_superseded() -> None:
-    assert is_dead((5, 1), {1: 5})
-    assert not is_dead((5, 1), {1: 4})
-    assert not is_dead((5, 1), {2: 9})
+    assert is_superseded((5, 1), {1: 5})
+    assert not is_superseded((5, 1), {1: 4})
+    assert not is_superseded((5, 1), {2: 9})
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_separator_lies_between(one: bytes, other: bytes) -> None:
     if one == other:
         return
     below, above = sorted((one, other))
-    bound = separator(below, above)
+    bound = shortest_separator(below, above)
     assert below < bound <= above
     assert len(bound) <= len(above)
 

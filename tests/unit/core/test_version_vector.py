@@ -10,16 +10,16 @@ from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_VECTOR_ORIGINS
 from level_replicator.core.version_vector import (
     Vector,
-    changed,
+    apply_difference,
     covers,
     decode_origins,
     decode_vector,
-    differences,
     encode_origins,
     encode_vector,
     newer,
     origin_name,
     raise_to,
+    vector_difference,
 )
 
 U64 = st.integers(1, (1 << 64) - 1)
@@ -79,8 +79,8 @@ def test_the_name_of_an_origin_has_16_digits() -> None:
     [({}, {}), ({1: 2}, {}), ({}, {1: 2}), ({1: 2, 3: 4}, {1: 2, 3: 4}), ({1: 2, 3: 9, 5: 6}, {1: 2, 3: 4, 7: 8})],
 )
 def test_differences_restore_a_vector(vector: Vector, from_: Vector) -> None:
-    lines, missing = differences(vector, from_)
-    assert changed(from_, lines, decode_origins(encode_origins(missing))) == vector
+    lines, missing = vector_difference(vector, from_)
+    assert apply_difference(from_, lines, decode_origins(encode_origins(missing))) == vector
 
 
 def test_the_maximum_of_two_vectors() -> None:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from level_replicator.core.limits import PULL_AGAIN_CAP_MS, PULL_AGAIN_FIRST_MS, STALL_MS
+from level_replicator.core.limits import PULL_RETRY_CAP_MS, PULL_RETRY_FIRST_MS, STALL_MS
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.protocol.messages import (
     MAGIC,
@@ -65,16 +65,16 @@ def test_a_reconciliation_that_would_repeat_one_that_changed_nothing_waits() -> 
     assert waits is not None
     assert waits.startswith("a retry in 0.")
     assert waits.endswith(" s, after a reconciliation that changed nothing")
-    stage.pass_time(PULL_AGAIN_FIRST_MS // 2 - 10)
+    stage.pass_time(PULL_RETRY_FIRST_MS // 2 - 10)
     stage.settle()
     assert _said(stage, "A → B  StartPull") == 0
-    stage.pass_time(PULL_AGAIN_FIRST_MS)
+    stage.pass_time(PULL_RETRY_FIRST_MS)
     stage.settle()
     assert _said(stage, "A → B  StartPull") == 1
     assert at_a.puller.waits_for is None
     _reconcile_again(stage, at_b)
     _reconcile_again(stage, at_b)
-    assert _wait_ms(stage, at_a) > PULL_AGAIN_FIRST_MS, "a round without anything in it is no change"
+    assert _wait_ms(stage, at_a) > PULL_RETRY_FIRST_MS, "a round without anything in it is no change"
 
 
 def _wait_ms(stage: Stage, link: PeerConnection) -> int:
@@ -83,7 +83,7 @@ def _wait_ms(stage: Stage, link: PeerConnection) -> int:
     while link.puller.waits_for is not None:
         stage.pass_time(10)
         stage.settle()
-        assert stage.now_ms - began_ms <= PULL_AGAIN_CAP_MS + 20
+        assert stage.now_ms - began_ms <= PULL_RETRY_CAP_MS + 20
     return stage.now_ms - began_ms
 
 
@@ -104,7 +104,7 @@ def test_the_wait_doubles_until_something_changes() -> None:
         assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (0, 1)
         wait_ms = _wait_ms(stage, at_a)
         assert _said(stage, "ReconcileDone") == 1
-        assert PULL_AGAIN_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_AGAIN_FIRST_MS * 2**number + 10
+        assert PULL_RETRY_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_RETRY_FIRST_MS * 2**number + 10
     stage.lines.clear()
     b.write(key0="changed")
     stage.settle()
@@ -112,7 +112,7 @@ def test_the_wait_doubles_until_something_changes() -> None:
     pull()
     assert (_said(stage, "ReconcileDone"), _said(stage, "PausePull")) == (1, 0), "the last one changed something"
     pull()
-    assert _wait_ms(stage, at_a) <= PULL_AGAIN_FIRST_MS + 10, "it begins with the first wait again"
+    assert _wait_ms(stage, at_a) <= PULL_RETRY_FIRST_MS + 10, "it begins with the first wait again"
 
 
 @pytest.mark.parametrize("who", ["A", "B"])
@@ -143,7 +143,7 @@ def test_the_wait_is_remembered_over_connections_and_not_prolonged_by_them() -> 
         stage.pass_time(10)
     _wait_ms(stage, at_a)
     assert _said(stage, "ReconcileDone") == 1
-    assert stage.now_ms - began_ms <= PULL_AGAIN_FIRST_MS + 10
+    assert stage.now_ms - began_ms <= PULL_RETRY_FIRST_MS + 10
 
 
 def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_not_before() -> None:
@@ -338,14 +338,14 @@ def test_waits_double_up_to_a_cap_and_differ() -> None:
     backoff, other = PullBackoff(Random(1)), PullBackoff(Random(2))
     waits = [(backoff.put_off(RetryReason.DOUBT, 0), other.put_off(RetryReason.DOUBT, 0)) for _ in range(12)]
     for number, both in enumerate(waits):
-        step_ms = min(PULL_AGAIN_FIRST_MS * 2**number, PULL_AGAIN_CAP_MS)
+        step_ms = min(PULL_RETRY_FIRST_MS * 2**number, PULL_RETRY_CAP_MS)
         assert all(step_ms // 2 <= wait_ms <= step_ms for wait_ms in both)
         assert both[0] != both[1]
     backoff.changed_nothing(7)
     assert backoff.not_before(7) > backoff.not_before(8) == 0
     backoff.reset()
     assert backoff.not_before(7) == 0
-    assert backoff.put_off(RetryReason.DOUBT, 0) <= PULL_AGAIN_FIRST_MS
+    assert backoff.put_off(RetryReason.DOUBT, 0) <= PULL_RETRY_FIRST_MS
 
 
 # -- stalls
@@ -443,7 +443,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
     assert _said(stage, "ReconcileStart") > 5, "each is answered, and nothing comes of it"
     assert stage.now_ms - began_ms >= STALL_MS
     b.store._state.db.put(b"key3", b"of B")
-    for _ in range(PULL_AGAIN_CAP_MS // 1_000):
+    for _ in range(PULL_RETRY_CAP_MS // 1_000):
         stage.pass_time(1_000)
         stage.settle()
     assert not link.peer.stalled

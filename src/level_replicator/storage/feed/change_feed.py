@@ -23,7 +23,7 @@ from typing import NamedTuple
 from level_replicator.core.entry import decode_index
 from level_replicator.core.errors import StorageError
 from level_replicator.core.limits import CHANGES_CHUNK_BYTES, CHANGES_CHUNK_ENTRIES
-from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.core.records import Change, Item, Rescan
 from level_replicator.core.version_vector import Cursor, Vector, covers, origin_name, raise_to
 from level_replicator.storage.engine.base import Snapshot
@@ -140,7 +140,7 @@ class ChangeReader:
     def _must_begin_anew(self, known: Vector, node: "_Node") -> bool:
         if not known:
             return not self._empty
-        if stale(known, node.horizon) or not covers(node.vector, known):
+        if is_stale(known, node.horizon) or not covers(node.vector, known):
             return True
         low, high = node.gap
         if low < known.get(node.origin, 0) < high:

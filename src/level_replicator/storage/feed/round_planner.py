@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import BULK_LOAD_MIN_ENTRIES, BULK_LOAD_OWN_ROWS
-from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
 from level_replicator.storage.reconcile.bulk_load import has_few_rows
@@ -74,7 +74,7 @@ class RoundPlanner:
         state = self._state
         with state.lock:
             missed = _missed_tombstones(state, send_queue, peer_vector)
-            if not missed and stale(state.vector, peer_horizon):
+            if not missed and is_stale(state.vector, peer_horizon):
                 return None
             behind = missed or _below_floor(state, send_queue, peer_vector) or lacks_lost(state, peer_vector)
             if behind and state.bulk_loading:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from level_replicator.core.entry import is_sound
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.limits import MANY_ROWS, MAX_FEED_INTERVALS
+from level_replicator.core.limits import LARGE_INDEX_ROWS, MAX_SEND_QUEUE_INTERVALS
 from level_replicator.core.version_vector import Vector, newer, origin_name, raise_to
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.protocol.push import Read
@@ -29,7 +29,12 @@ class SendQueue:
     """
 
     def __init__(
-        self, source: int, have: Iterable[tuple[int, int, int]], *, rows: int = MANY_ROWS, reconcile: bool = False
+        self,
+        source: int,
+        have: Iterable[tuple[int, int, int]],
+        *,
+        rows: int = LARGE_INDEX_ROWS,
+        reconcile: bool = False,
     ) -> None:
         self.source = source
         self.rows = rows
@@ -84,7 +89,7 @@ class SendQueue:
         pending = self._pending.setdefault(origin, Intervals())
         for low, high in news:
             pending.add(low, high)
-        if len(pending) > MAX_FEED_INTERVALS:
+        if len(pending) > MAX_SEND_QUEUE_INTERVALS:
             self._pending[origin] = Intervals([pending.hull()])
 
     def came_from_peer(self, frame: EntriesReceived) -> None:
@@ -96,7 +101,7 @@ class SendQueue:
             return
         theirs = self._theirs.setdefault(frame.origin, Intervals())
         for entry in frame.entries:
-            if entry.stamp > frame.resumable and len(theirs) < MAX_FEED_INTERVALS:
+            if entry.stamp > frame.resumable and len(theirs) < MAX_SEND_QUEUE_INTERVALS:
                 theirs.add(entry.stamp - 1, entry.stamp)
 
     def moved(self, origins: Iterable[int]) -> None:

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 
-from level_replicator.core.reconcile_rules import ReconcileContext, stale
+from level_replicator.core.reconcile_rules import ReconcileContext, is_stale
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.reconcile.bulk_load import begin_bulk_load, has_few_rows
 from level_replicator.storage.reconcile.comparison import Comparison
@@ -32,7 +32,7 @@ def begin_reconciliation(
         require_room(state, peer.vector)
         forget_found(state)
         state.clock.follow(max(peer.vector.values(), default=0))
-        context = ReconcileContext(dict(state.vector), peer.vector, stale(state.vector, peer.horizon), peer.dropped)
+        context = ReconcileContext(dict(state.vector), peer.vector, is_stale(state.vector, peer.horizon), peer.dropped)
         if context.stale and state.resume:
             # this reconciliation may take away entries that were applied of other scans
             with Transaction(state) as tx:

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
-    FEW_PARTS,
     FRAME_TARGET_BYTES,
-    MANY_LEAF_ROWS,
     MAX_FETCH_KEYS,
+    MAX_LEAF_ROWS,
     MAX_RANGE_QUERIES,
     MAX_RECONCILE_DEPTH,
     MAX_RECONCILE_RANGE_BYTES,
     MAX_RECONCILE_RANGES,
     RECONCILE_SLICE_ROWS,
+    SPLIT_PARTS,
 )
 from level_replicator.core.reconcile_rules import Fingerprint
 from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived
@@ -189,9 +189,9 @@ class Initiator:
                 if digest != theirs:
                     count = self.handler.report_count(ours.count)
                     unequal.append(Range(edges[part], edges[part + 1], digest, count, whole.depth + 1))
-        if len(prints) > 8 * FEW_PARTS and len(unequal) >= _NEARLY_ALL * len(prints):  # as without a common history
+        if len(prints) > 8 * SPLIT_PARTS and len(unequal) >= _NEARLY_ALL * len(prints):  # as without a common history
             for each in unequal:
-                if each.count <= MANY_LEAF_ROWS:
+                if each.count <= MAX_LEAF_ROWS:
                     each.print = b""
         self._ranges.extend(reversed(unequal))
         self._range_bytes += sum(map(_key_bytes, unequal))

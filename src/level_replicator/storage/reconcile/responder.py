@@ -9,18 +9,18 @@ from zlib import crc32
 from level_replicator.core.entry import DELETE, ENTRY_HEAD, INDEX_HEAD, encode_entry, index_contexts, index_written
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import (
-    FEW_PARTS,
     FRAME_TARGET_BYTES,
     FRAME_TARGET_ENTRIES,
+    LARGE_INDEX_ROWS,
     LEAF_ROWS,
-    MANY_LEAF_ROWS,
-    MANY_PARTS,
-    MANY_ROWS,
-    MAX_PARTS_BYTES,
+    MAX_LEAF_ROWS,
     MAX_RANGE_QUERIES,
+    MAX_SPLIT_BYTES,
+    MAX_SPLIT_PARTS,
     RECONCILE_SLICE_ROWS,
+    SPLIT_PARTS,
 )
-from level_replicator.core.reconcile_rules import Fingerprint, separator, value_digest
+from level_replicator.core.reconcile_rules import Fingerprint, shortest_separator, value_digest
 from level_replicator.protocol.messages import Message, RangeEntries, RangeEqual, RangeRows, RangeSplit
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.index_scan import KeyAndRow, heads_of, row_of, rows_of
@@ -99,8 +99,8 @@ class Responder:
 
     def _few_rows(self, low: bytes, high: bytes) -> RangeRows | None:
         """All of a range, if it is not too much for one message."""
-        pairs = list(islice(rows_of(self._rs, low, high), MANY_LEAF_ROWS + 1))
-        if len(pairs) > MANY_LEAF_ROWS or sum(len(key) + len(row) for key, row in pairs) > FRAME_TARGET_BYTES:
+        pairs = list(islice(rows_of(self._rs, low, high), MAX_LEAF_ROWS + 1))
+        if len(pairs) > MAX_LEAF_ROWS or sum(len(key) + len(row) for key, row in pairs) > FRAME_TARGET_BYTES:
             return None
         return _rows_message(pairs)
 
@@ -179,7 +179,7 @@ class _Parting:
 
     def __init__(self, count: int) -> None:
         self.whole = Fingerprint()
-        self._most_parts = MANY_PARTS if count >= MANY_ROWS else FEW_PARTS
+        self._most_parts = MAX_SPLIT_PARTS if count >= LARGE_INDEX_ROWS else SPLIT_PARTS
         self._part_lines = max(LEAF_ROWS // 2, -(-count // self._most_parts))
         self._parts: list[Fingerprint] = []
         self._bounds: list[bytes] = []
@@ -198,7 +198,7 @@ class _Parting:
             keys, heads = heads_of(pairs)
             if not self._parts or self._part_is_full():
                 if self._parts:
-                    self._part(separator(last_key, keys[0])[len(INDEX) :])
+                    self._part(shortest_separator(last_key, keys[0])[len(INDEX) :])
                 self._parts.append(Fingerprint())
             self._parts[-1].add(keys, heads)
             self.whole.add(keys, heads)
@@ -214,7 +214,7 @@ class _Parting:
         return (
             self._parts[-1].count >= self._part_lines
             and len(self._parts) < self._most_parts
-            and self._bound_bytes < MAX_PARTS_BYTES
+            and self._bound_bytes < MAX_SPLIT_BYTES
         )
 
     def _part(self, bound: bytes) -> None:

@@ -24,7 +24,7 @@ from level_replicator.core.entry import (
     encode_entry,
     encode_index,
 )
-from level_replicator.core.epochs import History, divided
+from level_replicator.core.epochs import History, split_at_branches
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import REPAIR_BATCH_BYTES
 from level_replicator.core.version_vector import Vector, decode_vector, encode_vector, origin_name
@@ -171,7 +171,7 @@ def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
         new = _renamed_vector(old, cuts)
         for origin in old.keys() | new.keys():
             set_stamp(origin, new.get(origin, 0))
-    histories: dict[int, History] = divided(state.histories, state.branches)
+    histories: dict[int, History] = split_at_branches(state.histories, state.branches)
     for origin in state.histories.keys() | histories.keys():
         tx.set_history(origin, histories.get(origin, ()))
     # unfinished scans begin anew, and the last batch of a peer is not to be replayed under the old names

@@ -5,9 +5,16 @@ first write, and what a peer knows before the first entry that it sends."""
 
 from dataclasses import dataclass
 
-from level_replicator.core.epochs import Branches, Histories, History, decode_history, divided, meet
+from level_replicator.core.epochs import (
+    Branches,
+    Histories,
+    History,
+    compare_histories,
+    decode_history,
+    split_at_branches,
+)
 from level_replicator.core.errors import RemoteProtocolError, StorageError
-from level_replicator.core.limits import MAX_BRANCHES, MAX_TAKEN_EPOCHS
+from level_replicator.core.limits import MAX_BRANCHES, MAX_STORED_EPOCHS
 from level_replicator.storage.state.schema import BRANCH, HISTORY, WRITTEN, decode_stamp, following, key_origin
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
@@ -50,21 +57,21 @@ def learn(state: ReplicationState, theirs: Histories, their_branches: Branches) 
     new = {epoch: start for epoch, start in their_branches.items() if epoch not in state.branches}
     if new:
         return Learned(new, forgot=False, ready=False)  # the rest is compared under the new names
-    names = divided(theirs, state.branches)
+    names = split_at_branches(theirs, state.branches)
     forgot = False
     longer: dict[int, History] = {}
     for origin, history in names.items():
         ours = state.histories.get(origin, ())
-        met = meet(ours, history, _reach(state, origin))
+        met = compare_histories(ours, history, _reach(state, origin))
         new.update(met.branches)
         if met.history != ours and origin == state.origin:
             forgot = True
         elif met.history != ours:
             longer[origin] = met.history
     histories = {**state.histories, **longer}
-    if longer and (epochs := sum(map(len, histories.values()))) > MAX_TAKEN_EPOCHS:
+    if longer and (epochs := sum(map(len, histories.values()))) > MAX_STORED_EPOCHS:
         raise RemoteProtocolError(
-            f"with the peer's our histories would have {epochs} epochs, {MAX_TAKEN_EPOCHS} at most"
+            f"with the peer's our histories would have {epochs} epochs, {MAX_STORED_EPOCHS} at most"
         )
     if longer and not new:
         # on the disk before anything that comes after it

@@ -5,7 +5,7 @@ from itertools import islice
 from zlib import crc32
 
 from level_replicator.core.entry import CONTEXT, DELETE, INDEX_HEAD, ROW_FLAGS, index_contexts, index_written
-from level_replicator.core.reconcile_rules import HEAD_BYTES
+from level_replicator.core.reconcile_rules import ROW_HEAD_BYTES
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.state.schema import INDEX, following
 
@@ -63,7 +63,7 @@ def take(rows: Iterator[KeyAndRow], most: int) -> tuple[list[bytes], list[bytes]
 
 def heads_of(pairs: list[KeyAndRow]) -> tuple[list[bytes], list[bytes]]:
     """Return the keys, with their prefix, and heads of some rows."""
-    return [key for key, _ in pairs], [row if len(row) == HEAD_BYTES else head_of(row) for _, row in pairs]
+    return [key for key, _ in pairs], [row if len(row) == ROW_HEAD_BYTES else head_of(row) for _, row in pairs]
 
 
 def head_of(row: bytes) -> bytes:
@@ -75,7 +75,7 @@ def head_of(row: bytes) -> bytes:
 
 def row_of(row: bytes) -> bytes:
     """Return an index row as it is sent to a peer: without contexts, but with a flag for whether it has one."""
-    if len(row) == HEAD_BYTES:
+    if len(row) == ROW_HEAD_BYTES:
         return row
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     has_context = CONTEXT if index_contexts(row)[1] else 0

@@ -22,7 +22,7 @@ from typing import Any, Self
 import msgspec
 
 from level_replicator.core.entry import Dot
-from level_replicator.core.epochs import History, encode_pairs, extended
+from level_replicator.core.epochs import History, encode_pairs, with_epoch
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Batch, Bytes
@@ -556,4 +556,4 @@ def epoch_begun(state: ReplicationState) -> None:
 
 def _next_history(state: ReplicationState) -> History:
     origin = state.origin
-    return extended(state.histories.get(origin, ()), state.next_epoch, state.vector.get(origin, 0))
+    return with_epoch(state.histories.get(origin, ()), state.next_epoch, state.vector.get(origin, 0))

@@ -33,11 +33,11 @@ from level_replicator.core.merge import (
 from level_replicator.core.reconcile_rules import (
     ReconcileContext,
     dot_disagrees,
-    is_dead,
-    is_dead_there,
     is_doubtful,
+    is_stale,
+    is_superseded,
+    is_superseded_at_peer,
     must_restamp,
-    stale,
 )
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Vector, origin_name
@@ -196,7 +196,7 @@ class Merger:
             self.whole = False
             return False
         written = entry.written_dot(origin)
-        if is_dead(written, vector):
+        if is_superseded(written, vector):
             self._restamp(entry.key, None, entry.context, written, live=False)
         elif doubtful:
             self._restamp(entry.key, entry.value, entry.context, written, live=False)
@@ -231,7 +231,7 @@ class Merger:
         live = not old_flags & DELETE
         union = union_context(written, entry.context, old_written, old_union)
         same_write = written == old_written
-        if value is not None and not same_write and is_dead(written, state.vector):
+        if value is not None and not same_write and is_superseded(written, state.vector):
             # a delete that is forgotten here was greater than this put, and all copies of it are to disappear
             self.tx.overwrite(old_origin, old_stamp)
             self._restamp(key, None, union, written, live=live)
@@ -269,7 +269,7 @@ class Merger:
     def _lost(self, key: bytes, row: IndexRow, dot: Dot, written: Dot, union: bytes) -> None:
         """Deal with our row after the entry with this dot, which carries the write `written`, has lost to it: it
         reflects `union` now, and may have to travel again, or become a tombstone."""
-        if self._reconcile_context is not None and is_dead_there(row, written, self._reconcile_context):
+        if self._reconcile_context is not None and is_superseded_at_peer(row, written, self._reconcile_context):
             self.bury_ours(key, row, union)
         elif must_restamp(row, dot, self._reconcile_context):
             self.restamp_ours(key, row, union)
@@ -340,4 +340,4 @@ def _change(key: bytes, value: bytes | None, written: Dot) -> Change:
 def doubt_of(state: ReplicationState, peer_vector: Vector) -> int:
     """Return the stamp up to which a put of this peer may be older than a tombstone that was dropped here; 0 if the
     peer has missed none. It may rise during a round, since retention goes on meanwhile."""
-    return state.dropped if state.horizon and stale(peer_vector, state.horizon) else 0
+    return state.dropped if state.horizon and is_stale(peer_vector, state.horizon) else 0

@@ -5,7 +5,7 @@ from itertools import repeat
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval, Intervals
-from level_replicator.core.limits import MAX_TAKEN_ORIGINS
+from level_replicator.core.limits import MAX_OWN_VECTOR_ORIGINS
 from level_replicator.core.version_vector import Vector, covers, newer
 from level_replicator.protocol.events import EntriesReceived
 from level_replicator.storage.state.state import ReplicationState
@@ -86,9 +86,9 @@ class RemoteApplier:
 
 def require_room(state: ReplicationState, vector: Vector) -> None:
     """Raise RemoteProtocolError if this node would know too many origins with those of a peer's vector."""
-    if len(state.vector) + len(vector) > MAX_TAKEN_ORIGINS:
+    if len(state.vector) + len(vector) > MAX_OWN_VECTOR_ORIGINS:
         origins = len(state.vector) + sum(origin not in state.vector for origin in vector)
-        if origins > MAX_TAKEN_ORIGINS:
+        if origins > MAX_OWN_VECTOR_ORIGINS:
             raise RemoteProtocolError(f"with the peer's our vector would have {origins} origins")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from level_replicator.core.limits import MAX_FEED_INTERVALS
+from level_replicator.core.limits import MAX_SEND_QUEUE_INTERVALS
 from level_replicator.storage.feed.round_planner import Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.store import Store
@@ -40,9 +40,9 @@ def test_a_peer_that_does_not_read_costs_few_intervals() -> None:
     rig = Rig()
     feed = _live_feed(rig)
     assert rig.store is not None
-    for i in range(3 * MAX_FEED_INTERVALS):
+    for i in range(3 * MAX_SEND_QUEUE_INTERVALS):
         feed.applied(7, [(10 * i, 10 * i + 1)])
-        assert len(feed._pending[7]) <= MAX_FEED_INTERVALS
+        assert len(feed._pending[7]) <= MAX_SEND_QUEUE_INTERVALS
     assert feed._pending[7].overlaps(0, 1)
     assert feed._pending[7].overlaps(10 * i, 10 * i + 1)
 

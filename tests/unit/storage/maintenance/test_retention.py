@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from level_replicator.core.errors import StorageError
-from level_replicator.core.reconcile_rules import stale
+from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.storage.engine.plyvel import open_engine
 from level_replicator.storage.maintenance import retention
 from level_replicator.storage.maintenance.floors import floors_above
@@ -219,7 +219,7 @@ def test_a_tombstone_leaves_index_and_log_and_raises_the_horizon() -> None:
     assert store.horizon == {store.origin: stamp}
     assert store.dropped == stamp
     assert store.entries == 2
-    assert stale({store.origin: stamp - 1}, store.horizon)
+    assert is_stale({store.origin: stamp - 1}, store.horizon)
     assert_sound(store)
     store = rig.reopen_after_kill()
     assert store.horizon == {store.origin: stamp}
