@@ -4,6 +4,7 @@ The settings of keys fail closed: a configuration that would accept every peer, 
 """
 
 import dataclasses
+import ipaddress
 import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -105,6 +106,8 @@ def _is_remote_ip(host: str) -> bool:
 
 
 _MAX_PORT = 65_535
+_WILDCARDS = ("0.0.0.0", "::")
+"""Hosts with which a node listens on all addresses of its machine."""
 _LONGEST_S = 100 * 365 * 86_400
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 
@@ -249,7 +252,7 @@ class Config:
         """Raise ConfigError if one of the servers is this node."""
         for address in self.servers:
             host, port = parse_address(address)
-            if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
+            if self.port and port == self.port and _reaches(host, self.host):
                 raise ConfigError(f"servers: {address} is this node itself: remove it")
 
     @classmethod
@@ -306,9 +309,26 @@ def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
     return host, int(port)
 
 
+def _reaches(host: str, own: str) -> bool:
+    """Return whether a connection to `host` certainly arrives where this node listens on `own`."""
+    if own in _WILDCARDS:
+        return is_local(host)
+    return not _addresses(host).isdisjoint(_addresses(own))
+
+
+def _addresses(host: str) -> set[str]:
+    """Return the addresses that a host of the configuration certainly has; a name is not resolved."""
+    if host == "localhost" or host in _WILDCARDS:  # a connection to a wildcard arrives at this machine's loopback
+        return {"127.0.0.1", "::1"}
+    try:
+        return {str(ipaddress.ip_address(host))}
+    except ValueError:
+        return {host.lower()}
+
+
 def is_local(host: str) -> bool:
     """Return whether the host name or address can only be this machine."""
-    return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
+    return host == "localhost" or host in _WILDCARDS or is_loopback(host)
 
 
 def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:

@@ -119,7 +119,7 @@ def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, n
     if status is None:
         return "the node cannot be reached; trying again"
     head = f"{status['origin']}  {status['keys']:,} keys  {status['entries']:,} log entries"
-    head += f"  {bytes_text(status['log_bytes'])}  {status['clients']} clients"
+    head += f"  {bytes_text(status['log_bytes'])}  {status['clients']} {'client' if status['clients'] == 1 else 'clients'}"
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1),

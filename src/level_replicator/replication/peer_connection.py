@@ -233,7 +233,7 @@ class PeerConnection:
 
     def _storage_failed(self, error: Exception) -> None:
         """The details are for our own log: they contain paths of this machine."""
-        _log.error("sending to %s failed: %s", self.peer.address, error)
+        _log.error("sending to %s failed: %s", self.peer.label, error)
         self.end(ByeCode.STORAGE, "a LevelDB of the node failed: see the log of the node")
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:

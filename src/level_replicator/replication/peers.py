@@ -54,13 +54,32 @@ class Peer:
     vector: Vector | None = None
     """What it covered when its last connection ended; None: never told."""
     stalled: bool = False
-    """It is connected, this node waits for something of it, and nothing was taken over for STALL_MS."""
+    """It is connected, this node waits for changes of it, and none was applied for STALL_MS."""
     pull_backoff: PullBackoff | None = None
 
+    server: "Peer | None" = None
+    """The configured server that was the same node when this peer dialed us; see `configured`."""
+
+    @property
+    def configured(self) -> "Peer | None":
+        """The record of the configured server that is this node: this one, if this node has dialed it."""
+        if self.dialled:
+            return self
+        return self.server if self.server is not None and self.server.origin == self.origin else None
+
+    @property
+    def label(self) -> str:
+        """Name and address for logs: the configured ones, if the peer is one of the configured servers."""
+        peer = self.configured or self
+        return f"{peer.name} at {peer.address}" if peer.name else peer.address
+
     def is_called(self, name: str) -> bool:
-        """Whether this is its address, name, origin or fingerprint."""
+        """Returns whether this is an address or the name of the peer, its origin or its fingerprint.
+
+        The peer has its own address and that of the configured server, whichever side has dialed."""
         origin = origin_name(self.origin) if self.origin else None
-        return name in (self.address, self.name, origin, self.fingerprint)
+        server = self.configured or self
+        return name in (self.address, server.address, server.name, origin, self.fingerprint)
 
 
 @dataclass(frozen=True)

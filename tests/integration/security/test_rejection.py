@@ -93,7 +93,7 @@ def test_no_byte_passes_before_a_decision(master: Open) -> None:
         intruder.handshake()
         intruder.send(EARLY)
         wait_until(lambda: bool(waiting), "a question")
-        (wire,) = node.replica._node.admission._guests
+        (wire,) = node.replica._node.admission._pending
         assert wire.connection is None
         assert not wire._socket.is_reading()  # type: ignore[union-attr]
         waiting[0].reject("no")

@@ -37,6 +37,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"servers": {"127.0.0.1:8001": {"fingerprint": 7}}}, "this value (int, not shown: it may be a key) is not a fing"),
     ({"servers": {"127.0.0.1:8000": {}}, "port": 8000}, "is this node itself"),
     ({"servers": {"localhost:8000": {}}, "port": 8000}, "is this node itself"),
+    ({"servers": {"[::1]:8000": {}}, "port": 8000, "host": "localhost"}, "is this node itself"),
+    ({"servers": {"127.0.1.2:8000": {}}, "port": 8000, "host": "127.0.1.2"}, "is this node itself"),
+    ({"servers": {"127.0.1.2:8000": {}}, "port": 8000, "host": "0.0.0.0", "insecure": True}, "is this node itself"),
     ({"servers": {"10.0.0.2:8000": {}}}, "plain TCP is for loopback"),
     ({"host": "0.0.0.0", "port": 8000}, "plain TCP is for loopback"),
     ({"host": ""}, "host: '' (str) is not a host: expected a host name or an IP address"),
@@ -159,3 +162,9 @@ def test_from_toml(tmp_path: Path) -> None:
         lrep.Config.from_toml(path)
     with pytest.raises(lrep.ConfigError, match="No such file"):
         lrep.Config.from_toml(tmp_path / "missing.toml")
+
+
+def test_hosts_of_loopback_with_the_same_port_are_different_nodes() -> None:
+    others = {"127.0.1.2:8000": {}, "127.0.1.3:8000": {}, "localhost:8000": {}, "[::1]:8000": {}}
+    config = lrep.Config(servers=others, host="127.0.1.1", port=8000)
+    assert set(config.servers) == set(others)
