@@ -112,6 +112,10 @@ def _read(database: Database) -> tuple[float, NodeStatus | None]:
         return time.monotonic(), None
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, now: float) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -119,7 +123,7 @@ def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, n
     if status is None:
         return "the node cannot be reached; trying again"
     head = f"{status['origin']}  {status['keys']:,} keys  {status['entries']:,} log entries"
-    head += f"  {bytes_text(status['log_bytes'])}  {status['clients']} {'client' if status['clients'] == 1 else 'clients'}"
+    head += f"  {bytes_text(status['log_bytes'])}  {_count(status['clients'], 'client')}"
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1),
