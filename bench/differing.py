@@ -18,7 +18,7 @@ DIFFER = 100
 LOG, WALK, STRANGERS, LEVEL = "with a log", "log truncated", "without a common history", "nothing differs"
 WIRE = ": on the wire"
 BY_KEYS = f"{DIFFER} keys differ"
-BY_DIFFERENCE = "so many keys differ"
+BY_DIFFERENCE = "keys that differ, by their number"
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
@@ -53,8 +53,8 @@ class Nodes:
         self._address = ""
 
     def with_history(self, count: int, differences: list[int]) -> Iterator[tuple[str, int]]:
-        """Two level ones of which, while they are apart, the first one changes so many keys; with its log and without.
-        Gives what they are to be called each time."""
+        """Bring two nodes in sync, and for each number of `differences` disconnect them and change that many keys on the
+        first: once with its log, once after truncating it. Yields the name of the series and the number."""
         self._first.call(replicas.fill, path=self._one, count=count)
         self._address = self._first.call(replicas.listen, path=self._one)
         self._second.call(replicas.dial, path=self._other, server=self._address)

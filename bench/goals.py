@@ -135,10 +135,10 @@ def _differing(options: Options) -> list[Goal]:
 
     over, quiet = overwrites.GROUP, idle.with_peers(1)
     return [
-        here(f"{size} differ, with a log", 20, "ms", "from the first byte until level", differing.LOG),
+        here(f"{size} differ, with a log", 20, "ms", "from the first byte until in sync", differing.LOG),
         here(f"{size} differ, with a log: wire", 20_000, "bytes", "both ways", differing.LOG + differing.WIRE),
-        here(f"{size} differ, log truncated", 1000, "ms", "from the first byte until level", differing.WALK),
-        here(f"{size} differ, no common history", 1000, "ms", "until both are level", differing.STRANGERS),
+        here(f"{size} differ, log truncated", 1000, "ms", "from the first byte until in sync", differing.WALK),
+        here(f"{size} differ, no common history", 1000, "ms", "until both are in sync", differing.STRANGERS),
         here("nothing differs: wire", 1_000, "bytes", "a whole session, both ways", level + differing.WIRE),
         Goal(
             "idle: wire", 20, "bytes/s", "heartbeats only, both ways", value(idle.GROUP, idle.BYTES + quiet), most=True
@@ -160,7 +160,7 @@ def _differing(options: Options) -> list[Goal]:
             "overwrites: caught up",
             50,
             "ms",
-            "from the first byte until level",
+            "from the first byte until in sync",
             value(over, overwrites.CAUGHT_UP),
             most=True,
         ),
@@ -179,14 +179,14 @@ def _many() -> list[Goal]:
     group = mesh.GROUP
     return [
         Goal(
-            f"{mesh.MESH} masters, all write",
+            f"{mesh.MESH} nodes, all write",
             0.4,
             "×",
             "of the total rate of a pair, until all have all",
             at_size(group, mesh.RATE, mesh.MESH, mesh.PAIR),
         ),
         Goal(
-            f"{mesh.MESH} masters: crossings of a link",
+            f"{mesh.MESH} nodes: crossings of a link",
             1,
             "× changes",
             "counted, both ways, the worst link, of all changes",

@@ -49,7 +49,7 @@ def dial_often(context: Context, *, path: str, server: str, count: int) -> None:
     for number in range(count):
         replica = stack.enter_context(lrep.open(f"{path}/{number}", {"servers": {server: {}}}))
         if not replica.wait_synced(replicas.SYNC_TIMEOUT_S):
-            raise TimeoutError(f"replica {number} is not level")
+            raise TimeoutError(f"replica {number} is not in sync")
 
 
 def rest(context: Context, *, seconds: float) -> dict[str, float]:
