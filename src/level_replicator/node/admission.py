@@ -19,7 +19,7 @@ from level_replicator.node.client_registry import ClientRegistry
 from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.messages import Bye, ByeCode, encode
 from level_replicator.replication.coordinator import Coordinator
-from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerState
 from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.peer_identity import Decision, PeerIdentity
 
@@ -80,7 +80,7 @@ class Admission:
             return
         guest.client = client
         if stream.local and not client:
-            self._turn_away(stream, _NO_PEERS)
+            self._turn_away(stream, _NO_PEERS, PeerErrorCode.PROTOCOL)
         else:
             self._admit(stream, guest, read_only=False)
 
@@ -96,7 +96,7 @@ class Admission:
         if stream.server is not None:
             stream.server.fingerprint = fingerprint
             if trust.contradicts_pin(stream.server.address, fingerprint):
-                self._turn_away(stream, _PINNED)
+                self._turn_away(stream, _PINNED, PeerErrorCode.PIN)
                 return
         known = trust.knows(fingerprint)
         if self.security.identify_runner is not None:
@@ -104,19 +104,20 @@ class Admission:
         elif known:
             self._admit(stream, guest, read_only=trust.is_read_only(fingerprint))
         else:
-            self._turn_away(stream, _NOT_KNOWN)
+            self._turn_away(stream, _NOT_KNOWN, PeerErrorCode.UNTRUSTED)
 
     def failed(self, stream: StreamTransport, why: str) -> None:
         """It did not get through TLS."""
         guest = self._guests.pop(stream, None)
         if guest is not None:
-            self._coordinator.report_refusal(self._peer(stream, guest), why)
+            self._coordinator.report_refusal(self._peer(stream, guest), why, PeerErrorCode.TLS)
 
     def left(self, stream: StreamTransport, why: str) -> None:
         guest = self._guests.pop(stream, None)
         if guest is not None and stream.connection is None and stream.server is not None:
             stream.server.state = PeerState.WAITING
             stream.server.last_error = f"{why} in the handshake"
+            stream.server.last_error_code = PeerErrorCode.LOST
 
     # -- from the node
 
@@ -128,7 +129,10 @@ class Admission:
             if now_ms - guest.began_ms <= HANDSHAKE_TIMEOUT_MS:
                 continue
             if stream.connection is None:
-                self._turn_away(stream, _LATE if guest.fingerprint else _SILENT)
+                if guest.fingerprint:
+                    self._turn_away(stream, _LATE, PeerErrorCode.REJECTED)
+                else:
+                    self._turn_away(stream, _SILENT, PeerErrorCode.TIMEOUT)
             elif guest.client:
                 stream.connection.end(ByeCode.TIMEOUT, _SILENT)
 
@@ -136,10 +140,11 @@ class Admission:
         """Whoever has one of these is cut off at once."""
         for stream, guest in list(self._guests.items()):
             if stream.connection is None and guest.fingerprint in fingerprints:
-                self._turn_away(stream, _REVOKED)
+                self._turn_away(stream, _REVOKED, PeerErrorCode.UNTRUSTED)
         for connection in list(self._coordinator.connections):
             if connection.peer.fingerprint in fingerprints:
                 connection.cut(_REVOKED)
+                connection.peer.last_error_code = PeerErrorCode.UNTRUSTED
         self._clients.cut(fingerprints, _REVOKED)
 
     def disconnect(self, name: str) -> int:
@@ -151,7 +156,7 @@ class Admission:
             if stream.connection is None and not stream.local and self._peer(stream, guest).is_called(name)
         ]
         for stream in waiting:
-            self._turn_away(stream, _DISCONNECTED)
+            self._turn_away(stream, _DISCONNECTED, PeerErrorCode.DISCONNECTED)
         return len(waiting) + self._coordinator.disconnect(name) + self._clients.disconnect(name)
 
     def shut(self) -> list[StreamTransport]:
@@ -194,7 +199,7 @@ class Admission:
             role = decision.read_only or self.security.trust.is_read_only(guest.fingerprint)
             self._admit(stream, guest, read_only=role)
         else:
-            self._turn_away(stream, decision.reason or _NOT_KNOWN)
+            self._turn_away(stream, decision.reason or _NOT_KNOWN, PeerErrorCode.REJECTED)
 
     def _admit(self, stream: StreamTransport, guest: _PendingConnection, *, read_only: bool) -> None:
         if guest.client:
@@ -208,7 +213,7 @@ class Admission:
         peer.read_only = read_only
         stream.attach(self._coordinator.connect(stream, peer, began_ms=guest.began_ms))
 
-    def _turn_away(self, stream: StreamTransport, why: str) -> None:
+    def _turn_away(self, stream: StreamTransport, why: str, code: PeerErrorCode) -> None:
         """Tells it, which is all that it ever gets."""
         guest = self._guests.pop(stream)
         if guest.client:
@@ -216,7 +221,7 @@ class Admission:
             return
         stream.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         stream.close()
-        self._coordinator.report_refusal(self._peer(stream, guest), why)
+        self._coordinator.report_refusal(self._peer(stream, guest), why, code)
 
     @staticmethod
     def _peer(stream: StreamTransport, guest: _PendingConnection) -> Peer:

@@ -12,7 +12,7 @@ from level_replicator.net.offload import on_daemon_thread
 from level_replicator.node.admission import Admission
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
-from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerState
 
 _log = logging.getLogger("level_replicator.node")
 
@@ -31,6 +31,10 @@ def is_loopback(ip: str) -> bool:
         return ipaddress.ip_address(ip.split("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+class _InsecureAddressError(OSError):
+    """The address is not on loopback, and the node has no keys."""
 
 
 class Dialler:
@@ -63,6 +67,8 @@ class Dialler:
                 stream = await self._dial()
             except (OSError, ValueError) as error:
                 self._peer.state = PeerState.WAITING
+                insecure = isinstance(error, _InsecureAddressError)
+                self._peer.last_error_code = PeerErrorCode.INSECURE if insecure else PeerErrorCode.UNREACHABLE
                 self._peer.last_error = f"cannot connect: {str(error) or type(error).__name__}"
                 _log.debug("%s: %s", self._peer.address, self._peer.last_error)
             else:
@@ -88,7 +94,7 @@ class Dialler:
         if not self._anywhere:
             ips = [ip for ip in ips if is_loopback(ip)]
             if not ips:
-                raise OSError(
+                raise _InsecureAddressError(
                     f"{self._host} is not on loopback, and plain TCP is for loopback only: give it keys (`pems`)"
                 )
         return await self._first_that_answers(ips)

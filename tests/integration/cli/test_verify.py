@@ -32,7 +32,7 @@ def around(path: Path, key: bytes, value: bytes | None) -> None:
 
 def test_a_sound_replica(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(replica)]) == 0
-    assert capsys.readouterr().out == "21 keys\nsound\n"
+    assert capsys.readouterr().out == "21 keys and 0 tombstones checked\nsound\n"
 
 
 def test_what_is_found_and_what_is_made_of_it(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:

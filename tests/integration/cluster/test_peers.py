@@ -20,6 +20,7 @@ def test_a_peer_that_was_down_catches_up(master: Make, relay: MakeRelay) -> None
     wire = relay()  # which leads nowhere yet
     a = master("a", [wire.address])
     wait_until(lambda: a.replica.status()["peers"][0]["last_error"] is not None, "a failed dial")
+    assert a.replica.status()["peers"][0]["last_error_code"] == "unreachable"
     a.put(b"key", b"written meanwhile")
     b = master("b")
     wire.target_port = b.port
@@ -133,3 +134,4 @@ def test_a_name_that_leads_off_loopback_is_not_dialled(master: Make, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
     a = master("a", ["elsewhere.example:8000"], port=None)
     wait_until(lambda: "not on loopback" in str(a.replica.status()["peers"][0]["last_error"]), "it is refused")
+    assert a.replica.status()["peers"][0]["last_error_code"] == "insecure"
