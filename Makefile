@@ -14,7 +14,7 @@ ARGS ?=
 # one test process for each core, but at least two: many tests wait for another process
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2) --dist worksteal
 
-.PHONY: help test check lint format diagrams demo bench bench-peers docs sim clean
+.PHONY: help test check lint format diagrams demo demo-picture chart bench bench-peers docs sim clean
 
 help:
 	@echo "make test          run lint, types, import layers and the quick tests (3 minutes)"
@@ -26,6 +26,8 @@ help:
 	@echo "make bench-peers   install PouchDB into build/bench-peers, for comparison"
 	@echo "make sim SEEDS=N   run the simulator on N seeds; ARGS=... is passed on"
 	@echo "make diagrams      draw docs/diagrams/*.txt as SVG"
+	@echo "make demo-picture  run the demo and draw its output as docs/images/demo.svg"
+	@echo "make chart         draw docs/images/speed.svg from bench/results"
 	@echo "make docs          build the site in build/docs; fails on any warning"
 	@echo "make clean         remove .venv and caches"
 
@@ -51,6 +53,12 @@ diagrams: $(VENV)/dev.stamp
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/level-replicator demo $(ARGS)
+
+demo-picture: $(VENV)/demo.stamp
+	$(BIN)/python docs/record_demo.py $(ARGS)
+
+chart: $(VENV)/bench.stamp
+	$(BIN)/python -m bench --chart
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m bench $(ARGS)

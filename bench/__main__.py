@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from bench import (
     catch_up,
+    chart,
     differing,
     disk,
     goals,
@@ -58,6 +59,10 @@ SIZES = {"full": full, "quick": quick, "tiny": tiny}
 
 def main() -> int:
     arguments = _parser().parse_args()
+    if arguments.chart:
+        chart.draw(RESULTS)
+        _progress(f"drawn: {chart.CHART}")
+        return 0
     began = datetime.now(UTC)
     series: list[Series] = []
     with TemporaryDirectory(prefix="lrep-bench-", dir=arguments.directory) as directory:
@@ -111,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         help="one run of less data: for a look, not for a claim",
     )
     parser.add_argument("--size", choices=list(SIZES), help="the same in one word (tiny: do the measurements work?)")
+    parser.add_argument(
+        "--chart", action="store_true", help="measure nothing; draw the chart of README.md from the stored results"
+    )
     parser.add_argument("--only", action="append", choices=list(WORKLOADS), help="this workload; may be repeated")
     parser.add_argument("--runs", type=_positive, help="runs of each workload (5, or 1 with --quick)")
     parser.add_argument("--directory", type=Path, help="where the LevelDBs go (a temporary directory)")

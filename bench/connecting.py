@@ -14,7 +14,7 @@ def connect(first: Worker, second: Worker, path: str, address: str, *, both: boo
     """Open a replica at `path` in `second`, which dials `first`: `seconds` until it has all, or `both` have, `cpu_s`
     of both processes, `bytes` both ways, `entries_in` of the second.
 
-    Opening it is in none of these: the first process stands still until the second one has opened and dialled."""
+    Opening it is in none of these: the first process is stopped until the second one has opened and dialled."""
     before = first.call(usage)["cpu_s"]
     first.pause()
     try:

@@ -15,10 +15,10 @@ from bench.worker import Context
 from level_replicator import plyvel
 
 DIFFER = 100
-LOG, WALK, STRANGERS, LEVEL = "with a log", "log truncated", "without a common history", "nothing differs"
+LOG, TRUNCATED, UNRELATED, EQUAL = "with a log", "log truncated", "without a common history", "nothing differs"
 WIRE = ": on the wire"
 BY_KEYS = f"{DIFFER} keys differ"
-BY_DIFFERENCE = "so many keys differ"
+BY_DIFFERENCE = "keys that differ, by their number"
 
 
 def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
@@ -30,10 +30,10 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
             with TemporaryDirectory(dir=options.directory) as directory, Worker() as first, Worker() as second:
                 nodes = Nodes(over_keys, first, second, Path(directory))
                 for name, each in nodes.with_history(count, [0, differ]):
-                    nodes.connect(name if each else f"{name}, {LEVEL}", at=count)
+                    nodes.connect(name if each else f"{name}, {EQUAL}", at=count)
                 if count <= options.keys:  # beyond, it would take longer than all the rest
                     nodes.become_strangers(count, differ)
-                    nodes.connect(STRANGERS, at=count)
+                    nodes.connect(UNRELATED, at=count)
         progress(f"{BY_DIFFERENCE} of {options.keys:,}, run {run + 1} of {options.runs}")
         with TemporaryDirectory(dir=options.directory) as directory, Worker() as first, Worker() as second:
             nodes = Nodes(over_difference, first, second, Path(directory))
@@ -53,14 +53,14 @@ class Nodes:
         self._address = ""
 
     def with_history(self, count: int, differences: list[int]) -> Iterator[tuple[str, int]]:
-        """Two level ones of which, while they are apart, the first one changes so many keys; with its log and without.
-        Gives what they are to be called each time."""
+        """Bring two nodes in sync, and for each number of `differences` disconnect them and change that many keys on
+        the first: once with its log, once after truncating it. Yields the name of the series and the number."""
         self._first.call(replicas.fill, path=self._one, count=count)
         self._address = self._first.call(replicas.listen, path=self._one)
         self._second.call(replicas.dial, path=self._other, server=self._address)
         self._second.call(replicas.close)
         self._second.call(replicas.rest, path=self._other)
-        for name, truncated in ((LOG, False), (WALK, True)):
+        for name, truncated in ((LOG, False), (TRUNCATED, True)):
             for differ in differences:
                 self._first.call(overwrite, count=count, differ=differ, truncated=truncated)
                 yield name, differ
@@ -76,7 +76,7 @@ class Nodes:
     def connect(self, name: str, at: float) -> None:
         """Wait until both nodes have everything."""
         # where there is a common history the first one has all from the beginning
-        figures = connect(self._first, self._second, self._other, self._address, both=name == STRANGERS)
+        figures = connect(self._first, self._second, self._other, self._address, both=name == UNRELATED)
         self._collector.add(name, "ms", 1000 * figures["seconds"], at=at)
         self._collector.add(name + WIRE, "bytes", figures["bytes"], at=at)
         self._collector.add(f"{name}: CPU of both", "ms", 1000 * figures["cpu_s"], at=at)

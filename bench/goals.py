@@ -114,7 +114,7 @@ def _latency() -> list[Goal]:
         Goal("latency at 100/s, p50", 0.5, "ms", read, value(slow, latency.P50), most=True),
         Goal("latency at 100/s, p99", 3, "ms", read, value(slow, latency.P99), most=True),
         Goal("latency at 20,000/s, p99", 50, "ms", read, value(fast, latency.P99), most=True),
-        Goal("the writer at 20,000/s", 0.8, "×", "of the rate asked of it", value(fast, latency.REACHED)),
+        Goal("the writer at 20,000/s", 0.8, "×", "of the requested rate", value(fast, latency.REACHED)),
         Goal(
             "the writer at full speed",
             0.8,
@@ -128,18 +128,18 @@ def _latency() -> list[Goal]:
 def _differing(options: Options) -> list[Goal]:
     group = differing.BY_KEYS
     size = f"{differing.DIFFER} of {options.keys:,} keys"
-    level = f"{differing.LOG}, {differing.LEVEL}"
+    equal = f"{differing.LOG}, {differing.EQUAL}"
 
     def here(name: str, wanted: float, unit: str, how: str, figure: str) -> Goal:
         return Goal(name, wanted, unit, how, at(group, figure, options.keys), most=True)
 
     over, quiet = overwrites.GROUP, idle.with_peers(1)
     return [
-        here(f"{size} differ, with a log", 20, "ms", "from the first byte until level", differing.LOG),
+        here(f"{size} differ, with a log", 20, "ms", "from the first byte until in sync", differing.LOG),
         here(f"{size} differ, with a log: wire", 20_000, "bytes", "both ways", differing.LOG + differing.WIRE),
-        here(f"{size} differ, log truncated", 1000, "ms", "from the first byte until level", differing.WALK),
-        here(f"{size} differ, no common history", 1000, "ms", "until both are level", differing.STRANGERS),
-        here("nothing differs: wire", 1_000, "bytes", "a whole session, both ways", level + differing.WIRE),
+        here(f"{size} differ, log truncated", 1000, "ms", "from the first byte until in sync", differing.TRUNCATED),
+        here(f"{size} differ, no common history", 1000, "ms", "until both are in sync", differing.UNRELATED),
+        here("nothing differs: wire", 1_000, "bytes", "a whole session, both ways", equal + differing.WIRE),
         Goal(
             "idle: wire", 20, "bytes/s", "heartbeats only, both ways", value(idle.GROUP, idle.BYTES + quiet), most=True
         ),
@@ -160,7 +160,7 @@ def _differing(options: Options) -> list[Goal]:
             "overwrites: caught up",
             50,
             "ms",
-            "from the first byte until level",
+            "from the first byte until in sync",
             value(over, overwrites.CAUGHT_UP),
             most=True,
         ),
@@ -179,14 +179,14 @@ def _many() -> list[Goal]:
     group = mesh.GROUP
     return [
         Goal(
-            f"{mesh.MESH} masters, all write",
+            f"{mesh.MESH} nodes, all write",
             0.4,
             "×",
             "of the total rate of a pair, until all have all",
             at_size(group, mesh.RATE, mesh.MESH, mesh.PAIR),
         ),
         Goal(
-            f"{mesh.MESH} masters: crossings of a link",
+            f"{mesh.MESH} nodes: crossings of a link",
             1,
             "× changes",
             "counted, both ways, the worst link, of all changes",
@@ -213,14 +213,14 @@ def _growth() -> list[Goal]:
     def grows(name: str, group: str, figure: str, wanted: float, how: str) -> Goal:
         return Goal(f"growth: {name}", wanted, "exponent", how, exponent(group, figure), most=True)
 
-    level = f"{differing.LOG}, {differing.LEVEL}"
+    equal = f"{differing.LOG}, {differing.EQUAL}"
     return [
         grows("a put", sizes.HELD, sizes.NEW, FLAT, flat),
         grows("an overwrite", sizes.HELD, sizes.OVERWRITE, FLAT, flat),
-        grows("nothing differs, time", by_keys, level, FLAT, flat),
+        grows("nothing differs, time", by_keys, equal, FLAT, flat),
         grows("100 differ, time", by_keys, differing.LOG, FLAT, flat),
         grows("100 differ, wire", by_keys, differing.LOG + differing.WIRE, FLAT, flat),
-        grows("100 differ, log truncated, wire", by_keys, differing.WALK + differing.WIRE, FLAT, flat),
+        grows("100 differ, log truncated, wire", by_keys, differing.TRUNCATED + differing.WIRE, FLAT, flat),
         grows("opening after a clean stop", opening.GROUP, opening.CLEAN, FLAT, flat),
         grows("differences, time", by_difference, differing.LOG, LINE, linear),
         grows("differences, wire", by_difference, differing.LOG + differing.WIRE, LINE, linear),

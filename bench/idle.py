@@ -49,12 +49,12 @@ def dial_often(context: Context, *, path: str, server: str, count: int) -> None:
     for number in range(count):
         replica = stack.enter_context(lrep.open(f"{path}/{number}", {"servers": {server: {}}}))
         if not replica.wait_synced(replicas.SYNC_TIMEOUT_S):
-            raise TimeoutError(f"replica {number} is not level")
+            raise TimeoutError(f"replica {number} is not in sync")
 
 
 def rest(context: Context, *, seconds: float) -> dict[str, float]:
     """Sleep, and return the CPU and the bytes that the replica used meanwhile."""
-    time.sleep(min(seconds, 1.0))  # until the last word of the connections is said
+    time.sleep(min(seconds, 1.0))  # until the handshakes of the connections are over
     wire = replicas.counters(context)["bytes"]
     cpu, began = time.process_time(), time.monotonic()
     time.sleep(seconds)

@@ -17,7 +17,7 @@ from bench.worker import Context
 
 GROUP = "from a write to the peer's read, 100 writes/s"
 FAST_GROUP = "from a write to the peer's read, 20,000 writes/s"
-P50, P99, LONGEST, REACHED = "p50", "p99", "longest", "the writer's rate, of what is asked of it"
+P50, P99, LONGEST, REACHED = "p50", "p99", "longest", "the writer's rate, of the requested rate"
 PER_S, FAST_PER_S = 100, 20_000
 FAST_LOOK_S = 0.001
 _WATCHED_EACH = 200

@@ -17,7 +17,7 @@ from level_replicator import plyvel
 
 GROUPS = {"puts": "single puts", "batches": "batches of 1,000"}
 BARE, TWO, ALONE = "bare plyvel", "plyvel, two LevelDBs", "replica alone"
-LIVE, LIVE_ARRIVED = "replica, peer live: written", "replica, peer live: peer has all"
+LIVE, LIVE_ARRIVED = "replica, peer connected: written", "replica, peer connected: peer has everything"
 
 _Pairs = list[tuple[bytes, bytes]]
 

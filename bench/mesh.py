@@ -15,7 +15,7 @@ from bench.options import Options
 from bench.processes import Worker
 from bench.worker import Context
 
-GROUP = "all masters of a mesh write"
+GROUP = "all nodes of a mesh write"
 RATE, CROSSED, AT_MOST = (
     "written, and everywhere",
     "crossings of links, of the fewest there can be",
@@ -30,7 +30,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
     collector = Collector(GROUP, over="nodes")
     for run in range(options.runs):
         for nodes in options.nodes:
-            progress(f"{nodes} masters, run {run + 1} of {options.runs}")
+            progress(f"{nodes} nodes, run {run + 1} of {options.runs}")
             with TemporaryDirectory(dir=options.directory) as directory:
                 _run(collector, Path(directory), nodes, options.mesh_puts // nodes)
     return collector.series()

@@ -16,8 +16,8 @@ from level_replicator import plyvel
 from level_replicator.core.hlc import stamp_at
 from level_replicator.storage.state.schema import encode_vector_entry, vector_key
 
-GROUP = "a session, nothing differs, vectors of so many origins"
-SESSION, WIRE = "from the first byte until level", "on the wire"
+GROUP = "a session, nothing differs, by number of origins"
+SESSION, WIRE = "from the first byte until in sync", "on the wire"
 _A_DAY_MS = 86_400_000
 _WHEN_MS = 1_700_000_000_000
 

@@ -50,7 +50,7 @@ def wait_level(context: Context) -> float:
     began = time.monotonic()
     while not context.replica.wait_synced(COMPLAIN_AFTER_S):
         waited_s = time.monotonic() - began
-        text = f"not level after {waited_s:.0f} s: {context.replica.status()}"
+        text = f"not in sync after {waited_s:.0f} s: {context.replica.status()}"
         if waited_s > SYNC_TIMEOUT_S:
             raise TimeoutError(text)
         print(text, file=sys.stderr, flush=True)

@@ -39,7 +39,7 @@ def measure(options: Options, progress: Callable[[str], None]) -> list[Series]:
                             sender, receiver, catch_up.catch_up, path=target, server=address, keys=dialling
                         )
                     _collect(filled, kind, figures, count)
-    collector = Collector("a connection, from dialling until the peer is level")
+    collector = Collector("a connection, from dialling until the peer is in sync")
     for run in range(options.runs):
         progress(f"handshakes, run {run + 1} of {options.runs}")
         for kind, listening, dialling in ((PLAIN, None, None), (TLS, server, client)):
@@ -67,5 +67,5 @@ def connect_often(_context: Context, *, path: str, server: str, keys: dict[str, 
     for _ in range(_HANDSHAKES):
         with lrep.open(path, {"servers": {server: {}}, **(keys or {})}) as replica:
             if not replica.wait_synced(60):
-                raise TimeoutError("not level")
+                raise TimeoutError("not in sync")
     return (time.monotonic() - began) / _HANDSHAKES

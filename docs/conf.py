@@ -17,10 +17,12 @@ from level_replicator.cli.main import COMMANDS  # noqa: E402
 
 project = "level-replicator"
 author = "the level-replicator authors"
+copyright = author
 release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["build"]
 html_theme = "furo"
+pygments_style, pygments_dark_style = "tango", "github-dark"
 html_title = "level-replicator"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

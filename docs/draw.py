@@ -5,12 +5,15 @@ from pathlib import Path
 from sphinxcontrib.svgbob._svgbob import to_svg
 
 DIAGRAMS = Path(__file__).parent / "diagrams"
+BACKGROUND = '<rect class="backdrop" width="100%" height="100%"></rect>'
 
 
 def draw(text: str) -> str:
     """Return the SVG of a diagram in svgbob's notation."""
     fonts = "DejaVu Sans Mono, Menlo, Consolas, monospace"
     svg = to_svg(text, font_size=14, font_family=fonts, background_color="white")
+    # a background of its own: the lines are black, and the page may be dark
+    svg = svg.replace("\n", f"\n  {BACKGROUND}\n", 1)
     return svg.rstrip("\n") + "\n"
 
 

@@ -71,15 +71,15 @@ def test_two_nodes_replicate_and_a_third_with_an_unknown_key_receives_nothing(
     fingerprints = []
     for folder in folders:
         folder.mkdir()
-        fingerprints.append(_keygen(folder / "pems.json", capsys))
+        fingerprints.append(_keygen(folder / f"{folder.name}.json", capsys))
     for folder in folders:
         (folder / "trusted.txt").write_text("\n".join(fingerprints))
-    (folders[2] / "pems.json").unlink()
-    _keygen(folders[2] / "pems.json", capsys)  # not the one whose fingerprint the others have
+    (folders[2] / f"{folders[2].name}.json").unlink()
+    _keygen(folders[2] / f"{folders[2].name}.json", capsys)  # not the one whose fingerprint the others have
     servers = []
     for name, me, folder in zip(namespaces, ADDRESSES, folders, strict=True):
-        others = [address for address in ADDRESSES if address != me]
-        command = ["ip", "netns", "exec", name, sys.executable, "-c", code, me, *others]
+        others = [f"{address}:8000" for address in ADDRESSES if address != me]
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", code, me, f"{me}:8000", *others]
         servers.append(
             subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

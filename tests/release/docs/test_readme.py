@@ -1,4 +1,4 @@
-"""What the README shows, run as it stands but for its ports and directories."""
+"""The code and the commands of the README run as they are, except for ports and directories."""
 
 import re
 import shlex
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
 README = Path(__file__).parents[3] / "README.md"
+PROGRAMS = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -61,80 +61,48 @@ def test_three_servers(tmp_path: Path, blocks: list[str]) -> None:
     assert {b"hello from 0", b"hello from 1", b"hello from 2"} == set().union(*contents)
 
 
-def test_adopting(tmp_path: Path, blocks: list[str]) -> None:
-    (tmp_path / "notes").mkdir()
-    with plyvel.DB(str(tmp_path / "notes" / "db"), create_if_missing=True) as db:
-        for number in range(10):
-            db.put(b"%d" % number, b"from before")
-    (code,) = (block for block in blocks if "adopt=True" in block)
-    code = "import level_replicator as lrep\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["10", "10"], "")
-
-
-def test_the_settings_of_secure_peers(tmp_path: Path, blocks: list[str]) -> None:
-    """(The three secure servers run in tests/integration/security/test_namespaces.py.)"""
-    (code,) = (block for block in blocks if "sha256:…" in block)
-    ours = lrep.generate_pems()
-    code = code.replace("sha256:…", lrep.fingerprint(ours)).replace('"pems.json"', repr(ours))
-    code = re.sub(r"10\.0\.0\.2:\d+", "127.0.0.1:1", code)
-    theirs = lrep.generate_pems()
-    names: dict[str, Any] = {"my_users": {lrep.fingerprint(theirs)}}
-    exec(compile(code, "README.md", "exec"), names)
-    with lrep.open(tmp_path / "a", names["config"]) as a:
-        assert a.address is not None
-        server = {f"127.0.0.1:{a.address[1]}": {"fingerprint": lrep.fingerprint(ours)}}
-        with lrep.open(tmp_path / "b", {"servers": server, "pems": theirs}) as b:
-            a.put(b"key", b"value")
-            assert b.wait_synced(60)
-            assert dict(b) == {b"key": b"value"}
-
-
-def test_the_changes_feed(blocks: list[str]) -> None:
-    (code,) = (block for block in blocks if "replica.changes(" in block)
-    code = "import level_replicator as lrep\n" + code + "print(len(cursor) > 5)\n"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("b'order 1' b'3 apples' ")
-    assert done.stdout.endswith("True\n")
-
-
-def test_from_other_processes(blocks: list[str]) -> None:
-    programs = [
-        block for block in blocks if any(word in block for word in ("lrep.connect(", "share=True", "lrep.aio.wrap"))
+def test_three_secure_servers_on_one_machine(tmp_path: Path, text: str, blocks: list[str]) -> None:
+    """(On three machines they run in tests/integration/security/test_namespaces.py.)"""
+    for line in re.findall(r"^    lrep (keygen .*)$", text, re.MULTILINE):
+        command, _, trusted = line.partition(" >> ")
+        with (tmp_path / trusted).open("a") as file:
+            subprocess.run(
+                [PROGRAMS / "lrep", *shlex.split(command)], cwd=tmp_path, stdout=file, check=True, timeout=60
+            )
+    (code,) = (block for block in blocks if "trusted.txt" in block)
+    (tmp_path / "secure.py").write_text(code, "utf-8")
+    commands = re.findall(r"^    python (secure\.py .*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    servers = [
+        subprocess.Popen(
+            [sys.executable, *command.split()],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for command in commands
     ]
-    told = []
-    for code in programs:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stderr) == (0, "")
-        told.append(done.stdout)
-    assert told == ["[(b'a', b'1')] 1\n", "True b'some-value'\n", "b'some-key' b'some-value'\n"]
+    for server in servers:
+        assert server.stdout is not None
+        assert "enter to show" in server.stdout.readline()
+    shown = [server.communicate("\n", timeout=60)[0] for server in servers]
+    assert [server.returncode for server in servers] == [0, 0, 0]
+    everything = str({b"hello from node-%d" % number: b"world" for number in range(3)})
+    assert [out.splitlines()[0] for out in shown] == [everything] * 3
 
 
 def test_its_command_lines(tmp_path: Path, text: str) -> None:
     """All of them, in order, with the three servers running."""
-    for name in ("notes/db", "plain"):
-        (tmp_path / name).mkdir(parents=True)
-        with plyvel.DB(str(tmp_path / name), create_if_missing=True) as db:
-            db.put(b"key", b"from before")
-    text = text.replace(" WHERE", f" {tmp_path}/lrep-0").replace(" COPY", " copied").replace(" DIR", " put")
-    lines = [
-        shlex.split(line, comments=True)
-        for line in re.findall(r"^    ((?:lrep|level-replicator) .*)$", text, re.MULTILINE)
-    ]
-    serve = next(line for line in lines if line[1] == "serve")
-    lines.remove(serve)
-    assert {line[1] for line in lines} == {
-        *("put", "scan", "status", "log", "doctor", "backup", "keygen", "adopt", "verify", "restore")
-    }
-    ports = [server.rpartition(":")[2] for server in serve if server.startswith("127.0.0.1:")]
-    others = [["lrep", "serve", f"{tmp_path}/lrep-{me}", "--port", port] for me, port in enumerate(ports, 1)]
-    programs = Path(sys.executable).parent
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^    (lrep .*)$", text, re.MULTILINE)]
+    serve = [line for line in lines if line[1] == "serve"]
+    others = [line for line in lines if line[1] not in ("serve", "keygen")]
+    assert (len(serve), [line[1] for line in others]) == (3, ["put", "scan", "status", "doctor"])
     printed = ""
     with ExitStack() as stack:
-        for program, *arguments in [*others, serve]:
+        for program, *arguments in serve:
             server = subprocess.Popen(
-                [programs / program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                [PROGRAMS / program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             stack.enter_context(server)
             stack.callback(server.terminate)
@@ -142,14 +110,23 @@ def test_its_command_lines(tmp_path: Path, text: str) -> None:
             assert server.stdout.readline().startswith("ready")
         with lrep.connect(tmp_path / "lrep-0") as node:
             wait_until(lambda: {peer["state"] for peer in node.status()["peers"]} == {"live"}, "all live")
-        for program, *arguments in lines:
+        for program, *arguments in others:
             done = subprocess.run(
-                [programs / program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
+                [PROGRAMS / program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
             )
             assert done.returncode == 0, (arguments, done.stdout, done.stderr)
             printed += done.stdout
             if arguments[0] == "put":
-                with lrep.connect(f"127.0.0.1:{ports[0]}") as other:
+                with lrep.connect(tmp_path / "lrep-1") as other:
                     wait_until(lambda other=other: other.get(b"some-key") is not None, "it on the second server")
     assert "some-key\tsome-value" in printed
-    assert printed.count("1 keys adopted") == 2
+
+
+def test_it_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_its_pictures_exist() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert len(pictures) == 3
+    assert [each for each in pictures if not (README.parent / each).is_file()] == []

@@ -1,4 +1,4 @@
-"""The metrics of a replica for Prometheus, made from its status. README.md, "Monitoring", describes the metrics."""
+"""The metrics of a replica for Prometheus, made from its status. docs/operations.md ("Monitoring") describes each."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
