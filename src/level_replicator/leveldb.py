@@ -46,7 +46,6 @@ LEVELDB_ERRORS: tuple[type["plyvel.Error"], ...] = tuple(each.Error for each in 
 CORRUPTION_ERRORS: tuple[type["plyvel.CorruptionError"], ...] = tuple(each.CorruptionError for each in BINDINGS)
 
 
-
 def error_text(error: BaseException) -> str:
     """Return the text of an error. plyvel's errors contain the message of LevelDB as bytes."""
     message = error.args[0] if len(error.args) == 1 else None

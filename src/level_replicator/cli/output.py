@@ -211,7 +211,12 @@ def _bar(console: "Console", command: str, total: int | None) -> Iterator[Callab
         def show(keys: int) -> None:
             rate = keys / max(time.monotonic() - begun, 1e-9)
             of = "" if total is None else f" of {max(total, keys):,}"
-            bars.update(task, completed=keys, total=None if total is None else max(total, keys), text=f"{keys:,}{of} keys, {rate:,.0f} keys/s")
+            bars.update(
+                task,
+                completed=keys,
+                total=None if total is None else max(total, keys),
+                text=f"{keys:,}{of} keys, {rate:,.0f} keys/s",
+            )
 
         yield show
 

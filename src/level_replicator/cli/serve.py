@@ -39,7 +39,10 @@ class Serve:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("directory", type=Path, metavar="DIR", help="the directory that contains `db` and `rs`")
         parser.add_argument(
-            "--config", type=Path, metavar="FILE", help="settings (TOML), and `log_level`; the options below override them"
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="settings (TOML), and `log_level`; the options below override them",
         )
         parser.add_argument("--host", help="address to listen at (default: 127.0.0.1)")
         parser.add_argument(
@@ -142,9 +145,9 @@ def _reload(replica: Replica, arguments: argparse.Namespace, config: Config) -> 
         _log.error("the settings were not reloaded: %s", error)
         return
     logging.getLogger("level_replicator").setLevel(level)
-    listed = isinstance(new.trusted, frozenset) and isinstance(config.trusted, frozenset)
-    replica._reload_credentials(new.trusted if listed else None)
-    live = {"trusted"} if listed else set()
+    listed = new.trusted if isinstance(new.trusted, frozenset) and isinstance(config.trusted, frozenset) else None
+    replica._reload_credentials(listed)
+    live = set() if listed is None else {"trusted"}
     names = [each.name for each in dataclasses.fields(Config) if each.name not in live]
     changed = [name for name in names if getattr(new, name) != getattr(config, name)]
     if changed:

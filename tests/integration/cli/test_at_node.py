@@ -326,6 +326,7 @@ def test_two_that_are_well(run: Run, tmp_path: Path) -> None:
 def test_one_that_does_not_run(run: Run, tmp_path: Path) -> None:
     with lrep.open(tmp_path / "a", {"servers": {"127.0.0.1:1": {"name": "the other"}}}) as a:
         wait_until(lambda: a.status()["peers"][0]["last_error"] is not None, "a failure to connect")
+        assert a.status()["peers"][0]["last_error_code"] == "unreachable"
         code, out = doctor(run, tmp_path / "a", tmp_path / "b")
         assert code == 1
         assert "start it" in out

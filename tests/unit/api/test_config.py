@@ -168,5 +168,7 @@ def test_sizes_and_durations_may_have_units_in_a_dict_and_in_toml(tmp_path: Path
     file = tmp_path / "config.toml"
     file.write_text("".join(f'{name} = "{value}"\n' for name, value in given.items()))
     assert lrep.Config.from_toml(file) == expected
-    with pytest.raises(lrep.ConfigError, match="log_max_age: '30 moons' is not a duration: expected seconds, or a number"):
+    with pytest.raises(
+        lrep.ConfigError, match="log_max_age: '30 moons' is not a duration: expected seconds, or a number"
+    ):
         lrep.Config.of({"log_max_age": "30 moons"})

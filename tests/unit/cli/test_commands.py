@@ -51,7 +51,7 @@ def test_the_example_has_only_arguments_that_exist(command: Command) -> None:
     ],
 )
 def test_options_may_stand_between_arguments(name: str, arguments: list[str], value: str | None) -> None:
-    command = next(each for each in COMMANDS if each.NAME == name)
+    command = next(each for each in COMMANDS if name == each.NAME)
     parsed = _command_parser(command).parse_args(arguments)
     assert (parsed.where, parsed.key, parsed.value) == ("DIR", "k", value)
 

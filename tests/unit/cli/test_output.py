@@ -67,7 +67,9 @@ def test_sizes_have_units(text: str, count: int) -> None:
 @pytest.mark.parametrize("text", ["", "x", "-1", "1 parsec", "1e3", "nan"])
 def test_what_is_no_quantity_is_refused_with_the_units(text: str) -> None:
     for parse in (size, duration):
-        with pytest.raises(argparse.ArgumentTypeError, match=r"is not a .*: expected (bytes|seconds), or a number with"):
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=r"is not a .*: expected (bytes|seconds), or a number with"
+        ):
             parse(text)
 
 

@@ -153,7 +153,8 @@ def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct
     if isinstance(error, CORRUPTION_ERRORS):
         failed = state.failed = StorageError(
             f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error_text(error)}), so no more"
-            " writes are taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"
+            " writes are taken: restore the replica from a backup, or begin with an empty directory and let replication"
+            " fill it"
         )
         failed.__cause__ = error
     return failed
