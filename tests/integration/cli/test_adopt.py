@@ -84,7 +84,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     make_db(tmp_path / "other" / "db")
     assert "not a replication set" in error(tmp_path / "one", "--rs", tmp_path / "other" / "db", status=1)
     make_db(tmp_path / "large" / "db", {b"long key" + bytes(MAX_KEY_BYTES): b"v"})
-    assert "long key" in error(tmp_path / "large", status=1)
+    assert "long key" in error(tmp_path / "large")
     with plyvel.DB(os.fspath(tmp_path / "one" / "db")) as db:
         assert dict(db) == DATA
 
