@@ -15,7 +15,15 @@ from typing import Annotated, Any, Protocol, TypedDict
 
 from msgspec import Meta
 
-from level_replicator.api.field_checks import check_names, check_value, expected, refuse_value, types_of
+from level_replicator.api.field_checks import (
+    check_names,
+    check_value,
+    expected,
+    parse_duration,
+    parse_size,
+    refuse_value,
+    types_of,
+)
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import parse_fingerprint
 from level_replicator.core.limits import (
@@ -109,6 +117,14 @@ _MAX_PORT = 65_535
 _WILDCARDS = ("0.0.0.0", "::")
 """Hosts with which a node listens on all addresses of its machine."""
 _LONGEST_S = 100 * 365 * 86_400
+_QUANTITIES: Mapping[str, Callable[[str], float]] = {
+    "max_clock_drift": parse_duration,
+    "heartbeat": parse_duration,
+    "log_max_bytes": parse_size,
+    "log_max_age": parse_duration,
+    "tombstone_ttl": parse_duration,
+}
+"""Settings that a dict or a TOML file may give as a text with a unit."""
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 
 Port = Annotated[int, Meta(ge=0, le=_MAX_PORT)]
@@ -172,6 +188,8 @@ class Config:
                      which neither had seen the other
     on_peer          called with a `PeerEvent`, on a thread of its own, when a peer connects, disconnects, is refused
                      or quarantined
+
+    In a dict or a TOML file, sizes and durations may be texts with a unit, such as "64MiB", "1h" or "30d".
 
     Raises ConfigError for a setting that cannot work.
     """
@@ -267,7 +285,7 @@ class Config:
         if not isinstance(config, Mapping):
             raise ConfigError(f"config: this is of type {type(config).__name__}: expected a Config, a dict or None")
         check_names(config, types_of(Config), "unknown key")
-        return cls(**config)
+        return cls(**{name: _without_unit(name, value) for name, value in config.items()})
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
@@ -276,6 +294,19 @@ class Config:
 
         Raises ConfigError, also if the file cannot be read."""
         return cls.of(read_toml(path))
+
+
+def _without_unit(name: str, value: Any) -> Any:
+    """Return the bytes of a size and the seconds of a duration that are given as text, and other values as they are.
+
+    Raises ConfigError."""
+    parse = _QUANTITIES.get(name)
+    if parse is None or not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:

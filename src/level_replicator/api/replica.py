@@ -3,7 +3,7 @@
 import atexit
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from os import PathLike
@@ -242,6 +242,10 @@ class Replica(Database):
         backup, put it in the place of the directory: it gets a new origin when it is opened. Raises ConfigError,
         StorageError."""
         return self._gate.call(self._node.store.backup, path, self._rs_options, self._progress(progress))
+
+    def _reload_credentials(self, trusted: Collection[str] | None) -> None:
+        """Read the key file and the trusted file again, now. `trusted`: the new list, if it is not a file."""
+        self._wait_for(self._node.reload_credentials(trusted))
 
     def _progress(self, report: Callable[[int], None] | None) -> Callable[[int], None]:
         """Return a progress function that ends the work when the replica is being closed: `close` must not wait for

@@ -19,7 +19,7 @@ from level_replicator.node.client_registry import ClientRegistry
 from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.messages import Bye, ByeCode, encode
 from level_replicator.replication.coordinator import Coordinator
-from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerState
 from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.peer_identity import Decision, PeerIdentity
 
@@ -81,7 +81,7 @@ class Admission:
             return
         pending.client = client
         if stream.local and not client:
-            self._refuse(stream, _NO_PEERS)
+            self._refuse(stream, _NO_PEERS, PeerErrorCode.PROTOCOL)
         else:
             self._admit(stream, pending, read_only=False)
 
@@ -97,7 +97,7 @@ class Admission:
         if stream.server is not None:
             stream.server.fingerprint = fingerprint
             if trust.contradicts_pin(stream.server.address, fingerprint):
-                self._refuse(stream, _PINNED)
+                self._refuse(stream, _PINNED, PeerErrorCode.PIN)
                 return
         known = trust.knows(fingerprint)
         if self.security.identify_runner is not None:
@@ -105,19 +105,20 @@ class Admission:
         elif known:
             self._admit(stream, pending, read_only=trust.is_read_only(fingerprint))
         else:
-            self._refuse(stream, _NOT_KNOWN)
+            self._refuse(stream, _NOT_KNOWN, PeerErrorCode.UNTRUSTED)
 
     def failed(self, stream: StreamTransport, why: str) -> None:
         """The handshake has failed."""
         pending = self._pending.pop(stream, None)
         if pending is not None:
-            self._coordinator.report_refusal(self._peer(stream, pending), why)
+            self._coordinator.report_refusal(self._peer(stream, pending), why, PeerErrorCode.TLS)
 
     def left(self, stream: StreamTransport, why: str) -> None:
         pending = self._pending.pop(stream, None)
         if pending is not None and stream.connection is None and stream.server is not None:
             stream.server.state = PeerState.WAITING
             stream.server.last_error = f"{why} in the handshake"
+            stream.server.last_error_code = PeerErrorCode.LOST
 
     # -- from the node
 
@@ -129,7 +130,10 @@ class Admission:
             if now_ms - pending.began_ms <= HANDSHAKE_TIMEOUT_MS:
                 continue
             if stream.connection is None:
-                self._refuse(stream, _LATE if pending.fingerprint else _SILENT)
+                if pending.fingerprint:
+                    self._refuse(stream, _LATE, PeerErrorCode.REJECTED)
+                else:
+                    self._refuse(stream, _SILENT, PeerErrorCode.TIMEOUT)
             elif pending.client:
                 stream.connection.end(ByeCode.TIMEOUT, _SILENT)
 
@@ -137,10 +141,11 @@ class Admission:
         """Close all connections with these fingerprints at once."""
         for stream, pending in list(self._pending.items()):
             if stream.connection is None and pending.fingerprint in fingerprints:
-                self._refuse(stream, _REVOKED)
+                self._refuse(stream, _REVOKED, PeerErrorCode.UNTRUSTED)
         for connection in list(self._coordinator.connections):
             if connection.peer.fingerprint in fingerprints:
                 connection.cut(_REVOKED)
+                connection.peer.last_error_code = PeerErrorCode.UNTRUSTED
         self._clients.cut(fingerprints, _REVOKED)
 
     def disconnect(self, name: str) -> int:
@@ -152,7 +157,7 @@ class Admission:
             if stream.connection is None and not stream.local and self._peer(stream, pending).is_called(name)
         ]
         for stream in waiting:
-            self._refuse(stream, _DISCONNECTED)
+            self._refuse(stream, _DISCONNECTED, PeerErrorCode.DISCONNECTED)
         return len(waiting) + self._coordinator.disconnect(name) + self._clients.disconnect(name)
 
     def shut(self) -> list[StreamTransport]:
@@ -195,7 +200,7 @@ class Admission:
             role = decision.read_only or self.security.trust.is_read_only(pending.fingerprint)
             self._admit(stream, pending, read_only=role)
         else:
-            self._refuse(stream, decision.reason or _NOT_KNOWN)
+            self._refuse(stream, decision.reason or _NOT_KNOWN, PeerErrorCode.REJECTED)
 
     def _admit(self, stream: StreamTransport, pending: _PendingConnection, *, read_only: bool) -> None:
         if pending.client:
@@ -209,7 +214,7 @@ class Admission:
         peer.read_only = read_only
         stream.attach(self._coordinator.connect(stream, peer, began_ms=pending.began_ms))
 
-    def _refuse(self, stream: StreamTransport, why: str) -> None:
+    def _refuse(self, stream: StreamTransport, why: str, code: PeerErrorCode) -> None:
         """Refuse a connection: send the reason, and close."""
         pending = self._pending.pop(stream)
         if pending.client:
@@ -217,7 +222,7 @@ class Admission:
             return
         stream.send([encode(Bye(int(ByeCode.REJECTED), f"not accepted: {why}"))])
         stream.close()
-        self._coordinator.report_refusal(self._peer(stream, pending), why)
+        self._coordinator.report_refusal(self._peer(stream, pending), why, code)
 
     @staticmethod
     def _peer(stream: StreamTransport, pending: _PendingConnection) -> Peer:

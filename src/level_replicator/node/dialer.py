@@ -51,6 +51,10 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+class _InsecureAddressError(OSError):
+    """The address is not on loopback, and the node has no keys."""
+
+
 class Dialer:
     """Dials one server, on the event loop of its node.
 
@@ -115,6 +119,8 @@ class Dialer:
         """Record a failed attempt, and log a warning for the first one and then at most one in a while."""
         text = _reason(error)
         self.peer.state = PeerState.WAITING
+        insecure = isinstance(error, _InsecureAddressError)
+        self.peer.last_error_code = PeerErrorCode.INSECURE if insecure else PeerErrorCode.UNREACHABLE
         self.peer.last_error = f"cannot connect: {text}"
         now_s = asyncio.get_running_loop().time()
         warn = self._warned_s is None or now_s - self._warned_s >= DIAL_WARNING_INTERVAL_S
@@ -151,7 +157,7 @@ class Dialer:
         if not self._anywhere:
             ips = [ip for ip in ips if is_loopback(ip)]
             if not ips:
-                raise OSError(
+                raise _InsecureAddressError(
                     f"{self._host} is not on loopback, and plain TCP is for loopback only: give it keys (`pems`)"
                 )
         return await self._first_that_answers(ips)

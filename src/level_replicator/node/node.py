@@ -164,6 +164,20 @@ class Node:
 
         return self.call(cut())
 
+    def reload_credentials(self, trusted: Collection[str] | None) -> Future[None]:
+        """Read the key file and the trusted file again. `trusted`: the new list, if it is not a file."""
+
+        async def reload() -> None:
+            security = self.admission.security
+            if security is None:
+                return
+            if trusted is not None:
+                self.admission.revoke(security.trust.replace_trusted(trusted))
+            if self._keys is not None:
+                await self._keys.reload(security, self.admission.revoke)
+
+        return self.call(reload())
+
     def change_origin(self, work: Callable[[], None]) -> Future[None]:
         """Run work that gives this node another origin, and end all connections, which then begin again. No change of
         a peer is applied in between."""

@@ -19,7 +19,7 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.protocol.session import Phase, Session
 from level_replicator.replication.origin_guard import OriginGuard
 from level_replicator.replication.peer_connection import PeerConnection, Transport
-from level_replicator.replication.peers import Peer, PeerEvent, PeerState, Visitors
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerEvent, PeerState, Visitors, error_code_of
 from level_replicator.replication.puller import PullResult
 from level_replicator.replication.refusal_limiter import RefusalLimiter
 from level_replicator.storage.store import Store
@@ -113,9 +113,9 @@ class Coordinator:
         self.has_output(connection)
         return connection
 
-    def report_refusal(self, peer: Peer, reason: str) -> None:
+    def report_refusal(self, peer: Peer, reason: str, code: PeerErrorCode) -> None:
         """Report that admission has refused a connection."""
-        peer.state, peer.last_error = PeerState.REFUSED, reason
+        peer.state, peer.last_error, peer.last_error_code = PeerState.REFUSED, reason, code
         self._event("refused", peer, reason)
 
     def disconnect(self, name: str) -> int:
@@ -247,7 +247,7 @@ class Coordinator:
     def connection_opened(self, connection: PeerConnection) -> None:
         """Both sides have accepted: exchange histories, and begin to pull."""
         connection.peer.state = PeerState.LIVE if connection.peer.read_only else PeerState.SCANNING
-        connection.peer.last_error = None
+        connection.peer.last_error = connection.peer.last_error_code = None
         connection.peer.connections += 1
         connection.histories.begin()
         if not self._alone:
@@ -271,6 +271,8 @@ class Coordinator:
         )
         if code is not ByeCode.DUPLICATE_CONNECTION:
             connection.peer.last_error = text
+            by_peer = connection.session.refusal is None
+            connection.peer.last_error_code = error_code_of(code, from_peer=by_peer)
             if state in (PeerState.QUARANTINED, PeerState.REFUSED):
                 self._event(state.value, connection.peer, text)
             elif was_open:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from level_replicator.core.limits import MAX_REMEMBERED_ORIGINS, MAX_REMEMBERED_PEERS
 from level_replicator.core.version_vector import Vector, origin_name
+from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.pull_backoff import PullBackoff
 
 
@@ -28,6 +29,50 @@ class PeerState(StrEnum):
     """It dialled us, and left."""
 
 
+class PeerErrorCode(StrEnum):
+    """The cause of the last error of a peer's connections, for programs. The others have the names of `ByeCode`."""
+
+    UNREACHABLE = "unreachable"
+    """No connection could be made."""
+    INSECURE = "insecure"
+    """The peer is on another machine, and without keys plain TCP is for loopback."""
+    LOST = "lost"
+    """The connection was lost."""
+    TLS = "tls"
+    """TLS failed: mostly because one side has keys and the other has none."""
+    PIN = "pin"
+    """The peer's certificate is not the one that `servers` pins."""
+    UNTRUSTED = "untrusted"
+    """This node does not accept the peer's key."""
+    UNTRUSTED_THERE = "untrusted_there"
+    """The peer does not accept this node's key, or has pinned another one."""
+    REJECTED = "rejected"
+    """`identify` of this node rejected the peer, or did not decide in time."""
+    DISCONNECTED = "disconnected"
+    """`disconnect` was called."""
+    STOPPING = "stopping"
+    PROTOCOL = "protocol"
+    VERSION = "version"
+    CLOCK = "clock"
+    DUPLICATE_ORIGIN = "duplicate_origin"
+    SELF = "self"
+    DUPLICATE_CONNECTION = "duplicate_connection"
+    ORIGIN_CHANGED = "origin_changed"
+    BUSY = "busy"
+    STORAGE = "storage"
+    TIMEOUT = "timeout"
+
+
+def error_code_of(code: ByeCode | None, *, from_peer: bool) -> PeerErrorCode:
+    """Return the cause of the end of a connection. `code`: of the Bye, None without one; `from_peer`: the peer sent
+    the Bye."""
+    if code is None:
+        return PeerErrorCode.LOST
+    if code is ByeCode.REJECTED:
+        return PeerErrorCode.UNTRUSTED_THERE if from_peer else PeerErrorCode.DISCONNECTED
+    return PeerErrorCode(code.name.lower())
+
+
 @dataclass
 class Peer:
     """Counters since this replica was opened; bytes of the session (TLS adds its own), entries as in frames."""
@@ -44,6 +89,7 @@ class Peer:
     """It gets our changes, and we take none from it."""
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
+    last_error_code: PeerErrorCode | None = None
     connections: int = 0
     bytes_in: int = 0
     bytes_out: int = 0

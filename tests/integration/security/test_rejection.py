@@ -246,6 +246,7 @@ def test_plain_tcp_to_a_node_with_keys_is_refused(victim: Master, tmp_path: Path
     try:
         wait_until(lambda: plain.replica.status()["peers"][0]["last_error"], "an error")
         assert "TLS" in plain.replica.status()["peers"][0]["last_error"]
+        assert plain.replica.status()["peers"][0]["last_error_code"] == "tls"
         assert plain.contents() == {}
     finally:
         plain.close()
