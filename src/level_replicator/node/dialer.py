@@ -20,7 +20,7 @@ from level_replicator.net.offload import on_daemon_thread
 from level_replicator.node.admission import Admission
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
-from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerState
 
 _log = logging.getLogger("level_replicator.node")
 
