@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, Literal, overload
 
 from level_replicator.api.callbacks import Callbacks
-from level_replicator.api.config import Config, parse_address
+from level_replicator.api.config import Config
 from level_replicator.api.keys import load_security
 from level_replicator.api.monitoring.server import MetricsServer
 from level_replicator.api.replica import Replica
@@ -24,6 +24,7 @@ from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.leveldb import DB_CLASSES, plyvel
+from level_replicator.net.addresses import parse_address
 from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS, MAX_PATH_BYTES
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread

@@ -7,6 +7,7 @@ import socket
 from random import Random
 
 from level_replicator.core.limits import BACKOFF_RESET_AFTER_S, CONNECT_TIMEOUT_S
+from level_replicator.net.addresses import is_loopback
 from level_replicator.net.backoff import Backoff
 from level_replicator.net.offload import on_daemon_thread
 from level_replicator.node.admission import Admission
@@ -24,13 +25,6 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(ip: str) -> bool:
-    try:
-        return ipaddress.ip_address(ip.split("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 class Dialler:
