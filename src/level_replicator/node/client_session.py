@@ -43,7 +43,7 @@ from level_replicator.protocol.client_messages import (
 )
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import ByeCode
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text
 
 _log = logging.getLogger("level_replicator.node")
 _PROGRESS_EVERY_S = 0.2
@@ -101,7 +101,7 @@ def failure_of(request: int, error: BaseException) -> Failed:
     """For the client: the errors of this library and those of wrong arguments as they are; of others no more than
     that there was one."""
     if isinstance(error, ENGINE_ERRORS):
-        return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error}")
+        return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error_text(error)}")
     if isinstance(error, ReplicationError | TypeError | ValueError | OverflowError):
         return Failed(request, type(error).__name__, str(error))
     _log.error("a request of a client failed", exc_info=error)

@@ -177,7 +177,7 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
     try:
         return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
     except LEVELDB_ERRORS as error:
-        text = _text(error)
+        text = error_text(error)
         if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
@@ -208,6 +208,8 @@ def _has_open(path: str) -> bool:
     return False
 
 
-def _text(error: plyvel.Error) -> str:
-    first = error.args[0] if error.args else b""
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+def error_text(error: BaseException) -> str:
+    """Return the message of an engine error. plyvel's errors contain it as bytes, which `str` would show as b'...'."""
+    first = error.args[0] if len(error.args) == 1 else None
+    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+    return text or type(error).__name__

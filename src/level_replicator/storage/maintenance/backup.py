@@ -13,7 +13,7 @@ from typing import Any
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.engine.base import Engine, Snapshot
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text, open_engine
 from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.state.state import ReplicationState
@@ -69,7 +69,9 @@ def backup(
         _sync_directory(target.parent)
     except ENGINE_ERRORS as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise StorageError(f"the backup to {target} failed ({error}): nothing was left there; try again") from error
+        raise StorageError(
+            f"the backup to {target} failed ({error_text(error)}): nothing was left there; try again"
+        ) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

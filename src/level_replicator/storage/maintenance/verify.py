@@ -13,6 +13,7 @@ from level_replicator.core.errors import LimitError, RemoteProtocolError, Storag
 from level_replicator.core.limits import MAX_LOST_KEYS
 from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
 from level_replicator.storage.engine.base import Reader
+from level_replicator.storage.engine.plyvel import error_text
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.repair_db import repair_database
 from level_replicator.storage.recovery.repair_log import repair_log
@@ -145,8 +146,9 @@ def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct
     failed = state.fail("verifying", error)
     if isinstance(error, CORRUPTION_ERRORS):
         failed = state.failed = StorageError(
-            f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
-            " taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"
+            f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error_text(error)}), so no"
+            " more writes are taken: restore the replica from a backup, or begin with an empty directory and let"
+            " replication fill it"
         )
         failed.__cause__ = error
     return failed

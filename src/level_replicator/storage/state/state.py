@@ -11,7 +11,7 @@ from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Engine
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
 from level_replicator.storage.state.key_filter import KeyFilter
 from level_replicator.storage.state.meta import NO_META, Meta
@@ -155,7 +155,7 @@ class ReplicationState:
         """Take no more writes, since the contents of the disk are unknown after a failed one. Return the error to
         raise."""
         self.failed = StorageError(
-            f"{action} failed: {error}. No more writes are taken. Fix the disk, then close and open"
+            f"{action} failed: {error_text(error)}. No more writes are taken. Fix the disk, then close and open"
             " the replica: everything acknowledged is repaired from the replication set"
         )
         self.failed.__cause__ = error
