@@ -8,6 +8,8 @@ from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ConfigError, ReadOnlyError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_BYTES, PAGE_ENTRIES
 
+_MAX_SHOWN = 100
+"""Characters of a value in a message."""
 Arguments = Mapping[str, Any]
 Verb = Callable[[Replica, "ClientPermissions", Callable[[int], None], Arguments], Any]
 
@@ -37,8 +39,22 @@ def _check(arguments: Arguments, **types: type | tuple[type, ...]) -> dict[str, 
         if name not in types:
             raise ConfigError(f"{name}: unknown argument: does the client have a later version?")
         if not isinstance(value, types[name]):
-            raise ConfigError(f"{name}: an argument of type {type(value).__name__} is not valid here")
+            raise ConfigError(f"{name}: {_shown(value)} is not valid: expected {_names_of(types[name])}")
     return dict(arguments)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return f"{shown} ({type(value).__name__})"
+
+
+def _names_of(types: type | tuple[type, ...]) -> str:
+    """Return the names of the types as an error shows them: `int, float or None`."""
+    names = [
+        "None" if each is type(None) else each.__name__ for each in (types if isinstance(types, tuple) else (types,))
+    ]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _status(
