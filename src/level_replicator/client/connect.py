@@ -108,7 +108,7 @@ def path_of(where: "str | PathLike[str]") -> Path | None:
 
 def open_unix_socket(path: Path, timeout_s: float) -> ClientConnection:
     """Connect to a Unix socket. Raises as `connect`."""
-    return ClientConnection(str(path), _dialer(path), None, timeout_s)
+    return ClientConnection(str(path), _dialer(path), None, timeout_s, local=True)
 
 
 def _dialer(path: Path) -> Callable[[float], socket.socket]:
