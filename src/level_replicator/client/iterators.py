@@ -12,6 +12,7 @@ from level_replicator.client.backends import Backend, perform
 from level_replicator.client.pager import BEGIN, END, Item, KeyPosition, Pager, after, before, bounds_of
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import check_bytes, resolve_flag
+from level_replicator.database.items import ReadableItems
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.leveldb import IteratorInvalidError
 from level_replicator.protocol.client_messages import Page, Scan
@@ -321,7 +322,7 @@ class RemoteRawIterator(RawIteratorBase[Backend], _Block):
         self._be_on(found)
 
 
-class RemoteSnapshot(SnapshotBase[Backend], _Block):
+class RemoteSnapshot(SnapshotBase[Backend], _Block, ReadableItems):
     """plyvel's Snapshot: the database as it was. For any thread."""
 
     __slots__ = ()

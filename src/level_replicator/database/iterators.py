@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self, TypedDict, Unpack
 
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.gate import Gate
+from level_replicator.database.items import ReadableItems
 
 
 class _ClosedHandle:
@@ -169,7 +170,7 @@ class RawIterator(_Handle):
         return key, value
 
 
-class Snapshot(_Handle):
+class Snapshot(_Handle, ReadableItems):
     """plyvel's Snapshot: the database as it was, also after later writes."""
 
     __slots__ = ()

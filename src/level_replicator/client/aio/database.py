@@ -28,6 +28,7 @@ from level_replicator.client.connect import target_of
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, resolve_flag
+from level_replicator.database.items import AwaitedItems, PublicNames
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.database.prefixed import PrefixView
 from level_replicator.storage.maintenance.verify import Report
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-class AsyncDatabase:
+class AsyncDatabase(AwaitedItems, PublicNames):
     """The methods of a Replica as coroutines; iterators and feeds are for `async for`. For one event loop.
 
     They raise what those of the replica raise, and for a client ConnectionLostError."""
@@ -227,7 +228,7 @@ class AsyncDatabase:
         return await perform(self._backend, steps, progress)
 
 
-class AsyncPrefixedDB(PrefixView[AsyncDatabase]):
+class AsyncPrefixedDB(PrefixView[AsyncDatabase], AwaitedItems):
     """plyvel's PrefixedDB for coroutines. Closed together with its database, `db`."""
 
     __slots__ = ()

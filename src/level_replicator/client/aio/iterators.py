@@ -6,6 +6,7 @@ from level_replicator.client import requests
 from level_replicator.client.aio.backends import AsyncBackend, perform
 from level_replicator.client.iterators import IteratorBase, Move, RawIteratorBase, SnapshotBase
 from level_replicator.client.pager import BEGIN, END, Pager
+from level_replicator.database.items import AwaitedItems
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.protocol.client_messages import Page, Scan
 
@@ -88,7 +89,7 @@ class AsyncRawIterator(RawIteratorBase[AsyncBackend], _AsyncBlock):
         self._be_on(found)
 
 
-class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock):
+class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock, AwaitedItems):
     """plyvel's Snapshot: the database as it was."""
 
     __slots__ = ()
