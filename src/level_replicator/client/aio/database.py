@@ -10,7 +10,7 @@ A client can have many requests under way at once, without threads. The requests
 by a few threads that all wrapped replicas share, because calls into LevelDB block.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from os import PathLike
 from typing import Any, Self, Unpack, overload
 from weakref import WeakSet
@@ -262,19 +262,54 @@ class AsyncPrefixedDB(PrefixView[AsyncDatabase], AwaitedItems):
         return AsyncPrefixedDB(db=self._db, prefix=self._longer(prefix))
 
 
-async def connect(
+def connect(
     where: "str | PathLike[str]",
     *,
     pems: "str | PathLike[str] | Mapping[str, Any] | None" = None,
     fingerprint: "str | list[str] | None" = None,
-    timeout: float = CLIENT_TIMEOUT_S,  # noqa: ASYNC109 - as level_replicator.connect has it
+    timeout: float = CLIENT_TIMEOUT_S,
     insecure: bool = False,
-) -> AsyncDatabase:
-    """As level_replicator.connect."""
-    target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
-    backend = AsyncRemoteBackend(target)
-    await backend.connect()
-    return AsyncDatabase(backend)
+) -> "Connecting":
+    """Connect to a running node: `db = await connect(...)`, or `async with connect(...) as db:`.
+
+    The arguments are those of `level_replicator.connect`; its errors are raised when the connection is awaited."""
+
+    async def connected() -> AsyncDatabase:
+        target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
+        backend = AsyncRemoteBackend(target)
+        await backend.connect()
+        return AsyncDatabase(backend)
+
+    return Connecting(connected())
+
+
+class Connecting(Coroutine[Any, Any, AsyncDatabase]):
+    """A connection that is being opened: a coroutine that returns the database, and an `async with` block, at whose end
+    the database is closed. For one use."""
+
+    def __init__(self, connected: Coroutine[Any, Any, AsyncDatabase]) -> None:
+        self._connected = connected
+        self._db: AsyncDatabase | None = None
+
+    def send(self, value: Any, /) -> Any:
+        return self._connected.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._connected.throw(*raised)
+
+    def close(self) -> None:
+        self._connected.close()
+
+    def __await__(self) -> Generator[Any, Any, AsyncDatabase]:
+        return self._connected.__await__()
+
+    async def __aenter__(self) -> AsyncDatabase:
+        self._db = await self._connected
+        return self._db
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._db is not None:
+            await self._db.close()
 
 
 def wrap(replica: Replica) -> AsyncDatabase:
