@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from level_replicator.core.entry import Entry
 from level_replicator.core.epochs import History
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.core.version_vector import Vector
 
 
@@ -136,22 +137,35 @@ class ReconcileStarted:
 
 @dataclass(frozen=True, slots=True)
 class RangeEntriesReceived:
-    """Entries that were queried or fetched, each with its origin, and keys that the peer cannot give.
+    """Entries that the peer sent for the oldest open query, and keys that it cannot provide.
 
-    `equal`: places of those whose value is left out, since ours is equal. `span`: of a range query: this is all that
-    the peer has from the first key up to before the second (b"": to the end)."""
+    entries  each entry with its origin
+    equal    indexes of the entries without their value, since this node has the same value
+    lacking  keys whose entries are damaged at the peer
+    last     whether the query is answered
+    range    the range that was queried; None: the entries were fetched by key
+    span     of a range query: the peer has no other entries in span[0] <= key < span[1] (b"": up to the last key)
+    """
 
     entries: list[tuple[int, Entry]]
     equal: set[int]
     lacking: list[bytes]
     last: bool
+    range: KeyRange | None
     span: tuple[bytes, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
 class RangeAnswered:
-    """The answer to the oldest open range query: equal; parts; or rows, as (key, index row)."""
+    """The answer to the oldest open range query: the range is equal, or it is split, or these are its rows.
 
+    range   the range that was queried
+    same    whether the fingerprints are equal
+    bounds  the keys between the parts of a split; `prints` has the fingerprint of each part, so one more
+    rows    each key with its index row, in order of keys
+    """
+
+    range: KeyRange
     same: bool = False
     bounds: list[bytes] | None = None
     prints: list[bytes] | None = None

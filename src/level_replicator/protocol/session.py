@@ -22,6 +22,7 @@ from level_replicator.core.limits import (
     MAX_RESUME_INTERVALS,
     SILENCE_IN_HEARTBEATS,
 )
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.core.version_vector import Vector, decode_origins, decode_vector, encode_vector, newer
 from level_replicator.protocol.events import (
     CompareRequested,
@@ -210,13 +211,15 @@ class Session:
         self._comparing = True
         self.send(CompareStart())
 
-    def query_ranges(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
-        for low, high, _, count in ranges:
-            self.queries.queried(low, high, count)
-        self.send(RangeQuery(ranges))
+    def query_ranges(self, ranges: list[KeyRange]) -> None:
+        """Ask the peer to compare its rows in these ranges with ours."""
+        for each in ranges:
+            self.queries.add_range(each)
+        self.send(RangeQuery([(each.low, each.high, each.print, each.count) for each in ranges]))
 
     def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
-        self.queries.fetched(list(keys))
+        """Ask the peer for the entries of these keys. `digests`: of each key the digest of our value, or b""."""
+        self.queries.add_fetch(keys)
         self.send(Fetch(keys, digests))
 
     def reconcile_done(self) -> None:

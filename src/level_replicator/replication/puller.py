@@ -317,7 +317,7 @@ class Puller:
             return PullResult()
         requests = initiator.step()
         if requests.queries:
-            session.query_ranges([(each.low, each.high, each.print, each.count) for each in requests.queries])
+            session.query_ranges(requests.queries)
         if requests.fetch:
             session.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
         return PullResult(restamped=requests.restamped)

@@ -5,6 +5,8 @@ In a reconciliation the peer queries one snapshot of the index (storage.reconcil
 
 import logging
 from collections.abc import Callable
+from struct import pack
+from typing import assert_never
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
@@ -18,13 +20,21 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.version_vector import Vector, encode_vector
 from level_replicator.protocol.events import EntriesReceived, PullRequested
-from level_replicator.protocol.messages import ByeCode, ReconcileStart
+from level_replicator.protocol.messages import (
+    ByeCode,
+    RangeEntries,
+    RangeEqual,
+    RangeReply,
+    RangeRows,
+    RangeSplit,
+    ReconcileStart,
+)
 from level_replicator.protocol.session import Session
 from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.peers import Peer
 from level_replicator.storage.feed.round_planner import ReconcileOffer
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
-from level_replicator.storage.reconcile.responder import Responder
+from level_replicator.storage.reconcile.responder import Answer, EntryFrame, Equal, Responder, Rows, Split
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
 from level_replicator.storage.store import Store
@@ -271,9 +281,9 @@ class Pusher:
         self._session.send(ReconcileStart(vector, horizon, offer.dropped, pull, offer.rows))
 
     def _answer(self, responder: Responder) -> None:
-        message = responder.step()
-        if message is not None:
-            self._session.send(message)
+        answer = responder.step()
+        if answer is not None:
+            self._session.send(message_of(answer))
 
     def _end_reconciliation(self) -> None:
         responder, self._responder = self._responder, None
@@ -289,3 +299,18 @@ class Pusher:
         if self._comparison_waits:
             self._comparison_waits = False
             self.start_comparison()
+
+
+def message_of(answer: Answer) -> RangeReply:
+    """Return the message that carries an answer of a Responder."""
+    match answer:
+        case EntryFrame(origins, records, equal, lacking, last):
+            return RangeEntries(pack(f">{len(origins)}Q", *origins), records, equal, lacking, last)
+        case Rows(keys, rows):
+            return RangeRows(keys, rows)
+        case Split(bounds, prints):
+            return RangeSplit(bounds, b"".join(prints))
+        case Equal():
+            return RangeEqual()
+        case _:
+            assert_never(answer)
