@@ -6,10 +6,11 @@ from typing import Any
 
 from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ConfigError, ReadOnlyError
-from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_BYTES, PAGE_ENTRIES
+from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_ENTRIES
 
 _MAX_SHOWN = 100
 """Characters of a value in a message."""
+
 Arguments = Mapping[str, Any]
 Verb = Callable[[Replica, "ClientPermissions", Callable[[int], None], Arguments], Any]
 
@@ -132,9 +133,8 @@ def _log(
 ) -> Any:
     options = _check(arguments, before=(list, type(None)), prefix=bytes, most=int)
     before = options.get("before")
-    most = min(max(options.get("most", PAGE_ENTRIES), 1), PAGE_ENTRIES)
     dot = None if before is None else (int(before[0]), int(before[1]))
-    entries, onward = replica.history(dot, prefix=options.get("prefix", b""), most=most, most_bytes=PAGE_BYTES)
+    entries, onward = replica.history(dot, prefix=options.get("prefix", b""), most=options.get("most", PAGE_ENTRIES))
     return {"entries": [list(entry) for entry in entries], "before": None if onward is None else list(onward)}
 
 

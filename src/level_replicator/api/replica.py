@@ -169,7 +169,7 @@ class Replica(Database):
 
         This is for people: overwritten and truncated entries are not in the log. Programs use `changes`. Raises
         StorageError."""
-        most = min(max(most, 1), PAGE_ENTRIES)  # as a node bounds it for its clients
+        most = min(max(most, 1), PAGE_ENTRIES)
         return self._gate.call(self._node.store.history, before, prefix, most, most_bytes)
 
     # -- maintenance
