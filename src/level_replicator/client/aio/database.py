@@ -236,29 +236,36 @@ class AsyncPrefixedDB(PrefixView[AsyncDatabase], AwaitedItems):
     async def get(
         self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
     ) -> Any:
+        """Return the value of `prefix` + `key`, `default` if it is missing. Raises what the database's `get` raises."""
         return await self._db.get(
             self._with_prefix(key), default, verify_checksums=verify_checksums, fill_cache=fill_cache
         )
 
     async def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
+        """Set the value of `prefix` + `key`. Raises what the database's `put` raises."""
         await self._db.put(self._with_prefix(key), value, sync=sync)
 
     async def delete(self, key: bytes, *, sync: bool | None = None) -> None:
+        """Delete `prefix` + `key`, which may be missing. Raises what the database's `delete` raises."""
         await self._db.delete(self._with_prefix(key), sync=sync)
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> AsyncBatch:
+        """Return an empty batch whose keys get the prefix. The arguments are those of the database's `write_batch`."""
         return self._db._batch(self._prefix, transaction, sync)
 
     def __aiter__(self) -> AsyncIterator:
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        """Return an iterator over the keys with the prefix, which it leaves out; bounds are without it too."""
         return self._db._prefixed_iterator(self._prefix, options)
 
     async def snapshot(self) -> AsyncSnapshot:
+        """Return a snapshot of the keys with the prefix, which it leaves out of them."""
         return await self._db._prefixed_snapshot(self._prefix)
 
     def prefixed_db(self, prefix: bytes) -> "AsyncPrefixedDB":
+        """Return a view whose prefix is this one followed by `prefix`. Raises TypeError for one that is not bytes."""
         return AsyncPrefixedDB(db=self._db, prefix=self._longer(prefix))
 
 
