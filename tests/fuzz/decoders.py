@@ -292,7 +292,7 @@ def pulls(data: bytes) -> None:
         what = source.byte()
         try:
             if what == 0xFD:
-                pull.renew()
+                pull.next_pull()
                 continue
             if what == 0xFE:
                 pull.abandon()
@@ -300,7 +300,7 @@ def pulls(data: bytes) -> None:
             said = _said(source)
             if isinstance(said, RoundStart):
                 number = pull.number if what & 1 else said.pull
-                if pull.begin(decode_vector(said.vector), ACCEPTABLE, number) is not None:
+                if pull.begin_round(decode_vector(said.vector), ACCEPTABLE, number) is not None:
                     covered = {}
             elif isinstance(said, Entries):
                 apply = pull.entries(said, ACCEPTABLE)

@@ -5,6 +5,8 @@ import ipaddress
 from level_replicator.core.errors import ConfigError
 
 MAX_PORT = 65_535
+WILDCARDS = ("0.0.0.0", "::")
+"""Hosts with which a node listens on all addresses of its machine."""
 
 
 def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
@@ -25,10 +27,11 @@ def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
 
 def is_local(host: str) -> bool:
     """Return whether the host name or address can only be this machine."""
-    return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
+    return host == "localhost" or host in WILDCARDS or is_loopback(host)
 
 
 def is_loopback(ip: str) -> bool:
+    """Return whether `ip` is a loopback address. A name is none."""
     try:
         return ipaddress.ip_address(ip.split("%")[0]).is_loopback
     except ValueError:

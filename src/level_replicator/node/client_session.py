@@ -25,6 +25,7 @@ from level_replicator.core.limits import (
     MAX_FRAME_BYTES,
     REQUESTS_PER_TURN,
 )
+from level_replicator.leveldb import error_text
 from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.client_messages import (
     PREAMBLE,
@@ -43,7 +44,7 @@ from level_replicator.protocol.client_messages import (
 )
 from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import ByeCode
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 
 _log = logging.getLogger("level_replicator.node")
 _PROGRESS_EVERY_S = 0.2

@@ -1,4 +1,4 @@
-"""What a session reports to its connection. Handle each event before asking for the next."""
+"""Events that a session yields for received bytes. Handle each event before advancing the iterator."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from level_replicator.core.version_vector import Vector
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentified:
-    """The peer said who it is: call `Session.welcome` or `Session.refuse`, now or later."""
+    """The Hello of the peer has arrived: call `Session.welcome` or `Session.refuse`, now or later."""
 
     origin: int
     instance: bytes
@@ -18,12 +18,13 @@ class PeerIdentified:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """Both sides have accepted: ask for a pull with `Session.start_pull`."""
+    """Both sides have accepted: request a pull with `Session.start_pull`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequested:
-    """The peer begins a pull: feed it, from its vector, without what it has of an earlier scan."""
+    """The peer requests a pull: send it all that is above its vector, except the intervals `have`, which it has applied
+    in an earlier scan."""
 
     vector: Vector
     have: list[tuple[int, int, int]]
@@ -34,7 +35,7 @@ class PullRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerVectorAdvanced:
-    """The peer covers at least this. `feeding`: it is what it had when its round began, and it may send it to us."""
+    """The peer covers at least this vector. `feeding`: it is the vector at the beginning of a round of the peer."""
 
     vector: Vector
     feeding: bool
@@ -42,10 +43,10 @@ class PeerVectorAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class EntriesReceived:
-    """Merge these entries, which are all that the peer's snapshot holds of `origin` in (low, high].
+    """Merge these entries: all entries of `origin` in (low, high] in the peer's snapshot.
 
-    `resumable`: up to which stamp the peer's vector covered the interval, so that it need not be sent again.
-    `take`: the vector to take over in the same batch, when the round is complete with them."""
+    `resumable`: stamp up to which the peer's vector covered the interval, so that it need not be sent again.
+    `take`: the vector to adopt in the same batch, if they complete the round; else None."""
 
     origin: int
     low: int
@@ -57,21 +58,21 @@ class EntriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class RoundCompleted:
-    """A round is complete: take over the vector that it began with."""
+    """A round is complete: adopt the vector of its RoundStart."""
 
     vector: Vector
 
 
 @dataclass(frozen=True, slots=True)
 class VectorRequested:
-    """Answer with `Session.reply_vector` and the vector as it is now."""
+    """Reply with `Session.reply_vector` and the current vector."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
 class VectorReceived:
-    """The answer to `Session.query_vector`."""
+    """The reply to `Session.query_vector`."""
 
     token: int
     vector: Vector
@@ -79,7 +80,7 @@ class VectorReceived:
 
 @dataclass(frozen=True, slots=True)
 class PeerClosed:
-    """The peer closes, and says why."""
+    """The peer has sent a Bye, with the reason."""
 
     code: int
     text: str
@@ -87,12 +88,12 @@ class PeerClosed:
 
 @dataclass(frozen=True, slots=True)
 class PullPaused:
-    """The peer wants nothing until its next StartPull."""
+    """Send the peer nothing until its next StartPull."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoriesReceived:
-    """What the peer knows of the histories of origins. `last`: that was all of it for now."""
+    """Histories of origins, and branches, that the peer knows. `last`: they are complete for now."""
 
     histories: dict[int, History]
     branches: dict[int, int]
@@ -101,12 +102,12 @@ class HistoriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class CompareRequested:
-    """The peer wants to compare its index with ours."""
+    """The peer requests a comparison of its index with ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangesQueried:
-    """The peer reconciles: answer each range (low, high, fingerprint, count)."""
+    """The peer reconciles: reply to each range (low, high, fingerprint, count)."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
@@ -121,12 +122,13 @@ class EntriesRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerReconciled:
-    """The peer's reconciliation is over."""
+    """The peer has ended its reconciliation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStarted:
-    """Reconcile with the peer's index, which has about so many rows. `compare_only`: after Session.compare."""
+    """Reconcile with the peer's index. `rows`: its approximate number of rows; `compare_only`: after
+    Session.compare."""
 
     vector: Vector
     horizon: Vector

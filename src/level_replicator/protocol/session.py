@@ -89,7 +89,7 @@ class Phase(Enum):
     HELLO = "hello"
     """The peer's Hello is awaited."""
     INTRODUCED = "introduced"
-    """Dialler only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
+    """Dialer only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
     JUDGING = "judging"
     """This node is to decide: `welcome` or `refuse`."""
     WELCOME = "welcome"
@@ -136,7 +136,7 @@ class Session:
         self._sent_ms = now_ms
         self._comparing = False
         self._round_vector: Vector | None = None
-        self._asked: set[int] = set()
+        self._queried_tokens: set[int] = set()
         self._frames = FrameReader()
         self._output: list[bytes] = []
         if dialled:
@@ -188,14 +188,14 @@ class Session:
     ) -> None:
         """Begin our pull, in place of any earlier one. The arguments are those of StartPull."""
         self.queries.end_pull()
-        number = self.pull.renew(vector)
+        number = self.pull.next_pull(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
         self.send(StartPull(*known, number, rows, reconcile))
 
     def pause_pull(self) -> None:
         """Ask the peer to send nothing more of our pull until the next `start_pull`."""
         self.queries.end_pull()
-        self.pull.renew()
+        self.pull.next_pull()
         self.send(PausePull())
 
     def histories(self, histories: OfOrigins, branches: Branches) -> None:
@@ -231,13 +231,13 @@ class Session:
         self.send(VectorUpdate(encode_vector(vector)))
 
     def query_vector(self, token: int) -> None:
-        self._asked.add(token)
+        self._queried_tokens.add(token)
         self.send(VectorQuery(token))
 
     @property
     def unanswered(self) -> int:
         """Vector queries that the peer has not answered. It ends the session above MAX_WAITING_VECTOR_QUERIES."""
-        return len(self._asked)
+        return len(self._queried_tokens)
 
     def reply_vector(self, token: int, vector: Vector) -> None:
         self.send(VectorReply(token, encode_vector(vector)))
@@ -395,7 +395,7 @@ class Session:
     def _on_round_start(self, message: RoundStart, latest: int) -> Event:
         self._refuse_changes()
         vector = decode_vector(message.vector)
-        whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
+        whole = self.pull.begin_round(vector, latest, message.pull, decode_origins(message.missing))
         return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
 
     def _on_reconcile_start(self, message: ReconcileStart, latest: int) -> Event | None:
@@ -416,11 +416,11 @@ class Session:
         return event
 
     def _on_vector_reply(self, message: VectorReply, latest: int) -> Event:
-        if message.token not in self._asked:
+        if message.token not in self._queried_tokens:
             raise RemoteProtocolError(f"VectorReply with unknown token {message.token}")
         vector = decode_vector(message.vector)
         refuse_future(max(vector.values(), default=0), latest)
-        self._asked.remove(message.token)
+        self._queried_tokens.remove(message.token)
         return VectorReceived(message.token, vector)
 
     def _on_bye(self, message: Bye) -> Event:

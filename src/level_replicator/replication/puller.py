@@ -282,7 +282,7 @@ class Puller:
         )
         self._answered_ms = self._now_ms()
         peer.state = PeerState.RECONCILING
-        _log.info("reconciling with %s (origin %s)", peer.address, origin_name(session.peer.origin))
+        _log.info("reconciling with %s (origin %s)", peer.label, origin_name(session.peer.origin))
         return True
 
     def compare(self, on_compared: Callable[[Difference | None], None]) -> None:

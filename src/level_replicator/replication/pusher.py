@@ -143,12 +143,12 @@ class Pusher:
     def entries_received(self, frame: EntriesReceived) -> None:
         """The peer itself has sent these entries, so they are not sent back to it."""
         if self.send_queue is not None:
-            self.send_queue.came_from_peer(frame)
+            self.send_queue.exclude_received(frame)
 
     def queue_intervals(self, origin: int, news: list[Interval]) -> None:
         """Changes of another peer are in the log: forward them in a while, unless this peer gets them elsewhere."""
         if self.send_queue is not None:
-            self.send_queue.applied(origin, news)
+            self.send_queue.add_intervals(origin, news)
             self._forward_soon()
 
     def queue_vector(self, moved: Vector) -> None:
@@ -158,7 +158,7 @@ class Pusher:
             known = self._session.push.peer_vector
             news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
             if news:
-                self.send_queue.moved(news)
+                self.send_queue.add_vector_entries(news)
                 self._forward_soon()
 
     def _forward_soon(self) -> None:
@@ -246,7 +246,7 @@ class Pusher:
                 most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
                 records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                _log.error("%s: run verify with repair; %s is served without the log", error, self._peer().address)
+                _log.error("%s: run verify with repair; %s is served without the log", error, self._peer().label)
                 self._give_up_round()
                 return
             message = push.read(read, records, reached)
@@ -293,7 +293,7 @@ class Pusher:
             _log.error(
                 "%d entries that %s requested are damaged here: run verify with repair",
                 responder.lacking,
-                self._peer().address,
+                self._peer().label,
             )
         responder.close()
         if self._comparison_waits:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from level_replicator.core.errors import ClosedError, ConfigError, LockedError, StorageError
-from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, error_text, plyvel
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
 from level_replicator.storage.engine.leveldb_files import check_complete
@@ -214,10 +214,3 @@ def _has_open(path: str) -> bool:
         except OSError:
             continue
     return False
-
-
-def error_text(error: BaseException) -> str:
-    """Return the message of an engine error. plyvel's errors contain it as bytes, which `str` would show as b'...'."""
-    first = error.args[0] if len(error.args) == 1 else None
-    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    return text or type(error).__name__

@@ -12,8 +12,9 @@ from typing import Any
 
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
+from level_replicator.leveldb import error_text
 from level_replicator.storage.engine.base import Engine, Snapshot
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text, open_engine
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
 from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import META
 from level_replicator.storage.state.state import ReplicationState

@@ -10,8 +10,9 @@ from level_replicator.core.errors import StorageError
 from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.version_vector import Vector
+from level_replicator.leveldb import error_text
 from level_replicator.storage.engine.base import Engine
-from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, error_text
+from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
 from level_replicator.storage.state.key_filter import KeyFilter
 from level_replicator.storage.state.meta import NO_META, Meta

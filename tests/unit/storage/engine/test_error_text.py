@@ -7,14 +7,6 @@ import pytest
 import level_replicator as lrep
 from level_replicator import plyvel
 from level_replicator.node.client_session import failure_of
-from level_replicator.storage.engine.plyvel import error_text
-
-
-def test_bytes_are_decoded() -> None:
-    assert error_text(plyvel.CorruptionError(b"Corruption: block\xff")) == "Corruption: block\ufffd"
-    assert error_text(plyvel.Error("text")) == "text"
-    assert error_text(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
-    assert error_text(plyvel.Error()) == "Error"
 
 
 def test_clients_get_text() -> None:
