@@ -37,5 +37,5 @@ class ClusterNode(NodeProcess):
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
 
-    def took_event(self, event: dict[str, Any]) -> None:
+    def handle_event(self, event: dict[str, Any]) -> None:
         self.acked = event["serial"]

@@ -105,15 +105,15 @@ class PlyvelEngine(_Readable):
     delete: _Delete
     batch: _NewBatch
 
-    def __init__(self, db: plyvel.DB, *, leave_directory: bool = False) -> None:
-        """Wrap an open LevelDB. `leave_directory`: no file of ours may be put beside the LevelDB's files."""
+    def __init__(self, db: plyvel.DB, *, add_file: bool = True) -> None:
+        """Wrap an open LevelDB. With `add_file` False no file of ours is added to its directory (`Directory`)."""
         super().__init__(db)
         self.db = db
         """plyvel's handle."""
         self.put = db.put
         self.delete = db.delete
         self.batch = db.write_batch
-        self._directory = Directory(os.fsdecode(db.name), leave=leave_directory)
+        self._directory = Directory(os.fsdecode(db.name), add_file=add_file)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.storage.engine.base import Engine, Snapshot
+from level_replicator.storage.engine.directory import sync_directory
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
 from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import META
@@ -60,13 +61,13 @@ def backup(
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
             _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))
-        _sync_directory(part)
+        sync_directory(part)
         if target.exists():
             target.rmdir()
         part.rename(target)
         (target / _MARK).unlink()
-        _sync_directory(target)
-        _sync_directory(target.parent)
+        sync_directory(target)
+        sync_directory(target.parent)
     except ENGINE_ERRORS as error:
         shutil.rmtree(part, ignore_errors=True)
         raise StorageError(f"the backup to {target} failed ({error}): nothing was left there; try again") from error
@@ -107,7 +108,7 @@ def _copy(
         _write(engine, [last] if last is not None else [], sync=True)
     finally:
         engine.close()
-    _sync_directory(path)
+    sync_directory(path)
     return copied
 
 
@@ -129,13 +130,3 @@ def _chunks(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a directory
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from level_replicator.core.entry import decode_index, encode_dot
 from level_replicator.core.errors import StorageError
+from level_replicator.core.hlc import MAX_STAMP
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
     FEW_LEFTOVERS,
@@ -30,7 +31,6 @@ from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.restamps import Restamps
 
-_MAX = (1 << 64) - 1
 _Situation = tuple[int, int, tuple[Interval, ...]]
 
 
@@ -83,7 +83,7 @@ class LeftoverWatch:
         return self._state.vector.get(origin, 0), newest, spans
 
     def _are_few(self, origin: int) -> bool:
-        bounds = log_range(origin, self._state.vector.get(origin, 0), _MAX)
+        bounds = log_range(origin, self._state.vector.get(origin, 0), MAX_STAMP)
         return all(count < FEW_LEFTOVERS for count, _ in enumerate(self._state.rs.scan_keys(*bounds)))
 
 
@@ -112,7 +112,7 @@ def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
     restamps = Restamps(state)
     more = False
     with Transaction(state, name="leftovers") as tx:
-        for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), _MAX)):
+        for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), MAX_STAMP)):
             if len(restamps) == RETENTION_BATCH or restamps.full:
                 more = True
                 break
@@ -133,5 +133,5 @@ def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
 def _newest_logged(state: ReplicationState, origin: int) -> int:
     """Return the stamp of the newest entry of an origin in the log above the vector, 0 if there is none."""
     low = state.vector.get(origin, 0)
-    last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)
+    last = next(iter(state.rs.scan_keys(*log_range(origin, low, MAX_STAMP), reverse=True)), None)
     return 0 if last is None else log_dot(last)[0]

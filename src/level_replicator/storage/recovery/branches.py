@@ -26,7 +26,7 @@ from level_replicator.core.entry import (
 )
 from level_replicator.core.epochs import History, split_at_branches
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.core.version_vector import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.state.load import load
 from level_replicator.storage.state.schema import INDEX, following, log_key
@@ -35,8 +35,6 @@ from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import load_lost
 
 _log = logging.getLogger("level_replicator.storage")
-_BATCH_ROWS = 1_000
-
 _Cuts = dict[int, tuple[int, int]]
 """Origin → (epoch, start) of the first branch in its history."""
 
@@ -90,7 +88,7 @@ def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
         tx.put_row(key, encode_index(new.stamp, new.origin, new.flags, new.checksum, new.context, new.own, new.written))
         renamed += 1
         count += 1
-        if count == _BATCH_ROWS or size >= REPAIR_BATCH_BYTES:
+        if count == REPAIR_BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
             tx.commit()
             state.step("branch: a batch renamed")
             tx, count, size = Transaction(state), 0, 0

@@ -21,14 +21,13 @@ from level_replicator.core.entry import (
     index_contexts,
 )
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.hlc import MAX_STAMP
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.storage.state.log_reader import read_entry
 from level_replicator.storage.state.schema import INDEX, following, log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 
-_BATCH_ENTRIES = 1_000
-_MAX = (1 << 64) - 1
 _FIRST = 1
 """A stamp below those of all writes."""
 
@@ -68,7 +67,7 @@ def begin_origin_change(
             db_identity=db_identity,
         )
     state.next_epoch = 0
-    state.tail.begin(_MAX)  # until the end of the origin change
+    state.tail.begin(MAX_STAMP)  # until the end of the origin change
     state.step("origin change: announced")
 
 
@@ -132,7 +131,7 @@ def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> Non
         written, own = _taken_over(state, old, row.written_dot, row.own)
         _, union = _taken_over(state, old, row.written_dot, row.context)
         taken.append((index_key[len(INDEX) :], encode_index(stamp, state.origin, flags, checksum, union, own, written)))
-        if len(taken) == _BATCH_ENTRIES:
+        if len(taken) == REPAIR_BATCH_ENTRIES:
             _take_rows(state, floor, taken)
             taken = []
     if taken:
@@ -174,7 +173,7 @@ def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> boo
     new = state.origin
     stamp = done = size = 0
     with Transaction(state) as tx:
-        for log_at, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
+        for log_at, record in state.rs.scan(*log_range(old, beyond_doubt, MAX_STAMP)):
             entry = read_entry(record)
             stamp = entry.stamp
             written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
@@ -187,7 +186,7 @@ def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> boo
                 tx.put_log(new, stamp, taken)
             done += 1
             size += len(record)
-            if done == _BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
+            if done == REPAIR_BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
                 break
         if done:
             tx.set_vector(new, max(stamp, state.vector.get(new, 0)))

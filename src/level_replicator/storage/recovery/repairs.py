@@ -1,14 +1,12 @@
 """Batches of repairs, which recovery at open and the audit share."""
 
 from level_replicator.core.entry import decode_index
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.recovery.roll_back import forget_entries
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import has_room, record_lost, restore_row
-
-_BATCH_ENTRIES = 1_000
 
 
 class RepairBatches:
@@ -30,7 +28,7 @@ class RepairBatches:
 
     def next(self, size: int = 0) -> Transaction:
         """Return the transaction to put the next repair into, which writes a value of `size` bytes."""
-        if self._count == _BATCH_ENTRIES or self._bytes >= REPAIR_BATCH_BYTES:
+        if self._count == REPAIR_BATCH_ENTRIES or self._bytes >= REPAIR_BATCH_BYTES:
             self.flush()
         if self._tx is None:
             self._tx = Transaction(self._state)

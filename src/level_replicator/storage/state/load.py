@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.hlc import MAX_STAMP
 from level_replicator.core.limits import FILTER_SLICE_KEYS
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Reader
@@ -27,8 +28,6 @@ from level_replicator.storage.state.schema import (
     resume_pair,
 )
 from level_replicator.storage.state.state import ReplicationState
-
-_MAX = (1 << 64) - 1
 
 
 def load(state: ReplicationState) -> None:
@@ -87,7 +86,7 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
             return newest, oldest
         oldest_stamp, origin = log_dot(first)
         oldest[origin] = oldest_stamp
-        end = log_key(origin, _MAX) + b"\0"
+        end = log_key(origin, MAX_STAMP) + b"\0"
         last = next(iter(rs.scan_keys(first, end, reverse=True)))
         newest[origin] = log_dot(last)[0]
         start = end
