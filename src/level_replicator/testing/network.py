@@ -40,7 +40,7 @@ class Network(Generic[NodeT]):
             self._connect_relays(number)
 
     def start_all(self) -> None:
-        """Start all nodes at once, and wait until they listen. If one fails, close the network and raise ProcessError."""
+        """Start all nodes at once, and wait until they listen. If one fails, close all and raise ProcessError."""
         try:
             self.spawn_all()
             self.await_start()

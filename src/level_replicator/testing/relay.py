@@ -93,7 +93,7 @@ class Relay:
                 onward_reader, onward = await asyncio.open_connection(HOST, self.target_port)
                 ends.append(onward)
                 self._writers.add(onward)
-                if self._is_cut:  # while the connection to the target was opened
+                if self.is_cut:  # since the connection to the target was begun
                     return
                 kept = (bytearray(), bytearray())
                 self.captured.append(kept)

@@ -57,7 +57,7 @@ class Directory:
     def hold(self) -> None:
         """Claim the directory for one replica until `release`. A second call by the holder has no effect.
 
-        LevelDB keeps other processes out, but not a second replica on one handle. The end of the process releases the
+        LevelDB excludes other processes, but not a second replica on one handle. The end of the process releases the
         claim. A forked child inherits it: it cannot release it, but if the parent dies without releasing it, the
         directory stays claimed until the child has ended, too. Raises LockedError if another replica has the claim,
         and StorageError.

@@ -1,7 +1,7 @@
 """A consistent copy of a live replica.
 
-The copy is a directory like any other: to restore it, put it in the place of the old one and open it. Its identity is
-another one, so the replica that opens it automatically gets a new origin.
+The copy is an ordinary directory: to restore it, put it in the place of the old one and open it. Its identity differs
+from that of the original, so the replica that opens it gets a new origin automatically.
 """
 
 import os
@@ -21,7 +21,7 @@ from level_replicator.storage.state.state import ReplicationState
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _MARK = "LEVEL-REPLICATOR-BACKUP"
-"""Name of a file beside the copy: it marks an incomplete backup, which may be deleted when it was left behind."""
+"""Name of a file in an incomplete copy. A later backup may delete a directory that contains it."""
 
 
 def backup(
@@ -31,15 +31,16 @@ def backup(
     rs_options: dict[str, Any],
     progress: Callable[[int], None] = lambda keys: None,
 ) -> int:
-    """Copy database and replication set, as of one instant, into `path`/db and `path`/rs. Return the number of keys.
+    """Copy database and replication set, as of one instant, to `path`/db and `path`/rs. Return the number of keys.
 
-    `path` must not exist, or be empty; the copy appears there only when it is complete and on the disk. Writes continue
-    meanwhile. `progress`: called with the number of keys copied so far. Raise ConfigError, StorageError."""
+    `path` must not exist, or be an empty directory. The copy appears there when it is complete and synced. Writes
+    continue meanwhile. `rs_options` are plyvel's options for the copy of the replication set. `progress` is called with
+    the number of keys copied so far. Raises ConfigError if `path` cannot be used, StorageError if the copy fails."""
     target = Path(os.path.abspath(path))
     part = target.with_name(target.name + ".part")
     for own in (state.db.name, state.rs.name):
         if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(own)):
-            raise ConfigError(f"{target} is inside {own}, which is to be copied: give a path outside of it")
+            raise ConfigError(f"{target} is inside {own}, which is copied: give a path outside of it")
     _prepare(target, part)
     try:
         with state.lock:
@@ -60,7 +61,7 @@ def backup(
         )
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
-            _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))
+            _copy(rs, part / "rs", rs_options, lambda _records: progress(copied), last=(META, encode_meta(whole)))
         sync_directory(part)
         if target.exists():
             target.rmdir()
