@@ -53,8 +53,9 @@ class Nodes:
         self._address = ""
 
     def with_history(self, count: int, differences: list[int]) -> Iterator[tuple[str, int]]:
-        """Bring two nodes in sync, and for each number of `differences` disconnect them and change that many keys on
-        the first: once with its log, once after truncating it. Yields the name of the series and the number."""
+        """Bring two nodes in sync, disconnect them, and change each number of `differences` of keys on the first one.
+
+        Do so once with its log, and once after truncating it. Yields the name of the series and the number."""
         self._first.call(replicas.fill, path=self._one, count=count)
         self._address = self._first.call(replicas.listen, path=self._one)
         self._second.call(replicas.dial, path=self._other, server=self._address)

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from rich.console import Console
 
@@ -29,8 +30,8 @@ class RecordedScreen(RichScreen):
 def record() -> int:
     """Run the demo and write the picture. Returns the exit status of the demo."""
     screen = RecordedScreen()
-    command.open_screen = lambda *, plain=False: screen
-    status = main(["demo", *sys.argv[1:]])
+    with patch.object(command, "open_screen", return_value=screen):
+        status = main(["demo", *sys.argv[1:]])
     if status == 0:
         PICTURE.parent.mkdir(exist_ok=True)
         svg = screen.console.export_svg(title="make demo", unique_id="demo")

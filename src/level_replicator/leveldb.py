@@ -45,6 +45,13 @@ DB_CLASSES: tuple[type["plyvel.DB"], ...] = tuple(each.DB for each in BINDINGS)
 LEVELDB_ERRORS: tuple[type["plyvel.Error"], ...] = tuple(each.Error for each in BINDINGS)
 CORRUPTION_ERRORS: tuple[type["plyvel.CorruptionError"], ...] = tuple(each.CorruptionError for each in BINDINGS)
 
+
+def error_text(error: BaseException) -> str:
+    """Return the text of an error. plyvel's errors contain the message of LevelDB as bytes."""
+    message = error.args[0] if len(error.args) == 1 else None
+    return message.decode("utf-8", "backslashreplace") if isinstance(message, bytes) else str(error)
+
+
 if TYPE_CHECKING:
     from plyvel import IteratorInvalidError as IteratorInvalidError
 elif len(BINDINGS) == 1:

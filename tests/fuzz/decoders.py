@@ -16,7 +16,7 @@ from level_replicator.core.entry import (
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.limits import MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
-from level_replicator.core.reconcile_rules import FINGERPRINT_BYTES
+from level_replicator.core.reconcile_rules import FINGERPRINT_BYTES, KeyRange
 from level_replicator.core.version_vector import decode_vector, encode_vector
 from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, RoundCompleted
 from level_replicator.protocol.framing import FrameReader
@@ -222,11 +222,11 @@ def answers(data: bytes) -> None:
         what = source.byte()
         if what & 3 == 0:
             wanted = keys(source)
-            asks.fetched(list(wanted))
+            asks.add_fetch(list(wanted))
             asked.append((b"", b"", wanted))
         elif what & 3 == 1:
             low, high = sorted([key(source), key(source)])
-            asks.queried(low, high, source.below(3))
+            asks.add_range(KeyRange(low, high, b"", source.below(3), 0))
             asked.append((low, high, []))
         elif what == 0xFE:
             asks.end()
@@ -242,7 +242,7 @@ def answers(data: bytes) -> None:
                 _answer_is_right(found, *asked[0])
                 if isinstance(found, RangeAnswered) or found.last:
                     asked.pop(0)
-    assert len(asks._queries) == len(asked) or not asks.open
+    assert len(asks) == len(asked) or not asks.open
     assert asks.open or asks.answer(RangeEqual(), ACCEPTABLE) is None
 
 
@@ -292,7 +292,7 @@ def pulls(data: bytes) -> None:
         what = source.byte()
         try:
             if what == 0xFD:
-                pull.renew()
+                pull.next_pull()
                 continue
             if what == 0xFE:
                 pull.abandon()
@@ -300,7 +300,7 @@ def pulls(data: bytes) -> None:
             said = _said(source)
             if isinstance(said, RoundStart):
                 number = pull.number if what & 1 else said.pull
-                if pull.begin(decode_vector(said.vector), ACCEPTABLE, number) is not None:
+                if pull.begin_round(decode_vector(said.vector), ACCEPTABLE, number) is not None:
                     covered = {}
             elif isinstance(said, Entries):
                 apply = pull.entries(said, ACCEPTABLE)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_BYE_CHARACTERS, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.protocol.events import (
     EntriesReceived,
     EntriesRequested,
@@ -128,8 +129,10 @@ def _we_do(talk: Session, source: Source, now_ms: int) -> int:
 _OURS: list[Callable[[Session, Source], None]] = [
     lambda talk, source: talk.start_pull({PEER: 3}, [(PEER, 4, 5)], {}, 0),
     lambda talk, source: talk.compare(),
-    lambda talk, source: talk.query_ranges([(b"", b"", bytes(16), source.below(3))]),
-    lambda talk, source: talk.query_ranges([(b"a", b"c", bytes(16), 0), (b"c", b"", bytes(16), 9)]),
+    lambda talk, source: talk.query_ranges([KeyRange(b"", b"", bytes(16), source.below(3), 1)]),
+    lambda talk, source: talk.query_ranges(
+        [KeyRange(b"a", b"c", bytes(16), 0, 1), KeyRange(b"c", b"", bytes(16), 9, 1)]
+    ),
     lambda talk, source: _fetch(talk, keys(source)),
     lambda talk, source: talk.reconcile_done(),
     lambda talk, source: talk.pause_pull(),

@@ -21,7 +21,7 @@ LATEST = 1_000
 def fetching(key: bytes) -> PendingQueries:
     asks = PendingQueries()
     asks.begin()
-    asks.fetched([key])
+    asks.add_fetch([key])
     return asks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from level_replicator.replication.peers import PeerState
-from level_replicator.testing.network import NodeT, Network
+from level_replicator.testing.network import Network, NodeT
 from tests.harness.waiting import wait_until
 
 SHOWN_KEYS = 10

@@ -259,7 +259,7 @@ def reconciles_alone() -> None:
     for _ in range(5_000):
         world.run_for(1)
         walker = None if b.coordinator is None else b.coordinator._reconciling_with
-        if walker is not None and walker.puller._initiator is not None and None in walker.puller._initiator._asked:
+        if walker is not None and walker.puller._initiator is not None and walker.puller._initiator._fetching:
             break  # what the reconciliation has passed is behind it: it waits for what it fetches
     world.cuts = {frozenset("ac"), frozenset("bc")}  # what c answers waits
     world.run_for(4_000)

@@ -250,13 +250,13 @@ def _restart_instead_of_resume() -> Patches:
 
 @rule("stale-read-as-current")
 def _stale_read_as_current() -> Patches:
-    """Nobody looks whether somebody missed tombstones that were dropped."""
+    """A node that missed tombstones that another has dropped counts as current."""
     return [
-        (store, "stale", lambda _vector, _horizon: False),
-        (begin, "stale", lambda _vector, _horizon: False),
-        (round_planner, "stale", lambda _vector, _horizon: False),
+        (store, "is_stale", lambda _vector, _horizon: False),
+        (begin, "is_stale", lambda _vector, _horizon: False),
+        (round_planner, "is_stale", lambda _vector, _horizon: False),
         (round_planner, "_missed_tombstones", lambda _state, _feed, _vector: False),
-        (merger, "stale", lambda _vector, _horizon: False),
+        (merger, "is_stale", lambda _vector, _horizon: False),
     ]
 
 

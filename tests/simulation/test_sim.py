@@ -43,6 +43,13 @@ def test_every_mutant_is_somebodys() -> None:
     assert set(model.MUTANTS.values()) >= BY_THE_MODEL
 
 
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_fits_the_code(name: str) -> None:
+    """Each name that a mutant patches exists. A mutant that cannot be applied fails only in the slow tests."""
+    with mutant(name):
+        pass
+
+
 @pytest.mark.parametrize(
     "first", [pytest.param(first, marks=[pytest.mark.slow] if first else []) for first in range(0, SEEDS, CHUNK)]
 )

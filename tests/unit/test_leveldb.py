@@ -51,3 +51,8 @@ def test_errors_of_every_binding_are_errors_of_the_engine() -> None:
         assert binding.DB in leveldb.DB_CLASSES
         assert binding.CorruptionError in leveldb.CORRUPTION_ERRORS
         assert issubclass(leveldb.IteratorInvalidError, binding.IteratorInvalidError)
+
+
+def test_the_text_of_an_error_has_no_bytes_literal() -> None:
+    assert leveldb.error_text(leveldb.CORRUPTION_ERRORS[0](b"Corruption: bad block")) == "Corruption: bad block"
+    assert leveldb.error_text(OSError(5, "Input/output error")) == "[Errno 5] Input/output error"

@@ -72,8 +72,8 @@ def _compact(
 def _wait_synced(
     replica: Replica, _permissions: ClientPermissions, _progress: Callable[[int], None], arguments: Arguments
 ) -> Any:
-    timeout = _check(arguments, timeout=(int, float)).get("timeout", 0)
-    return replica.wait_synced(min(timeout, MAX_CLIENT_WAITS_MS / 1000))
+    options = _check(arguments, timeout=(int, float), peers=int)
+    return replica.wait_synced(min(options.get("timeout", 0), MAX_CLIENT_WAITS_MS / 1000), peers=options.get("peers"))
 
 
 def _truncate(

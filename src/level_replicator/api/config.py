@@ -4,6 +4,7 @@ The settings of keys fail closed: a configuration that would accept every peer, 
 """
 
 import dataclasses
+import ipaddress
 import math
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -14,7 +15,15 @@ from typing import Annotated, Any, Protocol, TypedDict
 
 from msgspec import Meta
 
-from level_replicator.api.field_checks import check_names, check_value, expected, refuse_value, types_of
+from level_replicator.api.field_checks import (
+    check_names,
+    check_value,
+    expected,
+    parse_duration,
+    parse_size,
+    refuse_value,
+    types_of,
+)
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import parse_fingerprint
 from level_replicator.core.limits import (
@@ -105,7 +114,17 @@ def _is_remote_ip(host: str) -> bool:
 
 
 _MAX_PORT = 65_535
+_WILDCARDS = ("0.0.0.0", "::")
+"""Hosts with which a node listens on all addresses of its machine."""
 _LONGEST_S = 100 * 365 * 86_400
+_QUANTITIES: Mapping[str, Callable[[str], float]] = {
+    "max_clock_drift": parse_duration,
+    "heartbeat": parse_duration,
+    "log_max_bytes": parse_size,
+    "log_max_age": parse_duration,
+    "tombstone_ttl": parse_duration,
+}
+"""Settings that a dict or a TOML file may give as a text with a unit."""
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 
 Port = Annotated[int, Meta(ge=0, le=_MAX_PORT)]
@@ -169,6 +188,8 @@ class Config:
                      which neither had seen the other
     on_peer          called with a `PeerEvent`, on a thread of its own, when a peer connects, disconnects, is refused
                      or quarantined
+
+    In a dict or a TOML file, sizes and durations may be texts with a unit, such as "64MiB", "1h" or "30d".
 
     Raises ConfigError for a setting that cannot work.
     """
@@ -249,7 +270,7 @@ class Config:
         """Raise ConfigError if one of the servers is this node."""
         for address in self.servers:
             host, port = parse_address(address)
-            if self.port and port == self.port and (host == self.host or (is_local(host) and is_local(self.host))):
+            if self.port and port == self.port and _reaches(host, self.host):
                 raise ConfigError(f"servers: {address} is this node itself: remove it")
 
     @classmethod
@@ -264,7 +285,7 @@ class Config:
         if not isinstance(config, Mapping):
             raise ConfigError(f"config: this is of type {type(config).__name__}: expected a Config, a dict or None")
         check_names(config, types_of(Config), "unknown key")
-        return cls(**config)
+        return cls(**{name: _without_unit(name, value) for name, value in config.items()})
 
     @classmethod
     def from_toml(cls, path: "str | PathLike[str]") -> "Config":
@@ -273,6 +294,19 @@ class Config:
 
         Raises ConfigError, also if the file cannot be read."""
         return cls.of(read_toml(path))
+
+
+def _without_unit(name: str, value: Any) -> Any:
+    """Return the bytes of a size and the seconds of a duration that are given as text, and other values as they are.
+
+    Raises ConfigError."""
+    parse = _QUANTITIES.get(name)
+    if parse is None or not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
@@ -306,9 +340,26 @@ def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
     return host, int(port)
 
 
+def _reaches(host: str, own: str) -> bool:
+    """Return whether a connection to `host` certainly arrives where this node listens on `own`."""
+    if own in _WILDCARDS:
+        return is_local(host)
+    return not _addresses(host).isdisjoint(_addresses(own))
+
+
+def _addresses(host: str) -> set[str]:
+    """Return the addresses that a host of the configuration certainly has; a name is not resolved."""
+    if host == "localhost" or host in _WILDCARDS:  # a connection to a wildcard arrives at this machine's loopback
+        return {"127.0.0.1", "::1"}
+    try:
+        return {str(ipaddress.ip_address(host))}
+    except ValueError:
+        return {host.lower()}
+
+
 def is_local(host: str) -> bool:
     """Return whether the host name or address can only be this machine."""
-    return host in ("localhost", "0.0.0.0", "::") or is_loopback(host)
+    return host == "localhost" or host in _WILDCARDS or is_loopback(host)
 
 
 def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ ConfigError: `FIELD: VALUE is not TITLE: expected DESCRIPTION`.
 import difflib
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache, reduce
 from types import UnionType
@@ -30,6 +31,40 @@ def expected(title: str, description: str, *, secret: bool = False) -> msgspec.M
 def types_of(kind: type) -> Mapping[str, Any]:
     """Return field → type of a class, as msgspec can check it."""
     return {name: _without_paths(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+_SIZE_UNITS = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_DURATION_UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII | re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a text such as "1MB" (10**6), "64 KiB" (2**16) or "1000". Raises ValueError."""
+    wanted = "a size: expected bytes, or a number with B, kB, MB, GB, KiB, MiB or GiB"
+    return int(_quantity(text, _SIZE_UNITS, "b", wanted))
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a text such as "30d", "1h", "500ms" or "1.5". Raises ValueError."""
+    return _quantity(text, _DURATION_UNITS, "s", "a duration: expected seconds, or a number with ms, s, min, h, d or w")
+
+
+def _quantity(text: str, units: Mapping[str, float], default: str, wanted: str) -> float:
+    found = _QUANTITY.fullmatch(text)
+    unit = None if found is None else units.get(found[2].lower() or default)
+    if found is None or unit is None:
+        raise ValueError(f"{text!r} is not {wanted}")
+    return float(found[1]) * unit
 
 
 def check_names(names: Iterable[object], known: Iterable[str], what: str) -> None:

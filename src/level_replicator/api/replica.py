@@ -3,7 +3,7 @@
 import atexit
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from os import PathLike
@@ -113,18 +113,26 @@ class Replica(Database):
         status: Status = self._gate.call(status_of, self._node)
         return status
 
-    def wait_synced(self, timeout: float | None = None) -> bool:
-        """Wait until this node has everything that its connected peers had at the time of the call.
+    def wait_synced(self, timeout: float | None = None, *, peers: int | None = None) -> bool:
+        """Wait until this node has everything that its peers had at the time of the call.
 
-        If there are servers to dial and no peer is connected yet, wait for a connection first. A peer that disconnects
-        before it has sent its version vector is ignored. `timeout` is in seconds; None: no limit. Returns False if the
-        timeout expires first.
+        timeout  in seconds; None: no limit
+        peers    wait until this node has everything of at least this many connected peers, whichever they are
 
-        Raises RuntimeError on the event loop of the replica, which would wait for itself, and ClosedError when the
-        replica is closed."""
+        Without `peers` the call waits for all peers that are connected, and for all `servers` that can be reached: it
+        dials the others within a second, and waits until each attempt has ended. A server whose attempt fails, because
+        it is down or refuses, is not waited for; one that does not answer is, for at most 20 s. If there are `servers`,
+        at least one peer must be connected, so the call waits while none is. Peers of which this node takes no changes
+        (`read_only`) do not count, nor does a peer that disconnects before it has sent its version vector.
+
+        Returns False if the timeout expires first. Raises ConfigError if `peers` is not a whole number from 1,
+        RuntimeError on the event loop of the replica, which would wait for itself, and ClosedError when the replica is
+        closed."""
+        if peers is not None and (isinstance(peers, bool) or not isinstance(peers, int) or peers < 1):
+            raise ConfigError(f"peers: {peers!r} is not a number of peers: expected a whole number from 1, or None")
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced was called on the event loop of the replica: call it from another thread")
-        answer = self._gate.call(self._node.begin_wait, timeout)
+        answer = self._gate.call(self._node.begin_wait, timeout, peers)
         return self._wait_for(answer)
 
     def disconnect(self, peer: str) -> int:
@@ -234,6 +242,10 @@ class Replica(Database):
         backup, put it in the place of the directory: it gets a new origin when it is opened. Raises ConfigError,
         StorageError."""
         return self._gate.call(self._node.store.backup, path, self._rs_options, self._progress(progress))
+
+    def _reload_credentials(self, trusted: Collection[str] | None) -> None:
+        """Read the key file and the trusted file again, now. `trusted`: the new list, if it is not a file."""
+        self._wait_for(self._node.reload_credentials(trusted))
 
     def _progress(self, report: Callable[[int], None] | None) -> Callable[[int], None]:
         """Return a progress function that ends the work when the replica is being closed: `close` must not wait for

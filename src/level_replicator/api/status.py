@@ -25,6 +25,10 @@ class PeerStatus(TypedDict):
     state            waiting, connecting, handshake, scanning, reconciling, live, quarantined, refused or gone; see
                      `PeerState`
     last_error       text of the last error of a connection; None: there was none
+    last_error_code  cause of the last error, for programs: unreachable, insecure, lost, tls, pin, untrusted,
+                     untrusted_there, rejected, disconnected, stopping, protocol, version, clock, duplicate_origin,
+                     self, duplicate_connection, origin_changed, busy, storage or timeout; see `PeerErrorCode`; None:
+                     as `last_error`
     waiting_for      the event that this node waits for until it has everything that the peer has, as a text; None: it
                      waits for nothing, or is not connected
     waiting_s        seconds since a change of the peer was applied last, while this node waits; 0: it does not wait;
@@ -51,6 +55,7 @@ class PeerStatus(TypedDict):
     read_only_there: bool
     state: str
     last_error: str | None
+    last_error_code: str | None
     waiting_for: str | None
     waiting_s: float | None
     stalled: bool
@@ -173,6 +178,7 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> PeerStatus:
         "read_only_there": connection is not None and connection.session.peer_takes_nothing,
         "state": current.state.value,
         "last_error": current.last_error,
+        "last_error_code": None if current.last_error_code is None else current.last_error_code.value,
         "waiting_for": None if puller is None else puller.waits_for,
         "waiting_s": None if puller is None else puller.waiting_ms / 1000,
         "stalled": current.stalled,

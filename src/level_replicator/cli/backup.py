@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from level_replicator.cli.output import print_result, progress
+from level_replicator.cli.output import counted, print_result, progress
 from level_replicator.cli.target import DONE, NodeCommand, offline, reached
 from level_replicator.core.errors import ConfigError, LockedError, StorageError
 from level_replicator.storage.engine.plyvel import open_engine
@@ -23,7 +23,6 @@ class Backup(NodeCommand):
     )
     EXAMPLE = "level-replicator backup /tmp/lrep-0 /tmp/backup"
     JSON = "the number of keys and the duration in seconds as JSON"
-    RS = True
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -32,11 +31,11 @@ class Backup(NodeCommand):
 
     def run(self, arguments: argparse.Namespace) -> int:
         begun = time.monotonic()
-        with reached(arguments) as database, progress("backup") as show:
+        with reached(arguments) as database, progress("backup", database.status()["keys"]) as show:
             # a running node has another working directory than this process
             keys = database.backup(arguments.destination.absolute(), progress=show)
         result = {"keys": keys, "seconds": round(time.monotonic() - begun, 3)}
-        print_result(arguments, result, f"{keys:,} keys copied to {arguments.destination}")
+        print_result(arguments, result, f"{counted(keys, 'key')} copied to {arguments.destination}")
         return DONE
 
 
@@ -60,11 +59,16 @@ class Restore:
         for part in ("db", "rs"):
             if not (backup / part / "CURRENT").exists():
                 raise ConfigError(f"{backup} is not a backup: there is no LevelDB {backup / part}")
+        if _is_open(backup):
+            raise LockedError(
+                f"{backup} is in use, so a copy of its files would be inconsistent: stop the node, or copy it with"
+                " `level-replicator backup` and restore that copy"
+            )
         aside = _put_in_place(backup, directory, replace=arguments.replace)
         with offline(directory, None) as replica:
             status = replica.status()
         origin, keys = status["origin"], status["keys"]
-        text = f"{keys:,} keys restored to {directory}; its new origin is {origin}"
+        text = f"{counted(keys, 'key')} restored to {directory}; its new origin is {origin}"
         print_result(arguments, {"origin": origin, "keys": keys}, text)
         if aside is not None and not arguments.json:
             print(f"the directory that was there before is now {aside}", file=sys.stderr)
@@ -89,7 +93,7 @@ def _put_in_place(backup: Path, directory: Path, *, replace: bool) -> Path | Non
                 shutil.copytree(backup / part, copy / part)
             if occupied:
                 if _is_open(directory):
-                    raise ConfigError(f"{directory} is in use: stop the node first")
+                    raise LockedError(f"{directory} is in use: stop the node first")
                 directory.rename(aside)
             elif directory.exists():
                 directory.rmdir()
@@ -106,13 +110,14 @@ def _put_in_place(backup: Path, directory: Path, *, replace: bool) -> Path | Non
 
 
 def _is_open(directory: Path) -> bool:
-    """Return whether a process has the database open."""
-    try:
-        open_engine(directory / "db", create=False).close()
-    except LockedError:
-        return True
-    except Exception:
-        return False  # a damaged LevelDB, which no process has open
+    """Return whether a process has the database or the replication set open."""
+    for part in ("db", "rs"):
+        try:
+            open_engine(directory / part, create=False).close()
+        except LockedError:
+            return True
+        except Exception:  # missing, damaged or read-only: no process has it open
+            continue
     return False
 
 

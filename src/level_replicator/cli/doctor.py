@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 
 from level_replicator.api.config import parse_address
 from level_replicator.api.status import PeerStatus, Status
+from level_replicator.cli.output import UsageError, counted, make_console, styled
 from level_replicator.cli.target import DONE, FAILED, add_keys, add_where, to_node
 from level_replicator.core.errors import ReplicationError
 from level_replicator.core.limits import DEFAULT_MAX_CLOCK_DRIFT_S
+from level_replicator.replication.peers import PeerErrorCode
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
+_STYLES = {OK: "green", NOTE: "yellow", WRONG: "bold red"}
 _CONNECT_S = 3.0
 
 
@@ -30,17 +33,25 @@ class Doctor:
         add_where(parser, metavar="NODE")
         parser.add_argument("other", metavar="OTHER", nargs="?", help="another node, given in the same way")
         parser.add_argument("--json", action="store_true", help="the findings as JSON")
-        add_keys(parser)
+        add_keys(
+            parser,
+            fingerprint_metavar="[NODE=]SHA256",
+            fingerprint_help="fingerprint of the certificate of a node (`level-replicator fingerprint` prints it);"
+            " repeat it, with NODE as given, for two nodes with keys",
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
         findings: list[Finding] = []
         nodes: list[Node] = []
-        for where in [arguments.where, *([arguments.other] if arguments.other else [])]:
+        names = [arguments.where, *([arguments.other] if arguments.other else [])]
+        fingerprints = _fingerprints(arguments.fingerprint or [], names)
+        for where in names:
             try:
-                node = _read_node(arguments, where)
+                node = _read_node(arguments, where, fingerprints[where])
             except ReplicationError as error:
+                text = str(error).removeprefix("servers: ")
                 advice = "start it (`level-replicator serve`), or give another address"
-                findings.append(Finding(WRONG, f"{where}: {error}", advice))
+                findings.append(Finding(WRONG, text if text.startswith(where) else f"{where}: {text}", advice))
                 continue
             nodes.append(node)
             findings += _check_node(node)
@@ -49,8 +60,11 @@ class Doctor:
         if arguments.json:
             print(json.dumps([asdict(each) for each in findings], indent=2))
         else:
+            console = make_console()
             for each in findings:
-                print(f"{each.grade:5} {each.what}" + (f"\n      → {each.advice}" if each.advice else ""))
+                styled(console, (f"{each.grade:5}", _STYLES[each.grade]), f" {each.what}")
+                if each.advice:
+                    styled(console, (f"      → {each.advice}", "cyan"))
         return FAILED if any(each.grade == WRONG for each in findings) else DONE
 
 
@@ -97,8 +111,21 @@ class Node:
         return None
 
 
-def _read_node(arguments: argparse.Namespace, where: str) -> Node:
-    with to_node(arguments, where) as client:
+def _fingerprints(given: list[str], names: list[str]) -> dict[str, list[str] | None]:
+    """Return the fingerprints that each node may have: those given for it, and those given without a node; None if
+    there are none. Raises UsageError."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for each in given:
+        name, _, fingerprint = each.rpartition("=")
+        if name and name not in found:
+            raise UsageError(f"--fingerprint: {name} is not one of the nodes: expected {' or '.join(names)}")
+        for where in [name] if name else names:
+            found[where].append(fingerprint)
+    return {name: fingerprints or None for name, fingerprints in found.items()}
+
+
+def _read_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] | None) -> Node:
+    with to_node(arguments, where, fingerprints) as client:
         begun = time.time()
         status = client.status()
         middle = (begun + time.time()) / 2
@@ -109,14 +136,14 @@ def _check_node(node: Node) -> Iterator[Finding]:
     status = node.status
     address = "{}:{}".format(*status["address"]) if status["address"] else None
     listens = f"listens on {address}" if address else "does not listen, and only dials"
-    yield Finding(OK, f"{node.where} runs: origin {node.origin}, {status['keys']:,} keys, {listens}")
+    yield Finding(OK, f"{node.where} runs: origin {node.origin}, {counted(status['keys'], 'key')}, {listens}")
     if status["failed"]:
         yield Finding(WRONG, f"{node.where} takes no writes: {status['failed']}", "fix the disk, then start it again")
     if status["bulk_load_incomplete"]:
         yield Finding(NOTE, f"a bulk load of {node.where} is incomplete", "it continues when a peer connects")
     if status["lost"]:
         advice = "they come back from a peer that has them; `lrep verify --repair` gives them up if no peer has"
-        yield Finding(WRONG, f"{status['lost']:,} values are lost on {node.where}", advice)
+        yield Finding(WRONG, f"{counted(status['lost'], 'value')} lost on {node.where}", advice)
     if abs(node.skew_s) > 1:
         grade = WRONG if abs(node.skew_s) > DEFAULT_MAX_CLOCK_DRIFT_S else NOTE
         yield Finding(
@@ -143,33 +170,54 @@ def _check_peer(node: Node, peer: PeerStatus) -> Finding:
         return Finding(OK, f"{link}: {state}{behind}")
     if state == "gone":
         return Finding(NOTE, f"{link}: it dialled this node and disconnected: {error}")
-    if state == "quarantined":
-        return Finding(WRONG, f"{link}: {error}", "compare the clocks of both machines (date -u; NTP)")
-    if state == "refused":
-        return Finding(WRONG, f"{link}: {error}", _refusal_advice(node, error))
-    if "pems" in error:
-        return Finding(WRONG, f"{link}: {state}: {error}", _refusal_advice(node, error))
+    return Finding(WRONG, f"{link}: {state}: {error}", _peer_advice(node, peer))
+
+
+_VERSIONS_DIFFER = "install the same version of level-replicator on both nodes"
+_KEYS_ON_ONE_SIDE = "one node has keys and the other has none: set `pems` on both, or on neither (loopback only)"
+_SAME_ORIGIN = (
+    "one node is a copy of the other: stop it, run `lrep new-origin DIR` on its directory, and start it again"
+)
+_ADVICE = {
+    PeerErrorCode.INSECURE: "set `pems` on both nodes, or, in a network that only trusted machines reach, `insecure`",
+    PeerErrorCode.TLS: _KEYS_ON_ONE_SIDE,
+    PeerErrorCode.REJECTED: "`identify` of this node rejects the peer, or does not decide in time",
+    PeerErrorCode.DISCONNECTED: "it was disconnected by a call of `disconnect` on this node; it connects again",
+    PeerErrorCode.PROTOCOL: _VERSIONS_DIFFER + ", and check that the address is that of a node",
+    PeerErrorCode.VERSION: _VERSIONS_DIFFER,
+    PeerErrorCode.CLOCK: "compare the clocks of both machines (date -u; NTP)",
+    PeerErrorCode.DUPLICATE_ORIGIN: _SAME_ORIGIN,
+    PeerErrorCode.SELF: "remove the address from `servers`",
+    PeerErrorCode.BUSY: "one of the nodes has too many connections: remove peers that are not needed",
+    PeerErrorCode.STORAGE: "a LevelDB failed: read the log of the node that reports it, and fix its disk",
+}
+
+
+def _peer_advice(node: Node, peer: PeerStatus) -> str:
+    """Return the remedy for the last error of a peer that is not connected. It depends on the error code alone."""
+    try:
+        code = None if peer["last_error_code"] is None else PeerErrorCode(peer["last_error_code"])
+    except ValueError:  # a newer node
+        code = None
+    match code:
+        case PeerErrorCode.UNTRUSTED:
+            return f"if the peer may connect, add its fingerprint to `trusted` of {node.where}: {peer['fingerprint']}"
+        case PeerErrorCode.UNTRUSTED_THERE:
+            return (
+                f"add the fingerprint of {node.where} to `trusted` of the peer, or to its `servers`:"
+                f" {node.status['fingerprint']}"
+            )
+        case PeerErrorCode.PIN:
+            return (
+                f"if the peer has a new key, set its fingerprint in `servers` of {node.where}; it shows"
+                f" {peer['fingerprint']}"
+            )
+        case _ if code in _ADVICE:
+            return _ADVICE[code]
     connect_error = _connect_error(peer["address"])
     if connect_error is None:
-        advice = "it can be reached from this machine: check for a firewall between the two nodes"
-    else:
-        advice = f"it cannot be reached from this machine either ({connect_error}): check that it runs, and its address"
-    return Finding(WRONG, f"{link}: {state}: {error}", advice)
-
-
-def _refusal_advice(node: Node, error: str) -> str:
-    own = f" It has the fingerprint {node.status['fingerprint']}." if node.status["fingerprint"] else ""
-    if "pinned" in error:
-        return "the certificate does not match the fingerprint in `servers`: compare the two." + own
-    if "not accepted" in error or "accepted here" in error:
-        return "add the fingerprint to `trusted` of the node that refuses." + own
-    if "TLS" in error or "pems" in error:
-        return "one node has keys and the other has none: set `pems` on both, or on neither (loopback only)"
-    if "version" in error:
-        return "install the same version of level-replicator on both nodes"
-    if "same origin" in error or "origin" in error:
-        return "one node is a copy of the other: stop it, call level_replicator.new_origin(rs), and start it again"
-    return "the error says why" + ("." + own if own else "")
+        return "it can be reached from this machine: check for a firewall between the two nodes"
+    return f"it cannot be reached from this machine either ({connect_error}): check that it runs, and its address"
 
 
 def _connect_error(address: str) -> str | None:
@@ -187,17 +235,17 @@ def _check_pair(a: Node, b: Node) -> Iterator[Finding]:
         if a.status["address"] == b.status["address"]:
             yield Finding(NOTE, "both arguments name the same node")
         else:
-            yield Finding(WRONG, "both have the same origin", _refusal_advice(b, "same origin"))
+            yield Finding(WRONG, "both have the same origin", _SAME_ORIGIN)
         return
     if a.status["protocol"] != b.status["protocol"]:
         versions = f"{a.status['protocol']} and {b.status['protocol']}"
-        yield Finding(WRONG, f"they have different protocol versions, {versions}", _refusal_advice(a, "version"))
+        yield Finding(WRONG, f"they have different protocol versions, {versions}", _VERSIONS_DIFFER)
     if abs(a.skew_s - b.skew_s) > 1:
         apart = abs(a.skew_s - b.skew_s)
         grade = WRONG if apart > DEFAULT_MAX_CLOCK_DRIFT_S else NOTE
         yield Finding(grade, f"their clocks are {apart:.1f} s apart", "set the clocks (NTP)")
     if bool(a.status["fingerprint"]) != bool(b.status["fingerprint"]):
-        yield Finding(WRONG, "one of them has keys, the other has none", _refusal_advice(a, "TLS"))
+        yield Finding(WRONG, "one of them has keys, the other has none", _KEYS_ON_ONE_SIDE)
     if a.peer_status(b) is None and b.peer_status(a) is None:
         yield Finding(
             NOTE,

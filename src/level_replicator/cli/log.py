@@ -6,7 +6,18 @@ import signal
 import sys
 from pathlib import Path
 
-from level_replicator.cli.output import UsageError, change_to_json, change_to_text, print_result, to_bytes
+from level_replicator.cli.output import (
+    UsageError,
+    change_to_json,
+    change_to_text,
+    counted,
+    duration,
+    make_console,
+    print_result,
+    size,
+    styled,
+    to_bytes,
+)
 from level_replicator.cli.target import DONE, NodeCommand, reached
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.records import Change, Item
@@ -111,16 +122,19 @@ class Truncate(NodeCommand):
     )
     EXAMPLE = "level-replicator truncate /tmp/lrep-0 --max-age 3600"
     JSON = "the number of entries as JSON"
-    RS = True
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--max-bytes", type=int, metavar="N", help="bytes that the log may take on the disk")
-        parser.add_argument("--max-age", type=float, metavar="SECONDS", help="remove entries that are older")
+        parser.add_argument(
+            "--max-bytes", type=size, metavar="SIZE", help="size that the log may have on the disk, such as 64MiB"
+        )
+        parser.add_argument(
+            "--max-age", type=duration, metavar="TIME", help="remove entries that are older: seconds, or 30d, 1h"
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
         with reached(arguments) as database:
             count = database.truncate(max_bytes=arguments.max_bytes, max_age=arguments.max_age)
-        print_result(arguments, {"entries": count}, f"{count:,} entries left the log")
+        print_result(arguments, {"entries": count}, f"removed {counted(count, 'entry', 'entries')} from the log")
         return DONE
 
 
@@ -129,19 +143,31 @@ def _add_prefix(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(item: Item, arguments: argparse.Namespace) -> None:
-    if isinstance(item, Change):
-        line = (
-            json.dumps(change_to_json(*item, arguments.encoding))
-            if arguments.json
-            else change_to_text(*item, arguments.encoding)
-        )
-    elif arguments.json:
-        line = json.dumps({"rescan": "complete" if item.complete else "partial"})
-    elif item.complete:
-        line = "rescan: all keys of the node follow; other keys that you have were deleted"
+    line = _json_line(item, arguments.encoding) if arguments.json else _text_line(item, arguments.encoding)
+    console = None if arguments.json else make_console()
+    if console is None:
+        print(line, flush=getattr(arguments, "follow", False))
+    elif isinstance(item, Change):
+        time, origin, operation = line.split(" ", 2)
+        style = "red" if item.value is None else "green"
+        verb, rest = operation[:6], operation[6:]
+        styled(console, (f"{time} ", "dim"), (f"{origin} ", "cyan"), (verb, style), rest)
     else:
-        line = "rescan: the changes that follow come from the index"
-    print(line, flush=getattr(arguments, "follow", False))
+        styled(console, (line, "yellow"))
+
+
+def _json_line(item: Item, encoding: str) -> str:
+    if isinstance(item, Change):
+        return json.dumps(change_to_json(*item, encoding))
+    return json.dumps({"rescan": "complete" if item.complete else "partial"})
+
+
+def _text_line(item: Item, encoding: str) -> str:
+    if isinstance(item, Change):
+        return change_to_text(*item, encoding)
+    if item.complete:
+        return "rescan: all keys of the node follow; other keys that you have were deleted"
+    return "rescan: the changes that follow come from the index"
 
 
 def _read_cursor(file: Path) -> str | None:

@@ -5,6 +5,7 @@ returns the exit status. COMMANDS lists all of them; `--help` and the documentat
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -19,8 +20,7 @@ from level_replicator.cli.demo import command as demo
 from level_replicator.cli.doctor import Doctor
 from level_replicator.cli.keys import Fingerprint, Keygen
 from level_replicator.cli.log import Changes, Log, Truncate
-from level_replicator.cli.maintenance import Adopt, Verify
-from level_replicator.cli.output import UsageError
+from level_replicator.cli.maintenance import Adopt, NewOrigin, Verify
 from level_replicator.cli.serve import Serve
 from level_replicator.cli.status import Status, Top
 from level_replicator.cli.target import FAILED, INTERRUPTED, INVALID_USAGE, READER_GONE
@@ -94,10 +94,56 @@ COMMANDS: tuple[Command, ...] = (
     Adopt(),
     Backup(),
     Restore(),
+    NewOrigin(),
     Keygen(),
     Fingerprint(),
     Completion(),
 )
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command. Options may stand anywhere between the positional arguments.
+
+    argparse itself gives an optional positional argument up at the first option: `put DIR KEY --sync VALUE` fails."""
+
+    _intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but report unknown arguments with the usage of this command."""
+        if self._intermixed:  # called by parse_known_intermixed_args, of which this is a part
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            found, rest = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
+_USAGE_ERRNOS = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.EADDRNOTAVAIL,
+}
+
+
+def exit_status_of(error: ReplicationError) -> int:
+    """Return the exit status for an error: INVALID_USAGE for wrong arguments and settings, which include missing files
+    that were named; FAILED for a right command that failed."""
+    if not isinstance(error, ConfigError):
+        return FAILED
+    cause = error.__cause__
+    if isinstance(cause, ImportError) or (isinstance(cause, OSError) and cause.errno not in _USAGE_ERRNOS):
+        return FAILED
+    return INVALID_USAGE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except ReplicationError as error:
         print(f"level-replicator {command.NAME}: {error}", file=sys.stderr)
-        return INVALID_USAGE if isinstance(error, UsageError) else FAILED
+        return exit_status_of(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -127,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="level-replicator", description="Master-master replication for LevelDB.")
     parser.add_argument("--version", action="version", version=f"level-replicator {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=CommandParser)
     for command in COMMANDS:
         subparser = commands.add_parser(
             command.NAME,

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from level_replicator.cli.output import UsageError, print_result, progress
-from level_replicator.cli.target import DONE, FAILED, OFFLINE, NodeCommand, reached
+from level_replicator.cli.output import UsageError, counted, make_console, print_result, progress, styled
+from level_replicator.cli.target import DONE, FAILED, OFFLINE, NodeCommand, offline, reached
 from level_replicator.core.errors import ConfigError
-from level_replicator.install import RS_OPTIONS, install
+from level_replicator.install import RS_OPTIONS, install, new_origin
 from level_replicator.storage.engine.plyvel import PlyvelEngine, open_engine
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
@@ -62,9 +62,9 @@ class Adopt:
             raise
         seconds = time.monotonic() - begun
         if adopted:
-            text = f"{keys:,} keys adopted in {seconds:.1f} s ({keys / seconds:,.0f} keys/s)"
+            text = f"{counted(keys, 'key')} adopted in {seconds:.1f} s ({keys / seconds:,.0f} keys/s)"
         else:
-            text = f"nothing to adopt: all {keys:,} keys are in the replication set already"
+            text = f"nothing to adopt: the replication set has {counted(keys, 'key')} already"
         print_result(arguments, {"keys": keys, "seconds": round(seconds, 3)}, text)
         return DONE
 
@@ -122,7 +122,6 @@ class Verify(NodeCommand):
     )
     EXAMPLE = "level-replicator verify /tmp/lrep-0"
     JSON = "the findings as JSON, with keys in Base64"
-    RS = True
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -139,7 +138,7 @@ class Verify(NodeCommand):
                 raise UsageError("--repair: replication repairs two nodes that differ; verify each of them alone")
             with reached(arguments) as database:
                 return _print_difference(database.verify(arguments.peer), arguments)
-        with reached(arguments) as database, progress("verify") as show:
+        with reached(arguments) as database, progress("verify", database.status()["keys"]) as show:
             report = database.verify(repair=arguments.repair, progress=show)
         if arguments.json:
             print(json.dumps(_report_json(report)))
@@ -153,7 +152,7 @@ def _print_difference(found: Difference, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"equal": found.equal, **counts, "examples": _examples_json(found)}))
     elif found.equal:
-        print("equal")
+        styled(make_console(), ("equal", "green"))
     else:
         for name, count in counts.items():
             print(f"{name.replace('_', ' '):10} {count:>12,}")
@@ -170,6 +169,7 @@ def _examples_json(found: Report | Difference) -> list[dict[str, str]]:
 def _report_json(report: Report) -> dict[str, Any]:
     return {
         "keys": report.keys,
+        "tombstones": report.tombstones,
         **{kind: getattr(report, kind) for kind in _FINDINGS},
         "repaired": report.repaired,
         "lost": report.lost,
@@ -182,15 +182,16 @@ def _report_json(report: Report) -> dict[str, Any]:
 
 
 def _print_report(report: Report) -> None:
-    print(f"{report.keys:,} keys")
+    console = make_console()
+    print(f"{counted(report.keys, 'key')} and {counted(report.tombstones, 'tombstone')} checked")
     for kind, meaning in _FINDINGS.items():
         if count := getattr(report, kind):
-            print(f"{kind:9} {count:>12,}  {meaning}")
+            styled(console, (f"{kind:9}", "yellow"), f" {count:>12,}  {meaning}")
             examples = [key for each, key in report.examples if each == kind]
             for key in examples[:_MAX_EXAMPLES]:
                 print(f"          {key!r}")
     if report.sound:
-        print("sound")
+        styled(console, ("sound", "green"))
         return
     print(f"repaired  {report.repaired:>12,}")
     if report.lost:
@@ -201,4 +202,29 @@ def _print_report(report: Report) -> None:
     if report.given_up:
         print(f"given up  {report.given_up:>12,}  not on this node, and no peer sent them: forgotten")
     if report.left:
-        print(f"left      {report.left:>12,}")
+        styled(console, ("left     ", "bold red"), f" {report.left:>12,}")
+
+
+class NewOrigin:
+    NAME = "new-origin"
+    HELP = (
+        "Let a stopped node start under a new origin. Use this for one of two nodes that have the same origin because "
+        "a directory was copied."
+    )
+    EXAMPLE = "level-replicator new-origin /tmp/notes"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("directory", type=Path, metavar="DIR", help="the directory of the node, or its LevelDB")
+        parser.add_argument("--rs", type=Path, help="directory of the replication set (default: DIR/rs)")
+        parser.add_argument("--json", action="store_true", help="the new origin as JSON")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        rs = arguments.rs or arguments.directory / "rs"
+        if not _is_leveldb(rs):
+            raise ConfigError(f"there is no replication set {rs}")
+        with closing(open_engine(rs, create=False, **RS_OPTIONS)) as engine:
+            new_origin(engine.db)
+        with offline(arguments.directory, arguments.rs) as replica:
+            origin = replica.origin
+        print_result(arguments, {"origin": origin}, f"the new origin of {arguments.directory} is {origin}")
+        return DONE

@@ -1,6 +1,7 @@
 """`level-replicator serve`."""
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -14,25 +15,34 @@ from typing import Any
 
 from level_replicator.api.config import Config, read_toml
 from level_replicator.api.replica import Replica
+from level_replicator.cli.output import counted
 from level_replicator.cli.target import DONE
 from level_replicator.core.errors import ConfigError
 from level_replicator.install import open as open_replica
 
+_log = logging.getLogger("level_replicator.cli")
+
 _STOP = (signal.SIGTERM, signal.SIGINT)
+_RELOAD = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()  # Windows has none
+_LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
 
 
 class Serve:
     NAME = "serve"
     HELP = (
         "Run a node on a directory, which is created if missing, until SIGTERM or Ctrl-C. The command writes one line "
-        "to standard output when the node is ready, and logs to standard error."
+        "to standard output when the node is ready, and logs to standard error. SIGHUP reloads the keys, the trusted "
+        "list and the log level; the log names other settings that changed and need a restart."
     )
     EXAMPLE = "level-replicator serve /tmp/lrep-0 --port 8000 --server 127.0.0.1:8001"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("directory", type=Path, metavar="DIR", help="the directory that contains `db` and `rs`")
         parser.add_argument(
-            "--config", type=Path, metavar="FILE", help="settings (TOML); the options below override them"
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="settings (TOML), and `log_level`; the options below override them",
         )
         parser.add_argument("--host", help="address to listen at (default: 127.0.0.1)")
         parser.add_argument(
@@ -51,6 +61,12 @@ class Serve:
         parser.add_argument(
             "--trusted", type=Path, metavar="FILE", help="fingerprints of accepted peers, one in a line"
         )
+        parser.add_argument(
+            "--insecure",
+            action="store_true",
+            default=None,
+            help="allow plain TCP beyond this machine: anyone who can connect can read and write all",
+        )
         parser.add_argument("--pull-only", action="store_true", default=None, help="refuse local writes")
         parser.add_argument(
             "--metrics",
@@ -63,14 +79,16 @@ class Serve:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Return 0 after a signal to stop."""
+        config, level = _settings(arguments)
         with (
-            _logging_to_stderr(logging.DEBUG if arguments.verbose else logging.INFO),
-            _stop_signals() as wait,
-            open_replica(arguments.directory, _settings(arguments), adopt=arguments.adopt) as replica,
+            _logging_to_stderr(level),
+            _signals() as wait,
+            open_replica(arguments.directory, config, adopt=arguments.adopt) as replica,
         ):
             print(_ready_line(replica, as_json=arguments.json), flush=True)
             notify_systemd("READY=1")
-            wait()
+            while wait() not in _STOP:
+                _reload(replica, arguments, config)
             notify_systemd("STOPPING=1")
         return DONE
 
@@ -91,8 +109,8 @@ def _logging_to_stderr(level: int) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], None]]:
-    """Return a function that waits for a signal to stop, and count signals from now on.
+def _signals() -> Iterator[Callable[[], int]]:
+    """Return a function that waits for the next signal to stop or to reload, and returns its number.
 
     It reads the socket that the interpreter writes to as soon as any thread receives the signal. A Python handler that
     sets an Event would not do: it runs in the main thread only, and a main thread that sleeps in `Event.wait` does not
@@ -100,12 +118,13 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
-        before = {each: signal.signal(each, lambda *_: None) for each in _STOP}
+        before = {each: signal.signal(each, lambda *_: None) for each in (*_STOP, *_RELOAD)}
         old = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
 
-        def wait() -> None:
-            while ours.recv(1)[0] not in _STOP:
+        def wait() -> int:
+            while (number := ours.recv(1)[0]) not in (*_STOP, *_RELOAD):
                 pass
+            return number
 
         try:
             yield wait
@@ -115,17 +134,43 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
                 signal.signal(each, handler)
 
 
-def _settings(arguments: argparse.Namespace) -> Config:
-    """Return the settings of the file, overridden by those of the command line. Raises ConfigError."""
+def _reload(replica: Replica, arguments: argparse.Namespace, config: Config) -> None:
+    """Read the settings again, and apply those that can change while the node runs: the content of key files, the
+    trusted list, and the log level. A mistake in them is logged and changes nothing.
+
+    config  the settings with which the node was started"""
+    try:
+        new, level = _settings(arguments)
+    except ConfigError as error:
+        _log.error("the settings were not reloaded: %s", error)
+        return
+    logging.getLogger("level_replicator").setLevel(level)
+    listed = new.trusted if isinstance(new.trusted, frozenset) and isinstance(config.trusted, frozenset) else None
+    replica._reload_credentials(listed)
+    live = set() if listed is None else {"trusted"}
+    names = [each.name for each in dataclasses.fields(Config) if each.name not in live]
+    changed = [name for name in names if getattr(new, name) != getattr(config, name)]
+    if changed:
+        _log.warning("the settings were reloaded, but changes of these need a restart: %s", ", ".join(changed))
+    else:
+        _log.info("the settings were reloaded")
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[Config, int]:
+    """Return the settings of the file, overridden by those of the command line, and the log level. Raises
+    ConfigError."""
     settings: dict[str, Any] = {} if arguments.config is None else read_toml(arguments.config)
-    for name in ("host", "port", "pems", "trusted", "pull_only"):
+    level = settings.pop("log_level", "info")
+    if level not in _LEVELS:
+        raise ConfigError(f"log_level: {level!r} is not a log level: expected one of {', '.join(_LEVELS)}")
+    for name in ("host", "port", "pems", "trusted", "pull_only", "insecure"):
         if getattr(arguments, name) is not None:
             settings[name] = getattr(arguments, name)
     if arguments.metrics is not None:
         settings["metrics"] = int(arguments.metrics) if arguments.metrics.isdecimal() else arguments.metrics
     if arguments.server:
         settings["servers"] = {**settings.get("servers", {}), **dict(map(_server, arguments.server))}
-    return Config.of(settings)
+    return Config.of(settings), logging.DEBUG if arguments.verbose else _LEVELS[level]
 
 
 def _server(text: str) -> tuple[str, Mapping[str, Any]]:
@@ -142,7 +187,7 @@ def _ready_line(replica: Replica, *, as_json: bool) -> str:
         return json.dumps(result | {name: status[name] for name in ("origin", "keys", "fingerprint")})
     where = f"listening on {address}" if address else "not listening"
     dialling = ", ".join(servers) or "no peers"
-    return f"ready: {where}, {status['keys']:,} keys, dialling {dialling}, origin {status['origin']}"
+    return f"ready: {where}, {counted(status['keys'], 'key')}, dialling {dialling}, origin {status['origin']}"
 
 
 def notify_systemd(state: str) -> None:

@@ -3,20 +3,37 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 from level_replicator.api.status import PeerStatus
 from level_replicator.api.status import Status as NodeStatus
-from level_replicator.cli.output import UsageError, bytes_text
+from level_replicator.cli.output import UsageError, bytes_text, counted, duration, make_console, styled
 from level_replicator.cli.target import DONE, FAILED, Database, NodeCommand, reached
-from level_replicator.core.errors import ConfigError, ConnectionLostError
+from level_replicator.core.errors import ConnectionLostError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Sample = tuple[float, NodeStatus]
 Counter = Literal["bytes_in", "bytes_out", "entries_in", "entries_out"]
-_COLUMNS = ("peer", "state", "behind", "entries in/s", "entries out/s", "in/s", "out/s", "last error")
+_COLUMNS = ("peer", "state", "behind", "entries in/s", "out/s", "bytes in/s", "out/s", "last error")
 _LEFT = ("peer", "state", "last error")
-_NO_RICH = "top needs rich: pip install 'level-replicator[cli]'"
+_NAME_WIDTH = 12
+_MAX_PEER_WIDTH = 48
+_UNREACHABLE = "the node cannot be reached; trying again"
+_STATE_STYLES = {
+    "live": "green",
+    "scanning": "cyan",
+    "reconciling": "cyan",
+    "connecting": "yellow",
+    "handshake": "yellow",
+    "waiting": "yellow",
+    "quarantined": "bold red",
+    "refused": "bold red",
+    "gone": "dim",
+}
 
 
 class Status(NodeCommand):
@@ -31,7 +48,16 @@ class Status(NodeCommand):
     def run(self, arguments: argparse.Namespace) -> int:
         with reached(arguments) as database:
             status = database.status()
-        print(json.dumps(status, indent=2) if arguments.json else "\n".join(_lines(status)))
+        if arguments.json:
+            print(json.dumps(status, indent=2))
+        elif (console := make_console()) is None:
+            print("\n".join([*_summary(status), *_peer_lines(status)]))
+        else:
+            for line in _summary(status):
+                name, value = line[:_NAME_WIDTH], line[_NAME_WIDTH:]
+                styled(console, (name, "bold red" if name.startswith("FAILED") else "bold"), value)
+            if status["peers"]:
+                console.print(_peer_table(status))
         return FAILED if status["failed"] else DONE
 
 
@@ -42,40 +68,59 @@ class Top(NodeCommand):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--every", type=float, default=1.0, metavar="SECONDS", help="time between two updates (default: 1)"
+            "--every", type=duration, default=1.0, metavar="TIME", help="time between two updates (default: 1s)"
         )
         parser.add_argument("--times", type=int, metavar="N", help="end after this many updates")
 
     def run(self, arguments: argparse.Namespace) -> int:
         if not arguments.every > 0:
             raise UsageError(f"--every: {arguments.every} is not a positive number of seconds")
-        try:
-            from rich.live import Live
-        except ImportError as error:
-            raise ConfigError(_NO_RICH) from error
-        with reached(arguments) as database, Live(auto_refresh=False) as live:
+        console = make_console()
+        before: Sample | None = None
+        with reached(arguments) as database, _display(console) as show:
             updates = 0
-            before: tuple[float, NodeStatus] | None = None
             with suppress(KeyboardInterrupt):  # the normal end
                 while arguments.times is None or updates < arguments.times:
                     if updates:
                         time.sleep(arguments.every)
                     now, status = _read(database)
-                    live.update(_table(status, before, now), refresh=True)
+                    show(status, before, now)
                     if status is not None:
                         before = now, status
                     updates += 1
         return DONE
 
 
-def _lines(status: NodeStatus) -> Iterator[str]:
+@contextmanager
+def _display(console: "Console | None") -> Iterator[Callable[[NodeStatus | None, Sample | None, float], None]]:
+    """Return a function that shows a status: in the place of the one before on a terminal, else as lines."""
+    if console is None:
+        yield lambda status, before, now: print("\n".join(_top_lines(status, before, now)), flush=True)
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda status, before, now: live.update(_table(status, before, now), refresh=True)
+
+
+def _top_lines(status: NodeStatus | None, before: Sample | None, now: float) -> list[str]:
+    if status is None:
+        return [_UNREACHABLE]
+    rows = [list(_COLUMNS), *_rows(status, before, now)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [_head(status), *(lines if status["peers"] else [])]
+
+
+def _summary(status: NodeStatus) -> Iterator[str]:
+    """Yield the lines about the node itself: a name in _NAME_WIDTH columns, then the value."""
     address = "{}:{}".format(*status["address"]) if status["address"] else "not listening"
     yield f"origin      {status['origin']}"
     yield f"address     {address}"
     if status["fingerprint"]:
         yield f"fingerprint {status['fingerprint']}"
     yield f"keys        {status['keys']:,}"
-    yield f"log         {status['entries']:,} entries, about {bytes_text(status['log_bytes'])}"
+    yield f"log         {_log_text(status)}"
     yield f"clients     {status['clients']}"
     if status["bulk_load_incomplete"]:
         yield "bulk load   incomplete"
@@ -85,6 +130,11 @@ def _lines(status: NodeStatus) -> Iterator[str]:
         yield f"FAILED      {status['failed']}"
     if not status["peers"]:
         yield "peers       none"
+
+
+def _peer_lines(status: NodeStatus) -> Iterator[str]:
+    """Yield the plain table of the peers, with whole addresses and errors."""
+    if not status["peers"]:
         return
     width = max(len(_name(peer)) for peer in status["peers"])
     yield f"{'peer':{width}}  state        behind      in          out         last error"
@@ -94,6 +144,16 @@ def _lines(status: NodeStatus) -> Iterator[str]:
         yield line.rstrip()
         if peer["waiting_for"] is not None:
             yield f"{'':{width}}  waits, for {peer['waiting_s']:.0f} s, for {peer['waiting_for']}"
+
+
+def _log_text(status: NodeStatus) -> str:
+    """Return the number of entries and their size. LevelDB's estimate does not count its write buffer."""
+    entries = counted(status["entries"], "entry", "entries")
+    if not status["entries"]:
+        return entries
+    if not status["log_bytes"]:
+        return f"{entries}, still in the write buffer"
+    return f"{entries}, about {bytes_text(status['log_bytes'])}"
 
 
 def _name(peer: PeerStatus) -> str:
@@ -112,27 +172,20 @@ def _read(database: Database) -> tuple[float, NodeStatus | None]:
         return time.monotonic(), None
 
 
-def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, now: float) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _head(status: NodeStatus) -> str:
+    if status["failed"]:
+        return f"FAILED: {status['failed']}"
+    keys, clients = counted(status["keys"], "key"), counted(status["clients"], "client")
+    return f"{status['origin']}  {keys}  log: {_log_text(status)}  {clients}"
 
-    if status is None:
-        return "the node cannot be reached; trying again"
-    head = f"{status['origin']}  {status['keys']:,} keys  {status['entries']:,} log entries"
-    head += f"  {bytes_text(status['log_bytes'])}  {status['clients']} clients"
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-        title=f"FAILED: {status['failed']}" if status["failed"] else head,
-        title_justify="left",
-    )
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in _LEFT else "right")
+
+def _rows(status: NodeStatus, before: Sample | None, now: float) -> Iterator[list[str]]:
+    """Yield the cells of _COLUMNS for each peer. `before`: the earlier status, for the rates."""
     earlier = {} if before is None else {peer["address"]: peer for peer in before[1]["peers"]}
     elapsed_s = 0.0 if before is None else max(now - before[0], 1e-6)
     for peer in status["peers"]:
         old = earlier.get(peer["address"])
-        table.add_row(
+        yield [
             _name(peer),
             peer["state"],
             _behind(peer),
@@ -141,7 +194,48 @@ def _table(status: NodeStatus | None, before: tuple[float, NodeStatus] | None, n
             bytes_text(_rate(peer, old, "bytes_in", elapsed_s)),
             bytes_text(_rate(peer, old, "bytes_out", elapsed_s)),
             peer["last_error"] or "",
+        ]
+
+
+def _table(status: NodeStatus | None, before: Sample | None, now: float) -> Any:
+    if status is None:
+        return _UNREACHABLE
+    return _make_table(_head(status), _COLUMNS, _rows(status, before, now))
+
+
+def _peer_table(status: NodeStatus) -> Any:
+    rows = []
+    for peer in status["peers"]:
+        error = peer["last_error"] or ""
+        if peer["waiting_for"] is not None:
+            error = f"waits, for {peer['waiting_s']:.0f} s, for {peer['waiting_for']}"
+        flow = [bytes_text(peer["bytes_in"]), bytes_text(peer["bytes_out"])]
+        rows.append([_name(peer), peer["state"], _behind(peer), *flow, error])
+    return _make_table(None, ("peer", "state", "behind", "in", "out", "last error"), rows)
+
+
+def _make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
+    """Return a table of rich. The second column is the state of a peer, and gets its colour."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=title, title_justify="left", title_style="bold")
+    rows = list(rows)
+    # a narrow terminal folds the errors first, and addresses last
+    peer_width = min(_MAX_PEER_WIDTH, max((len(row[0]) for row in rows), default=0))
+    for name in columns:
+        justify: Literal["left", "right"] = "left" if name in _LEFT else "right"
+        table.add_column(
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=name not in ("peer", "last error"),
+            min_width=peer_width if name == "peer" else None,
         )
+    for row in rows:
+        state = Text(row[1], _STATE_STYLES.get(row[1], ""))
+        table.add_row(Text(row[0]), state, *(Text(cell) for cell in row[2:]))
     return table
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from level_replicator.api.config import Config
 from level_replicator.api.replica import Replica
-from level_replicator.cli.output import add_encoding
+from level_replicator.cli.output import UsageError, add_encoding
 from level_replicator.client.connect import Client, connect, path_of
 from level_replicator.core.errors import ConfigError, ConnectionLostError
 from level_replicator.install import RS_OPTIONS, install
@@ -41,7 +41,6 @@ class NodeCommand:
     NAME, HELP, EXAMPLE  for `--help`; the tests run the example
     JSON                 help of `--json`; empty: the command has no such option
     ENCODED              whether keys or values are given or shown, in the encoding of `--encoding`
-    RS                   whether WHERE may be a LevelDB with its replication set elsewhere, at `--rs`
     """
 
     NAME: str
@@ -49,7 +48,6 @@ class NodeCommand:
     EXAMPLE: str
     JSON: str = ""
     ENCODED: bool = False
-    RS: bool = False
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of this command. Default: there are none."""
@@ -61,10 +59,7 @@ class NodeCommand:
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add all arguments: the node, the options of this command, and the shared ones."""
         add_where(parser)
-        if self.RS:
-            parser.add_argument(
-                "--rs", type=Path, metavar="RS", help="the replication set, if WHERE is itself a LevelDB"
-            )
+        parser.add_argument("--rs", type=Path, metavar="RS", help="the replication set, if WHERE is itself a LevelDB")
         self.add_options(parser)
         if self.ENCODED:
             add_encoding(parser)
@@ -83,22 +78,21 @@ def add_where(parser: argparse.ArgumentParser, metavar: str = "WHERE") -> None:
     )
 
 
-def add_keys(parser: argparse.ArgumentParser) -> None:
-    """Add the options for connections to a node with keys."""
+def add_keys(
+    parser: argparse.ArgumentParser,
+    *,
+    fingerprint_metavar: str = "SHA256",
+    fingerprint_help: str = "fingerprint of the certificate of that node (`level-replicator fingerprint` prints it)",
+) -> None:
+    """Add the options for connections to a node with keys. Every `--fingerprint` adds one to a list."""
     parser.add_argument("--pems", type=Path, metavar="FILE", help="our key file, for a node with keys at HOST:PORT")
-    parser.add_argument(
-        "--fingerprint",
-        metavar="SHA256",
-        help="fingerprint of the certificate of that node (`level-replicator fingerprint` prints it)",
-    )
+    parser.add_argument("--fingerprint", action="append", metavar=fingerprint_metavar, help=fingerprint_help)
     parser.add_argument("--insecure", action="store_true", help="use plain TCP to a node on another machine")
 
 
-def to_node(arguments: argparse.Namespace, where: str) -> Client:
-    """Connect to a running node. Raises as `connect`."""
-    return connect(
-        where, pems=arguments.pems, fingerprint=arguments.fingerprint, insecure=arguments.insecure, timeout=10
-    )
+def to_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] | None) -> Client:
+    """Connect to a running node, which must have one of the fingerprints. Raises as `connect`."""
+    return connect(where, pems=arguments.pems, fingerprint=fingerprints, insecure=arguments.insecure, timeout=10)
 
 
 @contextmanager
@@ -107,11 +101,13 @@ def reached(arguments: argparse.Namespace) -> Iterator[Database]:
 
     Raises as `connect` and `open`."""
     where = arguments.where
-    rs = getattr(arguments, "rs", None)
+    rs = arguments.rs
     path = path_of(where)
+    if rs is not None and not Path(where).is_dir():
+        raise UsageError(f"--rs: {where} is not a directory: expected the directory of a LevelDB")
     if path is not None and Path(where).is_dir():
         try:
-            client = None if rs is not None else to_node(arguments, where)
+            client = None if rs is not None else to_node(arguments, where, arguments.fingerprint)
         except ConnectionLostError:
             client = None
         if client is None:
@@ -121,7 +117,7 @@ def reached(arguments: argparse.Namespace) -> Iterator[Database]:
     elif path is not None and not path.exists():
         raise ConfigError(f"{where}: there is no such directory, and it is not HOST:PORT")
     else:
-        client = to_node(arguments, where)
+        client = to_node(arguments, where, arguments.fingerprint)
     with client:
         yield client
 

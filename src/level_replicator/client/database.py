@@ -118,9 +118,9 @@ class RemoteDatabase:
         """See Replica.status."""
         return self._run(requests.status())
 
-    def wait_synced(self, timeout: float | None = None) -> bool:
+    def wait_synced(self, timeout: float | None = None, *, peers: int | None = None) -> bool:
         """See Replica.wait_synced."""
-        return self._run(requests.wait_synced(timeout))
+        return self._run(requests.wait_synced(timeout, peers))
 
     def truncate(self, *, max_bytes: int | None = None, max_age: float | None = None) -> int:
         """See Replica.truncate."""

@@ -113,9 +113,10 @@ def status() -> Steps[Status]:
     return _do("status")
 
 
-def wait_synced(timeout_s: float | None) -> Steps[bool]:
+def wait_synced(timeout_s: float | None, peers: int | None) -> Steps[bool]:
+    options = {} if peers is None else {"peers": peers}  # nodes of earlier versions do not know the argument
     for part_s in wait_parts(timeout_s):
-        if (yield from _do("wait_synced", timeout=part_s)):
+        if (yield from _do("wait_synced", timeout=part_s, **options)):
             return True
     return False
 

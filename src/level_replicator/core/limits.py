@@ -176,6 +176,10 @@ BACKOFF_CAP_S = 30.0
 BACKOFF_RESET_AFTER_S = 10.0
 """A connection that lasted this long resets the backoff."""
 CONNECT_TIMEOUT_S = 10.0
+DIAL_HASTENED_AFTER_S = 1.0
+"""`wait_synced` ends the delay between two attempts to dial a server, but not before it has lasted this long."""
+DIAL_WARNING_INTERVAL_S = 3_600.0
+"""Shortest time between two warnings that one server cannot be reached."""
 
 # -- connections and queues
 MAX_PENDING_HANDSHAKES = 128

@@ -47,6 +47,23 @@ class Resolution(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRange:
+    """A range of keys that is not known to be equal on both nodes, as the reader queries it.
+
+    low, high    the keys with low <= key < high; high b"": up to the last key
+    print        fingerprint of the reader's rows; b"": the peer is asked for its rows, whatever they are
+    count        number of the reader's rows; 0: the peer is asked for all its entries
+    depth        number of splits that led to this range
+    """
+
+    low: bytes
+    high: bytes
+    print: bytes
+    count: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileContext:
     """The state of both sides of a reconciliation.
 

@@ -18,7 +18,7 @@ _log = logging.getLogger("level_replicator.node")
 
 
 class ClientAccess(StrEnum):
-    """What clients may do who come over the port."""
+    """Permission of clients that connect over the port."""
 
     FULL = "read-write"
     READ = "read-only"
@@ -26,8 +26,12 @@ class ClientAccess(StrEnum):
 
 
 class ClientRegistry:
-    """On the node's loop. `open_request_handler`: returns the handler for the requests of a new client. `refusals`: the
-    limiter of all refusals that the node reports."""
+    """The client sessions of one node, on its event loop.
+
+    access                permission of clients that connect over the port
+    refusals              limits how many refusals the node reports
+    open_request_handler  returns the handler for the requests of a new client
+    """
 
     def __init__(
         self,
@@ -44,11 +48,11 @@ class ClientRegistry:
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
     def admit(self, stream: StreamTransport, *, fingerprint: str | None, read_only: bool) -> ClientSession | None:
-        """None: it is not to come in; it has been told why."""
+        """Accept or refuse a client. Returns its session; None: it was refused, and the reason was sent."""
         if not stream.local and self.access is ClientAccess.NONE:
-            self.refuse(stream, "this node takes no clients (`clients` in its configuration)")
+            self.refuse(stream, "this node accepts no clients over its port: set `clients` in its configuration")
         elif len(self.connections) >= MAX_CLIENTS:
-            self.refuse(stream, f"{MAX_CLIENTS} clients are connected already")
+            self.refuse(stream, f"{MAX_CLIENTS} clients are connected already, the most that a node accepts")
         else:
             read_only = read_only or (not stream.local and self.access is ClientAccess.READ)
             connection = ClientSession(self, stream, fingerprint=fingerprint, read_only=read_only, local=stream.local)
@@ -58,31 +62,33 @@ class ClientRegistry:
         return None
 
     def refuse(self, stream: StreamTransport, why: str) -> None:
-        """Tells a client that it may not come in."""
+        """Refuse a client: send the reason, and close."""
         stream.send([encode(Failed(0, "ReplicationError", f"not accepted: {why}"))])
         stream.close()
         if self._refusals.may_report(int(self.loop.time() * 1000)):
-            if untold := self._refusals.take_unreported():
-                why += f" (and {untold} more refusals before)"
+            if unreported := self._refusals.take_unreported():
+                why += f" (and {unreported} more refusals before)"
             _log.info("a client at %s was not accepted: %s", stream.address, why)
 
     def left(self, session: ClientSession) -> None:
+        """Forget a session that has ended."""
         self.connections.discard(session)
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
-        """What may take long, on a thread of this lane."""
+        """Run work that may take long on a thread of this lane."""
         if lane not in self._pools:
             self._pools[lane] = ThreadPoolExecutor(CLIENT_THREADS, thread_name_prefix=f"level-replicator-{lane}")
         self._pools[lane].submit(work, *arguments)
 
     def cut(self, fingerprints: frozenset[str], why: str) -> None:
-        """Whoever has one of these is cut off."""
+        """Close the connections of all clients with these fingerprints at once."""
         for connection in list(self.connections):
             if connection.fingerprint in fingerprints:
                 connection.cut(why)
 
     def disconnect(self, name: str) -> int:
-        """Cuts off whoever came over the port with this fingerprint, or from this address."""
+        """Close the connections of clients over the port with this fingerprint or address at once. Returns their
+        number."""
         called = [
             connection
             for connection in self.connections
@@ -93,7 +99,7 @@ class ClientRegistry:
         return len(called)
 
     def stop(self) -> list[StreamTransport]:
-        """Says goodbye to all of them. Those that still have to leave."""
+        """End all sessions, since the node stops. Returns the transports that still have bytes to send."""
         streams = [connection.transport for connection in self.connections]
         for connection in list(self.connections):
             connection.end(ByeCode.STOPPING, "the node stops")

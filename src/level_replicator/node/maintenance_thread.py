@@ -1,6 +1,5 @@
-"""What is done in the background: the log is kept within its bounds, old tombstones leave, floors that stay above the
-vector are lowered, entries that no pull will complete are re-stamped, and the filter of known keys learns what the
-index holds."""
+"""Maintenance in the background: truncates the log, drops old tombstones, lowers floors that stay above the vector,
+re-stamps entries that no pull will complete, and fills the key filter from the index."""
 
 import logging
 import threading
@@ -24,9 +23,11 @@ _log = logging.getLogger("level_replicator.node")
 
 
 class MaintenanceThread:
-    """Of one replica, on a thread of its own, between `start` and `stop`.
+    """The maintenance of one replica, on a thread of its own, between `start` and `stop`.
 
-    log_max_bytes, log_max_age_s  what the log may take; tombstone_ttl_s: how long tombstones stay; each None: for ever
+    log_max_bytes    size above which the log is truncated, in bytes; None: no limit
+    log_max_age_s    age in seconds at which entries leave the log; None: never
+    tombstone_ttl_s  age in seconds at which tombstones are dropped; None: never
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class MaintenanceThread:
         times = [each / 10 for each in (log_max_age_s, tombstone_ttl_s) if each is not None]
         self._interval_s = min(max(min(times, default=0.0), MIN_RETENTION_INTERVAL_S), MAX_RETENTION_INTERVAL_S)
         self._sweep_s = min((tombstone_ttl_s or 0.0) / 10, MAX_SWEEP_INTERVAL_S)
-        # the first time soon: a program may never run for as long as a whole interval
+        # the first sweep comes soon, since a program may never run for a whole interval
         self._sweep_at_s = time.monotonic() + min(self._sweep_s, FIRST_SWEEP_AFTER_S)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="level-replicator-maintenance", daemon=True)
@@ -53,7 +54,7 @@ class MaintenanceThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Waits for the step under way. Idempotent."""
+        """Stop the thread after the step that is under way. Idempotent."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -63,7 +64,7 @@ class MaintenanceThread:
             try:
                 self._keep()
             except ReplicationError as error:
-                _log.error("the work in the background has ended: %s", error)
+                _log.error("maintenance in the background has stopped: %s", error)
                 return
 
     def _keep(self) -> None:
@@ -81,7 +82,7 @@ class MaintenanceThread:
         if self._max_age_s is not None:
             before = self._stamp_before(self._max_age_s)
             if retention.oldest() <= before:
-                # more than what is due, or each look would write the whole log anew for a little
+                # remove more than is due: otherwise each check would compact the whole log for a few entries
                 before = self._stamp_before(self._max_age_s * TRUNCATE_TO)
                 removed = retention.truncate(before=before, pause=self._pause)
                 _log.info("%d entries older than log_max_age left the log", removed)

@@ -1,4 +1,4 @@
-"""One replica's event loop, in a thread of its own: listening, dialling, timers."""
+"""The event loop of one replica, in a thread of its own: it listens, dials, and runs the timers."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from level_replicator.net.unix_socket import listen_unix
 from level_replicator.node.admission import Admission
 from level_replicator.node.client_registry import ClientAccess, ClientRegistry
 from level_replicator.node.client_session import OpenRequestHandler
-from level_replicator.node.dialer import Dialler
+from level_replicator.node.dialer import Dialer
 from level_replicator.node.stream import StreamTransport
 from level_replicator.replication.coordinator import Coordinator
 from level_replicator.replication.peers import Peer, PeerEvent
@@ -31,13 +31,13 @@ from level_replicator.storage.store import Store
 _log = logging.getLogger("level_replicator.node")
 _T = TypeVar("_T")
 _STOP_TIMEOUT_S = 2.0
-"""How long a stop waits for farewells to leave."""
+"""Seconds that `stop` waits until the last bytes of all connections have been sent."""
 _LAST_TURNS = 4
-"""Of the event loop, in which what has begun comes to its end."""
+"""Turns of the event loop in which pending callbacks complete at the end."""
 
 
 class Listening(Protocol):
-    """Of asyncio.Server, and UnixSocketServer."""
+    """The common interface of asyncio.Server and UnixSocketServer."""
 
     @property
     def sockets(self) -> Sequence[Any]: ...
@@ -46,7 +46,8 @@ class Listening(Protocol):
 
 
 class Node:
-    """Started by `start`, ended by `stop`. All of it but those two, `call` and `local_change` runs on its thread."""
+    """One node. `start`, `stop`, `call` and the other methods of the first section may be called from any thread; all
+    else runs on the thread of the event loop."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Node:
             for address in servers
         }
         self.address: tuple[str, int] | None = None
-        self.sync_waiter = SyncWaiter(dials=any(not peer.read_only for peer in self.servers.values()))
+        self.sync_waiter = SyncWaiter()
         self.coordinator = Coordinator(
             store,
             instance=instance,
@@ -88,15 +89,25 @@ class Node:
             random=random,
             on_event=on_event,
             observer=self.sync_waiter,
+            servers=self.servers.values(),
         )
         self._loop = asyncio.new_event_loop()
         self.clients = ClientRegistry(self._loop, access, self.coordinator.refusals, open_request_handler)
         self.admission = Admission(self.coordinator, self.clients, security)
+        self.dialers = [
+            Dialer(
+                self.coordinator,
+                self.admission,
+                *where,
+                self.servers[address],
+                anywhere=insecure or security is not None,
+                random=random,
+                on_attempt_ended=self.sync_waiter.progressed,
+            )
+            for address, where in servers.items()
+        ]
         self._where = (host, port)
-        self._dial = servers
-        self._anywhere = insecure or security is not None
         self._keys = keys
-        self._random = random
         self._tick_s = min(max(heartbeat_ms / 4000, 0.01), MAX_TICK_S)
         self._socket_path = socket_path
         self._thread = threading.Thread(target=self._run, name=f"level-replicator-{store.origin:016x}", daemon=True)
@@ -108,7 +119,7 @@ class Node:
     # -- from other threads
 
     def start(self) -> None:
-        """Returns when the node listens. Raises ConfigError if it cannot."""
+        """Start the thread. Returns when the node listens; raises ConfigError if it cannot."""
         self._thread.start()
         try:
             self._started.result()
@@ -121,7 +132,7 @@ class Node:
             raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
 
     def stop(self) -> None:
-        """Says goodbye and ends the thread. Idempotent."""
+        """End all connections and the thread. Idempotent. Raises RuntimeError on the thread of the event loop."""
         if self.on_own_thread():
             raise RuntimeError("a replica cannot be closed from its own event loop: use another thread")
         if not self._loop.is_closed():
@@ -134,16 +145,16 @@ class Node:
         return threading.current_thread() is self._thread
 
     def call(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Runs a coroutine on the node's loop."""
+        """Run a coroutine on the event loop. Raises ClosedError after its end."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError as error:
             work.close()
             raise ClosedError("the replica is closed") from error
 
-    def begin_wait(self, timeout_s: float | None) -> Future[bool]:
-        """The answer of Replica.wait_synced, to come."""
-        return self.call(self.sync_waiter.wait(self.coordinator, timeout_s))
+    def begin_wait(self, timeout_s: float | None, peers: int | None = None) -> Future[bool]:
+        """Begin a wait on the node's loop. Returns its future result; see Replica.wait_synced."""
+        return self.call(self.sync_waiter.wait(self.coordinator, timeout_s, servers=self.dialers, peers=peers))
 
     def disconnect(self, name: str) -> Future[int]:
         """See Replica.disconnect."""
@@ -152,6 +163,20 @@ class Node:
             return self.admission.disconnect(name)
 
         return self.call(cut())
+
+    def reload_credentials(self, trusted: Collection[str] | None) -> Future[None]:
+        """Read the key file and the trusted file again. `trusted`: the new list, if it is not a file."""
+
+        async def reload() -> None:
+            security = self.admission.security
+            if security is None:
+                return
+            if trusted is not None:
+                self.admission.revoke(security.trust.replace_trusted(trusted))
+            if self._keys is not None:
+                await self._keys.reload(security, self.admission.revoke)
+
+        return self.call(reload())
 
     def change_origin(self, work: Callable[[], None]) -> Future[None]:
         """Run work that gives this node another origin, and end all connections, which then begin again. No change of
@@ -166,10 +191,11 @@ class Node:
         return self.call(change())
 
     def local_change(self) -> None:
-        """After a local write: wakes the loop if it would not look by itself soon. A wake costs more than the write."""
+        """Wake the loop after a local write, unless it will check for writes soon anyway: a wake costs more than the
+        write."""
         if not self._kicked and self.coordinator.by_origin:
             self._kicked = True
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody to tell
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._pump)
 
     # -- the loop
@@ -194,7 +220,7 @@ class Node:
                 lambda: StreamTransport(self.admission), host, port, backlog=ACCEPTS_PER_TURN
             )
             for each in server.sockets:
-                # asyncio has one number for both: how many wait in the kernel, and how many are taken at once
+                # asyncio has one number for the length of the kernel's queue and for the connections accepted in a turn
                 with socket.socket(fileno=os.dup(each.fileno())) as listening:
                     listening.listen(LISTEN_BACKLOG)
             name = server.sockets[0].getsockname()
@@ -208,17 +234,7 @@ class Node:
                     server.close()
                 raise
         self._started.set_result(None)
-        diallers = [
-            Dialler(
-                self.coordinator,
-                self.admission,
-                *where,
-                self.servers[address],
-                anywhere=self._anywhere,
-                random=self._random,
-            ).run()
-            for address, where in self._dial.items()
-        ]
+        diallers = [dialer.run() for dialer in self.dialers]
         watch = []
         if self._keys is not None:
             assert self.admission.security is not None
@@ -243,7 +259,7 @@ class Node:
         self.sync_waiter.cancel()
         if self.admission.security is not None and self.admission.security.identify_runner is not None:
             self.admission.security.identify_runner.close()
-        # connections that were just being accepted: admission turns them away, which takes a few turns of the loop
+        # admission refuses the connections that were just accepted, which takes a few turns of the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=_STOP_TIMEOUT_S)
@@ -251,8 +267,10 @@ class Node:
             await asyncio.sleep(0)
 
     async def _stop_listening(self, servers: list[Listening]) -> None:
-        """asyncio (before 3.12.1) loses a connection that it has accepted when its server is closed before it has made
-        the transport: so first nothing more is accepted, and what was is let in."""
+        """Stop accepting, then close the servers.
+
+        asyncio before 3.12.1 loses an accepted connection if its server is closed before the transport is made: so
+        accepting stops first, and the loop turns until all transports are made."""
         for server in servers:
             for each in server.sockets:
                 self._loop.remove_reader(each.fileno())
@@ -275,19 +293,19 @@ class Node:
         if self._run_at is not None:
             self._run_at.cancel()
             self._run_at = None
-        self._pumping = True  # what becomes ready until then is run in this turn
+        self._pumping = True  # connections that become ready until it is reset are run in this turn
         if self._kicked:
             self.coordinator.local_change()
         self._pumping = False
         wait = self.coordinator.run()
         if wait is not None:
-            # until then no write needs to wake anybody
+            # until then no write needs to wake the loop
             self._kicked = True
             self._run_at = self._loop.call_later(wait / 1000, self._pump)
             return
         self._kicked = False
         if self.coordinator.has_local_work():
-            # written between the look and the reset
+            # a write came between the check and the reset
             self._kicked = True
             self.coordinator.local_change()
 

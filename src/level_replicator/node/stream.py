@@ -1,7 +1,7 @@
-"""The transport of a connection on asyncio: a TCP connection, with or without TLS over it, or one over the Unix socket.
+"""The transport of a connection on asyncio: over TCP, with or without TLS, or over the Unix socket.
 
-Admission decides who may come in; until it has attached a connection, nothing that arrives is looked at but TLS's own
-records, and whether a peer or a client speaks.
+Admission accepts or refuses each connection. Until it has attached a session, received bytes are used only for the TLS
+handshake, and to tell a peer from a client.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import SEND_BUFFER_BYTES
 from level_replicator.protocol.client_messages import PREAMBLE
+from level_replicator.protocol.framing import is_http_request
 from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.peers import Peer
 
@@ -20,24 +21,30 @@ if TYPE_CHECKING:
     from level_replicator.security.tls import Channel
 
 LOCAL = "this machine"
-"""The address of whoever comes over the Unix socket."""
+"""The address of all clients on the Unix socket."""
 CLOSE_LINGER_S = 2.0
-"""How long a farewell may take to leave. A peer that does not read would otherwise keep its socket for ever."""
+"""Seconds that the last bytes may take to leave. A peer that does not read would otherwise keep its socket for ever."""
 _HOST_BITS_V6 = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""Seconds, and how often: a client whose machine is gone is noticed after a minute."""
+"""Seconds, and number of probes: the loss of a client's machine is detected after about a minute."""
 _AT_ONCE = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: a close throws away what the kernel still has to send."""
+"""A value of SO_LINGER: closing discards the bytes that the kernel has not sent yet."""
+_HTTP_TEXT = "this port speaks the replication protocol of level-replicator, not HTTP"
+_HTTP_ANSWER = (
+    "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    f"Content-Length: {len(_HTTP_TEXT) + 1}\r\n\r\n{_HTTP_TEXT}\n"
+).encode()
 
 
 def host_port(address: Any) -> str:
-    """host:port of a socket's address; IPv6 in brackets."""
+    """Return "host:port" of a socket's address, with an IPv6 address in brackets."""
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def network_of(ip: str) -> str:
-    """What counts as one place that connections come from: an IPv4 address, or an IPv6 /64."""
+    """Return the network whose pending connections are limited together: the IPv4 address, or the /64 of an IPv6
+    one."""
     try:
         address = ipaddress.ip_address(ip.split("%")[0])
     except ValueError:
@@ -50,7 +57,7 @@ def network_of(ip: str) -> str:
 
 
 class AcceptedConnection(Protocol):
-    """Receives the bytes of a peer, or of a client, that was accepted."""
+    """The session of an accepted peer or client: it receives the bytes."""
 
     ended: bool
 
@@ -60,19 +67,19 @@ class AcceptedConnection(Protocol):
     def received(self, data: bytes) -> None: ...
 
     def drained(self) -> None:
-        """The stream takes bytes again."""
+        """The transport takes bytes again."""
 
     def lost(self, why: str) -> None: ...
 
     def end(self, code: ByeCode, text: str) -> None:
-        """Tell the other side why, and close."""
+        """Send the reason, and close."""
 
     def cut(self, why: str) -> None:
-        """Close at once, without sending what waits to be sent."""
+        """Close at once. Bytes that wait to be sent are discarded."""
 
 
 class StreamObserver(Protocol):
-    """Decides about connections that nobody has accepted yet (node.admission)."""
+    """Accepts or refuses new connections (node.admission)."""
 
     def arrived(self, stream: "StreamTransport") -> None: ...
 
@@ -86,7 +93,8 @@ class StreamObserver(Protocol):
 
 
 class StreamTransport(asyncio.Protocol):
-    """`server`: the peer that we dialled; None: somebody dialled us. `local`: over the Unix socket."""
+    """`server`: record of the server that this node has dialed; None: the connection is incoming. `local`: over the
+    Unix socket."""
 
     def __init__(self, admission: StreamObserver, server: Peer | None = None, *, local: bool = False) -> None:
         self.full = False
@@ -97,6 +105,7 @@ class StreamTransport(asyncio.Protocol):
         self.network = "?"
         self.connection: AcceptedConnection | None = None
         self._first = b""
+        self._received = False
         self._admission = admission
         self._tls: Channel | None = None
         self._introduced = False
@@ -117,6 +126,11 @@ class StreamTransport(asyncio.Protocol):
         self._admission.arrived(self)
 
     def data_received(self, data: bytes) -> None:
+        if not self._received:
+            self._received = True
+            if self.server is None and is_http_request(data):
+                self._answer_http()
+                return
         if self._tls is None:
             if self.connection is None:
                 data = self._first = self._first + data
@@ -134,6 +148,14 @@ class StreamTransport(asyncio.Protocol):
         else:
             self._read()
 
+    def _answer_http(self) -> None:
+        """Refuse an HTTP client in its own protocol."""
+        assert self._socket is not None
+        self._admission.failed(self, f"an HTTP client connected: {_HTTP_TEXT}")
+        self._socket.write(_HTTP_ANSWER)
+        self._socket.close()
+        self._abort_later()
+
     def pause_writing(self) -> None:
         self.full = True
 
@@ -150,17 +172,17 @@ class StreamTransport(asyncio.Protocol):
         if self.connection is not None:
             self.connection.lost(why)
 
-    # -- what admission asks for
+    # -- from admission
 
     def secure(self, channel: "Channel") -> None:
-        """Everything goes through TLS from here on."""
+        """Use TLS for all further bytes."""
         self._tls = channel
         if self.server is not None:
             channel.begin()
         self._flush()
 
     def attach(self, connection: AcceptedConnection) -> None:
-        """The peer, or the client, may come in."""
+        """Pass received bytes to the session of an accepted peer or client."""
         self.connection = connection
         if self._tls is not None:
             assert self._socket is not None
@@ -171,7 +193,7 @@ class StreamTransport(asyncio.Protocol):
     # -- TLS
 
     def _read(self) -> None:
-        """What the peer has said to the session. It may have spoken before we had judged it."""
+        """Pass decrypted bytes to the session. The peer may have sent some before it was accepted."""
         assert self._tls is not None
         assert self._socket is not None
         try:
@@ -181,7 +203,7 @@ class StreamTransport(asyncio.Protocol):
             if not self._introduced:
                 self._introduced = True
                 self._flush()
-                # whatever it sends now waits in the kernel
+                # until the peer is accepted, its further bytes wait in the kernel
                 self._socket.pause_reading()
                 self._admission.authenticated(self, self._tls.certificate(), client=self._tls.is_client)
                 return
@@ -190,7 +212,7 @@ class StreamTransport(asyncio.Protocol):
             parts = []
             while data := self._tls.read():
                 parts.append(data)
-            self._flush()  # TLS may have something to answer by itself
+            self._flush()  # TLS itself may have to reply
         except RemoteProtocolError as error:
             self._broken(error)
             return
@@ -200,7 +222,7 @@ class StreamTransport(asyncio.Protocol):
             self._socket.close()
 
     def _broken(self, error: RemoteProtocolError) -> None:
-        """The peer broke TLS: an alert tells it why, and that is the end."""
+        """The peer violated TLS: send the alert with the reason, and close."""
         assert self._socket is not None
         self._flush()
         if self.connection is None:
@@ -216,7 +238,7 @@ class StreamTransport(asyncio.Protocol):
             if data:
                 self._socket.write(data)
 
-    # -- what the connection asks for
+    # -- from the session
 
     def send(self, frames: list[bytes]) -> None:
         if self._socket is None or self._socket.is_closing():
@@ -234,7 +256,7 @@ class StreamTransport(asyncio.Protocol):
             self._flush()
 
     def pause(self) -> None:
-        """Nothing more is read, until `resume`."""
+        """Stop reading until `resume`."""
         if self._socket is not None:
             self._socket.pause_reading()
 
@@ -243,7 +265,7 @@ class StreamTransport(asyncio.Protocol):
             self._socket.resume_reading()
 
     def keep_alive(self) -> None:
-        """Asks the kernel to notice when the other machine is gone: a client need not say anything for days."""
+        """Enable TCP keep-alive: an idle client may send nothing for days, and its machine may vanish meanwhile."""
         raw = None if self._socket is None else self._socket.get_extra_info("socket")
         if self.local or raw is None:
             return
@@ -270,7 +292,7 @@ class StreamTransport(asyncio.Protocol):
             asyncio.get_running_loop().call_later(CLOSE_LINGER_S, self._socket.abort)
 
     def abort(self) -> None:
-        """Not one more byte, also of what waits to be sent, here or in the kernel."""
+        """Close at once. Bytes that wait to be sent, here or in the kernel, are discarded."""
         if self._socket is None:
             return
         raw = self._socket.get_extra_info("socket")

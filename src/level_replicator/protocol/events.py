@@ -1,15 +1,16 @@
-"""What a session reports to its connection. Handle each event before asking for the next."""
+"""Events that a session yields for received bytes. Handle each event before advancing the iterator."""
 
 from dataclasses import dataclass
 
 from level_replicator.core.entry import Entry
 from level_replicator.core.epochs import History
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.core.version_vector import Vector
 
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentified:
-    """The peer said who it is: call `Session.welcome` or `Session.refuse`, now or later."""
+    """The Hello of the peer has arrived: call `Session.welcome` or `Session.refuse`, now or later."""
 
     origin: int
     instance: bytes
@@ -17,12 +18,13 @@ class PeerIdentified:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """Both sides have accepted: ask for a pull with `Session.start_pull`."""
+    """Both sides have accepted: request a pull with `Session.start_pull`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequested:
-    """The peer begins a pull: feed it, from its vector, without what it has of an earlier scan."""
+    """The peer requests a pull: send it all that is above its vector, except the intervals `have`, which it has applied
+    in an earlier scan."""
 
     vector: Vector
     have: list[tuple[int, int, int]]
@@ -33,7 +35,7 @@ class PullRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerVectorAdvanced:
-    """The peer covers at least this. `feeding`: it is what it had when its round began, and it may send it to us."""
+    """The peer covers at least this vector. `feeding`: it is the vector at the beginning of a round of the peer."""
 
     vector: Vector
     feeding: bool
@@ -41,10 +43,10 @@ class PeerVectorAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class EntriesReceived:
-    """Merge these entries, which are all that the peer's snapshot holds of `origin` in (low, high].
+    """Merge these entries: all entries of `origin` in (low, high] in the peer's snapshot.
 
-    `resumable`: up to which stamp the peer's vector covered the interval, so that it need not be sent again.
-    `take`: the vector to take over in the same batch, when the round is complete with them."""
+    `resumable`: stamp up to which the peer's vector covered the interval, so that it need not be sent again.
+    `take`: the vector to adopt in the same batch, if they complete the round; else None."""
 
     origin: int
     low: int
@@ -56,21 +58,21 @@ class EntriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class RoundCompleted:
-    """A round is complete: take over the vector that it began with."""
+    """A round is complete: adopt the vector of its RoundStart."""
 
     vector: Vector
 
 
 @dataclass(frozen=True, slots=True)
 class VectorRequested:
-    """Answer with `Session.reply_vector` and the vector as it is now."""
+    """Reply with `Session.reply_vector` and the current vector."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
 class VectorReceived:
-    """The answer to `Session.query_vector`."""
+    """The reply to `Session.query_vector`."""
 
     token: int
     vector: Vector
@@ -78,7 +80,7 @@ class VectorReceived:
 
 @dataclass(frozen=True, slots=True)
 class PeerClosed:
-    """The peer closes, and says why."""
+    """The peer has sent a Bye, with the reason."""
 
     code: int
     text: str
@@ -86,12 +88,12 @@ class PeerClosed:
 
 @dataclass(frozen=True, slots=True)
 class PullPaused:
-    """The peer wants nothing until its next StartPull."""
+    """Send the peer nothing until its next StartPull."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoriesReceived:
-    """What the peer knows of the histories of origins. `last`: that was all of it for now."""
+    """Histories of origins, and branches, that the peer knows. `last`: they are complete for now."""
 
     histories: dict[int, History]
     branches: dict[int, int]
@@ -100,12 +102,12 @@ class HistoriesReceived:
 
 @dataclass(frozen=True, slots=True)
 class CompareRequested:
-    """The peer wants to compare its index with ours."""
+    """The peer requests a comparison of its index with ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangesQueried:
-    """The peer reconciles: answer each range (low, high, fingerprint, count)."""
+    """The peer reconciles: reply to each range (low, high, fingerprint, count)."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
@@ -120,12 +122,13 @@ class EntriesRequested:
 
 @dataclass(frozen=True, slots=True)
 class PeerReconciled:
-    """The peer's reconciliation is over."""
+    """The peer has ended its reconciliation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStarted:
-    """Reconcile with the peer's index, which has about so many rows. `compare_only`: after Session.compare."""
+    """Reconcile with the peer's index. `rows`: its approximate number of rows; `compare_only`: after
+    Session.compare."""
 
     vector: Vector
     horizon: Vector
@@ -136,22 +139,35 @@ class ReconcileStarted:
 
 @dataclass(frozen=True, slots=True)
 class RangeEntriesReceived:
-    """Entries that were queried or fetched, each with its origin, and keys that the peer cannot give.
+    """Entries that the peer sent for the oldest open query, and keys that it cannot provide.
 
-    `equal`: places of those whose value is left out, since ours is equal. `span`: of a range query: this is all that
-    the peer has from the first key up to before the second (b"": to the end)."""
+    entries  each entry with its origin
+    equal    indexes of the entries without their value, since this node has the same value
+    lacking  keys whose entries are damaged at the peer
+    last     whether the query is answered
+    range    the range that was queried; None: the entries were fetched by key
+    span     of a range query: the peer has no other entries in span[0] <= key < span[1] (b"": up to the last key)
+    """
 
     entries: list[tuple[int, Entry]]
     equal: set[int]
     lacking: list[bytes]
     last: bool
+    range: KeyRange | None
     span: tuple[bytes, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
 class RangeAnswered:
-    """The answer to the oldest open range query: equal; parts; or rows, as (key, index row)."""
+    """The answer to the oldest open range query: the range is equal, or it is split, or these are its rows.
 
+    range   the range that was queried
+    same    whether the fingerprints are equal
+    bounds  the keys between the parts of a split; `prints` has the fingerprint of each part, so one more
+    rows    each key with its index row, in order of keys
+    """
+
+    range: KeyRange
     same: bool = False
     bounds: list[bytes] | None = None
     prints: list[bytes] | None = None

@@ -1,9 +1,8 @@
-"""The reading side of a session: what a peer sends is checked here before anything is applied.
+"""The receiving side of a pull: checks the messages of a peer before anything is applied.
 
-A pull is a row of rounds. In a round the peer sends all that one snapshot of its log holds and we
-do not cover; only when the round is complete do we take over the vector with which it began. (Within
-a round entries come newest first, or were left out because something newer of the key comes from another
-origin: a part of a round proves nothing about a vector.)
+A pull is a sequence of rounds. In a round the peer sends all entries of one snapshot of its log that we do not cover.
+The vector of its RoundStart is adopted only when the round is complete: a part of a round says nothing about a vector,
+because entries come newest first, and an entry is left out if another origin has a newer one of the same key.
 """
 
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from level_replicator.protocol.messages import ByeCode, Entries
 
 
 def refuse_future(newest: int, latest: int) -> None:
-    """A stamp beyond `latest` (clock.latest_acceptable) quarantines the peer: nothing of it is applied."""
+    """Raise RemoteProtocolError, which quarantines the peer, if a stamp is above `latest` (clock.latest_acceptable)."""
     if newest > latest:
         ahead_s = ((newest - latest) >> 16) / 1000
         raise RemoteProtocolError(
@@ -31,9 +30,11 @@ def refuse_future(newest: int, latest: int) -> None:
 
 
 class PullReceiver:
-    """Of one session. `completed` counts whole rounds: after the first one the peer is live.
+    """The pulls of one session, one after the other.
 
-    `number`: of the pull that is wanted now. What still comes of an earlier one is not looked at."""
+    completed  number of complete rounds: after the first one the peer is live
+    number     number of the current pull; messages of earlier ones, which may still arrive, are ignored
+    """
 
     def __init__(self) -> None:
         self.completed = 0
@@ -45,11 +46,11 @@ class PullReceiver:
 
     @property
     def target(self) -> Vector | None:
-        """The vector that the round under way will give."""
+        """The vector to adopt at the end of the round that is under way; None: no round is under way."""
         return self._target
 
-    def renew(self, wanted: Vector | None = None) -> int:
-        """Another pull, from this vector, or none, is wanted from here on. Its number."""
+    def next_pull(self, wanted: Vector | None = None) -> int:
+        """Begin another pull, from the vector `wanted`; None: pause. Returns its number."""
         self._wanted = wanted
         self._passing_over = self.number > 0
         self.number += 1
@@ -57,12 +58,14 @@ class PullReceiver:
         return self.number
 
     def abandon(self) -> None:
-        """The peer gives up its round, for a reconciliation."""
+        """The peer abandons its round and begins a reconciliation."""
         self._wanted = None
         self._target = None
 
-    def begin(self, vector: Vector, latest: int, number: int = 0, missing: Iterable[int] = ()) -> Vector | None:
-        """The vector that the peer had when the round began; None: it is not of the pull that is wanted."""
+    def begin_round(self, vector: Vector, latest: int, number: int = 0, missing: Iterable[int] = ()) -> Vector | None:
+        """Begin a round. Returns the vector that the peer had at its beginning; None: the round is of an earlier pull.
+
+        Raises RemoteProtocolError."""
         if self._target is not None:
             raise RemoteProtocolError("a round begins within a round")
         if number != self.number:
@@ -71,14 +74,15 @@ class PullReceiver:
             return None
         refuse_future(max(vector.values(), default=0), latest)
         self._passing_over = False
-        if self._wanted is not None:  # the first round tells what is not as we said
+        if self._wanted is not None:  # the first round has only the differences from the vector of StartPull
             vector, self._wanted = apply_difference(self._wanted, vector, missing), None
         self._target = vector
         self._seen = {}
         return vector
 
     def entries(self, message: Entries, latest: int) -> EntriesReceived | None:
-        """Checks a frame of entries. Raises RemoteProtocolError; then nothing of it may be applied."""
+        """Return the checked entries of a frame; None: they are of an earlier pull. Raises RemoteProtocolError; then
+        nothing of the frame may be applied."""
         if self._passing_over:
             return None
         if self._target is None:
@@ -108,7 +112,7 @@ class PullReceiver:
         return target
 
     def _claim(self, origin: int, low: int, high: int) -> None:
-        """Within a round nothing is sent twice."""
+        """Record the interval. Raises RemoteProtocolError if it overlaps with one of the same round."""
         seen = self._seen.setdefault(origin, Intervals())
         if seen.overlaps(low, high):
             raise RemoteProtocolError("entries of an interval that was sent in this round already")
@@ -118,7 +122,8 @@ class PullReceiver:
 
 
 def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:
-    """The entries of a frame: of strictly monotonic stamps in (low, high], up or down, of different keys."""
+    """Return the entries of a frame. Raises RemoteProtocolError unless their stamps are strictly ascending or
+    descending in (low, high], and their keys differ."""
     if len(records) > MAX_FRAME_ENTRIES:
         raise RemoteProtocolError(f"{len(records)} entries in a frame, {MAX_FRAME_ENTRIES} are allowed")
     entries = list(map(decode_entry, records))

@@ -1,8 +1,8 @@
-"""The sending side of a session: which parts of which origin's log are read next, and what is said of them.
+"""The sending side of a pull: decides which interval of which origin's log is read next.
 
-A round covers all that one snapshot holds and the reader does not have: a list of intervals of stamps per
-origin. The first round of a session goes newest first; the later ones, live, in order. What the
-reader gets elsewhere meanwhile (its Have) is left out.
+A round consists of all intervals of one snapshot that the reader does not cover. The first round of a pull is sent
+newest first; the later, live ones in ascending order. Entries that the reader gets from other nodes meanwhile, which
+its VectorUpdate shows, are left out.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from level_replicator.protocol.messages import Entries, RoundEnd, RoundStart
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read of the round's snapshot the log of `origin` in (low, high], from the top when `newest_first`."""
+    """A read of the log of `origin` in (low, high] from the snapshot of the round, descending if `newest_first`."""
 
     origin: int
     low: int
@@ -26,8 +26,12 @@ class Read:
 
 
 class PullSender:
-    """Of one pull of a session, whose `number` it is. `peer_vector`: the least that the reader is known to cover;
-    `wanted`: the vector of its Want."""
+    """The rounds of one pull.
+
+    peer_vector  vector that the reader covers at least
+    number       number of the pull
+    wanted       vector of its StartPull
+    """
 
     def __init__(self, peer_vector: Vector | None = None, number: int = 0, wanted: Vector | None = None) -> None:
         self.peer_vector: Vector = {} if peer_vector is None else peer_vector
@@ -45,7 +49,7 @@ class PullSender:
             raise RemoteProtocolError(f"the peer named more than {MAX_VECTOR_ORIGINS} origins")
 
     def begin(self, target: Vector, work: dict[int, Intervals]) -> RoundStart:
-        """Starts a round over the intervals of `work`; `target` is the vector of its snapshot."""
+        """Begin a round over the intervals of `work`. `target`: vector of its snapshot. Returns its first message."""
         if self.under_way:
             raise LocalProtocolError("a round is under way")
         self.under_way = True
@@ -60,23 +64,24 @@ class PullSender:
         if self.completed:
             target = {o: stamp for o, stamp in target.items() if stamp > known.get(o, 0)}
             return RoundStart(encode_vector(target), self.number)
-        # the first time all of it: whether we missed tombstones of the reader shows in what we do not know
-        # told once: the reader has forgotten its Want by then, and so may we
-        lines, missing = vector_difference(target, self._wanted or {})
+        # the first round has the whole vector: origins that it lacks show whether we missed tombstones of the reader;
+        # it is encoded as a difference from the vector of StartPull, which both sides then forget
+        changed, missing = vector_difference(target, self._wanted or {})
         self._wanted = None
-        return RoundStart(encode_vector(lines), self.number, encode_origins(missing))
+        return RoundStart(encode_vector(changed), self.number, encode_origins(missing))
 
     def reconcile_done(self) -> None:
-        """The reader has reconciled with a snapshot instead of being sent a first round."""
+        """The reader has reconciled with a snapshot, which replaces the first round."""
         self.completed += 1
 
     def give_up(self) -> None:
-        """The round under way is not gone on with."""
+        """Abandon the round that is under way."""
         self.under_way = False
         self._work = []
 
     def next_read(self) -> Read | None:
-        """What to read next: of all origins the newest if newest first, else the oldest. None: nothing is left."""
+        """Return the next interval to read: the newest of all origins in the first round, else the oldest. None: the
+        round is complete."""
         while self._work:
             order, origin, other = self._work[0]
             low, high = (other, -order) if self._newest_first else (order, other)
@@ -87,9 +92,10 @@ class PullSender:
         return None
 
     def read(self, read: Read, records: list[bytes], reached: int) -> Entries | None:
-        """The message for what was read; None when there is nothing to say.
+        """Return the message for the records of a read; None if there are none.
 
-        `reached`: the bound that reading came to: `read.low` or `read.high` when it came to the end, by direction."""
+        `reached`: the bound up to which the records are complete; after the whole interval `read.low` if newest first,
+        else `read.high`."""
         heappop(self._work)
         if read.newest_first:
             low, high = reached, read.high

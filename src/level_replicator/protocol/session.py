@@ -22,6 +22,7 @@ from level_replicator.core.limits import (
     MAX_RESUME_INTERVALS,
     SILENCE_IN_HEARTBEATS,
 )
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.core.version_vector import Vector, decode_origins, decode_vector, encode_vector, newer
 from level_replicator.protocol.events import (
     CompareRequested,
@@ -88,7 +89,7 @@ class Phase(Enum):
     HELLO = "hello"
     """The peer's Hello is awaited."""
     INTRODUCED = "introduced"
-    """Dialler only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
+    """Dialer only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
     JUDGING = "judging"
     """This node is to decide: `welcome` or `refuse`."""
     WELCOME = "welcome"
@@ -135,7 +136,7 @@ class Session:
         self._sent_ms = now_ms
         self._comparing = False
         self._round_vector: Vector | None = None
-        self._asked: set[int] = set()
+        self._queried_tokens: set[int] = set()
         self._frames = FrameReader()
         self._output: list[bytes] = []
         if dialled:
@@ -187,14 +188,14 @@ class Session:
     ) -> None:
         """Begin our pull, in place of any earlier one. The arguments are those of StartPull."""
         self.queries.end_pull()
-        number = self.pull.renew(vector)
+        number = self.pull.next_pull(vector)
         known = (encode_vector(vector), have[:MAX_RESUME_INTERVALS], encode_vector(horizon), dropped)
         self.send(StartPull(*known, number, rows, reconcile))
 
     def pause_pull(self) -> None:
         """Ask the peer to send nothing more of our pull until the next `start_pull`."""
         self.queries.end_pull()
-        self.pull.renew()
+        self.pull.next_pull()
         self.send(PausePull())
 
     def histories(self, histories: OfOrigins, branches: Branches) -> None:
@@ -210,13 +211,15 @@ class Session:
         self._comparing = True
         self.send(CompareStart())
 
-    def query_ranges(self, ranges: list[tuple[bytes, bytes, bytes, int]]) -> None:
-        for low, high, _, count in ranges:
-            self.queries.queried(low, high, count)
-        self.send(RangeQuery(ranges))
+    def query_ranges(self, ranges: list[KeyRange]) -> None:
+        """Ask the peer to compare its rows in these ranges with ours."""
+        for each in ranges:
+            self.queries.add_range(each)
+        self.send(RangeQuery([(each.low, each.high, each.print, each.count) for each in ranges]))
 
     def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
-        self.queries.fetched(list(keys))
+        """Ask the peer for the entries of these keys. `digests`: of each key the digest of our value, or b""."""
+        self.queries.add_fetch(keys)
         self.send(Fetch(keys, digests))
 
     def reconcile_done(self) -> None:
@@ -228,13 +231,13 @@ class Session:
         self.send(VectorUpdate(encode_vector(vector)))
 
     def query_vector(self, token: int) -> None:
-        self._asked.add(token)
+        self._queried_tokens.add(token)
         self.send(VectorQuery(token))
 
     @property
     def unanswered(self) -> int:
         """Vector queries that the peer has not answered. It ends the session above MAX_WAITING_VECTOR_QUERIES."""
-        return len(self._asked)
+        return len(self._queried_tokens)
 
     def reply_vector(self, token: int, vector: Vector) -> None:
         self.send(VectorReply(token, encode_vector(vector)))
@@ -392,7 +395,7 @@ class Session:
     def _on_round_start(self, message: RoundStart, latest: int) -> Event:
         self._refuse_changes()
         vector = decode_vector(message.vector)
-        whole = self.pull.begin(vector, latest, message.pull, decode_origins(message.missing))
+        whole = self.pull.begin_round(vector, latest, message.pull, decode_origins(message.missing))
         return self._peer_has(vector if whole is None else whole, latest, feeding=whole is not None)
 
     def _on_reconcile_start(self, message: ReconcileStart, latest: int) -> Event | None:
@@ -413,11 +416,11 @@ class Session:
         return event
 
     def _on_vector_reply(self, message: VectorReply, latest: int) -> Event:
-        if message.token not in self._asked:
+        if message.token not in self._queried_tokens:
             raise RemoteProtocolError(f"VectorReply with unknown token {message.token}")
         vector = decode_vector(message.vector)
         refuse_future(max(vector.values(), default=0), latest)
-        self._asked.remove(message.token)
+        self._queried_tokens.remove(message.token)
         return VectorReceived(message.token, vector)
 
     def _on_bye(self, message: Bye) -> Event:

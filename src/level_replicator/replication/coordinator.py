@@ -5,7 +5,7 @@ and `tick` a few times a heartbeat.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from level_replicator.core.limits import (
@@ -19,7 +19,7 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.protocol.session import Phase, Session
 from level_replicator.replication.origin_guard import OriginGuard
 from level_replicator.replication.peer_connection import PeerConnection, Transport
-from level_replicator.replication.peers import Peer, PeerEvent, PeerState, Visitors
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerEvent, PeerState, Visitors, error_code_of
 from level_replicator.replication.puller import PullResult
 from level_replicator.replication.refusal_limiter import RefusalLimiter
 from level_replicator.storage.store import Store
@@ -42,6 +42,9 @@ class CoordinatorObserver:
     def vector_moved(self) -> None:
         """A vector of a peer was adopted."""
 
+    def connection_opened(self, connection: PeerConnection) -> None:
+        """Both sides of a connection have accepted."""
+
     def connection_ended(self, connection: PeerConnection) -> None:
         """A connection has ended."""
 
@@ -53,6 +56,7 @@ class Coordinator:
     wake      requests a call of `run` soon, on the same thread
     random    jitter of pulls that are retried
     on_event  receives the events of peers; observer: see CoordinatorObserver
+    servers   records of the configured servers that this node dials
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Coordinator:
         random: Random,
         on_event: Callable[[PeerEvent], None] = lambda event: None,
         observer: CoordinatorObserver | None = None,
+        servers: Collection[Peer] = (),
     ) -> None:
         self.store = store
         self.instance = instance
@@ -81,6 +86,7 @@ class Coordinator:
         self.guard = OriginGuard(store, self.connections, now_ms=now_ms, report=on_event)
         self._observer = CoordinatorObserver() if observer is None else observer
         self._on_event = on_event
+        self._servers = servers
         self._wake = wake
         self._max_drift_ms = max_drift_ms
         self._heartbeat_ms = heartbeat_ms
@@ -107,9 +113,9 @@ class Coordinator:
         self.has_output(connection)
         return connection
 
-    def report_refusal(self, peer: Peer, reason: str) -> None:
+    def report_refusal(self, peer: Peer, reason: str, code: PeerErrorCode) -> None:
         """Report that admission has refused a connection."""
-        peer.state, peer.last_error = PeerState.REFUSED, reason
+        peer.state, peer.last_error, peer.last_error_code = PeerState.REFUSED, reason, code
         self._event("refused", peer, reason)
 
     def disconnect(self, name: str) -> int:
@@ -182,6 +188,7 @@ class Coordinator:
     def admit(self, connection: PeerConnection, peer: PeerIdentified) -> None:
         """Accept the peer, or end the connection: two nodes have one connection, and an origin has one live node."""
         connection.peer.origin, connection.peer.instance = peer.origin, peer.instance
+        self._link_visitor(connection.peer)
         if peer.origin == self.store.origin:
             if peer.instance == self.instance:
                 connection.end(ByeCode.SELF, "this address is the node itself: take it out of `servers`")
@@ -204,8 +211,28 @@ class Coordinator:
         self.by_origin[peer.origin] = connection
         if not connection.session.dialled:
             connection.peer = self.visitors.remember(connection.peer)
+            connection.peer.server = self._server_of(connection.peer)
         if connection.histories.accept_peer():
             self.connection_opened(connection)
+
+    def _link_visitor(self, server: Peer) -> None:
+        """Note that the visitor with the origin of a configured server is this server. Any node can claim an origin:
+        with keys both must have shown the same one."""
+        visitor = self.visitors.get(server.origin)
+        if server.dialled and visitor is not None and visitor.fingerprint == server.fingerprint:
+            visitor.server = server
+
+    def _server_of(self, visitor: Peer) -> Peer | None:
+        """Returns the configured server that is the same node as a visitor; see _link_visitor."""
+        for server in self._servers:
+            if server.origin == visitor.origin and server.fingerprint == visitor.fingerprint:
+                return server
+        return None
+
+    def connection_of(self, server: Peer) -> PeerConnection | None:
+        """Returns the connection with a configured server, whichever side has dialed; None: there is none."""
+        connection = self.by_origin.get(server.origin)
+        return connection if connection is not None and connection.peer.configured is server else None
 
     def _replaces(self, new: PeerConnection, old: PeerConnection) -> bool:
         if new.session.dialled == old.session.dialled:
@@ -220,27 +247,32 @@ class Coordinator:
     def connection_opened(self, connection: PeerConnection) -> None:
         """Both sides have accepted: exchange histories, and begin to pull."""
         connection.peer.state = PeerState.LIVE if connection.peer.read_only else PeerState.SCANNING
-        connection.peer.last_error = None
+        connection.peer.last_error = connection.peer.last_error_code = None
         connection.peer.connections += 1
         connection.histories.begin()
         if not self._alone:
             connection.start_pull()
         self._event("connected", connection.peer, "connected")
+        self._observer.connection_opened(connection)
 
     def connection_ended(self, connection: PeerConnection, state: PeerState, text: str, code: ByeCode | None) -> None:
         """Forget a connection. `state`: of the peer from now on; `code`: of the Bye, None without one."""
         self.connections.pop(connection, None)
         self._ready.pop(connection, None)
+        self._link_visitor(connection.peer)  # the origin of a server that refuses a second connection is known now
         was_open = self.by_origin.get(connection.peer.origin) is connection
         if was_open:
             del self.by_origin[connection.peer.origin]
-            connection.peer.vector = dict(connection.session.push.peer_vector) or connection.peer.vector
+            if connection.send_queue is not None:  # else the peer has not sent its vector
+                connection.peer.vector = dict(connection.session.push.peer_vector)
             self.visitors.forget_vectors()
         connection.peer.state = (
             PeerState.GONE if not connection.session.dialled and state is PeerState.WAITING else state
         )
         if code is not ByeCode.DUPLICATE_CONNECTION:
             connection.peer.last_error = text
+            by_peer = connection.session.refusal is None
+            connection.peer.last_error_code = error_code_of(code, from_peer=by_peer)
             if state in (PeerState.QUARANTINED, PeerState.REFUSED):
                 self._event(state.value, connection.peer, text)
             elif was_open:
@@ -255,7 +287,7 @@ class Coordinator:
                 text += f" (and {unreported} more before)"
         level = logging.WARNING if kind in ("quarantined", "refused") else logging.INFO
         origin = origin_name(peer.origin) if peer.origin else ""
-        _log.log(level, "%s %s (origin %s): %s", kind, peer.address, origin or "unknown", text)
+        _log.log(level, "%s %s (origin %s): %s", kind, peer.label, origin or "unknown", text)
         self._on_event(PeerEvent(kind, peer.address, origin, text, peer.fingerprint))
 
     # -- changes that one connection brings for the others

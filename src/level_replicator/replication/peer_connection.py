@@ -38,7 +38,7 @@ from level_replicator.protocol.messages import ByeCode
 from level_replicator.protocol.session import Phase, Session
 from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.origin_guard import OriginGuard
-from level_replicator.replication.peers import Peer, PeerState
+from level_replicator.replication.peers import Peer, PeerErrorCode, PeerState
 from level_replicator.replication.puller import Puller, PullResult
 from level_replicator.replication.pusher import Pusher
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
@@ -177,9 +177,12 @@ class PeerConnection:
     def lost(self, why: str) -> None:
         """The transport has closed."""
         if not self.ended:
-            if self.session.dialled and self.session.phase is Phase.HELLO and self.peer.fingerprint is None:
+            expects_tls = self.session.dialled and self.session.phase is Phase.HELLO and self.peer.fingerprint is None
+            if expects_tls:
                 why += " before the peer sent a byte: does the peer expect TLS (`pems`)?"
             self._finish(PeerState.WAITING, why)
+            if expects_tls:
+                self.peer.last_error_code = PeerErrorCode.TLS
 
     # -- from the coordinator
 
@@ -233,7 +236,7 @@ class PeerConnection:
 
     def _storage_failed(self, error: Exception) -> None:
         """The details are for our own log: they contain paths of this machine."""
-        _log.error("sending to %s failed: %s", self.peer.address, error)
+        _log.error("sending to %s failed: %s", self.peer.label, error)
         self.end(ByeCode.STORAGE, "a LevelDB of the node failed: see the log of the node")
 
     def _finish(self, state: PeerState, text: str, code: ByeCode | None = None) -> None:

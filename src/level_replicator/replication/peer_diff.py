@@ -31,5 +31,5 @@ def _connection_to(coordinator: Coordinator, peer: str) -> PeerConnection:
     for connection in coordinator.by_origin.values():
         if connection.peer.is_called(peer) and connection.is_open:
             return connection
-        known.append(connection.peer.address)
+        known.append(connection.peer.label)
     raise ConfigError(f"{peer!r} is not connected; connected are: {', '.join(known) or 'none'}")

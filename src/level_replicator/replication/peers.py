@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from level_replicator.core.limits import MAX_REMEMBERED_ORIGINS, MAX_REMEMBERED_PEERS
 from level_replicator.core.version_vector import Vector, origin_name
+from level_replicator.protocol.messages import ByeCode
 from level_replicator.replication.pull_backoff import PullBackoff
 
 
@@ -28,6 +29,50 @@ class PeerState(StrEnum):
     """It dialled us, and left."""
 
 
+class PeerErrorCode(StrEnum):
+    """The cause of the last error of a peer's connections, for programs. The others have the names of `ByeCode`."""
+
+    UNREACHABLE = "unreachable"
+    """No connection could be made."""
+    INSECURE = "insecure"
+    """The peer is on another machine, and without keys plain TCP is for loopback."""
+    LOST = "lost"
+    """The connection was lost."""
+    TLS = "tls"
+    """TLS failed: mostly because one side has keys and the other has none."""
+    PIN = "pin"
+    """The peer's certificate is not the one that `servers` pins."""
+    UNTRUSTED = "untrusted"
+    """This node does not accept the peer's key."""
+    UNTRUSTED_THERE = "untrusted_there"
+    """The peer does not accept this node's key, or has pinned another one."""
+    REJECTED = "rejected"
+    """`identify` of this node rejected the peer, or did not decide in time."""
+    DISCONNECTED = "disconnected"
+    """`disconnect` was called."""
+    STOPPING = "stopping"
+    PROTOCOL = "protocol"
+    VERSION = "version"
+    CLOCK = "clock"
+    DUPLICATE_ORIGIN = "duplicate_origin"
+    SELF = "self"
+    DUPLICATE_CONNECTION = "duplicate_connection"
+    ORIGIN_CHANGED = "origin_changed"
+    BUSY = "busy"
+    STORAGE = "storage"
+    TIMEOUT = "timeout"
+
+
+def error_code_of(code: ByeCode | None, *, from_peer: bool) -> PeerErrorCode:
+    """Return the cause of the end of a connection. `code`: of the Bye, None without one; `from_peer`: the peer sent
+    the Bye."""
+    if code is None:
+        return PeerErrorCode.LOST
+    if code is ByeCode.REJECTED:
+        return PeerErrorCode.UNTRUSTED_THERE if from_peer else PeerErrorCode.DISCONNECTED
+    return PeerErrorCode(code.name.lower())
+
+
 @dataclass
 class Peer:
     """Counters since this replica was opened; bytes of the session (TLS adds its own), entries as in frames."""
@@ -44,6 +89,7 @@ class Peer:
     """It gets our changes, and we take none from it."""
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
+    last_error_code: PeerErrorCode | None = None
     connections: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -54,13 +100,32 @@ class Peer:
     vector: Vector | None = None
     """What it covered when its last connection ended; None: never told."""
     stalled: bool = False
-    """It is connected, this node waits for something of it, and nothing was taken over for STALL_MS."""
+    """It is connected, this node waits for changes of it, and none was applied for STALL_MS."""
     pull_backoff: PullBackoff | None = None
 
+    server: "Peer | None" = None
+    """The configured server that was the same node when this peer dialed us; see `configured`."""
+
+    @property
+    def configured(self) -> "Peer | None":
+        """The record of the configured server that is this node: this one, if this node has dialed it."""
+        if self.dialled:
+            return self
+        return self.server if self.server is not None and self.server.origin == self.origin else None
+
+    @property
+    def label(self) -> str:
+        """Name and address for logs: the configured ones, if the peer is one of the configured servers."""
+        peer = self.configured or self
+        return f"{peer.name} at {peer.address}" if peer.name else peer.address
+
     def is_called(self, name: str) -> bool:
-        """Whether this is its address, name, origin or fingerprint."""
+        """Returns whether this is an address or the name of the peer, its origin or its fingerprint.
+
+        The peer has its own address and that of the configured server, whichever side has dialed."""
         origin = origin_name(self.origin) if self.origin else None
-        return name in (self.address, self.name, origin, self.fingerprint)
+        server = self.configured or self
+        return name in (self.address, server.address, server.name, origin, self.fingerprint)
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,7 @@ class Puller:
         )
         self._answered_ms = self._now_ms()
         peer.state = PeerState.RECONCILING
-        _log.info("reconciling with %s (origin %s)", peer.address, origin_name(session.peer.origin))
+        _log.info("reconciling with %s (origin %s)", peer.label, origin_name(session.peer.origin))
         return True
 
     def compare(self, on_compared: Callable[[Difference | None], None]) -> None:
@@ -317,7 +317,7 @@ class Puller:
             return PullResult()
         requests = initiator.step()
         if requests.queries:
-            session.query_ranges([(each.low, each.high, each.print, each.count) for each in requests.queries])
+            session.query_ranges(requests.queries)
         if requests.fetch:
             session.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
         return PullResult(restamped=requests.restamped)

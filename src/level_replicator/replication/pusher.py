@@ -5,6 +5,8 @@ In a reconciliation the peer queries one snapshot of the index (storage.reconcil
 
 import logging
 from collections.abc import Callable
+from struct import pack
+from typing import assert_never
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.intervals import Interval
@@ -18,13 +20,21 @@ from level_replicator.core.limits import (
 )
 from level_replicator.core.version_vector import Vector, encode_vector
 from level_replicator.protocol.events import EntriesReceived, PullRequested
-from level_replicator.protocol.messages import ByeCode, ReconcileStart
+from level_replicator.protocol.messages import (
+    ByeCode,
+    RangeEntries,
+    RangeEqual,
+    RangeReply,
+    RangeRows,
+    RangeSplit,
+    ReconcileStart,
+)
 from level_replicator.protocol.session import Session
 from level_replicator.replication.history_exchange import HistoryExchange
 from level_replicator.replication.peers import Peer
 from level_replicator.storage.feed.round_planner import ReconcileOffer
 from level_replicator.storage.feed.send_queue import RoundReader, SendQueue
-from level_replicator.storage.reconcile.responder import Responder
+from level_replicator.storage.reconcile.responder import Answer, EntryFrame, Equal, Responder, Rows, Split
 from level_replicator.storage.state.log_reader import DamagedEntry
 from level_replicator.storage.state.tail import TailReader
 from level_replicator.storage.store import Store
@@ -133,12 +143,12 @@ class Pusher:
     def entries_received(self, frame: EntriesReceived) -> None:
         """The peer itself has sent these entries, so they are not sent back to it."""
         if self.send_queue is not None:
-            self.send_queue.came_from_peer(frame)
+            self.send_queue.exclude_received(frame)
 
     def queue_intervals(self, origin: int, news: list[Interval]) -> None:
         """Changes of another peer are in the log: forward them in a while, unless this peer gets them elsewhere."""
         if self.send_queue is not None:
-            self.send_queue.applied(origin, news)
+            self.send_queue.add_intervals(origin, news)
             self._forward_soon()
 
     def queue_vector(self, moved: Vector) -> None:
@@ -148,7 +158,7 @@ class Pusher:
             known = self._session.push.peer_vector
             news = [origin for origin, stamp in moved.items() if stamp > known.get(origin, 0)]
             if news:
-                self.send_queue.moved(news)
+                self.send_queue.add_vector_entries(news)
                 self._forward_soon()
 
     def _forward_soon(self) -> None:
@@ -236,7 +246,7 @@ class Pusher:
                 most = BULK_LOAD_PREVIEW_ENTRIES if self._preview else FRAME_TARGET_ENTRIES
                 records, reached = reader.read(read, most, FRAME_TARGET_BYTES)
             except DamagedEntry as error:
-                _log.error("%s: run verify with repair; %s is served without the log", error, self._peer().address)
+                _log.error("%s: run verify with repair; %s is served without the log", error, self._peer().label)
                 self._give_up_round()
                 return
             message = push.read(read, records, reached)
@@ -271,9 +281,9 @@ class Pusher:
         self._session.send(ReconcileStart(vector, horizon, offer.dropped, pull, offer.rows))
 
     def _answer(self, responder: Responder) -> None:
-        message = responder.step()
-        if message is not None:
-            self._session.send(message)
+        answer = responder.step()
+        if answer is not None:
+            self._session.send(message_of(answer))
 
     def _end_reconciliation(self) -> None:
         responder, self._responder = self._responder, None
@@ -283,9 +293,24 @@ class Pusher:
             _log.error(
                 "%d entries that %s requested are damaged here: run verify with repair",
                 responder.lacking,
-                self._peer().address,
+                self._peer().label,
             )
         responder.close()
         if self._comparison_waits:
             self._comparison_waits = False
             self.start_comparison()
+
+
+def message_of(answer: Answer) -> RangeReply:
+    """Return the message that carries an answer of a Responder."""
+    match answer:
+        case EntryFrame(origins, records, equal, lacking, last):
+            return RangeEntries(pack(f">{len(origins)}Q", *origins), records, equal, lacking, last)
+        case Rows(keys, rows):
+            return RangeRows(keys, rows)
+        case Split(bounds, prints):
+            return RangeSplit(bounds, b"".join(prints))
+        case Equal():
+            return RangeEqual()
+        case _:
+            assert_never(answer)

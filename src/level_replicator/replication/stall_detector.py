@@ -81,4 +81,4 @@ class StallDetector:
 
     def _name(self) -> str:
         peer = self._peer()
-        return f"{peer.address} (origin {origin_name(peer.origin)})"
+        return f"{peer.label} (origin {origin_name(peer.origin)})"

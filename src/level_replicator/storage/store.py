@@ -10,6 +10,7 @@ from level_replicator.core.hlc import HybridClock
 from level_replicator.core.reconcile_rules import is_stale
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import Cursor, Vector
+from level_replicator.leveldb import error_text
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
@@ -383,12 +384,13 @@ def _as_storage_error(action: str, error: Exception) -> StorageError:
     """Return an engine error as a StorageError whose text contains the way out."""
     if isinstance(error, StorageError):
         return error
-    if "Corruption" in str(error):
+    text = error_text(error)
+    if "Corruption" in text:
         return StorageError(
-            f"{action} failed: {error}. A LevelDB is damaged: move the directory away, and start from a backup, or with"
+            f"{action} failed: {text}. A LevelDB is damaged: move the directory away, and start from a backup, or with"
             " an empty directory beside peers; or call plyvel.repair_db for both parts of a copy, then verify with"
             " repair"
         )
     return StorageError(
-        f"{action} failed: {error}. Fix the disk, then open the replica again: all acknowledged writes are repaired"
+        f"{action} failed: {text}. Fix the disk, then open the replica again: all acknowledged writes are repaired"
     )

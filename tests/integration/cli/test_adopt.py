@@ -38,7 +38,7 @@ def test_a_directory_with_a_db_in_it(tmp_path: Path, capsys: pytest.CaptureFixtu
     with lrep.open(tmp_path) as replica:
         assert dict(replica) == DATA
     assert cli.main(["adopt", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "nothing to adopt: all 500 keys are in the replication set already\n"
+    assert capsys.readouterr().out == "nothing to adopt: the replication set has 500 keys already\n"
     assert cli.main(["verify", str(tmp_path)]) == 0
 
 
@@ -52,7 +52,7 @@ def test_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_directory_that_is_itself_a_leveldb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_db(tmp_path / "plain")
-    assert cli.main(["adopt", str(tmp_path / "plain")]) == 1
+    assert cli.main(["adopt", str(tmp_path / "plain")]) == 2
     assert "--rs" in capsys.readouterr().err
     assert cli.main(["adopt", str(tmp_path / "plain"), "--rs", str(tmp_path / "new" / "rs")]) == 0
     with (
@@ -64,8 +64,8 @@ def test_a_directory_that_is_itself_a_leveldb(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def error(*arguments: object) -> str:
-        assert cli.main(["adopt", *map(str, arguments)]) == 1
+    def error(*arguments: object, status: int = 2) -> str:
+        assert cli.main(["adopt", *map(str, arguments)]) == status
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith("level-replicator adopt: ")
@@ -76,13 +76,13 @@ def test_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "there is no LevelDB" in error(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
     with lrep.open(tmp_path / "live"):
-        assert "is open already" in error(tmp_path / "live")
+        assert "is open already" in error(tmp_path / "live", status=1)
     make_db(tmp_path / "one" / "db")
     assert "directory of its own" in error(tmp_path / "one", "--rs", tmp_path / "one" / "db")
     (tmp_path / "file").write_text("")
     assert "file" in error(tmp_path / "one", "--rs", tmp_path / "file")
     make_db(tmp_path / "other" / "db")
-    assert "not a replication set" in error(tmp_path / "one", "--rs", tmp_path / "other" / "db")
+    assert "not a replication set" in error(tmp_path / "one", "--rs", tmp_path / "other" / "db", status=1)
     make_db(tmp_path / "large" / "db", {b"long key" + bytes(MAX_KEY_BYTES): b"v"})
     assert "long key" in error(tmp_path / "large")
     with plyvel.DB(os.fspath(tmp_path / "one" / "db")) as db:
@@ -118,7 +118,12 @@ def test_progress_on_a_terminal(tmp_path: Path) -> None:
         "output._REDRAW_S = 0.0\nadoption._CHUNK_KEYS = 100\nsys.exit(cli.main(['adopt', sys.argv[1]]))\n"
     )
     ours, theirs = pty.openpty()
-    done = subprocess.run([sys.executable, "-c", code, os.fspath(tmp_path)], stdout=subprocess.PIPE, stderr=theirs)
+    done = subprocess.run(
+        [sys.executable, "-c", code, os.fspath(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
     os.close(theirs)
     shown = os.read(ours, 65_536).decode()
     os.close(ours)

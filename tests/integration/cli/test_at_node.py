@@ -109,7 +109,7 @@ def test_status_log_changes_truncate(run: Run, where: Path, tmp_path: Path) -> N
     assert "put    new = 1" in run("changes", where, "--cursor-file", cursor)[1]
     code, _, err = run("changes", where, "--since", cursor.read_text().strip())
     assert (code, err) == (0, f"cursor: {cursor.read_text()}")
-    assert run("truncate", where) == (0, "4 entries left the log\n", "")
+    assert run("truncate", where) == (0, "removed 4 entries from the log\n", "")
     assert run("truncate", where, "--json", "--max-bytes", "1000")[1] == '{"entries": 0}\n'
     assert run("log", where)[1] == ""
 
@@ -141,11 +141,11 @@ def test_verify_and_backup_and_restore(run: Run, where: Path, tmp_path: Path) ->
     run("put", where, "key", "value")
     assert run("verify", where)[0] == 0
     code, out, _ = run("backup", where, tmp_path / "copy")
-    assert (code, out) == (0, f"1 keys copied to {tmp_path / 'copy'}\n")
+    assert (code, out) == (0, f"1 key copied to {tmp_path / 'copy'}\n")
     run("put", where, "later", "value")
     code, out, _ = run("restore", tmp_path / "copy", tmp_path / "restored")
     assert code == 0
-    assert out.startswith("1 keys restored")
+    assert out.startswith("1 key restored")
     with lrep.open(tmp_path / "restored", {}) as replica, lrep.open(tmp_path / "copy", {}) as copy:
         assert dict(replica) == dict(copy) == {b"key": b"value"}
         assert replica.origin != copy.origin
@@ -157,7 +157,7 @@ def test_restore_over_what_is_there(run: Run, tmp_path: Path) -> None:
         replica.backup(tmp_path / "copy")
         replica.put(b"key", b"later")
         code, _, err = run("restore", tmp_path / "copy", tmp_path / "node")
-        assert code == 1
+        assert code == 2
         assert "--replace" in err
         code, _, err = run("restore", tmp_path / "copy", tmp_path / "node", "--replace")
         assert code == 1
@@ -169,18 +169,68 @@ def test_restore_over_what_is_there(run: Run, tmp_path: Path) -> None:
     with lrep.open(tmp_path / "node.before-restore", {}) as replica:
         assert replica.get(b"key") == b"later"
     code, _, err = run("restore", tmp_path / "copy", tmp_path / "node", "--replace")
-    assert code == 1
+    assert code == 2
     assert "before-restore" in err
-    assert run("restore", tmp_path, tmp_path / "x")[0] == 1
+    assert run("restore", tmp_path, tmp_path / "x")[0] == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("node.") and path.is_dir()] == [
         "node.before-restore"
     ]
 
 
+def test_a_live_directory_is_not_restored(run: Run, tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "node", {}) as replica:
+        replica.put(b"key", b"value")
+        code, out, err = run("restore", tmp_path / "node", tmp_path / "new")
+        assert (code, out) == (1, "")
+        assert "level-replicator backup" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_leveldb_with_its_replication_set_elsewhere(run: Run, tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "node", {}) as replica:
+        replica.put(b"key", b"value")
+    db, rs = tmp_path / "node" / "db", tmp_path / "node" / "rs"
+    code, _, err = run("status", db)
+    assert code == 2
+    assert "--rs" in err
+    assert run("status", db, "--rs", rs)[0] == 0
+    assert run("get", db, "key", "--rs", rs) == (0, "value", "")
+    assert run("put", db, "other", "value", "--rs", rs) == (0, "", "")
+    assert run("scan", db, "--rs", rs, "--keys")[1] == "key\nother\n"
+    assert "put    other = value" in run("log", db, "--rs", rs)[1]
+
+
+def test_new_origin(run: Run, tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "node", {"socket": False}) as replica:
+        replica.put(b"key", b"value")
+        before = replica.origin
+        assert run("new-origin", tmp_path / "node")[0] == 1
+    code, out, _ = run("new-origin", tmp_path / "node", "--json")
+    assert code == 0
+    with lrep.open(tmp_path / "node", {}) as replica:
+        assert replica.origin == json.loads(out)["origin"] != before
+        assert replica.get(b"key") == b"value"
+    assert run("new-origin", tmp_path / "nowhere")[0] == 2
+
+
+def test_the_counts_agree(run: Run, where: Path) -> None:
+    for key in ("a", "b"):
+        run("put", where, key, "value")
+    run("delete", where, "a")
+    assert run("verify", where)[1] == "1 key and 1 tombstone checked\nsound\n"
+    assert "log         2 entries, still in the write buffer" in run("status", where)[1]
+
+
+def test_top_in_a_pipe_shows_whole_addresses(run: Run, tmp_path: Path) -> None:
+    name = "a-host-with-quite-a-long-name.of-a-data-centre.example:8000"
+    with lrep.open(tmp_path / "node", {"servers": {name: {}}, "insecure": True}):
+        assert name in run("top", tmp_path / "node", "--times", "1")[1]
+
+
 def test_top(run: Run, where: Path) -> None:
     code, out, _ = run("top", where, "--every", "0.01", "--times", "3")
     assert code == 0
-    assert "log entries" in out
+    assert "log: 0 entries" in out
 
 
 def test_top_ends_well_by_ctrl_c(run: Run, where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +240,7 @@ def test_top_ends_well_by_ctrl_c(run: Run, where: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("level_replicator.cli.status.time.sleep", interrupt)
     code, out, err = run("top", where)
     assert (code, err) == (0, "")
-    assert "log entries" in out
+    assert "log: 0 entries" in out
 
 
 def test_verify_with_a_peer(run: Run, tmp_path: Path) -> None:
@@ -203,27 +253,28 @@ def test_verify_with_a_peer(run: Run, tmp_path: Path) -> None:
         assert run("verify", tmp_path / "b", "--peer", "a") == (0, "equal\n", "")
         found = json.loads(run("verify", tmp_path / "b", "--peer", "a", "--json")[1])
         assert found == {"equal": True, "only_here": 0, "only_there": 0, "differing": 0, "examples": []}
-        assert run("verify", tmp_path / "b", "--peer", "c")[0] == 1
+        assert run("verify", tmp_path / "b", "--peer", "c")[0] in (1, 2)
         assert run("verify", tmp_path / "b", "--peer", "a", "--repair")[0] == 2
 
 
 @pytest.mark.parametrize(
     ("status", "wrong"),
     [
-        (1, ("status", "/nowhere/at all")),
+        (2, ("status", "/nowhere/at all")),
         (1, ("status", "127.0.0.1:1")),
-        (1, ("status", "10.9.8.7:8000")),
-        (1, ("status", "host:port")),
-        (1, ("get", ".", "key")),
+        (2, ("status", "10.9.8.7:8000")),
+        (2, ("status", "host:port")),
+        (2, ("get", ".", "key")),
         (2, ("put", ".", "key")),
         (2, ("put", ".", "key", "value", "-i", "file")),
-        (1, ("put", ".", "key", "-i", "/no such file")),
+        (2, ("put", ".", "key", "-i", "/no such file")),
+        (2, ("status", "127.0.0.1:1", "--rs", "rs")),
         (2, ("scan", ".", "--prefix", "a", "--start", "b")),
         (2, ("scan", ".", "--limit", "-1")),
         (2, ("log", ".", "--count", "-1")),
         (2, ("top", ".", "--every", "0")),
         (2, ("changes", ".", "--since", "nonsense", "--now")),
-        (1, ("changes", ".", "--cursor-file", ".")),
+        (2, ("changes", ".", "--cursor-file", ".")),
     ],
 )
 def test_mistakes_end_in_a_line(
@@ -275,6 +326,7 @@ def test_two_that_are_well(run: Run, tmp_path: Path) -> None:
 def test_one_that_does_not_run(run: Run, tmp_path: Path) -> None:
     with lrep.open(tmp_path / "a", {"servers": {"127.0.0.1:1": {"name": "the other"}}}) as a:
         wait_until(lambda: a.status()["peers"][0]["last_error"] is not None, "a failure to connect")
+        assert a.status()["peers"][0]["last_error_code"] == "unreachable"
         code, out = doctor(run, tmp_path / "a", tmp_path / "b")
         assert code == 1
         assert "start it" in out
@@ -293,8 +345,18 @@ def test_keys_that_do_not_fit(run: Run, tmp_path: Path) -> None:
             wait_until(lambda: b.status()["peers"][0]["state"] == "refused", "a refusal")
             code, out = doctor(run, tmp_path / "a", tmp_path / "b")
             assert code == 1
-            assert "add the fingerprint to `trusted` of the node that refuses" in out
+            assert f"add the fingerprint of {tmp_path / 'b'} to `trusted` of the peer" in out
             assert prints[1] in out
+        server = {"{}:{}".format(*a.address or ()): {}}
+        with lrep.open(tmp_path / "e", {"servers": server, "pems": pems[1], "trusted": [prints[1]]}) as e:
+            wait_until(lambda: e.status()["peers"][0]["state"] == "refused", "a refusal")
+            out = doctor(run, tmp_path / "e")[1]
+            assert f"add its fingerprint to `trusted` of {tmp_path / 'e'}: {prints[0]}" in out
+            assert prints[1] not in out
+        server = {"{}:{}".format(*a.address or ()): {"fingerprint": prints[1]}}
+        with lrep.open(tmp_path / "f", {"servers": server, "pems": pems[1]}) as f:
+            wait_until(lambda: f.status()["peers"][0]["state"] == "refused", "a refusal")
+            assert f"it shows {prints[0]}" in doctor(run, tmp_path / "f")[1]
         with lrep.open(tmp_path / "c", {}):
             assert "has keys, the other has none" in doctor(run, tmp_path / "a", tmp_path / "c")[1]
         with lrep.open(tmp_path / "d", {"servers": {"{}:{}".format(*a.address or ()): {}}}) as d:
@@ -303,6 +365,29 @@ def test_keys_that_do_not_fit(run: Run, tmp_path: Path) -> None:
             assert code == 1
             assert "set `pems` on both, or on neither" in out
             assert "firewall" not in out
+
+
+def test_two_nodes_with_keys_have_a_fingerprint_each(run: Run, tmp_path: Path) -> None:
+    pems = [tmp_path / "0.json", tmp_path / "1.json"]
+    for file in pems:
+        run("keygen", file)
+    prints = [lrep.fingerprint(file) for file in pems]
+    with (
+        lrep.open(tmp_path / "a", {"port": 0, "pems": pems[0], "trusted": prints}) as a,
+        lrep.open(tmp_path / "b", {"port": 0, "pems": pems[1], "trusted": prints}) as b,
+    ):
+        nodes = ["{}:{}".format(*each.address or ()) for each in (a, b)]
+        named = [f"{node}={print_}" for node, print_ in zip(nodes, prints, strict=True)]
+        for given in (prints, named):
+            options = ["--pems", pems[0], "--fingerprint", given[0], "--fingerprint", given[1]]
+            code, out = doctor(run, *nodes, *options)
+            assert code == 0, out
+        swapped = [f"{nodes[0]}={prints[1]}", f"{nodes[1]}={prints[0]}"]
+        options = ["--pems", pems[0], "--fingerprint", swapped[0], "--fingerprint", swapped[1]]
+        assert doctor(run, *nodes, *options)[0] == 1
+        code, _, err = run("doctor", *nodes, "--pems", pems[0], "--fingerprint", f"other={prints[0]}")
+        assert code == 2
+        assert "other is not one of the nodes" in err
 
 
 def test_clocks_apart(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,9 @@ def test_what_cannot_be(replica: Path, tmp_path: Path, capsys: pytest.CaptureFix
     with lrep.open(replica, {"socket": False}):
         assert cli.main(["backup", str(replica), str(tmp_path / "copy")]) == 1
         assert "is open already" in capsys.readouterr().err
-    assert cli.main(["backup", str(replica), str(replica)]) == 1
+    assert cli.main(["backup", str(replica), str(replica)]) == 2
     assert "not empty" in capsys.readouterr().err
-    assert cli.main(["backup", str(tmp_path / "nothing"), str(tmp_path / "copy")]) == 1
+    assert cli.main(["backup", str(tmp_path / "nothing"), str(tmp_path / "copy")]) == 2
     assert "there is no such directory" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["replica"]
 

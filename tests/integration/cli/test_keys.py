@@ -25,7 +25,7 @@ def test_a_key_file_and_its_fingerprint(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["fingerprint", str(certificate), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": str(certificate), "fingerprint": told.strip()}
     before = path.read_bytes()
-    assert cli.main(["keygen", str(path)]) == 1
+    assert cli.main(["keygen", str(path)]) == 2
     assert "keys are never overwritten" in capsys.readouterr().err
     assert path.read_bytes() == before
 
@@ -34,7 +34,7 @@ def test_kinds_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = tmp_path / "pems.json"
     assert cli.main(["keygen", str(path), "--key", "ed25519", "--name", "x", "--days", "30", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": str(path), "fingerprint": lrep.fingerprint(path)}
-    assert cli.main(["keygen", str(tmp_path / "other"), "--days", "1e99"]) == 1
+    assert cli.main(["keygen", str(tmp_path / "other"), "--days", "1e99"]) == 2
     assert "days" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
@@ -43,7 +43,7 @@ def test_what_is_no_key_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = tmp_path / "file"
     path.write_text("hello")
     for each in (path, tmp_path / "missing", tmp_path):
-        assert cli.main(["fingerprint", str(each)]) == 1
+        assert cli.main(["fingerprint", str(each)]) == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith("level-replicator fingerprint: ")

@@ -49,7 +49,9 @@ def test_two_that_replicate_until_they_are_told_to_stop(tmp_path: Path) -> None:
         ready = json.loads(line)
         assert ready["keys"] == 1
         two, line = stack.enter_context(served(tmp_path / "b", "--server", ready["address"]))
-        assert re.fullmatch(rf"ready: not listening, [01] keys, dialling {ready['address']}, origin [0-9a-f]+\n", line)
+        assert re.fullmatch(
+            rf"ready: not listening, (0 keys|1 key), dialling {ready['address']}, origin [0-9a-f]+\n", line
+        )
         assert two.stderr is not None
         while "connected" not in (logged := two.stderr.readline()):
             assert logged
@@ -106,6 +108,50 @@ def test_settings_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
         assert ended(process)[0] == 0
 
 
+def _logged(process: "subprocess.Popen[str]", text: str) -> str:
+    """Read what the process logs up to a line with this text."""
+    assert process.stderr is not None
+    read = ""
+    while text not in read:
+        line = process.stderr.readline()
+        assert line, read
+        read += line
+    return read
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_sighup_reloads_the_trusted_list_and_the_log_level(tmp_path: Path) -> None:
+    pems = [lrep.generate_pems(), lrep.generate_pems()]
+    prints = [lrep.fingerprint(each) for each in pems]
+    (tmp_path / "pems.json").write_text(json.dumps(pems[0]))
+    config = tmp_path / "config.toml"
+    start = f'pems = "pems.json"\nport = 0\nlog_max_age = "30d"\ntrusted = ["{prints[0]}"'
+    config.write_text(start + "]\n")
+    with served(tmp_path / "a", "--config", config, "--json") as (process, line):
+        address = json.loads(line)["address"]
+        config.write_text(start + f', "{prints[1]}"]\n')
+        process.send_signal(signal.SIGHUP)
+        _logged(process, "the settings were reloaded")
+        server = {address: {"fingerprint": prints[0]}}
+        with lrep.open(tmp_path / "b", {"servers": server, "pems": pems[1]}) as b:
+            assert b.wait_synced(TIMEOUT_S)
+        config.write_text(start + ']\nheartbeat = "2s"\nlog_level = "warning"\n')
+        process.send_signal(signal.SIGHUP)
+        assert "need a restart: heartbeat" in _logged(process, "need a restart")
+        config.write_text("nonsense = 1\n")
+        process.send_signal(signal.SIGHUP)
+        assert "unknown key 'nonsense'" in _logged(process, "were not reloaded")
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
+def test_plain_tcp_beyond_loopback_can_be_allowed(tmp_path: Path) -> None:
+    with served(tmp_path / "a", "--host", "0.0.0.0", "--port", 0, "--insecure") as (process, line):
+        assert line.startswith("ready: listening on 0.0.0.0:")
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
 def test_systemd_is_told(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(tmp_path / "notify"))
@@ -126,10 +172,10 @@ def test_adopting(tmp_path: Path) -> None:
     with served(tmp_path / "a") as (process, line):
         assert line == ""
         status, errors = ended(process)
-    assert status == 1
+    assert status == 2
     assert "adopt" in errors
     with served(tmp_path / "a", "--adopt") as (process, line):
-        assert "1 keys" in line
+        assert "1 key," in line
         process.terminate()
         assert ended(process)[0] == 0
 
@@ -148,7 +194,7 @@ def test_adopting(tmp_path: Path) -> None:
 def test_what_cannot_be(tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     if "--pems" in arguments:
         arguments = [*arguments, "--port", "0"]
-    assert cli.main(["serve", str(tmp_path / "a"), *arguments]) == 1
+    assert cli.main(["serve", str(tmp_path / "a"), *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert says in told.err

@@ -32,7 +32,7 @@ def around(path: Path, key: bytes, value: bytes | None) -> None:
 
 def test_a_sound_replica(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(replica)]) == 0
-    assert capsys.readouterr().out == "21 keys\nsound\n"
+    assert capsys.readouterr().out == "21 keys and 0 tombstones checked\nsound\n"
 
 
 def test_what_is_found_and_what_is_made_of_it(replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ def test_a_live_replica_and_what_is_none(replica: Path, tmp_path: Path, capsys: 
     with lrep.open(replica):
         assert cli.main(["verify", str(replica)]) == 0
         assert "sound" in capsys.readouterr().out
-    assert cli.main(["verify", str(tmp_path / "nothing")]) == 1
+    assert cli.main(["verify", str(tmp_path / "nothing")]) == 2
     assert "there is no such directory" in capsys.readouterr().err
     assert not (tmp_path / "nothing").exists()
 

@@ -177,7 +177,7 @@ def test_what_clients_of_the_port_may_do(tmp_path: Path, access: str) -> None:
         replica.put(b"key", b"value")
         address = "{}:{}".format(*replica.address or ())
         if access == "none":
-            with pytest.raises(lrep.ReplicationError, match="takes no clients"):
+            with pytest.raises(lrep.ReplicationError, match="accepts no clients"):
                 lrep.connect(address)
         else:
             with lrep.connect(address) as client:

@@ -57,6 +57,7 @@ def test_a_clock_eight_hours_ahead_is_quarantined_until_the_clock_allows_it(mast
         wait_until(lambda one=one: "quarantined" in one.event_kinds(), "the event")  # type: ignore[misc]
         wait_until(lambda one=one, other=other: one.peer(other)["state"] == "quarantined", "the state")  # type: ignore[misc]
         assert "clock" in one.peer(other)["last_error"]
+        assert one.peer(other)["last_error_code"] == "clock"
     a.put(b"key", b"served on")
     wait_level(a, good)
     assert ahead.origin not in a.vector

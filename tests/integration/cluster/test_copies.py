@@ -95,7 +95,7 @@ def test_a_third_node_serves_one_of_two_duplicates(master: Make, tmp_path: Path)
     wait_until(lambda: a.peer(third)["state"] == "live", "a meets the third")
     duplicate = master("duplicate", [third.address])
     wait_until(
-        lambda: "two live nodes" in str(duplicate.replica.status()["peers"][0]["last_error"]),
+        lambda: duplicate.replica.status()["peers"][0]["last_error_code"] == "duplicate_origin",
         "the duplicate is refused",
     )
     a.put(b"a", b"2")

@@ -133,3 +133,4 @@ def test_a_name_that_leads_off_loopback_is_not_dialled(master: Make, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
     a = master("a", ["elsewhere.example:8000"], port=None)
     wait_until(lambda: "not on loopback" in str(a.replica.status()["peers"][0]["last_error"]), "it is refused")
+    assert a.replica.status()["peers"][0]["last_error_code"] == "insecure"

@@ -71,7 +71,7 @@ class Master:
         async def arrives() -> None:
             async with asyncio.timeout(TIMEOUT_S):
                 while self._db.get(key) is None:
-                    await self.node.sync_waiter._next_progress()
+                    await self.node.sync_waiter.next_progress()
 
         self.node.call(arrives()).result()
 

@@ -68,7 +68,6 @@ def reconciling(answer: Message) -> list[Message]:
 
 BEFORE_THE_HANDSHAKE = {
     "random bytes": (Random(1).randbytes(10_000), ByeCode.PROTOCOL),
-    "HTTP": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", ByeCode.PROTOCOL),
     "a length of 4 GiB": (b"\xff\xff\xff\xff", ByeCode.PROTOCOL),
     "a length right above the limit": ((32 * 1024 + 1).to_bytes(4, "big"), ByeCode.PROTOCOL),
     "an empty frame": (bytes(4), ByeCode.PROTOCOL),

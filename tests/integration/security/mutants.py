@@ -64,13 +64,13 @@ def _no_time_limit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _let_in_before_the_decision(patch: pytest.MonkeyPatch) -> None:
-    ask = Admission._ask
+    ask = Admission._identify
 
     def admit_first(self: Admission, wire: Any, certificate: bytes, *, known: bool) -> None:
         ask(self, wire, certificate, known=known)
-        self._admit(wire, self._guests[wire], read_only=False)
+        self._admit(wire, self._pending[wire], read_only=False)
 
-    patch.setattr(Admission, "_ask", admit_first)
+    patch.setattr(Admission, "_identify", admit_first)
 
 
 def _read_before_the_decision(patch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_identify_may_reject_a_trusted_peer(master: Open) -> None:
     b = master("B", {a: {"fingerprint": A}})
     wait_until(lambda: "refused" in b.event_kinds(), "a refusal")
     assert "not on Sundays" in b.replica.status()["peers"][0]["last_error"]
+    assert b.replica.status()["peers"][0]["last_error_code"] == "untrusted_there"
 
 
 def test_identify_is_not_asked_about_a_server_that_is_not_the_pinned_one(master: Open) -> None:

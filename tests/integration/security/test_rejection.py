@@ -93,7 +93,7 @@ def test_no_byte_passes_before_a_decision(master: Open) -> None:
         intruder.handshake()
         intruder.send(EARLY)
         wait_until(lambda: bool(waiting), "a question")
-        (wire,) = node.replica._node.admission._guests
+        (wire,) = node.replica._node.admission._pending
         assert wire.connection is None
         assert not wire._socket.is_reading()  # type: ignore[union-attr]
         waiting[0].reject("no")
@@ -246,6 +246,7 @@ def test_plain_tcp_to_a_node_with_keys_is_refused(victim: Master, tmp_path: Path
     try:
         wait_until(lambda: plain.replica.status()["peers"][0]["last_error"], "an error")
         assert "TLS" in plain.replica.status()["peers"][0]["last_error"]
+        assert plain.replica.status()["peers"][0]["last_error_code"] == "tls"
         assert plain.contents() == {}
     finally:
         plain.close()

@@ -52,6 +52,7 @@ def test_an_unknown_peer_is_refused_and_receives_the_reason(master: Open) -> Non
     (peer,) = c.replica.status()["peers"]
     assert peer["state"] == "refused"
     assert peer["last_error"].startswith("the peer says: not accepted: ")
+    assert peer["last_error_code"] == "untrusted_there"
     assert c.contents() == {}
     assert a.replica.status()["peers"] == []
     assert {event.fingerprint for event in a.events} == {C}
@@ -65,6 +66,7 @@ def test_a_server_with_another_certificate_than_the_pinned_one_is_refused(master
     (peer,) = b.replica.status()["peers"]
     assert peer["fingerprint"] == A
     assert "not the one that is pinned" in peer["last_error"]
+    assert peer["last_error_code"] == "pin"
     wait_until(lambda: "refused" in a.event_kinds(), "the other's word about it")
 
 
@@ -74,6 +76,7 @@ def test_a_server_without_a_pin_must_be_trusted(master: Open) -> None:
     c = master("C", {a: {}}, trusted=[B])
     wait_connected(a, b)
     wait_until(lambda: "refused" in c.event_kinds(), "a refusal")
+    assert c.replica.status()["peers"][0]["last_error_code"] == "untrusted"
 
 
 def test_a_pinned_server_may_dial_us(master: Open) -> None:

@@ -86,6 +86,9 @@ def test_three_secure_servers_on_one_machine(tmp_path: Path, text: str, blocks: 
     for server in servers:
         assert server.stdout is not None
         assert "enter to show" in server.stdout.readline()
+    for number in range(3):
+        with lrep.connect(tmp_path / f"node-{number}") as node:
+            wait_until(lambda node=node: len(list(node.iterator())) == 3, "all three writes")
     shown = [server.communicate("\n", timeout=60)[0] for server in servers]
     assert [server.returncode for server in servers] == [0, 0, 0]
     everything = str({b"hello from node-%d" % number: b"world" for number in range(3)})

@@ -10,6 +10,7 @@ from level_replicator.core.epochs import EPOCH_BYTES
 from level_replicator.protocol.events import EntriesReceived, RangeAnswered, RangeEntriesReceived, ReconcileStarted
 from level_replicator.protocol.push import PullSender
 from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.replication.pusher import message_of
 from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.reconcile.initiator import Initiator, Merged
@@ -340,16 +341,16 @@ class RealPull:
                 requests = initiator.step()
                 if requests.queries:
                     for each in requests.queries:
-                        asks.queried(each.low, each.high, each.count)
+                        asks.add_range(each)
                     opened.responder.query([(r.low, r.high, r.print, r.count) for r in requests.queries])
                 if requests.fetch:
-                    asks.fetched([key for key, _ in requests.fetch])
+                    asks.add_fetch([key for key, _ in requests.fetch])
                     opened.responder.fetch([k for k, _ in requests.fetch], [d for _, d in requests.fetch])
                 yield True
-            message = opened.responder.step()
-            if message is None:
+            found = opened.responder.step()
+            if found is None:
                 continue
-            answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
+            answer = asks.answer(message_of(found), LATEST)
             if isinstance(answer, RangeAnswered):
                 initiator.answered(answer)
             elif isinstance(answer, RangeEntriesReceived):

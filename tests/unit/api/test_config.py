@@ -37,6 +37,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"servers": {"127.0.0.1:8001": {"fingerprint": 7}}}, "this value (int, not shown: it may be a key) is not a fing"),
     ({"servers": {"127.0.0.1:8000": {}}, "port": 8000}, "is this node itself"),
     ({"servers": {"localhost:8000": {}}, "port": 8000}, "is this node itself"),
+    ({"servers": {"[::1]:8000": {}}, "port": 8000, "host": "localhost"}, "is this node itself"),
+    ({"servers": {"127.0.1.2:8000": {}}, "port": 8000, "host": "127.0.1.2"}, "is this node itself"),
+    ({"servers": {"127.0.1.2:8000": {}}, "port": 8000, "host": "0.0.0.0", "insecure": True}, "is this node itself"),
     ({"servers": {"10.0.0.2:8000": {}}}, "plain TCP is for loopback"),
     ({"host": "0.0.0.0", "port": 8000}, "plain TCP is for loopback"),
     ({"host": ""}, "host: '' (str) is not a host: expected a host name or an IP address"),
@@ -48,9 +51,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"max_clock_drift": float("inf")}, "max_clock_drift: inf (float) is not a number of seconds"),
     ({"log_max_bytes": -1}, "log_max_bytes: -1 (int) is not a number of bytes: expected an integer from 0, or None"),
     ({"log_max_bytes": 1.5}, "log_max_bytes: 1.5 (float)"),
-    ({"log_max_bytes": "1MB"}, "log_max_bytes: '1MB' (str)"),
+    ({"log_max_bytes": "1XB"}, "log_max_bytes: '1XB' is not a size: expected bytes, or a number with B, kB, MB"),
     ({"log_max_age": 0}, "log_max_age: 0 (int)"),
-    ({"log_max_age": "1 day"}, "log_max_age: '1 day' (str) is not a number of seconds"),
+    ({"log_max_age": "1 moon"}, "log_max_age: '1 moon' is not a duration: expected seconds, or a number with ms"),
     ({"tombstone_ttl": -1}, "tombstone_ttl: -1 (int)"),
     ({"tombstone_ttl": float("nan")}, "tombstone_ttl: nan (float)"),
     ({"clients": "all"}, "clients: 'all' (str) is not an access right: expected one of read-write, read-only, none"),
@@ -159,3 +162,22 @@ def test_from_toml(tmp_path: Path) -> None:
         lrep.Config.from_toml(path)
     with pytest.raises(lrep.ConfigError, match="No such file"):
         lrep.Config.from_toml(tmp_path / "missing.toml")
+
+
+def test_hosts_of_loopback_with_the_same_port_are_different_nodes() -> None:
+    others = {"127.0.1.2:8000": {}, "127.0.1.3:8000": {}, "localhost:8000": {}, "[::1]:8000": {}}
+    config = lrep.Config(servers=others, host="127.0.1.1", port=8000)
+    assert set(config.servers) == set(others)
+
+
+def test_sizes_and_durations_may_have_units_in_a_dict_and_in_toml(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"log_max_bytes": "1MB", "log_max_age": "30d", "tombstone_ttl": "60 d", "heartbeat": "2s"}
+    expected = lrep.Config(log_max_bytes=10**6, log_max_age=30 * 86_400.0, tombstone_ttl=60 * 86_400.0, heartbeat=2.0)
+    assert lrep.Config.of(given) == expected
+    file = tmp_path / "config.toml"
+    file.write_text("".join(f'{name} = "{value}"\n' for name, value in given.items()))
+    assert lrep.Config.from_toml(file) == expected
+    with pytest.raises(
+        lrep.ConfigError, match="log_max_age: '30 moons' is not a duration: expected seconds, or a number"
+    ):
+        lrep.Config.of({"log_max_age": "30 moons"})

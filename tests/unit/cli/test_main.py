@@ -1,5 +1,6 @@
 """The command line without a command, as a module, in a shell's completion, and without colours."""
 
+import errno
 import io
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from level_replicator.cli import main as cli
+from level_replicator.core.errors import ConfigError, LockedError
 
 
 def test_without_a_command_it_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +74,24 @@ def test_completion_without_shtab_names_the_extra(
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert cli.main(["completion", "bash"]) == 1
     assert "pip install 'level-replicator[cli]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        (None, 2),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 2),
+        (ValueError("not TOML"), 2),
+        (OSError(errno.EADDRINUSE, "Address in use"), 1),
+        (PermissionError(errno.EACCES, "Permission denied"), 1),
+        (ImportError("rich"), 1),
+    ],
+)
+def test_the_exit_status_of_wrong_settings_is_2_and_of_a_failure_1(cause: Exception | None, status: int) -> None:
+    error = ConfigError("text")
+    error.__cause__ = cause
+    assert cli.exit_status_of(error) == status
+    assert cli.exit_status_of(LockedError("text")) == 1
 
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

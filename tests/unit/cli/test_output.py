@@ -15,8 +15,11 @@ from level_replicator.cli.output import (
     bytes_text,
     change_to_json,
     change_to_text,
+    counted,
+    duration,
     print_result,
     progress,
+    size,
     to_bytes,
     to_json,
     to_text,
@@ -35,6 +38,39 @@ def test_hex_and_base64_can_be_read_back(data: bytes, encoding: str) -> None:
 def test_text_is_one_line_without_control_characters() -> None:
     assert to_text("clé".encode(), TEXT) == "clé"
     assert to_text(b"a\tb\x1b\xff", TEXT) == "a\\tb\\x1b\\xff"
+
+
+def test_text_with_a_backslash_cannot_be_mistaken_for_an_escape() -> None:
+    shown = {to_text(data, TEXT) for data in (b"a\nb", b"a\\nb", b"\xff", b"\\xff")}
+    assert shown == {"a\\nb", "a\\\\nb", "\\xff", "\\\\xff"}
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 keys"), (1, "1 key"), (2_000, "2,000 keys")])
+def test_a_number_agrees_with_its_noun(count: int, text: str) -> None:
+    assert counted(count, "key") == text
+    assert counted(1, "entry", "entries") == "1 entry"
+    assert counted(2, "entry", "entries") == "2 entries"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5), ("1.5", 1.5), ("500ms", 0.5), ("1h", 3600), ("30d", 30 * 86_400), ("2 min", 120)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "count"), [("10", 10), ("1MB", 10**6), ("64KiB", 65_536), ("1.5 kib", 1536)])
+def test_sizes_have_units(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1 parsec", "1e3", "nan"])
+def test_what_is_no_quantity_is_refused_with_the_units(text: str) -> None:
+    for parse in (size, duration):
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=r"is not a .*: expected (bytes|seconds), or a number with"
+        ):
+            parse(text)
 
 
 @pytest.mark.parametrize(("text", "encoding"), [("xyz", HEX), ("0", HEX), ("?", BASE64)])
@@ -82,8 +118,21 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_progress_on_a_terminal_is_a_bar_with_the_rate_and_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress("verify", 2_000) as show:
+        show(1_000)
+    assert "1,000 of 2,000 keys, " in terminal.getvalue()
+
+
 def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "_REDRAW_S", 0.0)
+    monkeypatch.setenv("NO_COLOR", "1")
     for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
         monkeypatch.setattr(sys, "stderr", stream)
         with progress("verify") as show:

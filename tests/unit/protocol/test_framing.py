@@ -71,3 +71,9 @@ def test_a_limit_that_rises_between_two_frames_holds_for_the_second() -> None:
     assert next(frames) == b"welcome"
     reader.limit = MAX_FRAME_BYTES
     assert len(next(frames)) == MAX_HANDSHAKE_FRAME_BYTES + 1
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", b"HTTP/1.1 400 Bad Request\r\n"])
+def test_a_peer_that_speaks_http_is_named(start: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="speaks HTTP, not the replication protocol"):
+        list(FrameReader().feed(start))

@@ -24,7 +24,7 @@ def frame(low: int, high: int, *stamps: int, origin: int = 1, last: bool = False
 @pytest.fixture
 def pull() -> PullReceiver:
     pull = PullReceiver()
-    pull.begin({1: 100}, LATEST)
+    pull.begin_round({1: 100}, LATEST)
     return pull
 
 
@@ -78,7 +78,7 @@ def test_a_part_of_an_interval_is_not_sent_twice_in_a_round(pull: PullReceiver) 
 
 def test_a_later_round_may_send_an_interval_again(pull: PullReceiver) -> None:
     pull.entries(frame(0, 100, 5, last=True), LATEST)
-    pull.begin({1: 100}, LATEST)
+    pull.begin_round({1: 100}, LATEST)
     pull.entries(frame(0, 100, 5, last=True), LATEST)
 
 
@@ -92,7 +92,7 @@ def test_intervals_full_of_gaps_do_not_grow_without_bound(pull: PullReceiver) ->
 
 def test_rounds_do_not_overlap(pull: PullReceiver) -> None:
     with pytest.raises(RemoteProtocolError, match="within"):
-        pull.begin({}, LATEST)
+        pull.begin_round({}, LATEST)
 
 
 def test_outside_a_round_there_are_neither_entries_nor_an_end() -> None:
@@ -107,15 +107,15 @@ def test_stamps_of_the_future_are_a_matter_of_the_clock(pull: PullReceiver) -> N
         pull.entries(frame(0, LATEST + 1, LATEST + 1), LATEST)
     assert refused.value.code == ByeCode.CLOCK
     with pytest.raises(RemoteProtocolError) as refused:
-        PullReceiver().begin({1: LATEST + 1}, LATEST)
+        PullReceiver().begin_round({1: LATEST + 1}, LATEST)
     assert refused.value.code == ByeCode.CLOCK
-    PullReceiver().begin({1: LATEST}, LATEST)
+    PullReceiver().begin_round({1: LATEST}, LATEST)
 
 
 @given(st.sets(st.integers(1, 50)), st.booleans())
 def test_stamps_may_go_up_or_down(stamps: set[int], down: bool) -> None:
     pull = PullReceiver()
-    pull.begin({}, LATEST)
+    pull.begin_round({}, LATEST)
     order = sorted(stamps, reverse=down)
     if order:
         assert [entry.stamp for entry in pull.entries(frame(0, 50, *order), LATEST).entries] == order

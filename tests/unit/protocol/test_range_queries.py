@@ -6,6 +6,7 @@ import pytest
 
 from level_replicator.core.entry import encode_dot, encode_entry, encode_index
 from level_replicator.core.errors import RemoteProtocolError
+from level_replicator.core.reconcile_rules import KeyRange
 from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived
 from level_replicator.protocol.messages import ByeCode, RangeEntries, RangeEqual, RangeReply, RangeRows, RangeSplit
 from level_replicator.protocol.range_queries import PendingQueries
@@ -22,25 +23,27 @@ def record(key: bytes, stamp: int = 5) -> bytes:
 def asking(count: int = 3, low: bytes = b"b", high: bytes = b"m") -> PendingQueries:
     asks = PendingQueries()
     asks.begin()
-    asks.queried(low, high, count)
+    asks.add_range(KeyRange(low, high, b"", count, 1))
     return asks
 
 
 def fetching(*keys: bytes) -> PendingQueries:
     asks = PendingQueries()
     asks.begin()
-    asks.fetched(list(keys))
+    asks.add_fetch(list(keys))
     return asks
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
     asks = asking()
-    asks.queried(b"m", b"", 1)
+    asks.add_range(KeyRange(b"m", b"", b"", 1, 1))
     assert asks.answer(RangeSplit([b"c"], bytes(32)), LATEST) == RangeAnswered(
-        bounds=[b"c"], prints=[bytes(16), bytes(16)]
+        KeyRange(b"b", b"m", b"", 3, 1), bounds=[b"c"], prints=[bytes(16), bytes(16)]
     )
-    assert asks.answer(RangeRows([b"x"], [HEAD]), LATEST) == RangeAnswered(rows=[(b"x", HEAD)])
-    with pytest.raises(RemoteProtocolError, match="not asked"):
+    assert asks.answer(RangeRows([b"x"], [HEAD]), LATEST) == RangeAnswered(
+        KeyRange(b"m", b"", b"", 1, 1), rows=[(b"x", HEAD)]
+    )
+    with pytest.raises(RemoteProtocolError, match="without an open query"):
         asks.answer(RangeEqual(), LATEST)
 
 
@@ -60,6 +63,8 @@ def test_an_empty_range_is_filled_in_any_number_of_frames() -> None:
     assert isinstance(second, RangeEntriesReceived)
     assert second.lacking == [b"d"]
     assert second.last
+    assert first.range == second.range == KeyRange(b"b", b"m", b"", 0, 1)
+    assert not len(asks)
 
 
 def test_what_was_fetched_comes_in_any_number_of_frames() -> None:
@@ -68,6 +73,8 @@ def test_what_was_fetched_comes_in_any_number_of_frames() -> None:
     last = asks.answer(RangeEntries(ONE, [record(b"z")[: -len(b"value")]], [0], [], True), LATEST)
     assert isinstance(last, RangeEntriesReceived)
     assert last.equal == {0}
+    assert last.range is None
+    assert not len(asks)
 
 
 REFUSED_OF_A_PROBE: dict[str, RangeReply] = {

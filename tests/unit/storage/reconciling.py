@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from level_replicator.protocol.events import RangeAnswered, RangeEntriesReceived, ReconcileStarted
 from level_replicator.protocol.range_queries import PendingQueries
+from level_replicator.replication.pusher import message_of
 from level_replicator.storage.feed.round_planner import ReconcileOffer, Round
 from level_replicator.storage.feed.send_queue import SendQueue
 from level_replicator.storage.store import Store
@@ -31,16 +32,16 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
         while initiator.has_work:
             requests = initiator.step()
             for each in requests.queries:
-                asks.queried(each.low, each.high, each.count)
+                asks.add_range(each)
             if requests.queries:
                 begun.responder.query([(r.low, r.high, r.print, r.count) for r in requests.queries])
             if requests.fetch:
-                asks.fetched([key for key, _ in requests.fetch])
+                asks.add_fetch([key for key, _ in requests.fetch])
                 begun.responder.fetch([key for key, _ in requests.fetch], [digest for _, digest in requests.fetch])
-        message = begun.responder.step()
-        if message is None:
+        found = begun.responder.step()
+        if found is None:
             continue
-        answer = asks.answer(message, LATEST)  # type: ignore[arg-type]
+        answer = asks.answer(message_of(found), LATEST)
         if isinstance(answer, RangeAnswered):
             initiator.answered(answer)
         elif isinstance(answer, RangeEntriesReceived):

@@ -78,7 +78,7 @@ HELP = (
     "Three nodes on real data: concurrent writes, a SIGKILL, a cut link; then their contents are compared. "
     "Exit status 0 when they are equal, 1 when not, 2 when the input cannot be used."
 )
-EXAMPLE = "level-replicator demo --no-color"
+EXAMPLE = "level-replicator demo --plain --seed 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -149,9 +149,14 @@ class AsyncDatabase:
         """See Replica.status."""
         return await self._run(requests.status())
 
-    async def wait_synced(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as Replica.wait_synced
+    async def wait_synced(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - as Replica.wait_synced
+        *,
+        peers: int | None = None,
+    ) -> bool:
         """See Replica.wait_synced."""
-        return await self._run(requests.wait_synced(timeout))
+        return await self._run(requests.wait_synced(timeout, peers))
 
     async def truncate(self, *, max_bytes: int | None = None, max_age: float | None = None) -> int:
         """See Replica.truncate."""

@@ -1,6 +1,6 @@
-"""What one peer is still to be sent: intervals of the log, not entries. The log is the queue.
+"""The send queue of one peer: intervals of the log that are still to be sent, not entries. The log itself is the queue.
 
-However far a peer falls behind, what is kept for it in memory is a few intervals an origin.
+However far a peer falls behind, the queue keeps only a few intervals of each origin in memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,11 +21,13 @@ _ALL = (1 << 64) - 1
 
 
 class SendQueue:
-    """Of one session that pulls from us. All but `has_work` under the lock of the state.
+    """The send queue of one session that pulls from this node. All methods but `has_work` need the lock of the state.
 
-    rows       about how many the peer has in its index
-    began      whether its first round, or reconciliation, was opened: from then on it is live
-    must_reconcile  the log does not serve the peer, for another reason than its floor: it is damaged, or the peer asked
+    source          origin of the peer
+    rows            approximate number of rows in its index
+    began           whether its first round or reconciliation was opened; later rounds are live
+    must_reconcile  whether the peer has to reconcile for another reason than the floor of the log: the log is damaged,
+                    or the peer has requested it
     """
 
     def __init__(
@@ -49,18 +51,18 @@ class SendQueue:
         self.must_reconcile = reconcile
 
     def covered(self, origin: int, peer_vector: Vector) -> int:
-        """Up to which stamp the peer knows everything of an origin, if it has applied what it was sent."""
+        """Return the stamp up to which the peer knows everything of an origin once it has applied all that was sent."""
         if origin == self.source:
             return _ALL
         return max(peer_vector.get(origin, 0), self._sent.get(origin, 0))
 
     def completed(self) -> None:
-        """The round, or reconciliation, that was opened last was sent to its end."""
+        """The round, or reconciliation, that was opened last has been sent completely."""
         raise_to(self._sent, self._target)
         self._target = {}
 
     def open_reconciliation(self, state: ReplicationState) -> Vector:
-        """Begin a reconciliation of the peer with our index. Returns the vector to hand over at its end."""
+        """Begin a reconciliation of the peer with our index. Returns the vector that the peer adopts at its end."""
         self.began, self.must_reconcile = True, False
         self._have, self._theirs, self._pending, self._moved = [], {}, {}, set()
         self._own_sent = state.vector.get(state.origin, 0)
@@ -68,7 +70,7 @@ class SendQueue:
         return dict(self._target)
 
     def has_work(self, state: ReplicationState) -> bool:
-        """Whether a round would have anything to say. Cheap: it is asked after every write."""
+        """Return whether there is anything to send. It is cheap, since it is called after every write."""
         return (
             not self.began
             or self.must_reconcile
@@ -78,12 +80,12 @@ class SendQueue:
         )
 
     def has_own_work(self, state: ReplicationState) -> bool:
-        """Whether some of it is of this node, or the first round: not to be got from anybody else."""
+        """Return whether there are writes of this node, or the first round, to send: no other node sends those."""
         return not self.began or self.must_reconcile or state.vector.get(state.origin, 0) > self._own_sent
 
-    def applied(self, origin: int, news: Iterable[Interval]) -> None:
-        """The log got these from somebody else."""
-        # what the peer wrote itself it has; if it forgot, the vector tells it
+    def add_intervals(self, origin: int, news: Iterable[Interval]) -> None:
+        """Queue intervals that were applied here and that another peer has sent."""
+        # the peer has its own writes; if it lost some, its vector shows this
         if origin == self.source:
             return
         pending = self._pending.setdefault(origin, Intervals())
@@ -92,11 +94,11 @@ class SendQueue:
         if len(pending) > MAX_SEND_QUEUE_INTERVALS:
             self._pending[origin] = Intervals([pending.hull()])
 
-    def came_from_peer(self, frame: EntriesReceived) -> None:
-        """The peer sent these itself: they do not go back, also where its vector does not cover them yet.
+    def exclude_received(self, frame: EntriesReceived) -> None:
+        """Do not send entries back that the peer itself has sent, even if its vector does not cover them yet.
 
-        Entry by entry, since between two of them we may have others; and only until the first round begins, since
-        later ones read what came from elsewhere."""
+        The entries are excluded one by one, since this node may have others between them; and only until the first
+        round begins, since later rounds contain only intervals that came from other nodes."""
         if self.began or frame.high <= frame.resumable:
             return
         theirs = self._theirs.setdefault(frame.origin, Intervals())
@@ -104,11 +106,13 @@ class SendQueue:
             if entry.stamp > frame.resumable and len(theirs) < MAX_SEND_QUEUE_INTERVALS:
                 theirs.add(entry.stamp - 1, entry.stamp)
 
-    def moved(self, origins: Iterable[int]) -> None:
+    def add_vector_entries(self, origins: Iterable[int]) -> None:
+        """Queue the vector entries of these origins, which have moved."""
         self._moved.update(origins)
 
     def open(self, state: ReplicationState, peer_vector: Vector) -> tuple[Vector, dict[int, Intervals]]:
-        """Begins a round: the vector entries to hand over at its end, and what to read for it."""
+        """Begin a round. Returns the vector entries that the peer adopts at its end, and the intervals to read for
+        it."""
         vector, own = state.vector, state.origin
         if not self.began:
             self.began = True
@@ -118,7 +122,7 @@ class SendQueue:
                 if origin != self.source
             }
             for origin, low, high in self._have:
-                # what the peer knows of an earlier snapshot holds only if ours is not older than that
+                # intervals of an earlier snapshot are complete only if this node covers them
                 if origin in work and high <= vector.get(origin, 0):
                     work[origin].remove(low, high)
             for origin, stamps in self._theirs.items():
@@ -141,18 +145,20 @@ class SendQueue:
 
 
 class RoundReader:
-    """Reads one round of a send queue from a snapshot of the log. A damaged entry is never given: raises
-    DamagedEntry."""
+    """Reads one round of a send queue from a snapshot of the log. A damaged entry is never returned."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._rest: Read | None = None
-        """What `_held`, and `_pairs` after it, still give."""
+        """The rest of an interval, whose entries are `_held` and then `_pairs`."""
         self._held: tuple[bytes, bytes] = (b"", b"")
         self._pairs: Iterator[tuple[bytes, bytes]] = iter(())
 
     def read(self, read: Read, most_entries: int, most_bytes: int) -> tuple[list[bytes], int]:
-        """Entries of an interval, and the bound up to which they are all. At least one if there is one."""
+        """Return entries of an interval, and the bound up to which they are complete: at least one entry, if there is
+        any.
+
+        Raises DamagedEntry."""
         if read == self._rest:
             pairs: Iterable[tuple[bytes, bytes]] = chain((self._held,), self._pairs)
         else:
@@ -164,7 +170,7 @@ class RoundReader:
         for pair in pairs:
             size += len(pair[1])
             if records and (size > most_bytes or len(records) == most_entries):
-                break  # a frame has room for one entry of any size, and no more
+                break  # a frame always has room for one entry of any size
             last, record = pair
             records.append(record)
         else:

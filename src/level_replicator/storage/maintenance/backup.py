@@ -12,6 +12,7 @@ from typing import Any
 
 from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
+from level_replicator.leveldb import error_text
 from level_replicator.storage.engine.base import Engine, Snapshot
 from level_replicator.storage.engine.directory import sync_directory
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
@@ -71,7 +72,9 @@ def backup(
         sync_directory(target.parent)
     except ENGINE_ERRORS as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise StorageError(f"the backup to {target} failed ({error}): nothing was left there; try again") from error
+        raise StorageError(
+            f"the backup to {target} failed ({error_text(error)}): nothing was left there; try again"
+        ) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_entry
 from level_replicator.core.errors import LimitError, RemoteProtocolError, StorageError
 from level_replicator.core.limits import MAX_LOST_KEYS
-from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, error_text, plyvel
 from level_replicator.storage.engine.base import Reader
 from level_replicator.storage.recovery.new_origin import begin_origin_change, finish_origin_change
 from level_replicator.storage.recovery.repair_db import repair_database
@@ -35,22 +35,24 @@ _log = logging.getLogger("level_replicator.storage")
 class Report:
     """Result of an audit, in numbers of keys.
 
-    keys      keys that were compared
-    missing   the index has a value, the database has none
-    changed   the database has another value than the index
-    unknown   the database has a key that the index lacks, or has as deleted: it was not written through the replica
-    unlogged  the log lacks the entry of an index row
-    damaged   an entry of the log cannot be read
-    orphaned  an entry of the log belongs to no index row
-    repaired  findings that this audit repaired
-    lost      findings that could not be repaired. Peers are asked for the values; a changed value stays until then
-    given_up  findings that an earlier audit recorded as lost and no peer has restored. The keys are forgotten; a
-              changed value stays
+    keys        live keys that were compared
+    tombstones  deleted keys that were compared
+    missing     the index has a value, the database has none
+    changed     the database has another value than the index
+    unknown     the database has a key that the index lacks, or has as deleted: it was not written through the replica
+    unlogged    the log lacks the entry of an index row
+    damaged     an entry of the log cannot be read
+    orphaned    an entry of the log belongs to no index row
+    repaired    findings that this audit repaired
+    lost        findings that could not be repaired. Peers are asked for the values; a changed value stays until then
+    given_up    findings that an earlier audit recorded as lost and no peer has restored. The keys are forgotten; a
+                changed value stays
     new_origin  True if the node has a new origin, because keys were given up
-    examples  the first MAX_EXAMPLES findings as (kind, key); for an orphaned entry the key in the log
+    examples    the first MAX_EXAMPLES findings as (kind, key); for an orphaned entry the key in the log
     """
 
     keys: int = 0
+    tombstones: int = 0
     missing: int = 0
     changed: int = 0
     unknown: int = 0
@@ -62,6 +64,11 @@ class Report:
     given_up: int = 0
     new_origin: bool = False
     examples: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """Number of all keys that were compared, deleted ones included."""
+        return self.keys + self.tombstones
 
     @property
     def renewed(self) -> bool:
@@ -119,7 +126,7 @@ def verify(
                 report.note(kind, key)
                 if repair:
                     repairer.repair(kind, key)
-        progress(report.keys)
+        progress(report.compared)
         again = state.lost.intersection(repairer.lost)
         if again or not has_room(state, len(repairer.lost)):
             alone(lambda: _give_up_lost_keys(state, random_bytes))
@@ -145,8 +152,9 @@ def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct
     failed = state.fail("verifying", error)
     if isinstance(error, CORRUPTION_ERRORS):
         failed = state.failed = StorageError(
-            f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error}), so no more writes are"
-            " taken: restore the replica from a backup, or begin with an empty directory and let replication fill it"
+            f"blocks of {state.db.name} or of {state.rs.name} are damaged on the disk ({error_text(error)}), so no more"
+            " writes are taken: restore the replica from a backup, or begin with an empty directory and let replication"
+            " fill it"
         )
         failed.__cause__ = error
     return failed
@@ -157,9 +165,12 @@ def _findings(
 ) -> Iterator[tuple[str, bytes]]:
     damaged: set[bytes] = set()
     for key, row, value in side_by_side(rs, db):
-        report.keys += 1
-        if report.keys % PROGRESS_KEYS == 0:
-            progress(report.keys)
+        if value is None and row is not None and INDEX_HEAD.unpack_from(row)[2] & DELETE:
+            report.tombstones += 1
+        else:
+            report.keys += 1
+        if report.compared % PROGRESS_KEYS == 0:
+            progress(report.compared)
         if row is None or (INDEX_HEAD.unpack_from(row)[2] & DELETE and value is not None):
             yield "unknown", key
         elif not agrees(row, value):

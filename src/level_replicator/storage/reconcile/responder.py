@@ -1,9 +1,13 @@
-"""The answering side of a reconciliation: one snapshot of index and database, read a slice at a time."""
+"""The responder of a range-based set reconciliation: answers the queries of a peer from one snapshot of index and
+database, a slice of work at a time.
+
+An answer is a plain value; replication.pusher makes the message of it.
+"""
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
-from struct import pack
 from zlib import crc32
 
 from level_replicator.core.entry import DELETE, ENTRY_HEAD, INDEX_HEAD, encode_entry, index_contexts, index_written
@@ -21,7 +25,6 @@ from level_replicator.core.limits import (
     SPLIT_PARTS,
 )
 from level_replicator.core.reconcile_rules import Fingerprint, shortest_separator, value_digest
-from level_replicator.protocol.messages import Message, RangeEntries, RangeEqual, RangeRows, RangeSplit
 from level_replicator.storage.engine.base import Snapshot
 from level_replicator.storage.state.index_scan import KeyAndRow, heads_of, row_of, rows_of
 from level_replicator.storage.state.log_reader import restore_entry
@@ -30,81 +33,134 @@ from level_replicator.storage.state.schema import INDEX
 _pack_head, _unpack_row = ENTRY_HEAD.pack, INDEX_HEAD.unpack
 
 Range = tuple[bytes, bytes, bytes, int]
+"""A queried range: low and high bound, fingerprint of the peer's rows, and their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """The rows of the range have the fingerprint of the peer's rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The parts of a range. `bounds`: the keys between the parts; `prints`: the fingerprint of each part, one more."""
+
+    bounds: list[bytes]
+    prints: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows of a range, in order of keys: `rows[i]` is the row of `keys[i]`, without its contexts."""
+
+    keys: list[bytes]
+    rows: list[bytes]
+
+
+@dataclass(slots=True)
+class EntryFrame:
+    """Entries of a range or of a fetch, as many as fit into a message.
+
+    origins  origin of each entry
+    records  each entry, encoded (core.entry)
+    equal    indexes of the entries without their value, since the peer has the same value
+    lacking  keys whose entries are damaged here
+    last     whether the query is answered
+    """
+
+    origins: list[int] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    equal: list[int] = field(default_factory=list)
+    lacking: list[bytes] = field(default_factory=list)
+    last: bool = False
+
+
+Answer = Equal | Split | Rows | EntryFrame
 
 
 class Responder:
-    """Of one reconciliation of a peer. `compare_only`: it takes nothing over. `sent`, `lacking`: entries, and those
-    damaged here."""
+    """State of one reconciliation of a peer. It owns both snapshots, and `close` releases them.
+
+    compare_only  whether the peer only compares
+    sent          number of entries sent
+    lacking       number of entries that the peer asked for and that are damaged here
+    """
 
     def __init__(self, rs: Snapshot, db: Snapshot, *, compare_only: bool) -> None:
         self.compare_only = compare_only
         self.lacking = 0
         self.sent = 0
         self._rs, self._db = rs, db
-        self._questions: deque[Range | tuple[list[bytes], list[bytes]]] = deque()
-        self._answer: Iterator[Message | None] | None = None
+        self._queries: deque[Range | tuple[list[bytes], list[bytes]]] = deque()
+        self._answers: Iterator[Answer | None] | None = None
 
     def query(self, ranges: list[Range]) -> None:
-        self._questions.extend(ranges)
-        if len(self._questions) > 2 * MAX_RANGE_QUERIES:
-            raise RemoteProtocolError(f"more than {MAX_RANGE_QUERIES} open questions")
+        """Answer range queries in the next steps. Raise RemoteProtocolError if too many queries are open."""
+        self._queries.extend(ranges)
+        if len(self._queries) > 2 * MAX_RANGE_QUERIES:
+            raise _too_many(len(self._queries))
 
     def fetch(self, keys: list[bytes], digests: list[bytes]) -> None:
-        self._questions.append((keys, digests))
-        if len(self._questions) > 2 * MAX_RANGE_QUERIES:
-            raise RemoteProtocolError(f"more than {MAX_RANGE_QUERIES} open questions")
+        """Provide the entries of these keys in the next steps. `digests`: of the peer's values, or b"".
+
+        Raise RemoteProtocolError if too many queries are open."""
+        self._queries.append((keys, digests))
+        if len(self._queries) > 2 * MAX_RANGE_QUERIES:
+            raise _too_many(len(self._queries))
 
     @property
     def busy(self) -> bool:
-        return self._answer is not None or bool(self._questions)
+        """Whether a query is not answered yet."""
+        return self._answers is not None or bool(self._queries)
 
-    def step(self) -> Message | None:
-        """A slice of work, and what it came to, if anything."""
-        if self._answer is None:
-            if not self._questions:
+    def step(self) -> Answer | None:
+        """Run a slice of work. Return an answer, or a part of one; None if there is none yet."""
+        if self._answers is None:
+            if not self._queries:
                 return None
-            question = self._questions.popleft()
-            self._answer = self._fetched(*question) if len(question) == 2 else self._queried(*question)
-        for message in self._answer:
-            if isinstance(message, RangeEntries):
-                self.sent += len(message.records)
-            return message
-        self._answer = None
+            query = self._queries.popleft()
+            self._answers = self._fetched(*query) if len(query) == 2 else self._queried(*query)
+        for answer in self._answers:
+            if isinstance(answer, EntryFrame):
+                self.sent += len(answer.records)
+            return answer
+        self._answers = None
         return None
 
     def close(self) -> None:
-        self._answer = None
-        self._questions.clear()
+        """Release the snapshots."""
+        self._answers = None
+        self._queries.clear()
         self._rs.close()
         self._db.close()
 
-    # -- each yields None at the end of a slice
+    # -- each of these yields the answers to one query, and None at the end of a slice without one
 
-    def _queried(self, low: bytes, high: bytes, theirs: bytes, count: int) -> Iterator[Message | None]:
+    def _queried(self, low: bytes, high: bytes, theirs: bytes, count: int) -> Iterator[Answer | None]:
         if count == 0:
             yield from self._all_entries(low, high)
             return
-        if not theirs and (message := self._few_rows(low, high)) is not None:
-            yield message
+        if not theirs and (rows := self._few_rows(low, high)) is not None:
+            yield rows
             return
-        parting = _Parting(count)
-        yield from parting.read(rows_of(self._rs, low, high))
-        if parting.whole.digest() == theirs:
-            yield RangeEqual()
+        splitter = _Splitter(count)
+        yield from splitter.read(rows_of(self._rs, low, high))
+        if splitter.whole.digest() == theirs:
+            yield Equal()
             return
-        if parting.whole.count > LEAF_ROWS and parting.uneven:
-            parting = _Parting(parting.whole.count)  # the peer has far fewer there than we, or far more
-            yield from parting.read(rows_of(self._rs, low, high))
-        yield parting.message()
+        if splitter.whole.count > LEAF_ROWS and splitter.uneven:
+            splitter = _Splitter(splitter.whole.count)  # the peer has far fewer rows there than this node, or far more
+            yield from splitter.read(rows_of(self._rs, low, high))
+        yield splitter.answer()
 
-    def _few_rows(self, low: bytes, high: bytes) -> RangeRows | None:
-        """All of a range, if it is not too much for one message."""
+    def _few_rows(self, low: bytes, high: bytes) -> Rows | None:
+        """Return all rows of a range, or None if they are too many for one message."""
         pairs = list(islice(rows_of(self._rs, low, high), MAX_LEAF_ROWS + 1))
         if len(pairs) > MAX_LEAF_ROWS or sum(len(key) + len(row) for key, row in pairs) > FRAME_TARGET_BYTES:
             return None
-        return _rows_message(pairs)
+        return _rows_answer(pairs)
 
-    def _all_entries(self, low: bytes, high: bytes) -> Iterator[Message | None]:
+    def _all_entries(self, low: bytes, high: bytes) -> Iterator[Answer | None]:
         frame = _Frame()
         values = self._db.scan(low or None, high or None)
         ahead = next(values, None)
@@ -119,23 +175,24 @@ class Responder:
                 if not flags and crc32(value) == checksum:
                     whole = b"".join((_pack_head(stamp, 0, checksum, len(key)), key, value))
                     if not frame.take(origin, whole):
-                        yield frame.message()
+                        yield frame.answer()
                         frame = _Frame()
                         frame.take(origin, whole)
                     continue
             record = self._record(key, row, value)
             if frame.full(len(record or key)):
-                yield frame.message()
+                yield frame.answer()
                 frame = _Frame()
             if record is None:
                 self.lacking += 1
                 frame.lack(key)
             else:
                 frame.add(row, record)
-        yield frame.message(last=True)
+        yield frame.answer(last=True)
 
     def _record(self, key: bytes, row: bytes, value: bytes | None) -> bytes | None:
-        """An entry from what the database has; from the log if that is not what the index says."""
+        """Encode an entry with the value of the database, or, if the index row has another checksum, read it from the
+        log. Return None if it is in neither."""
         stamp, _, flags, checksum = INDEX_HEAD.unpack_from(row)
         if value is not None or flags & DELETE:
             own = index_contexts(row)[0] if len(row) > INDEX_HEAD.size else b""
@@ -144,7 +201,7 @@ class Responder:
                 return bytes(record)
         return restore_entry(self._rs, self._db, key, row)
 
-    def _fetched(self, keys: list[bytes], digests: list[bytes]) -> Iterator[Message | None]:
+    def _fetched(self, keys: list[bytes], digests: list[bytes]) -> Iterator[Answer | None]:
         frame = _Frame()
         for key, digest in zip(keys, digests, strict=True):
             row = self._rs.get(INDEX + key)
@@ -154,45 +211,49 @@ class Responder:
             if row is None or record is None:
                 self.lacking += 1
                 if frame.full(len(key)):
-                    yield frame.message()
+                    yield frame.answer()
                     frame = _Frame()
                 frame.lack(key)
                 continue
-            # of the log's value, if the database has another one: that was written around the replica
+            # a value in the database that is not the log's was written by another program
             equal = value is not None and record.endswith(value) and bool(digest) and value_digest(value) == digest
             if equal:
                 assert value is not None
                 record = record[: len(record) - len(value)]
             if frame.full(len(record)):
-                yield frame.message()
+                yield frame.answer()
                 frame = _Frame()
             frame.add(row, record, equal=equal)
-        yield frame.message(last=True)
+        yield frame.answer(last=True)
 
 
-def _rows_message(pairs: list[KeyAndRow]) -> RangeRows:
-    return RangeRows([key[len(INDEX) :] for key, _ in pairs], [row_of(row) for _, row in pairs])
+def _too_many(queries: int) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{queries} queries are open: at most {MAX_RANGE_QUERIES} are allowed")
 
 
-class _Parting:
-    """A range of the index in a few parts. `count`: about how many rows it has."""
+def _rows_answer(pairs: list[KeyAndRow]) -> Rows:
+    return Rows([key[len(INDEX) :] for key, _ in pairs], [row_of(row) for _, row in pairs])
+
+
+class _Splitter:
+    """Split a range of the index into a few parts. `count`: estimated number of its rows."""
 
     def __init__(self, count: int) -> None:
         self.whole = Fingerprint()
         self._most_parts = MAX_SPLIT_PARTS if count >= LARGE_INDEX_ROWS else SPLIT_PARTS
-        self._part_lines = max(LEAF_ROWS // 2, -(-count // self._most_parts))
+        self._part_rows = max(LEAF_ROWS // 2, -(-count // self._most_parts))
         self._parts: list[Fingerprint] = []
         self._bounds: list[bytes] = []
         self._bound_bytes = 0
         self._few: list[KeyAndRow] = []
 
     def read(self, rows: Iterator[KeyAndRow]) -> Iterator[None]:
-        """All of them, a slice at each step."""
-        slice_lines = min(RECONCILE_SLICE_ROWS, self._part_lines)
+        """Read all rows, a slice at each step."""
+        slice_rows = min(RECONCILE_SLICE_ROWS, self._part_rows)
         last_key = b""
         since = 0
         while True:
-            pairs = list(islice(rows, slice_lines))
+            pairs = list(islice(rows, slice_rows))
             if not pairs:
                 return
             keys, heads = heads_of(pairs)
@@ -212,7 +273,7 @@ class _Parting:
 
     def _part_is_full(self) -> bool:
         return (
-            self._parts[-1].count >= self._part_lines
+            self._parts[-1].count >= self._part_rows
             and len(self._parts) < self._most_parts
             and self._bound_bytes < MAX_SPLIT_BYTES
         )
@@ -223,51 +284,52 @@ class _Parting:
 
     @property
     def uneven(self) -> bool:
-        """Whether the guess of the count was so wrong that one part holds most of the rows."""
+        """Whether the estimated count was so wrong that one part holds most of the rows."""
         largest = max(part.count for part in self._parts)
-        return len(self._parts) == 1 or largest > max(2 * self._part_lines, self.whole.count // 2)
+        return len(self._parts) == 1 or largest > max(2 * self._part_rows, self.whole.count // 2)
 
-    def message(self) -> Message:
+    def answer(self) -> Rows | Split:
+        """Return the rows, if they are few, or else the parts."""
         if self.whole.count <= LEAF_ROWS:
-            return _rows_message(self._few)
-        return RangeSplit(self._bounds, b"".join(part.digest() for part in self._parts))
+            return _rows_answer(self._few)
+        return Split(self._bounds, [part.digest() for part in self._parts])
 
 
 class _Frame:
-    """Entries of one message."""
+    """An EntryFrame that is being filled."""
 
     def __init__(self) -> None:
-        self._lacking: list[bytes] = []
-        self._origins: list[int] = []
-        self._records: list[bytes] = []
-        self._equal: list[int] = []
+        self._entries = EntryFrame()
         self._bytes = 0
 
     def full(self, size: int) -> bool:
-        count = len(self._records) + len(self._lacking)
+        """Whether there is no room for another `size` bytes."""
+        count = len(self._entries.records) + len(self._entries.lacking)
         return count > 0 and (self._bytes + size > FRAME_TARGET_BYTES or count >= FRAME_TARGET_ENTRIES)
 
     def take(self, origin: int, record: bytes) -> bool:
-        """Adds an entry, if there is room for it."""
+        """Add an entry, if there is room for it. Return whether there was."""
         if self.full(len(record)):
             return False
         self._append(origin, record)
         return True
 
     def lack(self, key: bytes) -> None:
-        self._lacking.append(key)
+        """Add a key whose entry is damaged here."""
+        self._entries.lacking.append(key)
         self._bytes += len(key)
 
     def add(self, row: bytes, record: bytes, *, equal: bool = False) -> None:
+        """Add the entry of an index row. `equal`: without its value."""
         if equal:
-            self._equal.append(len(self._records))
+            self._entries.equal.append(len(self._entries.records))
         self._append(INDEX_HEAD.unpack_from(row)[1], record)
 
     def _append(self, origin: int, record: bytes) -> None:
-        self._origins.append(origin)
-        self._records.append(record)
+        self._entries.origins.append(origin)
+        self._entries.records.append(record)
         self._bytes += len(record)
 
-    def message(self, *, last: bool = False) -> RangeEntries:
-        origins = pack(f">{len(self._origins)}Q", *self._origins)
-        return RangeEntries(origins, self._records, self._equal, self._lacking, last)
+    def answer(self, *, last: bool = False) -> EntryFrame:
+        self._entries.last = last
+        return self._entries

@@ -48,8 +48,8 @@ def open_state(
 
     `boot` is the id of the present boot (storage.engine.boot_id). If the replication set is new and the database
     contains data, the data is adopted (storage.recovery.adopt), and `adopt` is called with the number of keys done;
-    with None such data is an error. Raises ConfigError, FormatError or StorageError; the next open completes a repair that
-    was interrupted."""
+    with None such data is an error. Raises ConfigError, FormatError or StorageError; the next open then completes an
+    interrupted repair."""
     meta = load_meta(state.rs)
     identity = state.rs.identity()
     anew = False

@@ -36,8 +36,8 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
         repairs += 1
         if row is None:
             # A bulk load sends its values again. After a power loss the value may be of an unsynced write whose entry
-            # is lost. As a new write it could survive a delete that had seen it, and that no node remembers any more. If
-            # a peer has the write, the peer sends it.
+            # is lost. As a new write it could survive a delete that had seen it, and that no node remembers any more.
+            # If a peer has the write, the peer sends it.
             if key in taken_away or (torn and (state.bulk_load_incomplete or state.dropped)):
                 batches.next().put_value(key, None)
             else:

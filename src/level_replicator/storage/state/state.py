@@ -10,6 +10,7 @@ from level_replicator.core.errors import StorageError
 from level_replicator.core.hlc import HybridClock
 from level_replicator.core.intervals import Intervals
 from level_replicator.core.version_vector import Vector
+from level_replicator.leveldb import error_text
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
 from level_replicator.storage.state.conflict_queue import UnreportedConflicts
@@ -165,7 +166,7 @@ class ReplicationState:
 
         Returns the error for the caller to raise."""
         self.failed = StorageError(
-            f"{action} failed: {error}. No more writes are taken. Fix the disk, then close and open"
+            f"{action} failed: {error_text(error)}. No more writes are taken. Fix the disk, then close and open"
             " the replica: everything acknowledged is repaired from the replication set"
         )
         self.failed.__cause__ = error

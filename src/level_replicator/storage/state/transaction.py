@@ -69,12 +69,12 @@ class Transaction:
 
     __slots__ = (
         "_db",
-        "_rare",
         "_epoch_begins",
         "_name",
         "_newest",
         "_overwritten",
         "_own",
+        "_rare",
         "_rs",
         "_state",
         "_sync",

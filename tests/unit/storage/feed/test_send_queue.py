@@ -41,7 +41,7 @@ def test_a_peer_that_does_not_read_costs_few_intervals() -> None:
     feed = _live_feed(rig)
     assert rig.store is not None
     for i in range(3 * MAX_SEND_QUEUE_INTERVALS):
-        feed.applied(7, [(10 * i, 10 * i + 1)])
+        feed.add_intervals(7, [(10 * i, 10 * i + 1)])
         assert len(feed._pending[7]) <= MAX_SEND_QUEUE_INTERVALS
     assert feed._pending[7].overlaps(0, 1)
     assert feed._pending[7].overlaps(10 * i, 10 * i + 1)
@@ -56,7 +56,7 @@ def test_nobody_is_sent_what_it_wrote_itself() -> None:
     feed = SendQueue(other.origin, [])
     work = _open(store, feed).work
     assert set(work) == {store.origin}
-    feed.applied(other.origin, [(1, 2)])
+    feed.add_intervals(other.origin, [(1, 2)])
     assert not store.rounds.has_work(feed)
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from level_replicator.core.errors import RemoteProtocolError
 from level_replicator.core.limits import MAX_RANGE_QUERIES, MAX_RECONCILE_DEPTH
-from level_replicator.core.reconcile_rules import Fingerprint
+from level_replicator.core.reconcile_rules import Fingerprint, KeyRange
 from level_replicator.protocol.events import RangeAnswered, ReconcileStarted
-from level_replicator.storage.reconcile.initiator import Initiator, Range
+from level_replicator.storage.reconcile.initiator import Initiator
 from level_replicator.storage.store import Store
 from tests.unit.storage.rig import Rig
 
@@ -22,8 +22,8 @@ def _initiator(count: int) -> tuple[Store, Initiator]:
     return store, initiator
 
 
-def _queries(initiator: Initiator) -> list[Range]:
-    queries: list[Range] = []
+def _queries(initiator: Initiator) -> list[KeyRange]:
+    queries: list[KeyRange] = []
     while initiator.has_work:
         queries += initiator.step().queries
     return queries
@@ -38,12 +38,12 @@ def _part_for_ever(initiator: Initiator) -> None:
         (query,) = _queries(initiator)
         assert query.depth == depth + 1
         bound = b"000000" + bytes(MAX_RECONCILE_DEPTH + 4 - depth)
-        initiator.answered(RangeAnswered(bounds=[bound], prints=[bytes(16), EMPTY]))
+        initiator.answered(RangeAnswered(query, bounds=[bound], prints=[bytes(16), EMPTY]))
 
 
 def test_a_peer_that_parts_for_ever_is_found_out() -> None:
     _, initiator = _initiator(1)
-    with pytest.raises(RemoteProtocolError, match="does not come to an end"):
+    with pytest.raises(RemoteProtocolError, match="splits a range more than"):
         _part_for_ever(initiator)
 
 
@@ -51,13 +51,13 @@ def _part_in_breadth(initiator: Initiator) -> None:
     for _ in range(50):
         for query in _queries(initiator):
             bounds = [query.low + b"%05d" % number + bytes(100) for number in range(1_023)]
-            initiator.answered(RangeAnswered(bounds=bounds, prints=[bytes(16)] * 1_024))
+            initiator.answered(RangeAnswered(query, bounds=bounds, prints=[bytes(16)] * 1_024))
 
 
 def test_a_peer_that_parts_into_too_much_is_found_out() -> None:
     """What waits to be probed is bounded in number and bytes."""
     _, initiator = _initiator(1)
-    with pytest.raises(RemoteProtocolError, match="too many ranges"):
+    with pytest.raises(RemoteProtocolError, match="splits a reconciliation into"):
         _part_in_breadth(initiator)
 
 
@@ -66,16 +66,16 @@ def test_no_more_questions_are_open_than_the_peer_allows() -> None:
     (query,) = _queries(initiator)
     assert query.count == 3_000
     bounds = [b"%06d" % number for number in range(3, 3_000, 3)]
-    initiator.answered(RangeAnswered(bounds=bounds, prints=[bytes(16)] * (len(bounds) + 1)))
+    initiator.answered(RangeAnswered(query, bounds=bounds, prints=[bytes(16)] * (len(bounds) + 1)))
     assert len(_queries(initiator)) == MAX_RANGE_QUERIES
     assert not initiator.has_work
-    initiator.answered(RangeAnswered(same=True))
+    initiator.answered(RangeAnswered(query, same=True))
     assert len(_queries(initiator)) == 1
 
 
 def test_equal_ranges_end_a_walk() -> None:
     store, initiator = _initiator(100)
-    assert len(_queries(initiator)) == 1
-    initiator.answered(RangeAnswered(same=True))
+    (query,) = _queries(initiator)
+    initiator.answered(RangeAnswered(query, same=True))
     assert initiator.done
     assert store.keys == 100
