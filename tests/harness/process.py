@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from level_replicator.testing.node_process import NodeProcess
-from tests.harness.master import HEARTBEAT_S
+from tests.harness.local_node import HEARTBEAT_S
 from tests.harness.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
