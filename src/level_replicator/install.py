@@ -92,7 +92,7 @@ def _checked(
             raise ConfigError(f"{name}: this handle is closed: expected an open plyvel.DB")
     if _directory(db) == _directory(rs):
         raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
-    engines = PlyvelEngine(db, leave_directory=True), PlyvelEngine(rs)
+    engines = PlyvelEngine(db, add_file=False), PlyvelEngine(rs)
     try:
         for engine in engines:
             engine.hold()

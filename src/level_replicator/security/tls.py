@@ -28,7 +28,7 @@ def _any_certificate(channel: SSL.Connection, _certificate: object, _error: int,
     return True
 
 
-def _role(_channel: SSL.Connection, offered: list[bytes]) -> object:
+def _select_alpn(_channel: SSL.Connection, offered: list[bytes]) -> object:
     """Select the ALPN protocol of a client, which identifies it before its key is judged. A peer offers none."""
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
@@ -63,7 +63,7 @@ def _context(method: int, pems: Pems) -> SSL.Context:
     context.use_certificate(x509.load_der_x509_certificate(pems.certificate))
     context.use_privatekey(load_der_private_key(pems.private, None))  # type: ignore[arg-type]
     context.check_privatekey()
-    context.set_alpn_select_callback(_role)  # type: ignore[arg-type]
+    context.set_alpn_select_callback(_select_alpn)  # type: ignore[arg-type]
     return context
 
 
