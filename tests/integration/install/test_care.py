@@ -64,12 +64,12 @@ def test_what_was_adopted_with_rs_is_verified_and_copied_with_rs(
     with plyvel.DB(plain, create_if_missing=True) as db:
         db.put(b"k", b"v")
     assert main(["adopt", plain, "--rs", rs]) == 0
-    assert main(["verify", plain]) == 1
+    assert main(["verify", plain]) == 2
     assert "with --rs" in capsys.readouterr().err
     assert main(["verify", plain, "--rs", rs]) == 0
     assert main(["backup", plain, str(tmp_path / "copy"), "--rs", rs]) == 0
     assert main(["verify", str(tmp_path / "copy")]) == 0
-    assert main(["verify", plain, "--rs", str(tmp_path / "nowhere")]) == 1
+    assert main(["verify", plain, "--rs", str(tmp_path / "nowhere")]) == 2
 
 
 def test_what_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

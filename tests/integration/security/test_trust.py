@@ -30,6 +30,7 @@ def test_two_nodes_that_trust_each_other_replicate(master: Open) -> None:
     assert a.contents() == b.contents() == {b"a": b"1", b"b": b"2"}
     assert (a.peer(b)["fingerprint"], b.peer(a)["fingerprint"]) == (B, A)
     assert (a.replica.status()["fingerprint"], b.replica.status()["fingerprint"]) == (A, B)
+    wait_until(lambda: "connected" in a.event_kinds(), "the event of the connection")
     connected = [event for event in a.events if event.kind == "connected"]
     assert [event.fingerprint for event in connected] == [B]
 

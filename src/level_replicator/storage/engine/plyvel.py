@@ -13,10 +13,11 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from level_replicator.core.errors import ClosedError, LockedError, StorageError
-from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
+from level_replicator.core.errors import ClosedError, ConfigError, LockedError, StorageError
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, error_text, plyvel
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
+from level_replicator.storage.engine.leveldb_files import check_complete
 
 ENGINE_ERRORS: tuple[type[plyvel.Error | StorageError | OSError | struct.error], ...] = (
     *LEVELDB_ERRORS,
@@ -166,7 +167,8 @@ class PlyvelEngine(_Readable):
 def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
     """Open the LevelDB at `path`; `options` go to plyvel.
 
-    Raises LockedError if another handle or process has it open, StorageError if it cannot be opened."""
+    Raises LockedError if another handle or process has it open, StorageError if it cannot be opened or has lost its file
+    CURRENT, ConfigError for options that plyvel does not take."""
     name = os.fspath(path)
     locked = (
         f"{name} is open already, in this process or another one: a LevelDB can have one handle only, so"
@@ -174,10 +176,16 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
     )
     if _has_open(os.path.join(name, "LOCK")):
         raise LockedError(locked)
+    check_complete(name)
     try:
         return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = f" with the options {options}" if options else ""
+        raise ConfigError(
+            f"{name} cannot be opened{shown}: {error}: expected a path, and options of plyvel.DB with their types"
+        ) from error
     except LEVELDB_ERRORS as error:
-        text = _text(error)
+        text = error_text(error)
         if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
@@ -208,8 +216,3 @@ def _has_open(path: str) -> bool:
         except OSError:
             continue
     return False
-
-
-def _text(error: plyvel.Error) -> str:
-    first = error.args[0] if error.args else b""
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)
