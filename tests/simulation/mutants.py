@@ -439,7 +439,7 @@ def _keys_taken_for_new() -> Patches:
 
 
 @rule("filled-above-the-floor")
-def _filled_above_the_floor() -> Patches:
+def _bulk_loaded_above_the_floor() -> Patches:
     """What fills a node is not logged, and its floor does not say so."""
 
     def begin_unfloored(state: ReplicationState, _vector: Vector) -> None:
@@ -515,7 +515,7 @@ def _truncated_before_it_was_on_disk() -> Patches:
 
 
 @rule("conflicts-not-told")
-def _conflicts_not_told() -> Patches:
+def _conflicts_not_reported() -> Patches:
     return [(merger, "overwrites", lambda *_: True), (merger, "lost_in_conflict", lambda *_: False)]
 
 
@@ -532,23 +532,23 @@ def _conflicts_of_reconciliations_not_reported() -> Patches:
 
 
 @rule("overwrites-told-as-conflicts")
-def _overwrites_told_as_conflicts() -> Patches:
+def _overwrites_reported_as_conflicts() -> Patches:
     return [(merger, "overwrites", lambda *_: False)]
 
 
 @rule("feed-goes-on-behind-its-cursor")
-def _feed_goes_on_behind_its_cursor() -> Patches:
+def _feed_continues_behind_its_cursor() -> Patches:
     return [(ChangeReader, "_must_begin_anew", lambda *_: False)]
 
 
 @rule("feed-goes-on-after-a-new-origin")
-def _feed_goes_on_after_a_new_origin() -> Patches:
+def _feed_continues_after_a_new_origin() -> Patches:
     """A cursor from before a node went on as a new origin is taken for one from after that."""
-    return [(change_feed, "_lacks_the_mark", lambda *_: False)]
+    return [(change_feed, "_predates_origin_change", lambda *_: False)]
 
 
 @rule("feed-goes-on-where-less-is-known")
-def _feed_goes_on_where_less_is_known() -> Patches:
+def _feed_continues_where_less_is_known() -> Patches:
     """Nobody looks whether a node knows what is owed to a reader of another one."""
     return [(change_feed, "what_is_known", lambda _state: {})]
 
@@ -582,7 +582,7 @@ def _histories_compared_without_what_is_there() -> Patches:
 
 
 @rule("histories-told-once")
-def _histories_told_once() -> Patches:
+def _histories_sent_once() -> Patches:
     """What changes in a node's histories is not told to those that it is connected with."""
     return [(HistoryExchange, "send_changes", lambda _self: None)]
 

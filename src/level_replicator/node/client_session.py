@@ -51,27 +51,28 @@ _PROGRESS_EVERY_S = 0.2
 
 
 class RequestHandler(Protocol):
-    """What answers the requests of one client. From any thread, several at once."""
+    """Answers the requests of one client. May be called from any thread, and by several at once."""
 
     origin: int
     read_only: bool
 
     def lane(self, request: AnyRequest) -> str | None:
-        """None: it is done at once. Else it may take longer than an event loop may stand still, and is done by threads
-        that are for its like: a write does not wait for an audit."""
+        """Return the name of the thread pool for the request; None: it is fast enough for the event loop.
+
+        Different kinds of requests have different pools, so that a write does not wait for an audit."""
 
     def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
-        """None: nothing is there yet, of a Read that may wait. Raises what the client is to see."""
+        """Return the answer; None for a Read that waits for news. Raises the error that the client receives."""
 
     def call_at_news(self, call: Callable[[], None]) -> None:
-        """Once, when a Read that got None may have more; from any thread."""
+        """Call `call` once, on any thread, when a Read that got None may have news."""
 
     def dont_call(self, call: Callable[[], None]) -> None:
-        """Takes that back."""
+        """Cancel a `call_at_news` that has not been called yet."""
 
     @property
     def stopping(self) -> bool:
-        """Whether the replica is being closed: what it refuses then, it will never do."""
+        """True while the replica is being closed. It then refuses requests for good."""
 
     def close(self) -> None: ...
 
@@ -83,7 +84,7 @@ class OpenRequestHandler(Protocol):
 
 
 class ClientSessionHost(Protocol):
-    """What a session asks of the registry of all sessions."""
+    """The part of the registry of all sessions that a session uses."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -92,7 +93,7 @@ class ClientSessionHost(Protocol):
     def open_request_handler(self) -> OpenRequestHandler: ...
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Run what may take long on a thread of this lane."""
+        """Run `work`, which may be slow, on a thread of this pool."""
 
     def left(self, session: "ClientSession") -> None:
         """The session has ended."""
@@ -143,7 +144,7 @@ class ClientSession:
     # -- from the transport
 
     def received(self, data: bytes) -> None:
-        """What arrived. Never raises for what a client can do."""
+        """Process received bytes. Raises nothing, whatever the client has sent."""
         if len(self._preamble) < len(PREAMBLE):
             missing = len(PREAMBLE) - len(self._preamble)
             self._preamble += data[:missing]

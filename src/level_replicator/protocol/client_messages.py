@@ -1,8 +1,9 @@
-"""What a client asks of a node, what it is answered, and their bytes.
+"""The messages between a client and a node, and their encoding.
 
-A client is no peer: it has no log and no vector, it uses the database of a node from another process. Its connection
-begins with PREAMBLE, which no peer can mean, since it would be a frame above every limit; then frames as everywhere
-(framing.py). Over TLS its ALPN says so before the node judges its key.
+A client is not a peer: it has no log and no vector, and uses the database of a node from another process. Its
+connection begins with PREAMBLE, which a node cannot mistake for a peer's frame, since its length would exceed every
+limit. Frames follow as in a peer's session (framing.py). Over TLS the ALPN protocol identifies a client before the node
+checks its key.
 
     client                                     node
     PREAMBLE Attach ──────────────────────▶
@@ -20,7 +21,7 @@ from level_replicator.core.errors import RemoteProtocolError
 PREAMBLE = b"LRC1"
 ALPN = b"level-replicator-client"
 VERSION = 1
-"""Of this protocol. A node refuses another one, and names both."""
+"""Version of the protocol of clients. A node refuses a client of another version, and names both versions."""
 
 Operation = tuple[bytes, bytes | None]
 Gap = tuple[bytes, bool]
@@ -75,7 +76,7 @@ class TakeSnapshot(Request, frozen=True, tag=5):
 
 
 class Release(Request, frozen=True, tag=6):
-    """Of a snapshot. One that is not there is no error. Done."""
+    """Release a snapshot. An unknown number is not an error. The answer is Done."""
 
     snapshot: int
 
@@ -152,10 +153,16 @@ class Page(Answer, frozen=True, tag=69):
 
 
 class Items(Answer, frozen=True, tag=70):
-    """Of a changes feed: (key, value or None, origin, stamp). `rescan`: 1 for a Rescan, 2 for a complete one, before
-    them. `cursor`: where the reader is behind them, a vector; `node`, `ahead`: the rest of it (core.version_vector).
-    `news`: whether there is more already. `dots`: (stamp, origin) of the entry of each change, if `ordered`; nothing
-    where they are those of the changes themselves."""
+    """Items of a changes feed.
+
+    changes  (key, value or None, origin, stamp) of each change
+    ordered  True if the changes are of one origin, in their order
+    rescan   1 if a Rescan precedes the changes, 2 if a complete one does, else 0
+    cursor   vector of the cursor behind the changes
+    news     True if more items are available already
+    node, ahead  the other parts of the cursor (core.version_vector)
+    dots     if `ordered`, (stamp, origin) of the entry of each change; empty if they are those of the changes
+    """
 
     changes: list[tuple[bytes, bytes | None, int, int]]
     ordered: bool
@@ -174,7 +181,7 @@ class Data(Answer, frozen=True, tag=71):
 
 
 class Progress(Answer, frozen=True, tag=72):
-    """Of long work: what is done so far. The answer is still to come."""
+    """Progress of a long request, as the number `done`. The answer follows later."""
 
     done: int
 

@@ -34,7 +34,7 @@ from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, LARGE_INDEX_ROWS
 
 MAGIC = "level-replicator"
 VERSION = 3
-"""Of the protocol. Peers of different versions part with a Bye that names both."""
+"""Version of the protocol. A node refuses a peer of another version with a Bye that names both."""
 
 
 class ByeCode(IntEnum):
@@ -52,7 +52,7 @@ class ByeCode(IntEnum):
     STORAGE = 9
     TIMEOUT = 10
     REJECTED = 11
-    """Its key is not accepted."""
+    """The receiver's key is not accepted."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,10 +60,11 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """Who speaks. `instance` is random for each start of a process: it tells a
-    duplicate origin from a second connection.
+    """The first message of each side: identifies the node.
 
-    `heartbeat_ms`: a sender that was quiet for four of these is taken for gone."""
+    instance      random for each run of a process; distinguishes a duplicate origin from a second connection
+    heartbeat_ms  a sender that is silent for SILENCE_IN_HEARTBEATS of these intervals is considered dead
+    """
 
     magic: str
     version: int
@@ -73,22 +74,28 @@ class Hello(Message, frozen=True, tag=1):
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """The sender has accepted the peer. Data flows when both have. `read_only`: it will take no changes from it.
+    """The sender accepts the peer. The session is open when both sides have sent it.
 
-    `histories`: a digest of its histories and branches (core.epochs). If the digests of the two sides differ, both send
-    Histories before anything else."""
+    read_only  True if the sender takes no changes from the peer
+    histories  digest of the sender's histories and branches (core.epochs); if the digests of the two sides differ, both
+               send Histories before any other message
+    """
 
     read_only: bool = False
     histories: bytes = b""
 
 
 class StartPull(Message, frozen=True, tag=3):
-    """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
+    """The sender begins a pull, which replaces any earlier one.
 
-    `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
-    the newest stamps of tombstones that it has dropped, of each origin and of all. `rows`: about how many it has in
-    its index; `reconcile`: it has much that its vector does not claim, and wants to go on with the reconciliation that
-    broke off.
+    vector     the sender's vector
+    have       (origin, low, high) of the intervals that it has applied of an interrupted scan of the receiver
+    horizon    origin → newest stamp of a tombstone that the sender has dropped
+    dropped    newest stamp of all tombstones that it has dropped
+    pull       number of the pull, which its rounds repeat
+    rows       approximate number of its index rows
+    reconcile  True if it asks for a reconciliation, since a bulk load was interrupted and its index has rows that its
+               vector does not cover
     """
 
     vector: bytes
@@ -101,11 +108,13 @@ class StartPull(Message, frozen=True, tag=3):
 
 
 class RoundStart(Message, frozen=True, tag=4):
-    """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
+    """The sender begins a round: all entries in one snapshot of its log that the reader's vector does not cover.
 
-    `vector`: where its vector was in that snapshot, told by what is not as in the reader's StartPull: entries that are
-    others, and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above
-    the reader's."""
+    vector   the sender's vector in that snapshot. The first round of a pull has only the difference to the vector of
+             StartPull: changed and new entries. Later rounds have only the entries above the reader's vector
+    pull     number of the pull
+    missing  origins (u64 each) of the vector of StartPull that the sender does not know
+    """
 
     vector: bytes
     pull: int = 0
@@ -113,7 +122,7 @@ class RoundStart(Message, frozen=True, tag=4):
 
 
 class Entries(Message, frozen=True, tag=5):
-    """All that the round's snapshot holds of `origin` in (low, high]. With `last`, the round is complete."""
+    """All entries of `origin` in (low, high] in the snapshot of the round. With `last` the round is complete."""
 
     origin: int
     low: int
@@ -123,42 +132,46 @@ class Entries(Message, frozen=True, tag=5):
 
 
 class RoundEnd(Message, frozen=True, tag=6):
-    """The round is complete: the reader takes over the vector of its RoundStart."""
+    """The round is complete: the reader adopts the vector of its RoundStart."""
 
 
 class VectorUpdate(Message, frozen=True, tag=7):
-    """The sender's vector moved to at least this."""
+    """The sender's vector has advanced to at least this vector."""
 
     vector: bytes
 
 
 class Ping(Message, frozen=True, tag=8):
-    """Sent when nothing else was for a heartbeat."""
+    """Sent when no other message was sent for a heartbeat interval."""
 
 
 class VectorQuery(Message, frozen=True, tag=9):
-    """What is your vector now?"""
+    """Asks for the present vector of the receiver."""
 
     token: int
 
 
 class VectorReply(Message, frozen=True, tag=10):
-    """The answer to VectorQuery."""
+    """The present vector, in reply to the VectorQuery with the same token."""
 
     token: int
     vector: bytes
 
 
 class Bye(Message, frozen=True, tag=11):
-    """The last message: why the sender closes."""
+    """The last message of a session: the reason why the sender closes it."""
 
     code: int
     text: str
 
 
 class ReconcileStart(Message, frozen=True, tag=12):
-    """The reader may reconcile with a snapshot of the sender's index, which had this vector, horizon and newest dropped
-    tombstone. `pull`: 0 after CompareStart, else as in RoundStart. `rows`: about how many there are."""
+    """The reader may reconcile with a snapshot of the sender's index.
+
+    vector, horizon, dropped  of the sender in that snapshot, as in StartPull
+    pull  number of the pull; 0 after CompareStart
+    rows  approximate number of the sender's index rows
+    """
 
     vector: bytes
     horizon: bytes
@@ -168,35 +181,42 @@ class ReconcileStart(Message, frozen=True, tag=12):
 
 
 class RangeQuery(Message, frozen=True, tag=13):
-    """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end.
-    Fingerprint b"": it is surely not equal, so RangeRows is wanted rather than RangeSplit."""
+    """Asks whether ranges of keys are equal.
+
+    ranges  (low, high, fingerprint, count) of the sender's index rows in [low, high). An empty `high` means the end. An
+            empty fingerprint means that the range certainly differs, and asks for RangeRows instead of RangeSplit
+    """
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 class RangeEqual(Message, frozen=True, tag=14):
-    """The queried range is the same here."""
+    """The queried range has the same fingerprint in the sender's snapshot."""
 
 
 class RangeSplit(Message, frozen=True, tag=15):
-    """The range is not the same. `bounds`: the n - 1 keys that part it; `prints`: the fingerprints of its n parts."""
+    """The range differs. `bounds` are the n - 1 keys that split it, `prints` the fingerprints of its n parts."""
 
     bounds: list[bytes]
     prints: bytes
 
 
 class RangeRows(Message, frozen=True, tag=16):
-    """The range is not the same; this is all there is in it: keys, and their index rows without contexts."""
+    """The range differs. These are all its keys, and their index rows without contexts."""
 
     keys: list[bytes]
     rows: list[bytes]
 
 
 class RangeEntries(Message, frozen=True, tag=17):
-    """Entries of the snapshot, in order of keys, of the origins (u64 each). `last`: that was all of what was asked for.
+    """Entries of the snapshot, in order of keys.
 
-    `equal`: places of records without their value, since the reader's is equal. `lacking`: keys that the sender
-    cannot give, since they are damaged there."""
+    origins  the origin (u64) of each record
+    records  the entries
+    equal    indexes of records without their value, since the reader has an equal value
+    lacking  keys whose entries the sender cannot provide, since they are damaged
+    last     True if the request is answered completely
+    """
 
     origins: bytes
     records: list[bytes]
@@ -206,29 +226,37 @@ class RangeEntries(Message, frozen=True, tag=17):
 
 
 class Fetch(Message, frozen=True, tag=18):
-    """Give these entries of the snapshot. `digests`: of the sender's value, if it has the same checksum, else b""."""
+    """Asks for entries of the snapshot.
+
+    keys     keys of the entries
+    digests  for each key the digest of the sender's own value if it has the same checksum, else b""
+    """
 
     keys: list[bytes]
     digests: list[bytes]
 
 
 class ReconcileDone(Message, frozen=True, tag=19):
-    """The reconciliation has ended: the snapshot is not needed any more."""
+    """The reconciliation has ended. The snapshot is no longer needed."""
 
 
 class CompareStart(Message, frozen=True, tag=20):
-    """The sender wants to compare its index with the receiver's, without taking anything over."""
+    """Asks to compare the sender's index with the receiver's, without applying any differences."""
 
 
 class PausePull(Message, frozen=True, tag=21):
-    """Nothing more of this pull, please, until the next StartPull."""
+    """Asks the receiver to send nothing more of this pull until the next StartPull."""
 
 
 class Histories(Message, frozen=True, tag=22):
-    """Histories of origins that the sender knows, each (origin, epochs and the stamps they begin at, u64 each), and all
-    branches in the same form; see core.epochs. `last`: all that it has to tell now. Later ones contain what changed.
+    """Histories of origins, and all branches, that the sender knows (core.epochs). Later messages contain only changes.
 
-    Always sent before a vector or an entry that may depend on it."""
+    Sent before any vector or entry that may depend on it.
+
+    histories  (origin, encoded history): the epochs and the stamps at which they begin, u64 each
+    branches   the epochs and stamps of all branches, in the same form
+    last       True if this completes the histories that the sender knows at present
+    """
 
     histories: list[tuple[int, bytes]]
     branches: bytes = b""
@@ -264,18 +292,18 @@ _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: Message) -> bytes:
-    """The frame of a message."""
+    """Return the frame of a message."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 
 def plain(text: str, most: int) -> str:
-    """What somebody else wrote, fit for a log and a terminal: one line without control characters, `most` of it."""
+    """Return the first `most` characters of a foreign text for logs and terminals, with control characters replaced."""
     return "".join(each if each.isprintable() else "?" for each in text[:most])
 
 
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
-    """The message in the body of a frame. Raises RemoteProtocolError."""
+    """Decode the body of a frame. Raises RemoteProtocolError if it is not a valid message."""
     try:
         message: AnyMessage = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""What is remembered of each peer over its connections, for `status` and for events."""
+"""The record of each peer, kept over its connections, for `status` and events."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,11 +82,11 @@ class Peer:
     name: str | None = None
     origin: int = 0
     instance: bytes = b""
-    """Of the process that was met there last."""
+    """`instance` of the last Hello of the peer."""
     fingerprint: str | None = None
-    """Of the certificate that it showed last; None without TLS."""
+    """Fingerprint of the last certificate of the peer; None without TLS."""
     read_only: bool = False
-    """It gets our changes, and we take none from it."""
+    """True if this node takes no changes from the peer."""
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
     last_error_code: PeerErrorCode | None = None
@@ -96,11 +96,11 @@ class Peer:
     entries_in: int = 0
     entries_out: int = 0
     clock_ahead_ms: int | None = None
-    """Of its clock against ours, at the last live change that it wrote; the way that took is not counted."""
+    """Milliseconds by which the peer's clock is ahead of ours, by its last live change, without the transfer time."""
     vector: Vector | None = None
-    """What it covered when its last connection ended; None: never told."""
+    """The peer's vector at the end of its last connection; None if it was never received."""
     stalled: bool = False
-    """It is connected, this node waits for changes of it, and none was applied for STALL_MS."""
+    """True if this node is connected to the peer and has waited for its changes for STALL_MS."""
     pull_backoff: PullBackoff | None = None
 
     server: "Peer | None" = None

@@ -23,9 +23,10 @@ class RetryReason(Enum):
 
 
 class PullBackoff:
-    """Of one peer. The waits double from PULL_RETRY_FIRST_MS to PULL_RETRY_CAP_MS, with jitter.
+    """The delays of pulls from one peer. They double from PULL_RETRY_FIRST_MS to PULL_RETRY_CAP_MS, with jitter.
 
-    `why`: why the pull has to wait that was put off last."""
+    why  reason of the last delay
+    """
 
     def __init__(self, random: Random) -> None:
         self.why = RetryReason.DOUBT

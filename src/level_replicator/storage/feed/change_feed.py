@@ -1,20 +1,20 @@
-"""The changes feed: the log, read forwards from a cursor, a chunk at a time.
+"""The changes feed: reads the log forwards from a cursor, in chunks.
 
-What is known is reported, so nothing above the vector: each origin's changes come in their order. No snapshot outlives
-a chunk, and nothing is kept for a reader: the log is the queue. Where the log does not reach back, being truncated,
-the index is read instead.
+The feed reports only changes that the vector covers, and the changes of each origin in their order. A snapshot lasts
+for one chunk, and no state is kept for a reader: the log is the queue. If the log was truncated above the cursor, the
+index is read instead.
 
-A reader passes over what has been superseded: it gets the change that did so instead, later, when it comes to that one.
-So a cursor claims more than was reported, and is good only where everything is known that this node knew
-(core.version_vector). The reader must begin with nothing, and is given a complete `Rescan`,
+A superseded entry is not reported; the reader gets the change that superseded it when it reaches that change. So a
+cursor covers more than was reported, and is valid only on a node that knows everything that the node of the cursor knew
+(core.version_vector). A reader must begin anew, and gets a complete `Rescan`, in four cases:
 
-- where tombstones are gone that it has not seen;
-- on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
-- with a cursor that names a write of this node which it has never made: its directory was put back without a trace;
-- with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
-  something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector entry of the
-  new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
-  was read last, is from after that, or from a node that has heard of it.
+- tombstones that it has not seen were dropped;
+- this node does not know everything that the node of the cursor knew, so its state of a key may be older;
+- the cursor covers a write of this node that this node has not made: its directory was restored without a trace;
+- the cursor is older than the last origin change of this node (after a power loss, a copy, a restore, or a repair that
+  gave up keys), when this node may have lost writes that the cursor covers. A new origin has an entry in the vector
+  from its beginning. A cursor with this entry, or one that names this node as the last one read, is from after the
+  origin change, or from a node that knows of it.
 """
 
 from dataclasses import dataclass, field
@@ -37,9 +37,11 @@ _INDEX_END = bytes([INDEX[0] + 1])
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`ordered`: changes of one origin, in their order, so that each of them moves the cursor to its dot.
+    """Items of the feed.
 
-    dots    (stamp, origin) of the entry of each item, if ordered; a change itself names the write that it carries"""
+    ordered  True if the items are changes of one origin in their order, so that each moves the cursor to its dot
+    dots     if ordered, (stamp, origin) of the entry of each item; the change itself names the user's write
+    """
 
     items: list[Item]
     ordered: bool
@@ -48,7 +50,13 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Scan:
-    """Of the index. `since`: the cursor with which it began; `target`: the vector that it will give."""
+    """A scan of the index that is under way.
+
+    since     vector of the cursor at its start
+    target    vector of the cursor after its end
+    complete  True if it reports all keys, else only the changes since `since`
+    next_key  where the next chunk begins
+    """
 
     since: Vector
     target: Vector
@@ -57,8 +65,9 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `origin_changed`: see Meta; `gap`: see
-    ReplicationState.restored_gap."""
+    """The state of a node that its feed depends on, at one instant.
+
+    For `origin_changed` see Meta, for `gap` ReplicationState.restored_gap."""
 
     origin: int
     origin_changed: bool
@@ -69,13 +78,14 @@ class _Node(NamedTuple):
 
     @classmethod
     def of(cls, state: ReplicationState, vector: Vector) -> "_Node":
-        """Under the lock."""
+        """Return the present state. The caller holds the lock."""
         return cls(state.origin, state.meta.origin_changed, state.restored_gap, vector, state.floor, state.horizon)
 
 
 class ChangeReader:
-    """Of one reader; a cursor of None: it has nothing. `cursor` covers what `read` has given, and is to be stored only
-    when that has been dealt with."""
+    """The feed of one reader. A cursor of None means that the reader has nothing.
+
+    `cursor` covers the items that `read` has returned. Store it only after they have been processed."""
 
     def __init__(
         self,
@@ -87,7 +97,7 @@ class ChangeReader:
     ) -> None:
         self.cursor = Cursor({}) if cursor is None else cursor.copy()
         self._empty = cursor is None
-        """Whether the reader is known to have nothing but what it got here."""
+        """True if the reader has nothing except items of this feed."""
         self._most_entries = most_entries
         self._state = state
         self._prefix = prefix
@@ -95,7 +105,7 @@ class ChangeReader:
         self._last_origin = 0
 
     def has_news(self) -> bool:
-        """Returns whether `read` would give something, or move the cursor."""
+        """Return True if `read` would return items or move the cursor."""
         if self._scan is not None:
             return True
         state, known = self._state, self.cursor.vector
@@ -105,8 +115,10 @@ class ChangeReader:
             return self._must_begin_anew(known, _Node.of(state, state.vector))
 
     def read(self) -> Chunk:
-        """What comes next, some of it; nothing when the reader is level. The cursor moves with it. A part of the log
-        without a key of the prefix comes out empty, so ask `has_news` whether that was all. Raises StorageError."""
+        """Return the next chunk, and move the cursor over it.
+
+        The chunk is empty if the reader is up to date, or if a part of the log has no key with the prefix; `has_news`
+        distinguishes the two. Raises StorageError."""
         state = self._state
         with state.lock:
             node = _Node.of(state, dict(state.vector))
@@ -119,14 +131,14 @@ class ChangeReader:
             anew = (scan is None or not scan.complete) and self._must_begin_anew(known, node)
             self.cursor.node, self.cursor.ahead = node.origin, known_here
             if anew:
-                # a reader that breaks off from here on must begin anew as well: the cursor says so
+                # if the reader is interrupted from here on, its cursor makes it begin anew again
                 self.cursor.vector = {}
                 return self._begin_scan({}, vector, complete=True)
             if scan is not None:
                 return self._read_index(scan, rs, db)
             behind = [origin for origin, stamp in vector.items() if stamp > known.get(origin, 0)]
             if not known and node.horizon:
-                # halfway through the log it would seem to have missed what was dropped before it began
+                # in the middle of the log its cursor would be below the horizon
                 return self._begin_scan(known, vector, complete=False)
             if any(node.floor.get(origin, 0) > known.get(origin, 0) for origin in behind):
                 return self._begin_scan(known, vector, complete=False)
@@ -147,12 +159,13 @@ class ChangeReader:
             return True  # this directory is older than the cursor
         if self.cursor.node == node.origin:
             return False
-        return _lacks_the_mark(known, node) or not covers(node.vector, self.cursor.ahead)
+        return _predates_origin_change(known, node) or not covers(node.vector, self.cursor.ahead)
 
     def _next_origin(self, behind: list[int], known: Vector, node: "_Node") -> int:
-        """Which origin to read next. The mark comes first; then all take turns, so that one that is written to without
-        end does not keep the others waiting."""
-        if _lacks_the_mark(known, node):
+        """Return the origin to read next: after an origin change the new origin of this node, then all in turn.
+
+        So an origin with continuous writes does not delay the others."""
+        if _predates_origin_change(known, node):
             return node.origin
         self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
         return self._last_origin
@@ -160,9 +173,9 @@ class ChangeReader:
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
         # where nothing is known yet nothing is read: a reader whose cursor covers nothing is taken to have nothing
         self._scan = _Scan(since, target, complete, self._prefix) if target else None
-        told: list[Item] = [Rescan(complete)] if since or complete else []
+        items: list[Item] = [Rescan(complete)] if since or complete else []
         self._empty = True
-        return Chunk(told, ordered=False)
+        return Chunk(items, ordered=False)
 
     def _read_log(self, rs: Snapshot, origin: int, vector: Vector) -> Chunk:
         low, high = self.cursor.vector.get(origin, 0), vector[origin]
@@ -207,19 +220,19 @@ class ChangeReader:
                     size += len(key) + len(value or b"")
             if count >= self._most_entries or size >= CHANGES_CHUNK_BYTES:
                 return Chunk(found, ordered=False)
-        # what was written meanwhile is above the target, and comes from the log
+        # changes that were written meanwhile are above the target, and follow from the log
         self._scan = None
         self.cursor.vector = scan.target
         return Chunk(found, ordered=False)
 
 
-def _lacks_the_mark(known: Vector, node: _Node) -> bool:
-    """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
+def _predates_origin_change(known: Vector, node: _Node) -> bool:
+    """Return True if a cursor may be from before the last origin change of this node."""
     return node.origin_changed and node.origin not in known and node.origin in node.vector
 
 
 def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | None:
-    """The value that a row of the index names, from the log if the database has another one. None: it is damaged."""
+    """Return the value of an index row, from the log if the database has another one. None if it is damaged."""
     value = db.get(key)
     if agrees(row, value):
         return value
@@ -228,7 +241,7 @@ def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | Non
 
 
 def what_is_known(state: ReplicationState) -> Vector:
-    """What this node has, also above its vector, of scans that are not complete. Under the lock."""
+    """Return the vector of all that this node has, also from incomplete scans. The caller holds the lock."""
     known = dict(state.vector)
     if state.newest == state.vector and not state.bulk_load_incomplete:
         return known
@@ -236,6 +249,6 @@ def what_is_known(state: ReplicationState) -> Vector:
         low = state.vector.get(origin, 0)
         if stamp > low and next(iter(state.rs.scan_keys(*log_range(origin, low, stamp))), None) is not None:
             known[origin] = stamp
-    if state.bulk_load_incomplete:  # what fills a node is under its floor, and not logged
+    if state.bulk_load_incomplete:  # the rows of a bulk load are below the floor, and not in the log
         raise_to(known, state.floor)
     return known

@@ -1,5 +1,4 @@
-"""What a reader does with the keys that differ in a reconciliation: the table of core.reconcile_rules, in batches,
-under the lock."""
+"""Resolve the keys that differ in a reconciliation, by the rules of core.reconcile_rules, in batches under the lock."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -32,10 +31,13 @@ KeyAndRow = tuple[bytes, bytes]
 
 
 class Resolver(DifferenceHandler):
-    """Of one reconciliation. `whole`: False when something was left out, so that the peer's vector must not be taken
-    over. `changed`: whether it has had any effect here.
+    """Resolves the differences of one reconciliation.
 
-    `bulk_loads`: we have next to nothing, and ask for all. `peer_pulls`: see Merger."""
+    whole       False if an entry was left out, so that the peer's vector must not be adopted
+    changed     True if the reconciliation has changed anything on this node
+    bulk_loads  True if it is a bulk load
+    peer_pulls  see Merger
+    """
 
     def __init__(
         self,
