@@ -410,7 +410,7 @@ class World:
         while self.now_ms < end:
             said = self.chatter
             self.run_for(3_000)
-            if self._level() and self.chatter == said and not self._busy():
+            if self._in_sync() and self.chatter == said and not self._busy():
                 return
         check_converged(self)
         raise Broken(self.budget.reason("contents and vectors are equal, but it goes on:"))
@@ -420,7 +420,7 @@ class World:
         ends = [end for connection in self.connections for end in (connection.left, connection.right)]
         return any(len(end.unread) > 20 for end in ends)
 
-    def _level(self) -> bool:
+    def _in_sync(self) -> bool:
         stores = [node.store for node in self.nodes.values()]
         if any(store is None for store in stores):
             return False
