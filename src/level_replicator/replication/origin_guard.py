@@ -81,7 +81,7 @@ class OriginGuard:
         """Check a frame of entries of a round, and the vector that is to be adopted with it."""
         if not self.agrees_on_entries(connection, ((frame.origin, entry) for entry in frame.entries)):
             return False
-        if frame.take is not None and not self.agrees_on_vector(connection, frame.take):
+        if frame.adopt is not None and not self.agrees_on_vector(connection, frame.adopt):
             return False
         if frame.origin == self._store.origin and self._store.forgot(frame.high):
             self._change_origin(connection)

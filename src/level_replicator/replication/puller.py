@@ -191,11 +191,11 @@ class Puller:
 
     def apply_entries(self, frame: EntriesReceived) -> PullResult:
         """Apply a frame of entries of a round. Raises StorageError."""
-        session, last = self._session, frame.take is not None
+        session, last = self._session, frame.adopt is not None
         assert session.peer is not None
         self._changed = self._changed or bool(frame.entries)
         if not self._whole:
-            frame = replace(frame, take=None)
+            frame = replace(frame, adopt=None)
         applied = self._store.apply(
             frame, session.peer.origin, session.round_vector, peer_pulls=not session.peer_takes_nothing
         )
@@ -204,7 +204,7 @@ class Puller:
             self._stalls.progressed()
         if last:
             self._round_ended()
-        adopted = applied.moved if frame.take is not None and applied.whole else None
+        adopted = applied.moved if frame.adopt is not None and applied.whole else None
         return PullResult(applied.news, applied.restamped, adopted)
 
     def complete_round(self, event: RoundCompleted) -> PullResult:
@@ -214,7 +214,7 @@ class Puller:
         if self._whole:
             assert self._session.peer is not None
             self._changed = self._changed or not covers(self._store.vector, event.vector)
-            adopted = self._store.take(event.vector, self._session.peer.origin)
+            adopted = self._store.adopt_vector(event.vector, self._session.peer.origin)
         self._round_ended()
         return PullResult(adopted=adopted)
 
@@ -277,7 +277,7 @@ class Puller:
         self._initiator, self._handler = store.begin_reconciliation(
             event,
             session.peer.origin,
-            rows_told=self._rows_at_start,
+            rows_at_request=self._rows_at_start,
             peer_pulls=not session.peer_takes_nothing,
         )
         self._answered_ms = self._now_ms()
@@ -341,7 +341,7 @@ class Puller:
             if not handler.changed:
                 self._backoff.changed_nothing(self._situation)
             return PullResult()
-        adopted = handler.take()
+        adopted = handler.adopt_vector()
         session.reconcile_done()
         session.pull.completed += 1
         if handler.changed:

@@ -83,7 +83,7 @@ class Store:
         self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
-        self.take = self._applier.take
+        self.adopt_vector = self._applier.adopt_vector
         self.retention = Retention(self._state)
         self.floor_watch = FloorWatch(self._state)
         self.leftover_watch = LeftoverWatch(self._state)
@@ -213,13 +213,13 @@ class Store:
         peer: ReconcileStarted,
         source: int,
         *,
-        rows_told: int | None = None,
+        rows_at_request: int | None = None,
         peer_pulls: bool = True,
     ) -> tuple[Initiator, Resolver]:
         """Begin a reconciliation with `source`; see storage.reconcile.begin. End it with `end_reconciliation`.
 
-        `rows_told`: rows of this node when it requested the pull, if the newest entries may have come since."""
-        rows = self._state.keys if rows_told is None else rows_told
+        `rows_at_request`: rows of this node when it requested the pull, if the newest entries may have come since."""
+        rows = self._state.keys if rows_at_request is None else rows_at_request
         return begin_reconciliation(
             self._state,
             peer,

@@ -29,8 +29,8 @@ def pull() -> PullReceiver:
 
 
 def test_the_vector_is_handed_over_with_the_last_frame_and_not_before(pull: PullReceiver) -> None:
-    assert pull.entries(frame(50, 100, 100, 60), LATEST).take is None
-    assert pull.entries(frame(0, 50, 10, last=True), LATEST).take == {1: 100}
+    assert pull.entries(frame(50, 100, 100, 60), LATEST).adopt is None
+    assert pull.entries(frame(0, 50, 10, last=True), LATEST).adopt == {1: 100}
     assert pull.completed == 1
     assert pull.target is None
 

@@ -153,7 +153,7 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
         peer.write(**{f"{peer.name}{number}": "1" for number in range(40)})
         peer.truncate()
     a.write(own="1")
-    a.store.take({9: 1}, 9)  # it knows somebody, so this is no bulk load
+    a.store.adopt_vector({9: 1}, 9)  # it knows somebody, so this is no bulk load
     _, b_to_a = stage.connect(a, b)
     while not _said(stage, "B → A  ReconcileStart"):
         stage.settle(1)
@@ -417,7 +417,7 @@ def test_a_peer_whose_changes_come_from_elsewhere_does_not_stand_still() -> None
     for stamp in range(6, 400):
         puppet.say(VectorUpdate(encode_vector({77: stamp})))
         _wait(stage, puppet, 1)
-        a.store.take({77: stamp - 3}, 78)
+        a.store.adopt_vector({77: stamp - 3}, 78)
         assert link.puller.waits_for == "changes that the peer has"
         assert not link.peer.stalled
 
