@@ -550,7 +550,7 @@ def _feed_goes_on_after_a_new_origin() -> Patches:
 @rule("feed-goes-on-where-less-is-known")
 def _feed_goes_on_where_less_is_known() -> Patches:
     """Nobody looks whether a node knows what is owed to a reader of another one."""
-    return [(change_feed, "what_is_known", lambda _state: {})]
+    return [(change_feed, "known_vector", lambda _state: {})]
 
 
 # -- histories of origins

@@ -14,7 +14,7 @@ from level_replicator.leveldb import error_text
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
-from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
+from level_replicator.storage.feed.change_feed import ChangeReader, known_vector
 from level_replicator.storage.feed.log_view import Dot, read_history
 from level_replicator.storage.feed.round_planner import RoundPlanner
 from level_replicator.storage.maintenance.backup import backup
@@ -149,7 +149,7 @@ class Store:
         """Return a cursor that covers everything up to now; None if nothing was written yet."""
         state = self._state
         with state.lock:
-            return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
+            return Cursor(dict(state.vector), state.origin, known_vector(state)) if state.vector else None
 
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
         """Read the log backwards (storage.feed.log_view). Any thread."""

@@ -169,10 +169,14 @@ def test_no_peer_over_the_unix_socket() -> None:
 
 
 def _on_a_loop(scene: Callable[[_Node], Awaitable[None]]) -> None:
+    errors: list[dict[str, Any]] = []
+
     async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         await scene(_Node(identify=True))
 
     asyncio.run(run())
+    assert errors == []
 
 
 async def _decide(node: _Node, decision: Decision) -> None:

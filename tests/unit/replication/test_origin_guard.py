@@ -133,6 +133,15 @@ def test_a_stamp_above_an_epoch_that_the_peer_does_not_know_is_a_fork() -> None:
     assert node.events == [], "the origin of this node is not forked"
 
 
+def test_a_later_epoch_is_a_branch_from_its_own_start() -> None:
+    node = _Guard()
+    node.store.learn_histories({FORKED: (*HISTORY, (EPOCH + 1, START + 10))}, {})
+    node.connection.histories.peer_known = {FORKED: HISTORY}
+    assert node.guard.agrees_on_vector(node.connection, {FORKED: START + 10})
+    assert not node.guard.agrees_on_vector(node.connection, {FORKED: START + 11})
+    assert node.store.branches == {EPOCH + 1: START + 10}
+
+
 def test_a_peer_that_knows_the_epoch_agrees() -> None:
     node = _Guard()
     node.store.learn_histories({FORKED: HISTORY}, {})
