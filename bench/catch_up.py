@@ -148,7 +148,7 @@ def receive(context: Context, *, newest: int) -> dict[str, float]:
 
 
 def _until_level(context: Context, began: float) -> dict[str, float]:
-    seconds = replicas.wait_level(context) - began
+    seconds = replicas.wait_in_sync(context) - began
     return {"seconds": seconds, "entries": replicas.count_keys(context), "bytes": replicas.counters(context)["bytes"]}
 
 

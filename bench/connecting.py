@@ -24,8 +24,8 @@ def connect(first: Worker, second: Worker, path: str, address: str, *, both: boo
         began = time.monotonic()
     finally:
         first.resume()
-    ended = second.call(replicas.wait_level)
+    ended = second.call(replicas.wait_in_sync)
     if both:
-        ended = max(ended, first.call(replicas.wait_level))
+        ended = max(ended, first.call(replicas.wait_in_sync))
     cpu_s = second.call(usage)["cpu_s"] - cpu_s + first.call(usage)["cpu_s"] - before
     return {"seconds": ended - began, "cpu_s": cpu_s, **second.call(replicas.counters)}

@@ -60,7 +60,7 @@ def _measure_once(
     ):
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"), keys=server)
         reader.call(replicas.dial, path=str(Path(directory) / "reader"), server=address, keys=client)
-        writer.call(replicas.wait_level)
+        writer.call(replicas.wait_in_sync)
         if attack is not None:
             attacker.call(attack, server=address)
         writer.call(latency.begin_writing, count=count)

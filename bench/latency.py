@@ -52,7 +52,7 @@ def _measure_once(options: Options, count: int, *, fast: bool) -> tuple[list[flo
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as writer, Worker() as reader:
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"))
         reader.call(replicas.dial, path=str(Path(directory) / "reader"), server=address)
-        writer.call(replicas.wait_level)
+        writer.call(replicas.wait_in_sync)
         writer.call(begin_writing, count=count, per_s=FAST_PER_S if fast else PER_S)
         read = reader.call(look_for_some if fast else read_each, count=count)
         written = writer.call(await_written)

@@ -54,9 +54,9 @@ def _with_peer(how: str, options: Options) -> tuple[float, float]:
     with TemporaryDirectory(dir=options.directory) as directory, Worker() as writer, Worker() as peer:
         address = writer.call(replicas.listen, path=str(Path(directory) / "writer"))
         peer.call(replicas.dial, path=str(Path(directory) / "peer"), server=address)
-        writer.call(replicas.wait_level)
+        writer.call(replicas.wait_in_sync)
         began, ended = writer.call(write_live, how=how, count=options.puts)
-        arrived = peer.call(replicas.wait_level)
+        arrived = peer.call(replicas.wait_in_sync)
         keys = peer.call(replicas.count_keys)
     if keys != options.puts:
         raise AssertionError(f"the peer has {keys} keys of {options.puts}")

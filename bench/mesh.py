@@ -91,7 +91,7 @@ def await_keys(context: Context, *, count: int) -> float:
     """Wait for all keys, and return the time on the clock that all processes share."""
     give_up = time.monotonic() + replicas.SYNC_TIMEOUT_S
     while True:
-        ended = replicas.wait_level(context)
+        ended = replicas.wait_in_sync(context)
         if replicas.count_keys(context) == count:
             return ended
         if time.monotonic() > give_up:

@@ -41,10 +41,10 @@ def listen(context: Context, *, path: str, keys: dict[str, Any] | None = None) -
 def dial(context: Context, *, path: str, server: str, keys: dict[str, Any] | None = None) -> None:
     """Open a replica that dials `server`, and wait until it has everything of the server."""
     context.replica = lrep.open(path, {"servers": {server: {}}, **(keys or {})})
-    wait_level(context)
+    wait_in_sync(context)
 
 
-def wait_level(context: Context) -> float:
+def wait_in_sync(context: Context) -> float:
     """Wait until the replica has everything that its peers have now. Return the time at that moment: seconds of a clock
     that all processes share."""
     began = time.monotonic()

@@ -73,7 +73,7 @@ class Calls(Program):
 def main() -> None:
     faulthandler.register(signal.SIGUSR1)  # for a measurement that hangs: kill -USR1 shows where
     with ExitStack() as closing:
-        Calls(Context(closing)).obey()
+        Calls(Context(closing)).handle_requests()
 
 
 if __name__ == "__main__":

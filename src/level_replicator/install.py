@@ -8,14 +8,15 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, overload
 
 from level_replicator.api.callbacks import Callbacks
-from level_replicator.api.config import Config, parse_address
+from level_replicator.api.config import Config
+from level_replicator.api.field_checks import check_names
 from level_replicator.api.keys import load_security
 from level_replicator.api.monitoring.server import MetricsServer
 from level_replicator.api.replica import Replica
@@ -24,6 +25,7 @@ from level_replicator.client.connect import SOCKET_NAME
 from level_replicator.core.errors import ConfigError, LockedError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.leveldb import DB_CLASSES, plyvel
+from level_replicator.net.addresses import parse_address
 from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS, MAX_PATH_BYTES
 from level_replicator.node.client_registry import ClientAccess
 from level_replicator.node.maintenance_thread import MaintenanceThread
@@ -32,6 +34,7 @@ from level_replicator.security.node_security import NodeSecurity
 from level_replicator.security.reloader import CredentialReloader
 from level_replicator.shared import SharedBackend, SharedDatabase
 from level_replicator.storage.engine.boot_id import boot_identity
+from level_replicator.storage.engine.leveldb_files import is_leveldb
 from level_replicator.storage.engine.plyvel import PlyvelEngine, open_engine
 from level_replicator.storage.state.meta import NEW_ORIGIN_REQUESTED, load_meta, store_meta
 from level_replicator.storage.store import Store
@@ -89,7 +92,7 @@ def _checked(
             raise ConfigError(f"{name}: this handle is closed: expected an open plyvel.DB")
     if _directory(db) == _directory(rs):
         raise ConfigError(f"db and rs are both {_directory(db)}: the replication set needs a directory of its own")
-    engines = PlyvelEngine(db, leave_directory=True), PlyvelEngine(rs)
+    engines = PlyvelEngine(db, add_file=False), PlyvelEngine(rs)
     try:
         for engine in engines:
             engine.hold()
@@ -241,14 +244,20 @@ def open(
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Replica | SharedDatabase:
-    """Open `path`/db and `path`/rs, which are created if missing, and install. `options` are passed to plyvel for `db`.
+    """Open `path`/db and `path`/rs, which are created if missing, and install.
+
+    `options` are those of plyvel.DB for `db`. With `create_if_missing=False` both directories must exist, unless
+    `adopt` creates the replication set. Settings of the replica go into `config`.
 
     With `share` several processes can open the same path: the first one holds the database, the others use it through
     its Unix socket, and one of them takes over when the holder ends. The configuration of the holder applies.
 
-    Raises as `install`, and LockedError if another process or handle has one of the two LevelDBs open."""
+    Raises as `install`; ConfigError too if `path` is itself a LevelDB, or for unknown options; LockedError if another
+    process or handle has one of the two LevelDBs open; StorageError if one of them has lost its file CURRENT."""
     settings = Config.of(config)
     root = Path(os.fsdecode(path))
+    _check_options(options)
+    _check_root(root)
     if share and not HAS_UNIX_SOCKETS:
         raise ConfigError("share: the processes connect through a Unix socket, and this system has no Unix sockets")
     if settings.socket is None:
@@ -277,12 +286,15 @@ def _open(
     root: Path, settings: Config, adopt: bool, progress: Callable[[int], None] | None, options: dict[str, Any]
 ) -> Replica:
     security = load_security(settings)
+    if options.get("create_if_missing") is False:
+        _check_existing(root, adopt=adopt)
+    db_options = {name: value for name, value in options.items() if name != "create_if_missing"}
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{root}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        db = open_engine(str(root / "db"), **options)
+        db = open_engine(str(root / "db"), **db_options)
     except LockedError as error:
         if isinstance(settings.socket, str | PathLike) and Path(settings.socket).is_socket():
             raise LockedError(
@@ -300,6 +312,63 @@ def _open(
         rs.close()
         db.close()
         raise
+
+
+_SETTINGS = frozenset(field.name for field in fields(Config))
+_OPTIONS = (
+    "create_if_missing",
+    "error_if_exists",
+    "paranoid_checks",
+    "write_buffer_size",
+    "max_open_files",
+    "lru_cache_size",
+    "block_size",
+    "block_restart_interval",
+    "max_file_size",
+    "compression",
+    "bloom_filter_bits",
+    "comparator",
+    "comparator_name",
+)
+"""The options of plyvel.DB."""
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option of `open` that plyvel.DB does not have."""
+    for name, value in options.items():
+        if name in _SETTINGS:
+            example = f"{{{name!r}: {value!r}}}" if isinstance(value, int) else f"{{{name!r}: ...}}"
+            raise ConfigError(
+                f"{name}: this is a setting of the replica: settings go into the second argument: open(path, {example})"
+            )
+    check_names(options, _OPTIONS, "open: unknown option")
+    create = options.get("create_if_missing", True)
+    if not isinstance(create, bool):
+        raise ConfigError(f"create_if_missing: {create!r} is not a bool: expected True or False")
+
+
+def _check_root(root: Path) -> None:
+    """Raise ConfigError if the directory is itself a LevelDB: a new database inside of it would hide its data."""
+    if not is_leveldb(root):
+        return
+    parent = root.absolute().parent
+    if root.name in ("db", "rs") and is_leveldb(parent / "db") and is_leveldb(parent / "rs"):
+        raise ConfigError(f"{root} belongs to the replica in {parent}: open that directory")
+    raise ConfigError(
+        f"{root} is itself a LevelDB, and `open` expects a directory that contains one as `db`. To replicate this one"
+        f" call install(plyvel.DB({str(root)!r}), rs, adopt=True) with a plyvel.DB in another directory as rs, or first"
+        f" run `level-replicator adopt {root} --rs RS`"
+    )
+
+
+def _check_existing(root: Path, *, adopt: bool) -> None:
+    """Raise ConfigError if a directory that `open` would create is missing."""
+    for path in (root / "db", root / "rs"):
+        if not is_leveldb(path) and not (adopt and path.name == "rs"):
+            raise ConfigError(
+                f"{path} does not exist, and `create_if_missing` is False: check the path, or leave the option out to"
+                " create a new replica"
+            )
 
 
 def new_origin(rs: plyvel.DB) -> None:

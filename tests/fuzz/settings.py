@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from level_replicator.api.config import parse_address
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import fingerprint_of, parse_fingerprint
+from level_replicator.net.addresses import parse_address
 from level_replicator.security.key_files import PemsFile, certificate_fingerprint, load_pems
 from level_replicator.security.trust import TrustedFile
 from tests.fuzz.source import Source

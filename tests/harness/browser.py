@@ -54,13 +54,6 @@ class Browser:
         """Return the errors and warnings of the console since the last call, as one line each."""
         return [f"{each['level']}: {each['message']}" for each in self._driver.get_log("browser")]
 
-    def screenshot(self, path: Path) -> None:
-        """Write the whole page as PNG."""
-        height = int(str(self.run("return document.documentElement.scrollHeight")))
-        width = int(str(self.run("return document.documentElement.clientWidth")))
-        self.resize(width, height)
-        self._driver.save_screenshot(str(path))
-
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:

@@ -24,8 +24,8 @@ class Contents:
             self.vector: Vector = load_vector(reader)
             self.floor: Vector = load_stamps(reader, FLOOR)
             self.horizon: Vector = load_stamps(reader, HORIZON)
-            self.index = {key[1:]: decode_index(line) for key, line in reader.scan(INDEX, following(INDEX))}
-            self.log = {log_dot(key): decode_entry(line) for key, line in reader.scan(LOG, following(LOG))}
+            self.index = {key[1:]: decode_index(row) for key, row in reader.scan(INDEX, following(INDEX))}
+            self.log = {log_dot(key): decode_entry(record) for key, record in reader.scan(LOG, following(LOG))}
         finally:
             rs.close()
             db.close()
@@ -38,16 +38,16 @@ class Contents:
 def check_invariant(contents: Contents) -> None:
     """Assert that the log holds exactly the index rows above the floor, and the database exactly the live ones."""
     logged = {
-        (line.stamp, line.origin): key
-        for key, line in contents.index.items()
-        if line.stamp > contents.floor.get(line.origin, 0)
+        (row.stamp, row.origin): key
+        for key, row in contents.index.items()
+        if row.stamp > contents.floor.get(row.origin, 0)
     }
     assert logged == {dot: entry.key for dot, entry in contents.log.items()}
     for (stamp, origin), entry in contents.log.items():
-        line = contents.index[entry.key]
-        assert (entry.stamp, entry.flags & 1, entry.checksum) == (stamp, line.flags & 1, line.checksum)
+        row = contents.index[entry.key]
+        assert (entry.stamp, entry.flags & 1, entry.checksum) == (stamp, row.flags & 1, row.checksum)
         assert stamp <= contents.vector.get(origin, 0)
-    live = {key: line.checksum for key, line in contents.index.items() if not line.deleted}
+    live = {key: row.checksum for key, row in contents.index.items() if not row.deleted}
     assert {key: crc32(value) for key, value in contents.db.items()} == live
 
 
@@ -66,8 +66,8 @@ def check_equal(folders: list[Path]) -> list[Contents]:
     return all_contents
 
 
-def what_differs(folders: list[Path]) -> str:
-    """Return which assertion of `check_equal` does not hold, or an empty text."""
+def first_difference(folders: list[Path]) -> str:
+    """Return the first assertion of `check_equal` that does not hold, or an empty text."""
     try:
         check_equal(folders)
     except AssertionError as error:

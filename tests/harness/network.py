@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from level_replicator.replication.peers import PeerState
-from level_replicator.testing.network import N, Network
+from level_replicator.testing.network import Network, NodeT
 from tests.harness.waiting import wait_until
 
 SHOWN_KEYS = 10
@@ -13,7 +13,7 @@ SHOWN_KEYS = 10
 PULLING = (PeerState.SCANNING, PeerState.RECONCILING)
 
 
-class Cluster(Network[N]):
+class Cluster(Network[NodeT]):
     """Nodes, their relays, and the wait until they are in sync."""
 
     def wait_in_sync(self, nodes: Iterable[int] | None = None) -> None:

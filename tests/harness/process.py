@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from level_replicator.testing.node_process import NodeProcess
-from tests.harness.master import HEARTBEAT_S
+from tests.harness.local_node import HEARTBEAT_S
 from tests.harness.waiting import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
@@ -37,5 +37,5 @@ class ClusterNode(NodeProcess):
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
 
-    def took_event(self, event: dict[str, Any]) -> None:
+    def handle_event(self, event: dict[str, Any]) -> None:
         self.acked = event["serial"]

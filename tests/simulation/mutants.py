@@ -511,7 +511,7 @@ def _truncated_before_it_was_on_disk() -> Patches:
     def at_once(self: Retention) -> Vector:
         return dict(self._state.vector)
 
-    return [(Retention, "_bring_to_disk", at_once)]
+    return [(Retention, "_sync_to_disk", at_once)]
 
 
 @rule("conflicts-not-told")

@@ -6,7 +6,10 @@ from typing import Any
 
 from level_replicator.api.replica import Replica
 from level_replicator.core.errors import ConfigError, ReadOnlyError
-from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_BYTES, PAGE_ENTRIES
+from level_replicator.core.limits import MAX_CLIENT_WAITS_MS, PAGE_ENTRIES
+
+_MAX_SHOWN = 100
+"""Characters of a value in a message."""
 
 Arguments = Mapping[str, Any]
 Verb = Callable[[Replica, "ClientPermissions", Callable[[int], None], Arguments], Any]
@@ -37,8 +40,22 @@ def _check(arguments: Arguments, **types: type | tuple[type, ...]) -> dict[str, 
         if name not in types:
             raise ConfigError(f"{name}: unknown argument: does the client have a later version?")
         if not isinstance(value, types[name]):
-            raise ConfigError(f"{name}: an argument of type {type(value).__name__} is not valid here")
+            raise ConfigError(f"{name}: {_shown(value)} is not valid: expected {_names_of(types[name])}")
     return dict(arguments)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return f"{shown} ({type(value).__name__})"
+
+
+def _names_of(types: type | tuple[type, ...]) -> str:
+    """Return the names of the types as an error shows them: `int, float or None`."""
+    names = [
+        "None" if each is type(None) else each.__name__ for each in (types if isinstance(types, tuple) else (types,))
+    ]
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _status(
@@ -116,9 +133,8 @@ def _log(
 ) -> Any:
     options = _check(arguments, before=(list, type(None)), prefix=bytes, most=int)
     before = options.get("before")
-    most = min(max(options.get("most", PAGE_ENTRIES), 1), PAGE_ENTRIES)
     dot = None if before is None else (int(before[0]), int(before[1]))
-    entries, onward = replica.history(dot, prefix=options.get("prefix", b""), most=most, most_bytes=PAGE_BYTES)
+    entries, onward = replica.history(dot, prefix=options.get("prefix", b""), most=options.get("most", PAGE_ENTRIES))
     return {"entries": [list(entry) for entry in entries], "before": None if onward is None else list(onward)}
 
 

@@ -37,8 +37,8 @@ from level_replicator.core.limits import (
     MIN_RETENTION_S,
 )
 from level_replicator.core.records import Change, Item
+from level_replicator.net.addresses import MAX_PORT, WILDCARDS, is_local, is_loopback, parse_address
 from level_replicator.node.client_registry import ClientAccess
-from level_replicator.node.dialer import is_loopback
 from level_replicator.replication.peers import PeerEvent
 from level_replicator.security.identify import Identify
 
@@ -113,9 +113,6 @@ def _is_remote_ip(host: str) -> bool:
     return (host.replace(".", "").isdigit() and not is_loopback(host)) or (":" in host and not is_loopback(host))
 
 
-_MAX_PORT = 65_535
-_WILDCARDS = ("0.0.0.0", "::")
-"""Hosts with which a node listens on all addresses of its machine."""
 _LONGEST_S = 100 * 365 * 86_400
 _QUANTITIES: Mapping[str, Callable[[str], float]] = {
     "max_clock_drift": parse_duration,
@@ -127,7 +124,7 @@ _QUANTITIES: Mapping[str, Callable[[str], float]] = {
 """Settings that a dict or a TOML file may give as a text with a unit."""
 _BOUNDS = ("log_max_bytes", "log_max_age", "tombstone_ttl")
 
-Port = Annotated[int, Meta(ge=0, le=_MAX_PORT)]
+Port = Annotated[int, Meta(ge=0, le=MAX_PORT)]
 Size = Annotated[int, Meta(ge=0)]
 Drift = Annotated[float, Meta(ge=0.001, le=365 * 86_400)]
 Heartbeat = Annotated[float, Meta(ge=MIN_HEARTBEAT_S, le=MAX_HEARTBEAT_S)]
@@ -201,7 +198,7 @@ class Config:
     host: Annotated[
         Annotated[str, Meta(min_length=1)], expected("a host", "a host name or an IP address to listen at")
     ] = "127.0.0.1"
-    port: Annotated[Port | None, expected("a port", f"an integer from 0 to {_MAX_PORT}, or None to only dial out")] = (
+    port: Annotated[Port | None, expected("a port", f"an integer from 0 to {MAX_PORT}, or None to only dial out")] = (
         None
     )
     sync: Annotated[bool, _YES_OR_NO] = False
@@ -230,7 +227,7 @@ class Config:
     ] = None
     metrics: Annotated[
         Port | str | None,
-        expected("an address", f'a port from 0 to {_MAX_PORT}, "host:port", or None to answer nowhere'),
+        expected("an address", f'a port from 0 to {MAX_PORT}, "host:port", or None to answer nowhere'),
     ] = None
     insecure: Annotated[bool, _YES_OR_NO] = False
     log_max_bytes: Annotated[
@@ -324,42 +321,21 @@ def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
     return read
 
 
-def parse_address(address: str, what: str = "servers") -> tuple[str, int]:
-    """Return (host, port) of "host:port", with an IPv6 address in brackets. `what` is the setting, for the error.
-
-    Raises ConfigError."""
-    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    if not colon or not host or (":" in host) != bracketed or not port.isascii() or not port.isdigit() or len(port) > 5:
-        raise ConfigError(
-            f'{what}: {address!r} is not host:port: expected "127.0.0.1:8000", "node.example:8000" or "[::1]:8000"'
-        )
-    if not 0 < int(port) <= _MAX_PORT:
-        raise ConfigError(f"{what}: the port of {address!r} is out of range: expected 1 to {_MAX_PORT}")
-    return host, int(port)
-
-
 def _reaches(host: str, own: str) -> bool:
     """Return whether a connection to `host` certainly arrives where this node listens on `own`."""
-    if own in _WILDCARDS:
+    if own in WILDCARDS:
         return is_local(host)
     return not _addresses(host).isdisjoint(_addresses(own))
 
 
 def _addresses(host: str) -> set[str]:
     """Return the addresses that a host of the configuration certainly has; a name is not resolved."""
-    if host == "localhost" or host in _WILDCARDS:  # a connection to a wildcard arrives at this machine's loopback
+    if host == "localhost" or host in WILDCARDS:  # a connection to a wildcard arrives at this machine's loopback
         return {"127.0.0.1", "::1"}
     try:
         return {str(ipaddress.ip_address(host))}
     except ValueError:
         return {host.lower()}
-
-
-def is_local(host: str) -> bool:
-    """Return whether the host name or address can only be this machine."""
-    return host == "localhost" or host in _WILDCARDS or is_loopback(host)
 
 
 def _check_metadata(address: str, metadata: object) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from level_replicator.api.status import Status, status_of
 from level_replicator.core.entry import Bytes
 from level_replicator.core.errors import ClosedError, ConfigError, ReadOnlyError
 from level_replicator.core.hlc import stamp_at
-from level_replicator.core.limits import PAGE_BYTES
+from level_replicator.core.limits import PAGE_BYTES, PAGE_ENTRIES
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
 from level_replicator.database.database import Database
@@ -172,10 +172,12 @@ class Replica(Database):
         """Return the newest entries of the log, of all origins, in descending order of their dots; and the position to
         pass as `before` to the next call, None at the end.
 
-        most, most_bytes  bounds of the entries that are returned
+        most, most_bytes  bounds of the number and of the bytes of the entries that are returned. `most` is at
+                          least 1 and at most PAGE_ENTRIES; other numbers are replaced by these bounds
 
         This is for people: overwritten and truncated entries are not in the log. Programs use `changes`. Raises
         StorageError."""
+        most = min(max(most, 1), PAGE_ENTRIES)
         return self._gate.call(self._node.store.history, before, prefix, most, most_bytes)
 
     # -- maintenance

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from level_replicator.api.config import parse_address
 from level_replicator.api.status import PeerStatus, Status
 from level_replicator.cli.output import UsageError, counted, make_console, styled
 from level_replicator.cli.target import DONE, FAILED, add_keys, add_where, to_node
 from level_replicator.core.errors import ReplicationError
 from level_replicator.core.limits import DEFAULT_MAX_CLOCK_DRIFT_S
+from level_replicator.net.addresses import parse_address
 from level_replicator.replication.peers import PeerErrorCode
 
 OK, NOTE, WRONG = "ok", "note", "wrong"

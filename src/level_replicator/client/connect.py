@@ -8,15 +8,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from level_replicator.api.config import parse_address
 from level_replicator.client.backends import RemoteBackend
 from level_replicator.client.connection import ClientConnection
 from level_replicator.client.credentials import Credentials, load_credentials
 from level_replicator.client.database import RemoteDatabase
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
+from level_replicator.net.addresses import is_loopback, parse_address
 from level_replicator.net.unix_socket import HAS_UNIX_SOCKETS
-from level_replicator.node.dialer import is_loopback
 
 SOCKET_NAME = "lrep.sock"
 """The name of the Unix socket that `open` makes in the directory of the database."""
@@ -109,7 +108,7 @@ def path_of(where: "str | PathLike[str]") -> Path | None:
 
 def open_unix_socket(path: Path, timeout_s: float) -> ClientConnection:
     """Connect to a Unix socket. Raises as `connect`."""
-    return ClientConnection(str(path), _dialer(path), None, timeout_s)
+    return ClientConnection(str(path), _dialer(path), None, timeout_s, local=True)
 
 
 def _dialer(path: Path) -> Callable[[float], socket.socket]:

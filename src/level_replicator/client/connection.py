@@ -28,14 +28,21 @@ class ClientConnection:
 
     The constructor connects: `dial` gets the timeout in seconds and returns a connected socket. `timeout_s` also bounds
     the wait until the node has accepted this client. `address` is the name of the node in error messages.
+    `local`: the socket is a Unix socket.
 
     Raises ConnectionLostError when the node cannot be reached, ReplicationError when it does not accept this client."""
 
     def __init__(
-        self, address: str, dial: Callable[[float], socket.socket], credentials: Credentials | None, timeout_s: float
+        self,
+        address: str,
+        dial: Callable[[float], socket.socket],
+        credentials: Credentials | None,
+        timeout_s: float,
+        *,
+        local: bool = False,
     ) -> None:
         self._socket: socket.socket | None = None
-        self._protocol = ClientProtocol(address, credentials)
+        self._protocol = ClientProtocol(address, credentials, local=local)
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         try:
@@ -137,7 +144,9 @@ class ClientConnection:
         try:
             received.extend(map(self._open_socket.recv, (_RECEIVE_BYTES,)))
             if not received[0]:
-                raise self._gone("the node went away")
+                lost = self._protocol.node_gone()
+                self.close()
+                raise lost
             self._events.extend(self._protocol.receive(received[0]))
             self._send()
         except OSError as error:
@@ -166,8 +175,10 @@ class ClientConnection:
     def _os_error(self, error: OSError) -> ConnectionLostError:
         if isinstance(error, ConnectionLostError):
             return error
-        return self._gone("it did not answer in time" if isinstance(error, TimeoutError) else "the node went away")
-
-    def _gone(self, reason: str) -> ConnectionLostError:
+        lost = (
+            self._protocol.connection_lost("it did not answer in time")
+            if isinstance(error, TimeoutError)
+            else self._protocol.node_gone()
+        )
         self.close()
-        return self._protocol.connection_lost(reason)
+        return lost

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from level_replicator.api.keys import NO_EXTRA
@@ -57,6 +56,6 @@ def load_credentials(
         from level_replicator.security.tls import Contexts
     except ImportError as error:
         raise ConfigError(f"pems: {NO_EXTRA}") from error
-    loaded = load_pems(pems) if isinstance(pems, Mapping) else PemsFile(Path(pems)).load()
+    loaded = load_pems(pems) if isinstance(pems, Mapping) else PemsFile(pems).load()
     pins = [fingerprint] if isinstance(fingerprint, str) else fingerprint
     return Credentials(Contexts(loaded), [parse_fingerprint(each) for each in pins])

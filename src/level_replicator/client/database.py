@@ -14,13 +14,14 @@ from level_replicator.client.iterators import RemoteIterator, RemoteRawIterator,
 from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, resolve_flag
 from level_replicator.database.batch import WriteBatch
+from level_replicator.database.items import PublicNames, ReadableItems, WritableItems
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.database.prefixed import PrefixedDB
 from level_replicator.storage.maintenance.verify import Report
 from level_replicator.storage.reconcile.comparison import Difference
 
 
-class RemoteDatabase:
+class RemoteDatabase(ReadableItems, WritableItems, PublicNames):
     """plyvel.DB in behaviour, with most of the methods of a Replica. `connect` and `open(share=True)` return one.
 
     Usable from any thread. Its methods raise what those of the replica raise, and ConnectionLostError. Snapshots and

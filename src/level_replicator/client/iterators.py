@@ -12,6 +12,7 @@ from level_replicator.client.backends import Backend, perform
 from level_replicator.client.pager import BEGIN, END, Item, KeyPosition, Pager, after, before, bounds_of
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.arguments import check_bytes, resolve_flag
+from level_replicator.database.items import ReadableItems
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.leveldb import IteratorInvalidError
 from level_replicator.protocol.client_messages import Page, Scan
@@ -162,9 +163,11 @@ class RawIteratorBase(_PagerHandle[_B]):
         return self._item is not None
 
     def key(self) -> bytes:
+        """Return the current key. Raises plyvel.IteratorInvalidError if there is no current item."""
         return self.item()[0]
 
     def value(self) -> bytes:
+        """Return the current value. Raises plyvel.IteratorInvalidError if there is no current item."""
         return self.item()[1]
 
     def item(self) -> tuple[bytes, bytes]:
@@ -300,9 +303,11 @@ class RemoteRawIterator(RawIteratorBase[Backend], _Block):
             _answer(backend, pager, scan)
 
     def seek_to_first(self) -> None:
+        """Move to the first item."""
         self._go(self._forward_from(BEGIN))
 
     def seek_to_last(self) -> None:
+        """Move to the last item."""
         self._go(self._backward_from(END))
 
     def seek(self, target: bytes) -> None:
@@ -310,9 +315,11 @@ class RemoteRawIterator(RawIteratorBase[Backend], _Block):
         self._go(self._forward_from(self._before_target(target)))
 
     def next(self) -> None:
+        """Move to the next item. Raises plyvel.IteratorInvalidError if there is no current one."""
         self._go(self._forward_from(self._after_item()))
 
     def prev(self) -> None:
+        """Move to the previous item. Raises plyvel.IteratorInvalidError if there is no current one."""
         self._go(self._backward_from(self._before_item()))
 
     def _go(self, move: Move) -> None:
@@ -321,7 +328,7 @@ class RemoteRawIterator(RawIteratorBase[Backend], _Block):
         self._be_on(found)
 
 
-class RemoteSnapshot(SnapshotBase[Backend], _Block):
+class RemoteSnapshot(SnapshotBase[Backend], _Block, ReadableItems):
     """plyvel's Snapshot: the database as it was. For any thread."""
 
     __slots__ = ()
@@ -342,7 +349,9 @@ class RemoteSnapshot(SnapshotBase[Backend], _Block):
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> RemoteIterator:
+        """Return an iterator over the snapshot. The options are those of Replica.iterator."""
         return RemoteIterator(self._backend, self._prefix, self._open(), options)
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> RemoteRawIterator:
+        """Return a plyvel RawIterator over the snapshot."""
         return RemoteRawIterator(self._backend, self._open(), options)

@@ -65,6 +65,12 @@ _ANSWERS: dict[type[Request], type[AnyAnswer]] = {
 }
 
 
+_NEEDS_TLS = (
+    "the node ended it before it accepted this client: does the node expect TLS? Then give `pems` and `fingerprint`"
+)
+_TLS_ALERT = b"\x15\x03"
+
+
 class Opened(NamedTuple):
     """The node has accepted this client; requests may be sent."""
 
@@ -130,8 +136,10 @@ class ClientProtocol:
     `address` is the name of the node in error messages. `origin` and `read_only` are known after `Opened`: the origin
     of the node, and whether it refuses the writes of this client. `lost` is True from the end of the connection on."""
 
-    def __init__(self, address: str, credentials: Credentials | None) -> None:
+    def __init__(self, address: str, credentials: Credentials | None, *, local: bool = False) -> None:
+        """`local`: the connection is a Unix socket, where no node expects TLS."""
         self.address = address
+        self._may_need_tls = credentials is None and not local
         self.origin = 0
         self.read_only = False
         self.lost = False
@@ -229,9 +237,14 @@ class ClientProtocol:
         return events
 
     def connection_lost(self, reason: str) -> ConnectionLostError:
-        """End the connection from this side, or after the socket has ended. Returns the error for open requests."""
+        """End the connection from this side. Returns the error for open requests."""
         self.lost = True
         return ConnectionLostError(f"the connection to {self.address} is lost: {reason}")
+
+    def node_gone(self) -> ConnectionLostError:
+        """End the connection after the node has ended it. Returns the error for open requests."""
+        unanswered = self._may_need_tls and not self._attached and not self.lost
+        return self.connection_lost(_NEEDS_TLS if unanswered else "the node went away")
 
     def _lose(self, error: Exception) -> Lost:
         self.lost = True
@@ -240,6 +253,8 @@ class ClientProtocol:
     def _decrypt(self, data: bytes) -> bytes:
         channel = self._channel
         if channel is None:
+            if self._may_need_tls and not self._attached and data.startswith(_TLS_ALERT):
+                raise self.node_gone()
             return data
         handshake = not channel.established
         channel.receive(data)

@@ -72,9 +72,10 @@ RECONCILE_SLICE_ROWS = 2_000
 """Index rows that a reconciliation reads before it lets other work of the event loop run."""
 RESOLVE_ROWS = 1_000
 """Index rows that are resolved and written in one batch while the lock is held."""
+REPAIR_BATCH_ENTRIES = 1_000
 REPAIR_BATCH_BYTES = 4 * 1024 * 1024
-"""Size at which a batch that rewrites stored values is closed (re-stamping, repair, a new origin). A single value of
-any size fits."""
+"""Entries, and their size, at which a batch that rewrites stored entries is closed (re-stamping, repair, renaming, a
+new origin). A single value of any size fits."""
 PULL_RETRY_FIRST_MS = 250
 PULL_RETRY_CAP_MS = 60_000
 """First and longest delay before a pull is repeated that left something out, or that would repeat a reconciliation
@@ -113,7 +114,8 @@ DEFAULT_LOG_MAX_AGE_S = 7 * 86_400.0
 DEFAULT_TOMBSTONE_TTL_S = 30 * 86_400.0
 MIN_RETENTION_S = 0.1
 RETENTION_BATCH = 1_000
-"""Entries or tombstones that are removed in one batch while the lock is held."""
+RETENTION_BATCH_BYTES = 4 * 1024 * 1024
+"""Entries or tombstones that are removed in one batch while the lock is held, and the size of the entries."""
 RETENTION_PAUSE_S = 0.005
 """Pause between two such batches, in which writers can take the lock."""
 MIN_RETENTION_INTERVAL_S = 0.1

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from level_replicator.core.hlc import stamp_ms
+
 
 class Change(NamedTuple):
     """One write of a key, in the changes feed, in the log (`history`), and in a conflict.
@@ -34,7 +36,7 @@ class Change(NamedTuple):
     @property
     def time_ms(self) -> int:
         """Time of the write in ms since 1970, by the clock of the node that made it."""
-        return self.stamp >> 16
+        return stamp_ms(self.stamp)
 
 
 @dataclass(frozen=True, slots=True)

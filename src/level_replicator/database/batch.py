@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
 from level_replicator.database.arguments import Bytes, copy_value, refuse_argument
+from level_replicator.database.items import WritableItems
 
 Operation = tuple[bytes, Bytes | None]
 Write = Callable[[list[Operation]], None]
@@ -25,7 +26,7 @@ class Entrance(Protocol):
         """Call the function. Raises as `refuse` when the database is closed."""
 
 
-class Batch:
+class Batch(WritableItems):
     """The operations of a plyvel WriteBatch, collected in memory. Values are copied when they are added.
 
     Shared by the synchronous and the asyncio batch, which add `write` and the `with` block. Every method raises

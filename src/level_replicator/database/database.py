@@ -7,12 +7,13 @@ from typing import Any, Self, Unpack
 from level_replicator.database.arguments import Bytes, Writer, copy_value, refuse_argument, resolve_flag
 from level_replicator.database.batch import WriteBatch
 from level_replicator.database.gate import Gate
+from level_replicator.database.items import PublicNames, ReadableItems, WritableItems
 from level_replicator.database.iterators import Iterator, IteratorOptions, RawIterator, ReadOptions, Snapshot
 from level_replicator.database.prefixed import PrefixedDB
 from level_replicator.leveldb import plyvel
 
 
-class Database:
+class Database(ReadableItems, WritableItems, PublicNames):
     """plyvel.DB with three differences: writes go through a writer; `sync=None`, the default of every write, means
     `sync_default`; and `close` may be called at any moment, from any thread.
 
@@ -62,7 +63,10 @@ class Database:
             calls.remove(me)
 
     def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
-        """Set the value of a key. `sync`: return only when the write is on the disk.
+        """Set the value of a key.
+
+        value  bytes or another contiguous bytes-like object
+        sync   return only when the write is on the disk; None: as the setting `sync` says
 
         Raises TypeError for a key that is not bytes or a value that is not bytes-like, and the writer's errors."""
         if type(key) is not bytes:
@@ -102,14 +106,29 @@ class Database:
     # -- many keys
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> WriteBatch:
-        """Return an empty batch. With `transaction`, a `with` block that ends in an exception writes nothing."""
+        """Return an empty batch, whose operations are written together or not at all.
+
+        transaction  a `with` block that ends in an exception writes nothing
+        sync         as in `put`, for the whole batch
+
+        Raises TypeError for a flag that is not a bool, ClosedError."""
         return self._batch(b"", transaction, sync)
 
     def __iter__(self) -> Iterator:
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> Iterator:
-        """Return an iterator. The options are those of plyvel."""
+        """Return an iterator over (key, value) pairs in the order of the keys, as of now.
+
+        reverse                      begin at the greatest key
+        start, stop                  bounds of the keys, bytes; None: unbounded
+        include_start, include_stop  whether a bound itself belongs to the range; by default only `start` does
+        prefix                       only keys with this prefix, bytes; not together with `start` or `stop`
+        include_key, include_value   without one of them the iterator returns the other alone
+        verify_checksums             check the checksums of all blocks that are read
+        fill_cache                   keep blocks that are read in the cache
+
+        Raises TypeError for options of a wrong type, ClosedError."""
         return self._gate.call(Iterator, self._gate, lambda: self._db.iterator(**options))
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> RawIterator:
@@ -117,11 +136,15 @@ class Database:
         return self._gate.call(RawIterator, self._gate, lambda: self._db.raw_iterator(**options))
 
     def snapshot(self) -> Snapshot:
-        """Return a view of the database as it is now, also after later writes."""
+        """Return a view of the database as it is now, also after later writes.
+
+        Close it: LevelDB keeps overwritten values until then. Raises ClosedError."""
         return self._gate.call(Snapshot, self._gate, self._db.snapshot)
 
     def prefixed_db(self, prefix: bytes) -> "PrefixedDB[Self, Iterator, Snapshot]":
-        """Return a view of the keys that begin with the prefix, without it."""
+        """Return a view of the keys that begin with `prefix`, which it leaves out of them.
+
+        Raises TypeError for a prefix that is not bytes."""
         return PrefixedDB(db=self, prefix=prefix)
 
     # -- the LevelDB itself

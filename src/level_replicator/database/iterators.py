@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self, TypedDict, Unpack
 
 from level_replicator.core.errors import ClosedError
 from level_replicator.database.gate import Gate
+from level_replicator.database.items import ReadableItems
 
 
 class _ClosedHandle:
@@ -119,15 +120,19 @@ class Iterator(_Handle):
             calls.remove(me)
 
     def prev(self) -> Any:
+        """Move back over an item, and return it. Raises StopIteration before the first one."""
         return self._call("prev")
 
     def seek(self, target: bytes) -> None:
+        """Move right before the first key that is not less than `target`."""
         self._call("seek", target)
 
     def seek_to_start(self) -> None:
+        """Move before the first key, with `reverse` too."""
         self._call("seek_to_start")
 
     def seek_to_stop(self) -> None:
+        """Move after the last key, with `reverse` too."""
         self._call("seek_to_stop")
 
     def _forget(self) -> None:
@@ -141,40 +146,50 @@ class RawIterator(_Handle):
     __slots__ = ()
 
     def valid(self) -> bool:
+        """Return whether there is a current item."""
         return bool(self._call("valid"))
 
     def seek_to_first(self) -> None:
+        """Move to the first item."""
         self._call("seek_to_first")
 
     def seek_to_last(self) -> None:
+        """Move to the last item."""
         self._call("seek_to_last")
 
     def seek(self, target: bytes) -> None:
+        """Move to the first item whose key is not less than `target`."""
         self._call("seek", target)
 
     def next(self) -> None:
+        """Move to the next item. Raises plyvel.IteratorInvalidError if there is no current one."""
         self._call("next")
 
     def prev(self) -> None:
+        """Move to the previous item. Raises plyvel.IteratorInvalidError if there is no current one."""
         self._call("prev")
 
     def key(self) -> bytes:
+        """Return the current key. Raises plyvel.IteratorInvalidError if there is no current item."""
         return bytes(self._call("key"))
 
     def value(self) -> bytes:
+        """Return the current value. Raises plyvel.IteratorInvalidError if there is no current item."""
         return bytes(self._call("value"))
 
     def item(self) -> tuple[bytes, bytes]:
+        """Return the current key and value. Raises plyvel.IteratorInvalidError if there is no current item."""
         key, value = self._call("item")
         return key, value
 
 
-class Snapshot(_Handle):
+class Snapshot(_Handle, ReadableItems):
     """plyvel's Snapshot: the database as it was, also after later writes."""
 
     __slots__ = ()
 
     def release(self) -> None:
+        """As `close`."""
         self.close()
 
     def get(self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True) -> Any:
@@ -185,7 +200,9 @@ class Snapshot(_Handle):
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> Iterator:
+        """Return an iterator over the snapshot. The options are those of Replica.iterator."""
         return self._gate.call(Iterator, self._gate, lambda: self._call_raw("iterator", **options))
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> RawIterator:
+        """Return a plyvel RawIterator over the snapshot."""
         return self._gate.call(RawIterator, self._gate, lambda: self._call_raw("raw_iterator", **options))

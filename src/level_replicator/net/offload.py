@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -17,22 +18,17 @@ async def on_daemon_thread(function: Callable[[], _T], name: str) -> _T:
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[_T] = loop.create_future()
 
-    def set_outcome(result: _T | None, error: BaseException | None) -> None:
-        if outcome.done():
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)  # type: ignore[arg-type]
+    def set_outcome(set_it: Callable[[], None]) -> None:
+        if not outcome.done():
+            set_it()
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = function()
-        except BaseException as raised:
-            error = raised
+            set_it = partial(outcome.set_result, function())
+        except BaseException as error:
+            set_it = partial(outcome.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(set_outcome, result, error)
+            loop.call_soon_threadsafe(set_outcome, set_it)
 
     threading.Thread(target=run, name=f"level-replicator {name}", daemon=True).start()
     return await outcome

@@ -26,6 +26,7 @@ from level_replicator.core.limits import (
     MAX_FRAME_BYTES,
     REQUESTS_PER_TURN,
 )
+from level_replicator.leveldb import error_text
 from level_replicator.node.stream import StreamTransport
 from level_replicator.protocol.client_messages import (
     PREAMBLE,
@@ -104,7 +105,7 @@ def failure_of(request: int, error: BaseException) -> Failed:
     """Return the answer for an error. The texts of errors of this library and of wrong arguments are sent to the
     client, those of other errors are only logged."""
     if isinstance(error, ENGINE_ERRORS):
-        return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error}")
+        return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error_text(error)}")
     if isinstance(error, ReplicationError | TypeError | ValueError | OverflowError):
         return Failed(request, type(error).__name__, str(error))
     _log.error("a request of a client failed", exc_info=error)

@@ -15,6 +15,7 @@ from level_replicator.core.limits import (
     DIAL_HASTENED_AFTER_S,
     DIAL_WARNING_INTERVAL_S,
 )
+from level_replicator.net.addresses import is_loopback
 from level_replicator.net.backoff import Backoff
 from level_replicator.net.offload import on_daemon_thread
 from level_replicator.node.admission import Admission
@@ -32,14 +33,6 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(ip: str) -> bool:
-    """Return whether `ip` is a loopback address. A name is none."""
-    try:
-        return ipaddress.ip_address(ip.split("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def _reason(error: Exception) -> str:

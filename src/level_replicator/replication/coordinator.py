@@ -263,8 +263,9 @@ class Coordinator:
         was_open = self.by_origin.get(connection.peer.origin) is connection
         if was_open:
             del self.by_origin[connection.peer.origin]
-            if connection.send_queue is not None:  # else the peer has not sent its vector
-                connection.peer.vector = dict(connection.session.push.peer_vector)
+            vector = connection.session.push.peer_vector
+            if vector or connection.send_queue is not None:  # else the peer has not sent its vector
+                connection.peer.vector = dict(vector)
             self.visitors.forget_vectors()
         connection.peer.state = (
             PeerState.GONE if not connection.session.dialled and state is PeerState.WAITING else state

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.fingerprint import fingerprint_of
 from level_replicator.core.limits import DEFAULT_CERTIFICATE_DAYS, MAX_PEMS_BYTES, MIN_RSA_BITS
-from level_replicator.security.small_file import read_small_file
+from level_replicator.security.small_file import check_path, read_small_file
 
 _log = logging.getLogger("level_replicator.security")
 
@@ -112,14 +112,16 @@ def load_pems(source: "str | PathLike[str] | Mapping[str, Any]") -> Pems:
     Raises ConfigError if it cannot be read or is invalid."""
     if isinstance(source, Mapping):
         return _check(source, "pems")
-    return PemsFile(Path(source)).load()
+    return PemsFile(source).load()
 
 
 class PemsFile:
     """A key file that may be replaced while the node runs."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: "str | PathLike[str]") -> None:
+        """Raises ConfigError for a value that cannot be a path, without showing it."""
+        check_path(path, "pems")
+        self._path = Path(path)
         self._last: bytes | None = None
 
     def load(self) -> Pems:
@@ -145,6 +147,7 @@ def certificate_fingerprint(source: "str | PathLike[str] | Mapping[str, Any]") -
     Raises ConfigError if the certificate cannot be read."""
     if isinstance(source, Mapping):
         return fingerprint_of(_der(_certificate(source, "pems")))
+    check_path(source, "pems")
     raw = read_small_file(Path(source), MAX_PEMS_BYTES, "pems")
     if b"-----BEGIN CERTIFICATE-----" in raw and not raw.lstrip().startswith(b"{"):
         return fingerprint_of(_der(_parse_certificate(raw, str(source))))

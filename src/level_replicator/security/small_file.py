@@ -10,6 +10,23 @@ from pathlib import Path
 from level_replicator.core.errors import ConfigError
 
 
+def check_path(path: object, what: str) -> None:
+    """Raise ConfigError, whose text begins with `what`, for a path that is no path, or is the content of a key file.
+
+    Such a value is never shown: an error for a missing file would print a private key."""
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f"{what}: this is of type {type(path).__name__}, and not shown, since it may be a key: expected the path of"
+            " a key file, or a dict"
+        )
+    text = os.fsdecode(path)
+    if "-----BEGIN" in text or "\n" in text:
+        raise ConfigError(
+            f"{what}: this is the text of a key or certificate, and not shown, since it may be a private key: expected"
+            " the path of a key file, or a dict with the texts"
+        )
+
+
 def read_small_file(path: Path, most_bytes: int, what: str) -> bytes:
     """Read a regular file of at most `most_bytes` bytes.
 

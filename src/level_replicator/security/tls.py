@@ -28,7 +28,7 @@ def _any_certificate(channel: SSL.Connection, _certificate: object, _error: int,
     return True
 
 
-def _role(_channel: SSL.Connection, offered: list[bytes]) -> object:
+def _select_alpn(_channel: SSL.Connection, offered: list[bytes]) -> object:
     """Select the ALPN protocol of a client, which identifies it before its key is judged. A peer offers none."""
     return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
@@ -63,7 +63,7 @@ def _context(method: int, pems: Pems) -> SSL.Context:
     context.use_certificate(x509.load_der_x509_certificate(pems.certificate))
     context.use_privatekey(load_der_private_key(pems.private, None))  # type: ignore[arg-type]
     context.check_privatekey()
-    context.set_alpn_select_callback(_role)  # type: ignore[arg-type]
+    context.set_alpn_select_callback(_select_alpn)  # type: ignore[arg-type]
     return context
 
 
@@ -80,6 +80,7 @@ class Channel:
     def __init__(self, context: SSL.Context, *, dialled: bool, client: bool = False) -> None:
         self.established = False
         self.presented = False
+        self._client = client
         self._handshake_bytes = 0
         self._ended = False
         self._connection = SSL.Connection(context, None)
@@ -117,7 +118,7 @@ class Channel:
         except SSL.WantReadError:
             return
         except SSL.Error as error:
-            raise RemoteProtocolError(_explain(error), ByeCode.REJECTED) from error
+            raise RemoteProtocolError(_explain(error, client=self._client), ByeCode.REJECTED) from error
         if not self.presented:
             # a resumed session would not prove that the peer still holds the key
             raise RemoteProtocolError("the TLS session was established without a certificate", ByeCode.REJECTED)
@@ -157,7 +158,7 @@ class Channel:
             self._ended = True
             return b""
         except SSL.Error as error:
-            raise RemoteProtocolError(_explain(error), ByeCode.PROTOCOL) from error
+            raise RemoteProtocolError(_explain(error, client=self._client), ByeCode.PROTOCOL) from error
 
     @property
     def ended(self) -> bool:
@@ -169,7 +170,7 @@ class Channel:
         try:
             self._connection.sendall(data)
         except SSL.Error as error:
-            raise RemoteProtocolError(_explain(error), ByeCode.PROTOCOL) from error
+            raise RemoteProtocolError(_explain(error, client=self._client), ByeCode.PROTOCOL) from error
 
     def shut(self) -> None:
         """Close our side of the TLS session, and notify the peer."""
@@ -195,10 +196,12 @@ def _reasons(error: SSL.Error) -> str:
     )
 
 
-def _explain(error: SSL.Error) -> str:
-    """Return the text of an OpenSSL error with a hint for the user."""
+def _explain(error: SSL.Error, *, client: bool) -> str:
+    """Return the text of an OpenSSL error with a hint for the user. `client`: this side is a client of a node."""
     text = _reasons(error) or "the connection ended"
     if any(known in text for known in _NOT_TLS):
+        if client:
+            return f"the node does not speak TLS: if it has no keys, connect without `pems` and `fingerprint` ({text})"
         return f"the peer does not speak TLS: check that it has keys (`pems`) ({text})"
     if any(known in text for known in _NO_CERTIFICATE):
         return f"one side has no certificate: both sides need keys (`pems`) ({text})"

@@ -106,7 +106,10 @@ class TrustedFile:
         raw = read_small_file(self.path, MAX_TRUSTED_BYTES, "trusted")
         with suppress(OSError):  # the file may be replaced at this moment
             if raw != self._last and os.stat(self.path).st_mode & stat.S_IWOTH:
-                _log.warning("%s can be written by every user, who could add trusted peers: run chmod o-w", self.path)
+                _log.warning(
+                    "%s can be written by every user, so that any of them could add trusted peers: run chmod o-w",
+                    self.path,
+                )
         return raw
 
 

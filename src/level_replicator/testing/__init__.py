@@ -1,9 +1,9 @@
 """Nodes as processes and relays between them: for the demo, the tests and the benchmarks. Not a public interface.
 
-program        the child's end: a program that obeys requests on stdin
-process        the parent's end of any such program
-node_program   the program of a node
-node_process   the parent's end of a node, over all its runs
-relay          a TCP relay that can be cut, delayed and counted
-network        nodes that are linked by relays
+program        in the child: a program that handles requests from stdin
+process        in the parent: runs such a program
+node_program   in the child: the program of a node
+node_process   in the parent: runs a node, and starts it again after its end
+relay          a TCP relay that can be cut and delayed
+network        nodes linked by relays
 """

@@ -1,4 +1,4 @@
-"""Nodes in processes of their own that are linked by relays. A relay leads to wherever its target listens now."""
+"""Nodes in processes of their own, linked by relays. A relay always forwards to the present port of its target."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -8,20 +8,19 @@ from level_replicator.testing.relay import Relay
 
 Link = tuple[int, int]
 """The numbers of the node that dials and of its target."""
-N = TypeVar("N", bound=NodeProcess)
+NodeT = TypeVar("NodeT", bound=NodeProcess)
 
 
-class Network(Generic[N]):
-    """`nodes`, and `relays`: one for each of `links`, in the same order. `up`: the numbers of the nodes that run.
+class Network(Generic[NodeT]):
+    """Nodes, and one relay for each link, in the order of `links`. `up` contains the numbers of the running nodes.
 
-    `make` is called with the number of a node and the addresses that it dials, and returns the node, not started.
-    """
+    `make` is called with the number of a node and the addresses that it dials, and returns the node, not started."""
 
-    def __init__(self, links: Sequence[Link], make: Callable[[int, list[str]], N]) -> None:
+    def __init__(self, links: Sequence[Link], make: Callable[[int, list[str]], NodeT]) -> None:
         self.links = list(links)
         self.up: set[int] = set()
         self.relays: list[Relay] = []
-        self.nodes: list[N] = []
+        self.nodes: list[NodeT] = []
         try:
             self.relays += [Relay() for _ in links]
             self.nodes += [make(node, self._dialled_by(node)) for node in range(1 + max(max(link) for link in links))]
@@ -30,18 +29,18 @@ class Network(Generic[N]):
             raise
 
     def spawn_all(self) -> None:
-        """Begin to start all nodes at once: `await_start` comes next."""
+        """Start all processes without waiting for them. Call `await_start` next."""
         for node in self.nodes:
             node.spawn()
 
     def await_start(self) -> None:
-        """Wait until all nodes that were spawned listen. Raises ProcessError."""
+        """Wait until all nodes listen. Raises ProcessError."""
         for number, node in enumerate(self.nodes):
             node.await_start()
-            self._lead_to(number)
+            self._connect_relays(number)
 
     def start_all(self) -> None:
-        """Start all nodes at once, and wait until they listen. Closes the network, and raises, if one does not."""
+        """Start all nodes at once, and wait until they listen. If one fails, close all and raise ProcessError."""
         try:
             self.spawn_all()
             self.await_start()
@@ -50,16 +49,16 @@ class Network(Generic[N]):
             raise
 
     def start(self, number: int) -> None:
-        """Start one node, and lead the relays to it. Raises ProcessError."""
+        """Start one node, and connect the relays to it. Raises ProcessError."""
         self.nodes[number].start()
-        self._lead_to(number)
+        self._connect_relays(number)
 
     def kill(self, number: int) -> None:
         self.up.discard(number)
         self.nodes[number].kill()
 
     def cut(self, one: int, other: int) -> None:
-        """Cut the relays between two nodes, both ways, until `heal`."""
+        """Cut the relays between two nodes, in both directions, until `heal`."""
         for relay in self._between(one, other):
             relay.cut()
 
@@ -82,7 +81,7 @@ class Network(Generic[N]):
             self.up.discard(number)
 
     def close(self) -> None:
-        """Kill all nodes, and end all relays. Idempotent."""
+        """Kill all nodes and close all relays. Idempotent."""
         for number in range(len(self.nodes)):
             self.kill(number)
         for relay in self.relays:
@@ -94,7 +93,7 @@ class Network(Generic[N]):
     def _between(self, one: int, other: int) -> list[Relay]:
         return [relay for relay, link in zip(self.relays, self.links, strict=True) if set(link) == {one, other}]
 
-    def _lead_to(self, number: int) -> None:
+    def _connect_relays(self, number: int) -> None:
         self.up.add(number)
         for relay, (_, target) in zip(self.relays, self.links, strict=True):
             if target == number:

@@ -1,4 +1,4 @@
-"""The parent's end of a node in a process of its own: start it, kill it at any instant, start it again on its data."""
+"""Runs a node in a process of its own, which can be killed at any instant and started again on its data."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ ANSWER_TIMEOUT_S = 120.0
 
 
 class NodeProcess:
-    """One node over all its runs. Each run listens on a port of its own, which `port` names.
+    """One node over all its runs. Each run listens on a new port, `port`.
 
-    folder    holds the data of the node, and its stderr of all runs
-    servers   addresses that the node dials; a change counts from the next start
+    folder    contains the data of the node, and the stderr of all runs
+    servers   addresses that the node dials; a change takes effect at the next start
     config    further configuration of the node
-    runs      the number of runs so far
+    runs      number of runs so far
     """
 
     module = "level_replicator.testing.node_program"
@@ -53,7 +53,7 @@ class NodeProcess:
         self.await_start()
 
     def spawn(self, **extra: Any) -> None:
-        """Start the process without waiting for it, so that several can start at once: `await_start` comes next."""
+        """Start the process without waiting for it, so that several can start at once. Call `await_start` next."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.runs += 1
         self._process = Process(
@@ -61,7 +61,7 @@ class NodeProcess:
             name=self.name,
             log=self.folder / self.log_name,
             environment=self.environment(),
-            on_event=self.took_event,
+            on_event=self.handle_event,
             answer_timeout_s=ANSWER_TIMEOUT_S,
         )
         servers: dict[str, Any] = {address: {} for address in self.servers}
@@ -76,7 +76,7 @@ class NodeProcess:
         return self.process.call(do, **arguments)
 
     def write(self, *operations: Operation) -> None:
-        """Write one operation by itself, or several as a batch. Raises ProcessError."""
+        """Write one operation alone, or several as a batch. Raises ProcessError."""
         self.call("write", operations=operations, atomic=len(operations) > 1)
 
     def contents(self) -> dict[bytes, bytes]:
@@ -102,15 +102,15 @@ class NodeProcess:
         """Close the node and wait for the end of its process. Raises ProcessEnded unless it ends with status 0."""
         self.call("close")
         if self.process.close() != 0:
-            raise ProcessEnded(f"{self.name} did not end well: {self.process.how_it_ended()}")
+            raise ProcessEnded(f"{self.name} did not end with status 0: {self.process.how_it_ended()}")
 
     def prefix(self) -> list[str]:
-        """The words that the command of the process begins with."""
+        """Return words to put before the command of the process, such as a wrapper. The default has none."""
         return []
 
     def environment(self) -> Mapping[str, str]:
-        """Variables that the process has in addition to the parent's."""
+        """Return environment variables that the process has in addition to those of the parent."""
         return {}
 
-    def took_event(self, event: dict[str, Any]) -> None:
-        """Take an event of the program, in the thread that reads it. Default: does nothing."""
+    def handle_event(self, event: dict[str, Any]) -> None:
+        """Handle an event of the program, on the thread that reads it. The default does nothing."""

@@ -1,4 +1,4 @@
-"""A node as a program: `python -m level_replicator.testing.node_program FOLDER`. It obeys requests, see program.py."""
+"""The program of a node (see program.py): `python -m level_replicator.testing.node_program FOLDER`."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ Operation = tuple[bytes, bytes | None]
 
 
 class NodeProgram(Program):
-    """The requests of a node, which `do_open` opens in `folder`."""
+    """Handles the requests of a node. `do_open` opens the node in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class NodeProgram(Program):
         return self._replica
 
     def run(self) -> None:
-        """Obey until stdin ends; then close the node, if it is open."""
+        """Handle requests until stdin ends, then close the node."""
         try:
-            self.obey()
+            self.handle_requests()
         finally:
             self.do_close()
 

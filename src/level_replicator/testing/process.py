@@ -1,6 +1,6 @@
-"""The parent's end of a program that obeys requests (program.py): call it, stop it, let it continue, kill it.
+"""Runs a program that handles requests (program.py) in a child process, and calls, suspends, resumes and kills it.
 
-A thread reads the answers and events as they come, so the end of the program is noticed at once.
+A thread reads answers and events as they arrive, so that the end of the program is noticed at once.
 """
 
 import collections
@@ -17,14 +17,14 @@ from typing import Any, Self
 import msgspec
 
 CLOSE_TIMEOUT_S = 60.0
-"""How long an orderly end may take."""
+"""Longest time to wait for an orderly end."""
 LOG_LINES_SHOWN = 15
 _REAP_TIMEOUT_S = 1.0
-"""The pipe of a killed process may be closed a moment before its exit status can be had."""
+"""The pipe of a killed process may be closed a moment before its exit status is available."""
 
 
 class ProcessError(Exception):
-    """A program did not do as it was asked. The text names the program and the request."""
+    """A request to a program failed. The text names the program and the request."""
 
 
 class ProcessEnded(ProcessError):
@@ -32,11 +32,11 @@ class ProcessEnded(ProcessError):
 
 
 class RequestFailed(ProcessError):
-    """The program answered a request with an error. The text has the type and the text of the exception there."""
+    """The program answered a request with an error. The text contains the type and text of its exception."""
 
 
 class ProcessTimeout(ProcessError):
-    """The program lives, but did not answer in time. The text shows the end of its stderr."""
+    """The program is running but did not answer in time. The text shows the end of its stderr."""
 
 
 class Process:
@@ -45,11 +45,11 @@ class Process:
     One thread at a time may send requests and read answers; any thread may use the other methods.
 
     command           the program and its arguments
-    name              the name of the process in messages
-    log               the file that stderr is appended to; None: stderr is the parent's
+    name              name of the process in messages
+    log               file to which stderr is appended; None: stderr of the parent
     environment       variables in addition to the parent's environment
-    on_event          called with each event, in the reading thread
-    answer_timeout_s  how long an answer may take; None: without end
+    on_event          called with each event, on the reading thread
+    answer_timeout_s  longest time to wait for an answer, in seconds; None: no limit
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Process:
         self._finish()
 
     def wait(self, timeout_s: float = CLOSE_TIMEOUT_S) -> int:
-        """Wait until the process ends unasked, and return its exit status. Raises ProcessTimeout."""
+        """Wait until the process ends without a request, and return its exit status. Raises ProcessTimeout."""
         try:
             self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -170,7 +170,7 @@ class Process:
         return self.wait(timeout_s)
 
     def how_it_ended(self) -> str:
-        """Say by which signal or with which status the process ended, and show the end of its stderr."""
+        """Return the signal or the status with which the process ended, and the end of its stderr."""
         how = "it is still running"
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = self._child.wait(_REAP_TIMEOUT_S)
@@ -202,7 +202,7 @@ class Process:
                     elif self._on_event is not None:
                         self._on_event(message)
                     self._changed.notify_all()
-        finally:  # also after a line that is no JSON object: no caller may wait for ever
+        finally:  # also after a line that is not a JSON object: no caller may wait for ever
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
@@ -219,7 +219,7 @@ class Process:
         return ProcessEnded(f"{self.name} ended before {what!r} was done, {self.how_it_ended()}")
 
     def _stderr(self) -> str:
-        """Return the last lines that this run has written to its log, to be shown behind a message."""
+        """Return the last lines that this run has written to its log, in a form to append to a message."""
         if self._log is None:
             return ""
         with self._log.open("rb") as log:

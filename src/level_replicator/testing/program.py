@@ -1,4 +1,4 @@
-"""The child's end: a program that obeys requests on stdin and answers on stdout, one JSON object a line.
+"""Base of programs that receive requests on stdin and answer on stdout, one JSON object a line. Runs in the child.
 
     request   {"do": NAME, ARGUMENT: VALUE, ...}
     answer    {"answer": VALUE} or {"error": TEXT}, one for each request, in the order of the requests
@@ -17,13 +17,13 @@ import msgspec
 
 
 class Program:
-    """The loop over the requests. A subclass has a method `do_NAME` for each request; what it returns is the answer."""
+    """The loop over the requests. A subclass has a method `do_NAME` for each request, and its result is the answer."""
 
     def __init__(self) -> None:
         self._out_lock = threading.Lock()
 
-    def obey(self) -> None:
-        """Do one request after another until stdin ends, or until nobody reads the answers any more.
+    def handle_requests(self) -> None:
+        """Handle one request after another, until stdin ends or nobody reads the answers any more.
 
         A request that raises is answered with the type and the text of the exception; its traceback goes to stderr.
         """

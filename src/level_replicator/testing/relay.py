@@ -1,4 +1,4 @@
-"""A TCP relay that can be cut, healed, delayed, cut after a number of bytes, and that counts what it passes on."""
+"""A TCP relay that can be cut, healed and delayed, and that counts the bytes that it forwards."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,15 @@ _Result = TypeVar("_Result")
 class Relay:
     """Forwards connections from `address` to `target_port`, which may be changed when the target has moved.
 
-    A cut relay resets its connections, and every new one at once. Its port stays taken, so nobody else can take it.
+    A cut relay resets its connections, and each new one immediately. It keeps its port, so that no other process gets
+    it.
 
-    to_target    bytes that were passed on to the target
-    to_dialler   bytes that were passed on to the dialling side
-    cuts         how often the relay was cut
+    to_target    number of bytes forwarded to the target
+    to_dialler   number of bytes forwarded to the dialling side
+    cuts         number of cuts
     delay_s      delay of each chunk, in seconds
-    chunk_bytes  the most bytes that are read at once
-    capture      whether the bytes that pass are kept in `captured`: for each connection those to the target and back
+    chunk_bytes  largest number of bytes that are read at once
+    capture      True if the forwarded bytes are kept in `captured`: for each connection (to the target, to the dialler)
     """
 
     def __init__(self, target_port: int = 0) -> None:
@@ -56,16 +57,16 @@ class Relay:
         self._do(self._cut())
 
     def cut_after(self, bytes_to_dialler: int) -> None:
-        """Cut once so many more bytes have been passed on to the dialling side, in the middle of a frame if need be."""
+        """Cut after this number of further bytes to the dialling side, even in the middle of a frame."""
         self._budget = bytes_to_dialler
 
     def heal(self) -> None:
-        """Let new connections through again."""
+        """Forward new connections again."""
         self._budget = None
         self._is_cut = False
 
     def close(self) -> None:
-        """End all connections and free the port. Idempotent."""
+        """Close all connections and free the port. Idempotent."""
         if self._loop.is_closed():
             return
         self._do(self._close())
@@ -92,7 +93,7 @@ class Relay:
                 onward_reader, onward = await asyncio.open_connection(HOST, self.target_port)
                 ends.append(onward)
                 self._writers.add(onward)
-                if self.is_cut:  # since the connection was begun
+                if self.is_cut:  # since the connection to the target was begun
                     return
                 kept = (bytearray(), bytearray())
                 self.captured.append(kept)
@@ -114,7 +115,7 @@ class Relay:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray, *, to_target: bool
     ) -> bool:
-        """Pass bytes on until the end of the connection. Return whether the budget to the dialler has ended it."""
+        """Forward bytes until the connection ends. Return True if the budget of bytes to the dialler ended it."""
         with contextlib.suppress(OSError):
             while data := await reader.read(self.chunk_bytes):
                 if self.delay_s:
@@ -158,7 +159,7 @@ class Relay:
 async def _until_end(reader: asyncio.StreamReader, pump: asyncio.Task[bool]) -> None:
     """Read and discard until the dialling side has closed its end.
 
-    The bytes that were passed on to it must all arrive. A socket that is closed while it has unread bytes is reset, and
+    All bytes that were forwarded to it must arrive. A socket that is closed while it has unread bytes is reset, and
     a reset discards what the other side has not read yet."""
     await pump  # it ends, since it cannot write any more
     with contextlib.suppress(OSError):

@@ -226,3 +226,27 @@ def test_rejected_clients(tmp_path: Path) -> None:
 
     with lrep.open(tmp_path / "node", {"port": 0, "pems": pems("A"), "trusted": print_of("B")}) as replica:
         asyncio.run(body("{}:{}".format(*replica.address or ())))
+
+
+def test_connect_is_awaited_or_a_block(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with lrep.aio.connect(tmp_path) as db:
+            await db.put(b"key", b"value")
+        assert db.closed
+        async with await lrep.aio.connect(tmp_path) as db:
+            assert await db.get(b"key") == b"value"
+        db = await asyncio.create_task(lrep.aio.connect(tmp_path))
+        await db.close()
+        db = await asyncio.wait_for(lrep.aio.connect(tmp_path), 30)
+        await db.close()
+        with pytest.raises(lrep.ConnectionLostError):
+            async with lrep.aio.connect(tmp_path / "nothing"):
+                raise AssertionError
+
+    with lrep.open(tmp_path):
+        asyncio.run(main())
+
+
+def test_connect_runs_as_a_coroutine(tmp_path: Path) -> None:
+    with pytest.raises(lrep.ConnectionLostError, match="nothing"):
+        asyncio.run(lrep.aio.connect(tmp_path / "nothing"))

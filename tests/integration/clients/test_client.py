@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -157,6 +159,46 @@ def test_maintenance_commands(replica: lrep.Replica, client: lrep.Client, tmp_pa
         client.verify("nobody:1")
     with pytest.raises(lrep.ConfigError, match="has no command"):
         client._backend.call(Do(0, "format_the_disk"))
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "text"),
+    [
+        ("truncate", {"max_bytes": "many"}, "max_bytes: 'many' (str) is not valid: expected int or None"),
+        ("truncate", {"max_age": b"x"}, "max_age: b'x' (bytes) is not valid: expected int, float or None"),
+        ("property", {"name": 5}, "name: 5 (int) is not valid: expected bytes"),
+        ("property", {"name": "n" * 500}, f"name: '{'n' * 99}… (str) is not valid: expected bytes"),
+        ("status", {"color": 5}, "color: unknown argument: does the client have a later version?"),
+    ],
+)
+def test_an_error_of_a_wrong_argument_names_it(
+    client: lrep.Client, command: str, arguments: dict[str, object], text: str
+) -> None:
+    with pytest.raises(lrep.ConfigError) as caught:
+        client._backend.call(Do(0, command, arguments))
+    assert str(caught.value) == text
+
+
+def test_history_is_bounded(replica: lrep.Replica, client: lrep.Client) -> None:
+    fill(replica, PAGE_ENTRIES + 1)
+    for database in (replica, client):
+        entries, before = database.history(most=10**9)
+        assert len(entries) == PAGE_ENTRIES
+        assert len(database.history(before, most=10**9)[0]) == 1
+        assert len(database.history(most=-1)[0]) == 1
+
+
+def test_a_relative_path_of_a_backup_is_relative_to_the_client(replica: lrep.Replica, tmp_path: Path) -> None:
+    """The client is a process with another working directory than that of the node."""
+    fill(replica, 10)
+    (tmp_path / "here").mkdir()
+    program = "import sys, level_replicator as lrep; lrep.connect(sys.argv[1]).backup('copy')"
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "node")], cwd=tmp_path / "here", check=True, timeout=60
+    )
+    with lrep.open(tmp_path / "here" / "copy") as copy:
+        assert len(dict(copy)) == 10
+    assert not Path("copy").exists()
 
 
 def test_a_backup_needs_the_unix_socket(replica: lrep.Replica, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Clients of a node with keys: accepted or rejected as peers are, before the node reads any request."""
 
+import asyncio
+import json
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,3 +165,52 @@ def test_a_key_accepted_as_a_client_is_no_peer_and_vice_versa(node: Any) -> None
         intruder.send(PREAMBLE + encode(Attach(0)) + encode(Get(1, b"key")))
         hear_out(intruder)
         assert b"secret" not in intruder.heard
+
+
+def test_the_error_of_a_client_without_keys_names_tls(node: Any) -> None:
+    replica = node(trusted=[B])
+    text = "does the node expect TLS"
+    with pytest.raises(lrep.ConnectionLostError, match=text):
+        lrep.connect(address_of(replica), timeout=5)
+
+    async def main() -> None:
+        await lrep.aio.connect(address_of(replica), timeout=5)
+
+    with pytest.raises(lrep.ConnectionLostError, match=text):
+        asyncio.run(main())
+
+
+def test_the_error_of_a_client_with_keys_at_a_node_without_keys(tmp_path: Path) -> None:
+    text = "does not speak TLS.*without `pems`"
+    with lrep.open(tmp_path, {"port": 0}) as replica:
+        with pytest.raises(lrep.ReplicationError, match=text):
+            lrep.connect(address_of(replica), pems=pems("B"), fingerprint=A, timeout=5)
+
+        async def main() -> None:
+            await lrep.aio.connect(address_of(replica), pems=pems("B"), fingerprint=A, timeout=5)
+
+        with pytest.raises(lrep.ReplicationError, match=text):
+            asyncio.run(main())
+
+
+@pytest.mark.parametrize("form", ["private", "json"])
+def test_no_error_shows_a_key_that_was_given_as_a_path(form: str) -> None:
+    text = pems("B")["private"] if form == "private" else json.dumps(pems("B"))
+    secret = pems("B")["private"].splitlines()[1][:20]
+    with pytest.raises(lrep.ConfigError, match="expected the path of a key file") as caught:
+        lrep.connect("127.0.0.1:1", pems=text, fingerprint=A)
+    assert secret not in _shown(caught.value)
+    with pytest.raises(lrep.ConfigError, match="expected the path of a key file") as caught:
+        lrep.fingerprint(text)
+    assert secret not in _shown(caught.value)
+    for wrong in (text.encode(), [text]):
+        with pytest.raises(lrep.ConfigError) as caught:
+            lrep.connect("127.0.0.1:1", pems=wrong, fingerprint=A)  # type: ignore[arg-type]
+        assert secret not in _shown(caught.value)
+        with pytest.raises(lrep.ConfigError) as caught:
+            lrep.fingerprint(wrong)  # type: ignore[arg-type]
+        assert secret not in _shown(caught.value)
+
+
+def _shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

@@ -115,6 +115,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "truncate by no age": lambda db: db.truncate(max_age=float("nan")),
     "history": lambda db: db.history(most=2),
     "history of a prefix": lambda db: db.history(prefix=b"00000", most=3),
+    "history of more than a page": lambda db: db.history(most=10**9),
+    "history of nothing": lambda db: db.history(most=0),
     "changes of a broken cursor": lambda db: db.changes("nonsense"),
     "changes since and now": lambda db: db.changes("1.", now=True),
     "changes of a text": lambda db: db.changes(prefix="text"),

@@ -6,7 +6,7 @@ import pytest
 
 from level_replicator.testing.relay import Relay
 from tests.harness import patience
-from tests.harness.master import Master
+from tests.harness.local_node import LocalNode
 
 
 @pytest.fixture(autouse=True)
@@ -15,12 +15,12 @@ def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[Callable[..., Master]]:
+def master(tmp_path: Path) -> Iterator[Callable[..., LocalNode]]:
     """master(name, servers, clock=..., config...): closed at the end of the test."""
-    made: list[Master] = []
+    made: list[LocalNode] = []
 
-    def make(name: str, servers: list[str] | None = None, **options: Any) -> Master:
-        one = Master(tmp_path / name, servers or [], **options)
+    def make(name: str, servers: list[str] | None = None, **options: Any) -> LocalNode:
+        one = LocalNode(tmp_path / name, servers or [], **options)
         made.append(one)
         return one
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from level_replicator.testing.process import ProcessError
-from tests.harness.compare import Contents, what_differs
+from tests.harness.compare import Contents, first_difference
 from tests.harness.network import SHOWN_KEYS, Cluster, held_by_node
 from tests.harness.process import ClusterNode
 from tests.integration.cluster.authors import Author
@@ -161,7 +161,7 @@ class StaleNodes:
                 if any(each.get(key) not in allowed for each in contents.values()):
                     wanted = " or ".join(map(repr, allowed))
                     outcome.wrong.append(f"{key!r} must be {wanted}: {held_by_node(contents, key)}")
-        outcome.unequal = what_differs(folders)
+        outcome.unequal = first_difference(folders)
         return outcome
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from level_replicator.testing.relay import Relay
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 KEYS = 20_000
 
@@ -39,7 +39,7 @@ def test_a_bulk_load_is_completed_by_another_peer(
     wait_until(lambda: not b.replica.status()["bulk_load_incomplete"], "the reconciliation with c completes the load")
     b.put(b"later", b"1")
     c.put(b"and later", b"1")
-    wait_level(b, c)
+    wait_in_sync(b, c)
     assert b.contents() == c.contents()
     assert b.replica.verify().sound
     assert c.replica.verify().sound

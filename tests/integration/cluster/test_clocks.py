@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from tests.harness.compare import Contents, check_equal
-from tests.harness.master import Clock, Master, wait_level
+from tests.harness.local_node import Clock, LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 HOUR_MS = 3_600_000
 YEAR_2262_MS = 9_223_372_036_854
 
 
-def newest(one: Master) -> int:
+def newest(one: LocalNode) -> int:
     return one.vector[one.origin]
 
 
@@ -39,11 +39,11 @@ def test_a_stopped_clock_does_not_stop_replication(master: Make) -> None:
         for serial in range(70_000):  # more than one millisecond's counter holds
             batch.put(b"%d" % serial, b"a")
     a.put(b"key", b"a")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     b.put(b"key", b"b")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     a.put(b"key", b"last")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.contents()[b"key"] == b"last"
     assert len(a.contents()) == 70_001
 
@@ -59,14 +59,14 @@ def test_a_clock_eight_hours_ahead_is_quarantined_until_the_clock_allows_it(mast
         assert "clock" in one.peer(other)["last_error"]
         assert one.peer(other)["last_error_code"] == "clock"
     a.put(b"key", b"served on")
-    wait_level(a, good)
+    wait_in_sync(a, good)
     assert ahead.origin not in a.vector
     assert good.contents() == {b"key": b"served on"}
     a.clock.offset_ms = good.clock.offset_ms = 8 * HOUR_MS
-    wait_level(a, good, ahead)
+    wait_in_sync(a, good, ahead)
     assert good.contents() == {b"key": b"served on", b"from": b"the future"}
     a.put(b"from", b"now")
-    wait_level(a, good, ahead)
+    wait_in_sync(a, good, ahead)
     assert ahead.contents()[b"from"] == b"now"
     for one in (a, good, ahead):
         one.close()
@@ -81,8 +81,8 @@ def test_stamps_of_the_year_2262_replicate(master: Make) -> None:
     wait_until(lambda: a.peer(far)["state"] == "quarantined", "quarantine")
     assert a.contents() == {b"key": b"near"}
     a.clock.frozen_ms = YEAR_2262_MS
-    wait_level(a, far)
+    wait_in_sync(a, far)
     assert a.contents() == far.contents() == {b"key": b"far"}
     a.put(b"key", b"after")
-    wait_level(a, far)
+    wait_in_sync(a, far)
     assert far.contents() == {b"key": b"after"}

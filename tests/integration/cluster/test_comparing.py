@@ -9,13 +9,13 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.core.limits import LARGE_INDEX_ROWS
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 
 
-def other_of(node: Master) -> str:
+def other_of(node: LocalNode) -> str:
     return str(node.replica.status()["peers"][0]["origin"])
 
 
@@ -24,19 +24,19 @@ def test_nodes_in_sync_do_not_differ(master: Make) -> None:
     b = master("b", [a.address])
     for number in range(3_000):
         a.put(b"%d" % number, b"value")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     for node, address in ((a, other_of(a)), (b, a.address)):
         difference = node.replica.verify(address)
         assert difference.equal, difference
 
 
-def wire_bytes(node: Master) -> int:
+def wire_bytes(node: LocalNode) -> int:
     """Return the bytes to and from the one peer of a node."""
     (peer,) = node.replica.status()["peers"]
     return int(peer["bytes_in"]) + int(peer["bytes_out"])
 
 
-def fill(node: Master, count: int) -> None:
+def fill(node: LocalNode, count: int) -> None:
     with node.replica.write_batch() as batch:
         for number in range(count):
             batch.put(b"key%06d" % number, b"%06d" % number * 16)
@@ -47,7 +47,7 @@ def test_bytes_of_a_comparison_are_bounded(master: Make) -> None:
     a = master("a", heartbeat=60.0)
     b = master("b", [a.address], heartbeat=60.0)
     fill(a, LARGE_INDEX_ROWS + 5_000)
-    wait_level(a, b)
+    wait_in_sync(a, b)
     before = wire_bytes(b)
     assert b.replica.verify(a.address).equal
     assert wire_bytes(b) - before < 1_000
@@ -60,7 +60,7 @@ def test_bytes_of_a_comparison_are_bounded(master: Make) -> None:
     a.open()
     b.servers = [a.address]
     b.open()
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == b.contents()
     assert a.replica.status()["entries"] == 0, "there was no log to send"
     assert 100 < wire_bytes(b) < 150_000, f"{wire_bytes(b)} bytes for a hundred keys"
@@ -71,7 +71,7 @@ def test_differences_are_counted_and_named_and_not_changed(master: Make) -> None
     b = master("b", [a.address])
     for number in range(3_000):
         a.put(b"%04d" % number, b"value")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     state = b.replica._node.store._state
     line = state.rs.get(b"i0007")
     assert line is not None
@@ -101,7 +101,7 @@ def test_comparisons_run_beside_writes_and_reconciliations(master: Make) -> None
     )
     failures: list[Exception] = []
 
-    def compare(node: Master, address: str) -> None:
+    def compare(node: LocalNode, address: str) -> None:
         try:
             for _ in range(5):
                 node.replica.verify(address)
@@ -120,7 +120,7 @@ def test_comparisons_run_beside_writes_and_reconciliations(master: Make) -> None
     for thread in threads:
         thread.join()
     assert not failures
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == b.contents()
     assert a.peer(b)["connections"] == 1
     assert b.replica.verify(a.address).equal

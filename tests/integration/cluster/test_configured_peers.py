@@ -9,10 +9,10 @@ from functools import partial
 import pytest
 
 import level_replicator as lrep
-from tests.harness.master import Master
+from tests.harness.local_node import LocalNode
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 
 
 def free_port() -> int:
@@ -20,7 +20,7 @@ def free_port() -> int:
         return int(closed_soon.getsockname()[1])
 
 
-def mesh(master: Make, names: str = "ab") -> list[Master]:
+def mesh(master: Make, names: str = "ab") -> list[LocalNode]:
     """Nodes that all dial each other, all connected. The address of each is its configured one."""
     ports = {name: free_port() for name in names}
     nodes = [
@@ -35,7 +35,7 @@ def mesh(master: Make, names: str = "ab") -> list[Master]:
     return nodes
 
 
-def _settled(node: Master) -> bool:
+def _settled(node: LocalNode) -> bool:
     """Whether the origin of each server is known, and each has a connection."""
     peers = node.replica.status()["peers"]
     origins = {connection.peer.origin for connection in list(node.replica._node.coordinator.by_origin.values())}
@@ -56,7 +56,7 @@ def test_a_configured_address_finds_the_peer_whichever_side_dialed(master: Make)
         assert one.replica.disconnect(other.address) >= 1
 
 
-def _is_connected(node: Master) -> bool:
+def _is_connected(node: LocalNode) -> bool:
     return any(each.is_open for each in list(node.replica._node.coordinator.by_origin.values()))
 
 

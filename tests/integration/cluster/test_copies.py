@@ -10,10 +10,10 @@ import level_replicator as lrep
 from level_replicator import plyvel
 from level_replicator.storage.engine.directory import Directory
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Directory, "identity", lambda self: bytes(24))
 
 
-def close_and_compare(*masters: Master) -> dict[bytes, bytes]:
+def close_and_compare(*masters: LocalNode) -> dict[bytes, bytes]:
     for one in masters:
         one.close()
     return check_equal([one.folder for one in masters])[0].db
@@ -44,7 +44,7 @@ def test_a_copy_is_another_node(hot: bool, master: Make, tmp_path: Path) -> None
         a.put(b"%d" % serial, b"a")
     for serial in range(450, 700):
         copy.put(b"%d" % serial, b"copy")
-    wait_level(a, copy)
+    wait_in_sync(a, copy)
     db = close_and_compare(a, copy)
     assert len(db) == 700
     assert db[b"0"] == b"before"
@@ -74,7 +74,7 @@ def test_two_live_nodes_with_one_origin_refuse_each_other(master: Make, tmp_path
     lrep.new_origin(rs)
     rs.close()
     duplicate.open()
-    wait_level(a, duplicate)
+    wait_in_sync(a, duplicate)
     assert close_and_compare(a, duplicate) == {
         b"key": b"1",
         b"a": b"before",
@@ -99,7 +99,7 @@ def test_a_third_node_serves_one_of_two_duplicates(master: Make, tmp_path: Path)
         "the duplicate is refused",
     )
     a.put(b"a", b"2")
-    wait_level(a, third)
+    wait_in_sync(a, third)
 
 
 @pytest.mark.usefixtures("unseen")
@@ -122,11 +122,11 @@ def test_a_duplicate_that_was_killed_and_has_a_new_origin(master: Make, tmp_path
     lrep.new_origin(rs)
     rs.close()
     killed = master("killed", [a.address])
-    wait_level(a, killed)
+    wait_in_sync(a, killed)
     assert close_and_compare(a, killed) == {b"key": b"1", b"a": b"before", b"duplicate": b"duplicate", b"a2": b"after"}
 
 
-def restore_old_backup(a: Master, backup: Path) -> None:
+def restore_old_backup(a: LocalNode, backup: Path) -> None:
     """Return `a` as it was before its last hundred writes, all of which its peer has."""
     for serial in range(100):
         a.put(b"old %d" % serial, b"1")
@@ -137,10 +137,10 @@ def restore_old_backup(a: Master, backup: Path) -> None:
         a.put(b"old %d" % serial, b"2")
 
 
-def restore_it(a: Master, peer: Master, backup: Path) -> None:
+def restore_it(a: LocalNode, peer: LocalNode, backup: Path) -> None:
     """Let `a` run on the old backup and write, without a connection."""
     restore_old_backup(a, backup)
-    wait_level(a, peer)
+    wait_in_sync(a, peer)
     a.close()
     shutil.rmtree(a.folder)
     shutil.copytree(backup, a.folder)
@@ -173,7 +173,7 @@ def test_a_restored_backup_with_peers_ahead(
     peer.close()
     peer.open()
     wait_until(lambda: a.origin != first_origin, "the new origin")
-    wait_level(a, peer)
+    wait_in_sync(a, peer)
     assert ("new_origin" in a.event_kinds()) is not seen
     assert close_and_compare(a, peer) == EXPECTED
 
@@ -184,11 +184,11 @@ def test_an_unseen_restore_that_a_newcomer_reads_first(master: Make, tmp_path: P
     a = master("a", [peer.address])
     restore_it(a, peer, tmp_path / "backup")
     newcomer = master("newcomer", [a.address])
-    wait_level(a, newcomer)
+    wait_in_sync(a, newcomer)
     newcomer.servers = [a.address, peer.address]
     newcomer.close()
     newcomer.open()
-    wait_level(a, peer, newcomer)
+    wait_in_sync(a, peer, newcomer)
     assert close_and_compare(a, peer, newcomer) == EXPECTED
 
 
@@ -198,7 +198,7 @@ def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path
     third = master("third")
     a = master("a", [third.address])
     a.put(b"key", b"1")
-    wait_level(a, third)
+    wait_in_sync(a, third)
     a.close()
     shutil.copytree(a.folder, tmp_path / "duplicate")
     duplicate = None
@@ -207,7 +207,7 @@ def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path
         a.open()
         a.put(b"a %d" % turn, b"1")
         a.put(b"both", b"a %d" % turn)
-        wait_level(a, third)
+        wait_in_sync(a, third)
         a.close()
         if duplicate is None:
             duplicate = master("duplicate", [third.address])
@@ -215,11 +215,11 @@ def test_duplicates_that_take_turns_at_a_third_node(master: Make, tmp_path: Path
             duplicate.open()
         duplicate.put(b"duplicate %d" % turn, b"1")
         duplicate.put(b"both", b"duplicate %d" % turn)
-        wait_level(duplicate, third)
+        wait_in_sync(duplicate, third)
         duplicate.close()
     assert duplicate is not None
     a.open()
     duplicate.open()
-    wait_level(a, duplicate, third)
+    wait_in_sync(a, duplicate, third)
     expected = {b"%s %d" % (who, turn): b"1" for who in (b"a", b"duplicate") for turn in range(3)}
     assert close_and_compare(a, duplicate, third) == {**expected, b"key": b"1", b"both": b"duplicate 2"}

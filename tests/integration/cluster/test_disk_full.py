@@ -13,10 +13,10 @@ import pytest
 
 import level_replicator as lrep
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import DEADLINE_S
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 
 CHILD = """
 import json, resource, sys
@@ -71,7 +71,7 @@ def test_acknowledged_writes_are_kept_and_no_more_are_accepted(master: Make, tmp
         assert replica.verify().sound
         replica.put(b"later", b"value")
     repaired_rows = master("full", [peer.address])
-    wait_level(peer, repaired_rows)
+    wait_in_sync(peer, repaired_rows)
     peer.close()
     repaired_rows.close()
     assert check_equal([peer.folder, repaired_rows.folder])[0].db[b"later"] == b"value"

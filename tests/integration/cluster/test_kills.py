@@ -10,10 +10,10 @@ import pytest
 
 from level_replicator.testing.process import ProcessEnded
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.process import ClusterNode
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 Start = Callable[..., ClusterNode]
 WRITES = 5
 
@@ -49,7 +49,7 @@ def test_killed_within_a_write(step: str, let_pass: int, master: Make, process: 
     assert acknowledged == let_pass
     victim.servers = [peer.address]
     victim.start()
-    wait_level(peer, victim)
+    wait_in_sync(peer, victim)
     victim.stop()
     peer.close()
     db = check_equal([peer.folder, victim.folder])[0].db
@@ -63,7 +63,7 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
     peer = master("peer")
     victim = process("victim", [peer.address])
     victim.write((b"own", b"1"))
-    wait_level(peer, victim)
+    wait_in_sync(peer, victim)
     victim.stop()
     for serial in range(4_000):  # several frames
         peer.put(b"%d" % (serial % 3_500), b"%d" % serial)
@@ -72,7 +72,7 @@ def test_killed_while_it_applies(step: str, let_pass: int, master: Make, process
         victim.start(kill_at=[step, let_pass])
     assert victim.died() == -signal.SIGKILL
     victim.start()
-    wait_level(peer, victim)
+    wait_in_sync(peer, victim)
     victim.stop()
     peer.close()
     assert len(check_equal([peer.folder, victim.folder])[0].db) == 3_500
@@ -93,7 +93,7 @@ def test_killed_while_it_takes_a_new_origin(step: str, master: Make, process: St
     peer = master("peer")
     original.servers = [peer.address]
     original.start()
-    wait_level(peer, original)
+    wait_in_sync(peer, original)
     original.stop()
     peer.close()
     db = check_equal([peer.folder, copied])[0].db

@@ -14,10 +14,10 @@ import level_replicator as lrep
 from level_replicator.protocol.messages import Ping, encode
 from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 MANY = 20
 
@@ -28,7 +28,7 @@ def test_one_process_may_hold_many_replicas(master: Make) -> None:
     for number, one in enumerate(masters):
         one.put(b"%d" % number, b"value")
     wait_until(lambda: all(len(one.vector) == MANY for one in masters), "all writes everywhere")
-    wait_level(*masters)
+    wait_in_sync(*masters)
     assert len(masters[-1].contents()) == MANY
 
 
@@ -62,7 +62,7 @@ def test_close_during_traffic_is_clean_and_idempotent(master: Make) -> None:
     wait_until(lambda: b.peer(a)["state"] == "live", "live")
     stopped = threading.Event()
 
-    def write(one: Master) -> None:
+    def write(one: LocalNode) -> None:
         with contextlib.suppress(lrep.ClosedError):
             for serial in range(10**9):
                 if stopped.is_set():
@@ -81,7 +81,7 @@ def test_close_during_traffic_is_clean_and_idempotent(master: Make) -> None:
     for writer in writers:
         writer.join()
     b.open()
-    wait_level(a, b)
+    wait_in_sync(a, b)
     a.close()
     b.close()
     check_equal([a.folder, b.folder])
@@ -128,7 +128,7 @@ def test_status_is_plain_data(master: Make) -> None:
     a = master("a")
     b = master("b", [a.address])
     a.put(b"key", b"value")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     for one, other in ((a, b), (b, a)):
         status = one.replica.status()
         assert json.loads(json.dumps(status)) == status
@@ -145,7 +145,7 @@ def test_entries_of_the_first_round_do_not_count_as_behind(master: Make) -> None
     a = master("a")
     a.put(b"key", b"value")
     b = master("b", [a.address])
-    wait_level(a, b)
+    wait_in_sync(a, b)
     told = a.peer(b)["bytes_in"]
     wait_until(lambda: a.peer(b)["bytes_in"] >= told + 10 * len(encode(Ping())), "heartbeats, after all else")
     assert a.peer(b)["behind"] == 0
@@ -155,7 +155,7 @@ def test_a_forked_child_gets_a_clear_error_and_the_parent_works(master: Make) ->
     a = master("a")
     b = master("b", [a.address])
     a.put(b"key", b"value")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # what is tested is just this: a fork beside threads
         child = os.fork()
@@ -169,7 +169,7 @@ def test_a_forked_child_gets_a_clear_error_and_the_parent_works(master: Make) ->
         os._exit(refused)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     a.put(b"key", b"after")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.contents() == {b"key": b"after"}
 
 

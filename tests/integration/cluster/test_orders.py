@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
-from tests.harness.master import Clock, Master, wait_level
+from tests.harness.local_node import Clock, LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 
 
-def close_and_compare(*masters: Master) -> None:
+def close_and_compare(*masters: LocalNode) -> None:
     for one in masters:
         one.close()
     check_equal([one.folder for one in masters])
@@ -26,7 +26,7 @@ def test_b_meets_its_own_newer_entry_before_a1(master: Make, relay: MakeRelay) -
     b = master("b", [wire.address], clock=Clock(offset_ms=1_000))
     b.put(b"b1", b"2")
     wire.heal()
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == b.contents() == {b"a1": b"1", b"b1": b"2"}
     close_and_compare(a, b)
 
@@ -43,10 +43,10 @@ def test_an_old_change_of_a_third_node_arrives_behind_newer_ones(master: Make, r
         a.put(b"a%d" % serial, b"")
         b.put(b"b%d" % serial, b"")
     a.put(b"key", b"newer, wins")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     c.clock.offset_ms = 0
     wire.heal()
-    wait_level(a, b, c)
+    wait_in_sync(a, b, c)
     assert a.contents()[b"old"] == b"of an hour ago"
     assert a.contents() == b.contents() == c.contents()
     assert c.contents()[b"key"] == b"newer, wins"
@@ -65,12 +65,12 @@ def test_same_key_same_millisecond_same_value_on_two_nodes_read_through_each(mas
     c = master("c", [to_a.address, to_b.address], clock=frozen)
     wait_until(lambda: a.origin in c.vector, "c reads a")
     to_b.heal()
-    wait_level(a, b, c)
+    wait_in_sync(a, b, c)
     assert a.contents() == b.contents() == c.contents() == {b"key": b"the same"}
     to_a.cut()
     b.put(b"key", b"another")
-    wait_level(b, c)
+    wait_in_sync(b, c)
     to_a.heal()
-    wait_level(a, b, c)
+    wait_in_sync(a, b, c)
     assert a.contents() == {b"key": b"another"}
     close_and_compare(a, b, c)

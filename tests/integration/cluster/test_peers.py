@@ -8,11 +8,11 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.testing.relay import Relay
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.ports import FreePorts
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[..., Relay]
 
 
@@ -23,12 +23,12 @@ def test_a_peer_that_was_down_catches_up(master: Make, relay: MakeRelay) -> None
     a.put(b"key", b"written meanwhile")
     b = master("b")
     wire.target_port = b.port
-    wait_level(a, b)
+    wait_in_sync(a, b)
     b.close()
     a.put(b"key", b"again")
     b.open()
     wire.target_port = b.port
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.contents() == {b"key": b"again"}
     assert {"connected", "disconnected"} <= a.event_kinds()
 
@@ -42,10 +42,10 @@ def test_a_slow_peer_does_not_delay_others(master: Make, relay: MakeRelay) -> No
     quick = master("quick", [a.address], heartbeat=5.0)
     for serial in range(500):
         a.put(b"%d" % serial, bytes(4_000))
-    wait_level(a, quick)
+    wait_in_sync(a, quick)
     assert slow.vector != a.vector
     wire.chunk_bytes, wire.delay_s = 65_536, 0.0
-    wait_level(a, quick, slow)
+    wait_in_sync(a, quick, slow)
 
 
 def test_a_peer_that_hangs_up_at_once_is_dialled_again(master: Make, relay: MakeRelay) -> None:
@@ -56,7 +56,7 @@ def test_a_peer_that_hangs_up_at_once_is_dialled_again(master: Make, relay: Make
         for _ in range(3):
             rude.accept()[0].close()  # it is dialled again
         a.put(b"key", b"value")
-        wait_level(a, good)
+        wait_in_sync(a, good)
         wire.target_port = good.port  # two names of one server: still one connection
         assert good.contents() == {b"key": b"value"}
 
@@ -76,7 +76,7 @@ def test_when_both_dial_one_connection_stays(master: Make, relay: MakeRelay) -> 
         link = next(iter(coordinators[0].connections))
         a.put(b"key", b"a")
         b.put(b"key", b"b")
-        wait_level(a, b)
+        wait_in_sync(a, b)
         assert list(coordinators[0].connections) == [link], "it stays the same one"
         for one in (to_a, to_b):
             one.cut()
@@ -91,7 +91,7 @@ def test_a_node_that_dials_itself_is_refused(master: Make, relay: MakeRelay, fre
     wait_until(lambda: "refused" in a.event_kinds(), "the refusal")
     assert any("the node itself" in event.text for event in a.events)
     a.put(b"key", b"value")
-    wait_level(a, good)
+    wait_in_sync(a, good)
     (port,) = free_ports(1)
     with pytest.raises(lrep.ConfigError, match="itself"):
         master("b", [f"127.0.0.1:{port}"], port=port)
@@ -117,13 +117,13 @@ def test_a_host_name_is_resolved_at_each_dial(master: Make, relay: MakeRelay, mo
     wait_until(lambda: len(asked) > 1, "asked again")
     known["peer.test"] = "127.0.0.1"
     a.put(b"key", b"value")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     before = len(asked)
     wire.cut()
     wait_until(lambda: len(asked) > before, "asked after the cut")
     wire.heal()
     b.put(b"key", b"after")
-    wait_level(a, b)
+    wait_in_sync(a, b)
 
 
 def test_a_name_that_leads_off_loopback_is_not_dialled(master: Make, monkeypatch: pytest.MonkeyPatch) -> None:

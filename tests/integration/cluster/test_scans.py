@@ -7,16 +7,16 @@ import pytest
 from level_replicator.core.limits import FRAME_TARGET_BYTES
 from level_replicator.testing.relay import Relay
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 ENTRIES = 6_000
 VALUE = bytes(200)
 
 
-def disconnects(node: Master) -> int:
+def disconnects(node: LocalNode) -> int:
     """Return how many connections of the node have ended; it has applied everything that they brought."""
     return [event.kind for event in node.events].count("disconnected")
 
@@ -38,7 +38,7 @@ def test_an_interrupted_scan_resumes(cuts_at: list[int], master: Make, relay: Ma
         wire.heal()
         if budget is not None:
             wire.cut_after(budget)
-    wait_level(a, b)
+    wait_in_sync(a, b)
     sent, received = a.peer(b)["entries_out"], b.peer(a)["entries_in"]
     assert received == ENTRIES, "applied entries are not sent again"
     # a frame that did not arrive whole is lost with all that was in flight behind it
@@ -67,13 +67,13 @@ def test_a_late_peer_receives_only_the_last_write_of_each_key(master: Make, rela
     wire = relay(a.port)
     b = master("b", [wire.address])
     a.put(b"0000", b"first")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     before = b.peer(a)["entries_in"]
     wire.cut()
     wait_until(lambda: a.peer(b)["state"] == "gone", "a notices")
     for serial in range(100_000):
         a.put(b"%04d" % (serial % 1_000), b"%d" % serial)
     wire.heal()
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.peer(a)["entries_in"] - before == 1_000
     assert a.contents() == b.contents()

@@ -13,11 +13,11 @@ import pytest
 
 from level_replicator.testing.process import ProcessEnded
 from tests.harness.compare import check_equal
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.process import ClusterNode
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 Start = Callable[..., ClusterNode]
 VALUE_BYTES = 1_000
 KEYS = 4_000
@@ -63,12 +63,12 @@ def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Star
     b = process("b", [f"127.0.0.1:{a.port}"], tombstone_ttl=0.5)
     away = process("away", [f"127.0.0.1:{a.port}"])
     fill(a, range(KEYS))
-    wait_level(a, b, away)
+    wait_in_sync(a, b, away)
     away.stop()
     deleted = [(b"key%06d" % number, None) for number in range(0, KEYS, 40)]
     a.write(*deleted)
     b.write((b"of b", b"1"), (b"key000001", b"overwritten"))
-    wait_level(a, b)
+    wait_in_sync(a, b)
     wait_until(lambda: dropped_tombstones(a) and dropped_tombstones(b), "tombstones leave")
     before = disk_bytes(a.folder / "rs")
     assert a.call("truncate")
@@ -82,7 +82,7 @@ def test_a_node_comes_back_after_truncation_and_dropped_tombstones(process: Star
     away.stop()
     away.servers = [f"127.0.0.1:{a.port}"]
     away.start()
-    wait_level(a, b, away)
+    wait_in_sync(a, b, away)
     wire = received(away)
     for node in (a, b, away):
         node.stop()
@@ -101,10 +101,10 @@ def test_a_new_node_is_bulk_loaded_from_a_truncated_log(process: Start) -> None:
     a.call("truncate")
     assert a.call("status")["entries"] == 0
     new = process("new", [f"127.0.0.1:{a.port}"])
-    wait_level(a, new)
+    wait_in_sync(a, new)
     assert received(new) < KEYS * (VALUE_BYTES + 100)
     a.write((b"live", b"again"))
-    wait_level(a, new)
+    wait_in_sync(a, new)
     a.stop()
     new.stop()
     assert len(check_equal([a.folder, new.folder])[0].db) == KEYS + 1
@@ -115,7 +115,7 @@ def test_killed_during_a_reconciliation(step: str, process: Start) -> None:
     a = process("a", [], tombstone_ttl=0.3)
     victim = process("victim", [f"127.0.0.1:{a.port}"])
     fill(a, range(1_000), 4)
-    wait_level(a, victim)
+    wait_in_sync(a, victim)
     victim.stop()
     a.write(*[(b"key%06d" % number, None) for number in range(0, 1_000, 3)], (b"new", b"1"))
     wait_until(lambda: dropped_tombstones(a), "tombstones leave")
@@ -123,7 +123,7 @@ def test_killed_during_a_reconciliation(step: str, process: Start) -> None:
         victim.start(kill_at=[step, 0])
     assert victim.died() == -signal.SIGKILL
     victim.start()
-    wait_level(a, victim)
+    wait_in_sync(a, victim)
     a.stop()
     victim.stop()
     contents = check_equal([a.folder, victim.folder])[0].db
@@ -136,11 +136,11 @@ def test_the_log_stays_within_its_bounds(process: Start) -> None:
     b = process("b", [f"127.0.0.1:{a.port}"], log_max_age=0.5)
     for _ in range(8):
         fill(a, range(1_000))
-    wait_level(a, b)
+    wait_in_sync(a, b)
     wait_until(lambda: b.call("status")["entries"] == 0, "old entries leave the log")
     wait_until(lambda: a.call("status")["log_bytes"] <= 300_000, "the log shrinks")
     a.write((b"after", b"1"))
-    wait_level(a, b)
+    wait_in_sync(a, b)
     a.stop()
     b.stop()
     assert len(check_equal([a.folder, b.folder])[0].db) == 1_001
@@ -150,12 +150,12 @@ def test_a_reader_that_falls_behind_the_floor_reconciles(master: Make) -> None:
     """It is connected, and live, when the log is truncated between two of its rounds."""
     a = master("a")
     b = master("b", [a.address])
-    wait_level(a, b)
+    wait_in_sync(a, b)
     for round_ in range(20):
         with a.replica.write_batch() as batch:
             for number in range(300):
                 batch.put(b"%d" % number, b"%d" % round_)
         a.replica.truncate()
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == b.contents()
     assert set(a.contents().values()) == {b"19"}

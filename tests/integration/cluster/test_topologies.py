@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from tests.harness.compare import check_equal
-from tests.harness.master import wait_level
+from tests.harness.local_node import wait_in_sync
 from tests.harness.network import Cluster
 from tests.harness.process import ClusterNode
 from tests.harness.workload import own_key
@@ -57,7 +57,7 @@ def test_all_nodes_end_up_equal(cluster: Cluster[ClusterNode]) -> None:
                 nodes[victim].run(SEED, victim)
     for node in nodes:
         node.call("pause")
-    wait_level(*nodes)
+    wait_in_sync(*nodes)
     cluster.stop()
     contents = check_equal([node.folder for node in nodes])
     for number, node in enumerate(nodes):

@@ -12,11 +12,11 @@ from level_replicator.protocol.framing import FrameReader
 from level_replicator.protocol.messages import Hello, Ping, decode, encode
 from level_replicator.storage.write.remote_applier import Applied, RemoteApplier
 from level_replicator.testing.relay import Relay
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.cluster.topology import ALL, MESH, Link, nodes_of
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 PING = encode(Ping())
 HEARTBEATS = 6
@@ -29,7 +29,7 @@ def messages_in(data: bytearray) -> list[object]:
 
 
 def test_only_heartbeats_travel_when_all_nodes_are_in_sync(master: Make, relay: MakeRelay) -> None:
-    masters: list[Master] = []
+    masters: list[LocalNode] = []
     relays: list[Relay] = []
     for node in range(5):
         mine = [relay(masters[target].port) for dialler, target in MESH if dialler == node]
@@ -40,7 +40,7 @@ def test_only_heartbeats_travel_when_all_nodes_are_in_sync(master: Make, relay: 
     for serial in range(200):
         for number, writer in enumerate(masters):
             writer.put(b"%d" % (serial % 50), b"%d" % number)
-    wait_level(*masters)
+    wait_in_sync(*masters)
 
     def quiet() -> bool:
         """Return whether the last bytes on each link are two heartbeats: vectors may still have been on their way."""
@@ -85,7 +85,7 @@ def test_a_change_arrives_at_most_once_from_each_peer(
     name: str, master: Make, received: Counter[tuple[RemoteApplier, int, int, int]]
 ) -> None:
     links: list[Link] = ALL[name]
-    masters: list[Master] = []
+    masters: list[LocalNode] = []
     for node in range(nodes_of(links)):
         # a later node dials the earlier ones, whose addresses are known
         earlier = [min(link) for link in links if max(link) == node]
@@ -99,7 +99,7 @@ def test_a_change_arrives_at_most_once_from_each_peer(
     for serial in range(each):
         for number, one in enumerate(masters):
             one.put(b"%d/%d" % (number, serial), b"value")
-    wait_level(*masters)
+    wait_in_sync(*masters)
     assert max(received.values()) == 1
     own = {int(one.origin, 16) for one in masters}
     assert {origin for _, _, _, origin in received} == own

@@ -8,10 +8,10 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator.testing.relay import Relay
-from tests.harness.master import Master
+from tests.harness.local_node import LocalNode
 from tests.harness.waiting import wait_until
 
-Make = Callable[..., Master]
+Make = Callable[..., LocalNode]
 MakeRelay = Callable[[int], Relay]
 SLOW_S = 0.3
 

@@ -27,7 +27,7 @@ def _refuse_clients(*, read_only: bool, local: bool) -> NoReturn:
     raise AssertionError("these nodes have no clients")
 
 
-class Master:
+class LocalNode:
     """One node on loopback."""
 
     def __init__(self, folder: Path, servers: list[tuple[str, int]]) -> None:
@@ -106,8 +106,8 @@ class Masters:
     """`victim` is the node under attack; `honest` has dialled it."""
 
     def __init__(self, folder: Path) -> None:
-        self.victim = Master(folder / "victim", [])
-        self.honest = Master(folder / "honest", [self.victim.address])
+        self.victim = LocalNode(folder / "victim", [])
+        self.honest = LocalNode(folder / "honest", [self.victim.address])
         self._serial = 0
         self.check_served()
         self.check_served()

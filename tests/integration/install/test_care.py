@@ -52,7 +52,7 @@ def test_verify_wants_a_peer_by_name(tmp_path: Path) -> None:
 def test_a_backup_into_itself_is_refused(tmp_path: Path, inside: str) -> None:
     with lrep.open(tmp_path) as replica:
         replica.put(b"k", b"v")
-        with pytest.raises(lrep.ConfigError, match="is to be copied"):
+        with pytest.raises(lrep.ConfigError, match="which is copied: give a path outside"):
             replica.backup(tmp_path / inside)
         assert replica.verify().sound
 
@@ -64,12 +64,12 @@ def test_what_was_adopted_with_rs_is_verified_and_copied_with_rs(
     with plyvel.DB(plain, create_if_missing=True) as db:
         db.put(b"k", b"v")
     assert main(["adopt", plain, "--rs", rs]) == 0
-    assert main(["verify", plain]) == 1
+    assert main(["verify", plain]) == 2
     assert "with --rs" in capsys.readouterr().err
     assert main(["verify", plain, "--rs", rs]) == 0
     assert main(["backup", plain, str(tmp_path / "copy"), "--rs", rs]) == 0
     assert main(["verify", str(tmp_path / "copy")]) == 0
-    assert main(["verify", plain, "--rs", str(tmp_path / "nowhere")]) == 1
+    assert main(["verify", plain, "--rs", str(tmp_path / "nowhere")]) == 2
 
 
 def test_what_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from level_replicator import plyvel
 from level_replicator.api.callbacks import Callback
 from level_replicator.core.version_vector import Cursor, decode_cursor, encode_cursor
 from level_replicator.storage.maintenance.retention import Retention
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 
 NOW = 1 << 63
@@ -118,11 +118,11 @@ def test_forgotten_deletions_begin_anew(replica: lrep.Replica) -> None:
 
 
 def test_on_another_node(tmp_path: Path) -> None:
-    a = Master(tmp_path / "a")
-    b = Master(tmp_path / "b", [a.address])
+    a = LocalNode(tmp_path / "a")
+    b = LocalNode(tmp_path / "b", [a.address])
     try:
         a.put(b"1", b"")
-        wait_level(a, b)
+        wait_in_sync(a, b)
         feed = a.replica.changes(live=False)
         assert read(feed) == [(b"1", b"")]
         b.put(b"2", b"")
@@ -167,8 +167,8 @@ def test_live(replica: lrep.Replica) -> None:
 
 
 def test_remote_changes_wake_a_live_feed(tmp_path: Path) -> None:
-    a = Master(tmp_path / "a")
-    b = Master(tmp_path / "b", [a.address])
+    a = LocalNode(tmp_path / "a")
+    b = LocalNode(tmp_path / "b", [a.address])
     try:
         feed = b.replica.changes()
         for number in range(20):
@@ -312,13 +312,13 @@ def test_a_callback_that_raises_is_called_again(error: BaseException, caplog: py
 
 def test_on_conflict(tmp_path: Path) -> None:
     told: Queue[tuple[Any, ...]] = Queue()
-    a = Master(tmp_path / "a", on_conflict=lambda *conflict: told.put(conflict))
-    b = Master(tmp_path / "b", [a.address], on_conflict=lambda *conflict: told.put(conflict))
+    a = LocalNode(tmp_path / "a", on_conflict=lambda *conflict: told.put(conflict))
+    b = LocalNode(tmp_path / "b", [a.address], on_conflict=lambda *conflict: told.put(conflict))
     try:
         a.put(b"overwritten", b"1")
-        wait_level(a, b)
+        wait_in_sync(a, b)
         b.put(b"overwritten", b"2")
-        wait_level(a, b)
+        wait_in_sync(a, b)
         b.close()
         a.put(b"both", b"older")
         b.servers = []
@@ -327,7 +327,7 @@ def test_on_conflict(tmp_path: Path) -> None:
         b.close()
         b.servers = [a.address]
         b.open()
-        wait_level(a, b)
+        wait_in_sync(a, b)
         key, winner, loser = told.get(timeout=60)
         assert key == b"both"
         assert (winner.value, winner.origin) == (b"newer", b.origin)
@@ -335,7 +335,7 @@ def test_on_conflict(tmp_path: Path) -> None:
         assert winner.time_ms >= loser.time_ms
         assert told.get(timeout=60) == (key, winner, loser), "both had one of the two, and hear of it"
         a.put(b"both", b"in knowledge of both")
-        wait_level(a, b)
+        wait_in_sync(a, b)
     finally:
         a.close()
         b.close()

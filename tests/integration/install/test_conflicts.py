@@ -13,25 +13,25 @@ from typing import Any
 import pytest
 
 import level_replicator as lrep
-from tests.harness.master import Master
+from tests.harness.local_node import LocalNode
 
 KEYS = [b"%d" % number for number in range(5)]
 
 
 @pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Master]:
+def peer(tmp_path: Path) -> Iterator[LocalNode]:
     """A node that writes the keys, after somebody else has."""
     with lrep.open(tmp_path / "a", {"port": None}) as replica:
         for key in KEYS:
             replica.put(key, b"older")
-    master = Master(tmp_path / "peer")
+    master = LocalNode(tmp_path / "peer")
     for key in reversed(KEYS):  # the newest is sent first
         master.put(key, b"newer")
     yield master
     master.close()
 
 
-def _open(tmp_path: Path, peer: Master, on_conflict: Callable[..., None]) -> lrep.Replica:
+def _open(tmp_path: Path, peer: LocalNode, on_conflict: Callable[..., None]) -> lrep.Replica:
     return lrep.open(tmp_path / "a", {"port": None, "servers": {peer.address: {}}, "on_conflict": on_conflict})
 
 
@@ -39,7 +39,7 @@ def _alone(tmp_path: Path, on_conflict: Callable[..., None]) -> lrep.Replica:
     return lrep.open(tmp_path / "a", {"port": None, "on_conflict": on_conflict})
 
 
-def test_what_a_callback_has_not_come_to_is_reported_after_the_next_open(tmp_path: Path, peer: Master) -> None:
+def test_what_a_callback_has_not_come_to_is_reported_after_the_next_open(tmp_path: Path, peer: LocalNode) -> None:
     called, go_on = threading.Event(), threading.Event()
     got: list[bytes] = []
 
@@ -64,7 +64,7 @@ def test_what_a_callback_has_not_come_to_is_reported_after_the_next_open(tmp_pat
     assert again.empty()
 
 
-def test_a_callback_that_uses_a_replica_which_is_being_closed_is_called_again(tmp_path: Path, peer: Master) -> None:
+def test_a_callback_that_uses_a_replica_which_is_being_closed_is_called_again(tmp_path: Path, peer: LocalNode) -> None:
     called, closing = threading.Event(), threading.Event()
     replicas: Queue[lrep.Replica] = Queue()
 
@@ -95,7 +95,7 @@ def test_a_callback_that_uses_a_replica_which_is_being_closed_is_called_again(tm
     assert [item.key for item in kept if isinstance(item, lrep.Change)] == [b"lost " + key for key in KEYS]
 
 
-def test_a_kill_in_the_callback(tmp_path: Path, peer: Master) -> None:
+def test_a_kill_in_the_callback(tmp_path: Path, peer: LocalNode) -> None:
     code = (
         "import os, signal, sys, threading\nimport level_replicator as lrep\n"
         "config = {'port': None, 'servers': {sys.argv[2]: {}}}\n"
@@ -112,7 +112,7 @@ def test_a_kill_in_the_callback(tmp_path: Path, peer: Master) -> None:
 
 
 def test_a_callback_that_raises_is_called_with_the_next(
-    tmp_path: Path, peer: Master, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, peer: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     got: Queue[bytes] = Queue()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.harness.compare import what_differs
+from tests.harness.compare import first_difference
 from tests.harness.network import Cluster
 from tests.integration.cluster.topology import RING, Link
 from tests.integration.judges.clients import Adder, Client, History, Reader, Visitor
@@ -113,7 +113,7 @@ class Run:
                 client.last(session)
         self.network.stop()
         history = self.history
-        differ = what_differs([node.folder for node in self.nodes])
+        differ = first_difference([node.folder for node in self.nodes])
         if differ:
             self.broken.append(f"the nodes are not equal: {differ}")
         return Verdict(

@@ -34,7 +34,7 @@ from level_replicator.protocol.messages import (
     Welcome,
 )
 from level_replicator.replication.refusal_limiter import RefusalLimiter
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -60,7 +60,7 @@ class Pair:
         self.serial += 1
         self.victim.put(b"%d of the victim" % self.serial, b"")
         self.honest.put(b"%d of the honest" % self.serial, b"")
-        wait_level(self.victim, self.honest)
+        wait_in_sync(self.victim, self.honest)
 
     def dial(self) -> SecureIntruder:
         """Accepted, with C's key."""
@@ -204,7 +204,7 @@ def test_a_peer_that_claims_the_origin_of_an_absent_one(master: Open) -> None:
         honest.open()
         wait_until(lambda: "refused" in honest.event_kinds(), lambda: honest.events)
     victim.put(b"key", b"value")
-    wait_level(victim, honest)
+    wait_in_sync(victim, honest)
 
 
 def _say_all(intruder: SecureIntruder, *messages: Message) -> Bye:
@@ -232,7 +232,7 @@ def test_forged_entries_under_known_dots_are_not_applied(pair: Pair) -> None:
     """A forged entry has another value, or a new key, under a dot of the victim or of the honest peer."""
     pair.victim.put(b"ours", b"true")
     pair.honest.put(b"theirs", b"true")
-    wait_level(pair.victim, pair.honest)
+    wait_in_sync(pair.victim, pair.honest)
     store = pair.victim.replica._node.store
     own, other = store.origin, pair.honest.replica._node.store.origin
     vector = store.vector_copy()
@@ -283,9 +283,9 @@ def test_a_flood_of_frames_leaves_other_peers_their_turn(pair: Pair) -> None:
 
 def test_two_nodes_with_one_key_are_still_two(master: Open, pair: Pair, tmp_path: object) -> None:
     """One key for two nodes is allowed: the key decides about trust, and the origin identifies the node."""
-    other = Master(pair.victim.folder.parent / "B too", {pair.victim.address: {"fingerprint": A}}, pems=pems("B"))
+    other = LocalNode(pair.victim.folder.parent / "B too", {pair.victim.address: {"fingerprint": A}}, pems=pems("B"))
     try:
         other.put(b"from the other", b"")
-        wait_level(other, pair.victim, pair.honest)
+        wait_in_sync(other, pair.victim, pair.honest)
     finally:
         other.close()

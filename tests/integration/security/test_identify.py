@@ -12,7 +12,7 @@ from cryptography import x509
 
 import level_replicator as lrep
 from level_replicator.protocol.messages import Bye
-from tests.harness.master import wait_level
+from tests.harness.local_node import wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -80,7 +80,7 @@ def test_identify_may_decide_later_from_another_thread(master: Open) -> None:
     assert a.contents() == {}
     waiting[0].accept()
     waiting[0].reject("too late")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == {b"b": b"2"}
 
 
@@ -111,7 +111,7 @@ def test_an_identify_that_blocks_delays_no_other_peer(master: Open) -> None:
         master("Ed", {a: {"fingerprint": A}})
         b = master("B", {a: {"fingerprint": A}})
         a.put(b"a", b"1")
-        wait_level(a, b)
+        wait_in_sync(a, b)
     finally:
         release.set()
 
@@ -167,7 +167,7 @@ def test_open_identify_calls_are_bounded(master: Open, monkeypatch: pytest.Monke
         wait_until(lambda: "refused" in one.event_kinds() | two.event_kinds(), "a refusal")
     finally:
         release.set()
-    wait_level(a, one, two)
+    wait_in_sync(a, one, two)
 
 
 def test_unknown_peers_leave_room_for_trusted_ones(master: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_unknown_peers_leave_room_for_trusted_ones(master: Open, monkeypatch: py
             assert "too many" in bye.text
         b = master("B", {a: {"fingerprint": A}})
         b.put(b"b", b"2")
-        wait_level(a, b)
+        wait_in_sync(a, b)
         release.set()
         for intruder in waiting:
             (bye,) = intruder.hear_all()

@@ -9,7 +9,7 @@ import level_replicator as lrep
 from level_replicator import plyvel
 from level_replicator.protocol.messages import MAGIC, VERSION, Bye, ByeCode, Hello
 from level_replicator.security.trust import TrustedFile
-from tests.harness.master import wait_level
+from tests.harness.local_node import wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -28,12 +28,12 @@ def test_logs_of_a_whole_life_hold_no_secrets(master: Open, tmp_path: Path, capl
     c = master("C", {a: {"fingerprint": A}})
     d = master("Ed", {a: {"fingerprint": C}})
     a.put(KEY, VALUE)
-    wait_level(a, b)
+    wait_in_sync(a, b)
     for node in (c, d):
         wait_until(lambda node=node: "refused" in node.event_kinds(), "a refusal")  # type: ignore[misc]
     a.replica.truncate()
     b.replica.delete(KEY)
-    wait_level(a, b)
+    wait_in_sync(a, b)
     trusted.write_text("nonsense\n")
     wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
     a.close()

@@ -29,7 +29,7 @@ from level_replicator.protocol.messages import (
     encode,
 )
 from level_replicator.testing.relay import Relay
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -53,16 +53,16 @@ EARLY = b"".join(
 """All messages of an accepted peer, sent before any decision."""
 
 
-def address(node: Master) -> tuple[str, int]:
+def address(node: LocalNode) -> tuple[str, int]:
     return "127.0.0.1", node.port
 
 
-def dump(node: Master) -> dict[bytes, bytes]:
+def dump(node: LocalNode) -> dict[bytes, bytes]:
     return dict(node.replica._node.store._state.rs.scan())
 
 
 @pytest.fixture
-def victim(master: Open) -> Iterator[Master]:
+def victim(master: Open) -> Iterator[LocalNode]:
     """Yield a node that trusts B, and assert that the test has not changed its contents."""
     node = master("A", trusted=[B])
     node.put(b"key", SECRET)
@@ -73,7 +73,7 @@ def victim(master: Open) -> Iterator[Master]:
     assert dump(node) == before
 
 
-def test_an_unknown_peer_receives_one_bye_and_is_not_read(victim: Master) -> None:
+def test_an_unknown_peer_receives_one_bye_and_is_not_read(victim: LocalNode) -> None:
     with SecureIntruder.dial(address(victim), context(pems("C"))) as intruder:
         intruder.handshake()
         intruder.send(EARLY)
@@ -106,7 +106,7 @@ def test_a_server_that_is_not_the_pinned_one_learns_nothing(tmp_path: Path) -> N
     """It does not even learn which node dialled it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        folder = Master(tmp_path / "b", {f"127.0.0.1:{port}": {"fingerprint": A}}, pems=pems("B"))
+        folder = LocalNode(tmp_path / "b", {f"127.0.0.1:{port}": {"fingerprint": A}}, pems=pems("B"))
         folder.put(b"key", SECRET)
         try:
             sock, _ = listening.accept()
@@ -144,7 +144,7 @@ def test_the_wire_shows_nothing_of_an_accepted_session(master: Open) -> None:
         b.open()
         a.put(b"a key to be kept secret", SECRET)
         b.put(b"another key", SECRET)
-        wait_level(a, b)
+        wait_in_sync(a, b)
         captured = b"".join(bytes(half) for pair in relay.captured for half in pair)
         assert len(captured) > 2 * len(SECRET)
         for marker in (SECRET[:16], b"a key to be", b"another key", b"level-replicator", MAGIC.encode()):
@@ -157,7 +157,7 @@ def test_the_wire_shows_nothing_of_an_accepted_session(master: Open) -> None:
 # -- no path around
 
 
-def _refused(victim: Master, tls: SSL.Context, **options: Any) -> SecureIntruder:
+def _refused(victim: LocalNode, tls: SSL.Context, **options: Any) -> SecureIntruder:
     """In TLS 1.3 a client has finished before the server judges: the refusal comes with the first thing it reads."""
     with SecureIntruder.dial(address(victim), tls, **options) as intruder:
         try:
@@ -170,15 +170,15 @@ def _refused(victim: Master, tls: SSL.Context, **options: Any) -> SecureIntruder
     return intruder
 
 
-def test_a_peer_without_a_certificate_is_refused(victim: Master) -> None:
+def test_a_peer_without_a_certificate_is_refused(victim: LocalNode) -> None:
     _refused(victim, context(None))
 
 
-def test_an_older_tls_version_is_refused(victim: Master) -> None:
+def test_an_older_tls_version_is_refused(victim: LocalNode) -> None:
     _refused(victim, context(pems("B"), version=SSL.TLS1_2_VERSION))
 
 
-def test_a_certificate_with_the_names_of_another_is_refused(victim: Master) -> None:
+def test_a_certificate_with_the_names_of_another_is_refused(victim: LocalNode) -> None:
     """It has the names and the serial number of B's certificate, and another key."""
     forged = _certificate_like(pems("B")["cert"], load_key(pems("C")["private"]))
     with SecureIntruder.dial(address(victim), context({"cert": forged, "private": pems("C")["private"]})) as intruder:
@@ -188,7 +188,7 @@ def test_a_certificate_with_the_names_of_another_is_refused(victim: Master) -> N
     assert isinstance(bye, Bye)
 
 
-def test_a_replayed_session_is_refused(victim: Master) -> None:
+def test_a_replayed_session_is_refused(victim: LocalNode) -> None:
     """It has B's certificate, and a signature by B's key, but of another handshake."""
     relay = Relay(victim.port)
     relay.capture = True
@@ -209,7 +209,7 @@ def test_a_replayed_session_is_refused(victim: Master) -> None:
         relay.close()
 
 
-def test_a_certificate_that_changes_between_two_sessions_is_refused(victim: Master) -> None:
+def test_a_certificate_that_changes_between_two_sessions_is_refused(victim: LocalNode) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.say(Hello(MAGIC, VERSION, 0xBAD, b"intruder"))
@@ -220,7 +220,7 @@ def test_a_certificate_that_changes_between_two_sessions_is_refused(victim: Mast
         assert isinstance(intruder.hear(), Bye)
 
 
-def test_no_session_is_resumed(victim: Master) -> None:
+def test_no_session_is_resumed(victim: LocalNode) -> None:
     """The node gives no session ticket, and an offered session makes both sides prove their keys again."""
     tls = context(pems("B"))
     tls.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
@@ -241,8 +241,8 @@ def test_no_session_is_resumed(victim: Master) -> None:
     assert len(asked) == 1
 
 
-def test_plain_tcp_to_a_node_with_keys_is_refused(victim: Master, tmp_path: Path) -> None:
-    plain = Master(tmp_path / "plain", [victim.address])
+def test_plain_tcp_to_a_node_with_keys_is_refused(victim: LocalNode, tmp_path: Path) -> None:
+    plain = LocalNode(tmp_path / "plain", [victim.address])
     try:
         wait_until(lambda: plain.replica.status()["peers"][0]["last_error"], "an error")
         assert "TLS" in plain.replica.status()["peers"][0]["last_error"]
@@ -253,7 +253,7 @@ def test_plain_tcp_to_a_node_with_keys_is_refused(victim: Master, tmp_path: Path
 
 
 def test_a_node_with_keys_dials_plain_tcp(master: Open, tmp_path: Path) -> None:
-    plain = Master(tmp_path / "plain")
+    plain = LocalNode(tmp_path / "plain")
     try:
         b = master("B", {plain: {"fingerprint": A}})
         b.put(b"key", SECRET)
@@ -310,7 +310,7 @@ def test_dates_of_certificates_are_ignored(master: Open, years: tuple[int, int])
     assert ends == [end.replace(microsecond=0)]
 
 
-def test_a_weak_key_of_the_other_side_is_refused(victim: Master) -> None:
+def test_a_weak_key_of_the_other_side_is_refused(victim: LocalNode) -> None:
     key = rsa.generate_private_key(65_537, 1024)
     now = datetime.datetime.now(datetime.UTC)
     weak = _pems_of(key, _certificate(key, now, now + datetime.timedelta(days=9)))
@@ -327,7 +327,7 @@ def _recv(sock: socket.socket) -> bytes:
         return b""
 
 
-def test_a_certificate_chain_that_is_too_long_is_refused(victim: Master) -> None:
+def test_a_certificate_chain_that_is_too_long_is_refused(victim: LocalNode) -> None:
     tls = context(pems("B"))
     key = rsa.generate_private_key(65_537, 4096)
     now = datetime.datetime.now(datetime.UTC)
@@ -346,7 +346,7 @@ def test_a_certificate_chain_that_is_too_long_is_refused(victim: Master) -> None
     [b"\x00" * 5000, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\xff" * 70_000],
     ids=["zeros", "http", "a huge record", "ones"],
 )
-def test_garbage_before_tls_ends_the_connection(victim: Master, garbage: bytes) -> None:
+def test_garbage_before_tls_ends_the_connection(victim: LocalNode, garbage: bytes) -> None:
     with socket.create_connection(address(victim), 30) as sock:
         try:
             sock.sendall(garbage)
@@ -356,7 +356,7 @@ def test_garbage_before_tls_ends_the_connection(victim: Master, garbage: bytes) 
             pass
 
 
-def test_garbage_within_the_handshake_ends_the_connection(victim: Master) -> None:
+def test_garbage_within_the_handshake_ends_the_connection(victim: LocalNode) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         with pytest.raises(SSL.WantReadError):
             intruder.tls.do_handshake()
@@ -370,7 +370,7 @@ def test_garbage_within_the_handshake_ends_the_connection(victim: Master) -> Non
 @pytest.mark.parametrize(
     "after", [b"\x17\x03\x03\x00\x20" + b"x" * 32, b"\x16\x03\x03\x00\x04\x00\x00\x00\x00", b"x" * 99]
 )
-def test_garbage_after_the_handshake_ends_the_connection(victim: Master, after: bytes) -> None:
+def test_garbage_after_the_handshake_ends_the_connection(victim: LocalNode, after: bytes) -> None:
     """The garbage is a record without TLS, a renegotiation of an older TLS, or no record at all."""
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
@@ -383,7 +383,7 @@ def test_garbage_after_the_handshake_ends_the_connection(victim: Master, after: 
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xff\xff\xff", (40_000).to_bytes(4, "big") + b"x" * 40_000])
-def test_huge_frames_before_acceptance_are_not_read(victim: Master, frame: bytes) -> None:
+def test_huge_frames_before_acceptance_are_not_read(victim: LocalNode, frame: bytes) -> None:
     with SecureIntruder.dial(address(victim), context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.send(frame)
@@ -392,7 +392,7 @@ def test_huge_frames_before_acceptance_are_not_read(victim: Master, frame: bytes
     assert bye.code == ByeCode.PROTOCOL
 
 
-def test_a_connection_may_end_after_any_byte(victim: Master) -> None:
+def test_a_connection_may_end_after_any_byte(victim: LocalNode) -> None:
     """The connection ends after each byte of a handshake, and of the messages that follow."""
     with SecureIntruder.dial(address(victim), context(pems("C"))) as whole:
         whole.handshake()

@@ -7,7 +7,7 @@ import pytest
 import level_replicator as lrep
 from level_replicator.protocol.messages import Entries, ReconcileStart, RoundEnd, RoundStart, Welcome, encode
 from level_replicator.protocol.session import Session
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open
 from tests.integration.security.keys import print_of
@@ -19,7 +19,7 @@ def _accept_b_read_only(peer: lrep.PeerIdentity) -> None:
     peer.accept(read_only=peer.fingerprint == B)
 
 
-def _check_read_only(a: Master, b: Master) -> None:
+def _check_read_only(a: LocalNode, b: LocalNode) -> None:
     """Check the state of a and b while b is read-only for a."""
     wait_until(lambda: b.peer(a)["state"] == "live", lambda: b.replica.status())
     b.put(b"from b", b"no")
@@ -63,7 +63,7 @@ def test_writes_of_a_read_only_peer_may_arrive_through_another_node(master: Open
     c = master("C", {a: {"fingerprint": A}}, trusted=[B])
     b = master("B", {a: {"fingerprint": A}, c: {"fingerprint": C}})
     b.put(b"from b", b"by c")
-    wait_level(a, b, c)
+    wait_in_sync(a, b, c)
     assert a.contents() == {b"from b": b"by c"}
 
 
@@ -137,7 +137,7 @@ def test_a_read_only_peer_does_not_give_us_a_new_origin(master: Open, tmp_path: 
     assert "new_origin" not in a.event_kinds()
 
 
-async def _pretend(b: Master, origin: int, stamp: int) -> None:
+async def _pretend(b: LocalNode, origin: int, stamp: int) -> None:
     b.replica._node.store._state.vector[origin] = stamp
 
 

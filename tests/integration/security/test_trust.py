@@ -12,7 +12,7 @@ import pytest
 import level_replicator as lrep
 from level_replicator.protocol.messages import MAGIC, VERSION, Hello, StartPull, Welcome
 from level_replicator.security.trust import TrustedFile
-from tests.harness.master import Master, wait_level
+from tests.harness.local_node import LocalNode, wait_in_sync
 from tests.harness.waiting import wait_until
 from tests.integration.security.conftest import Open, wait_connected
 from tests.integration.security.intruder import SecureIntruder, context
@@ -26,10 +26,11 @@ def test_two_nodes_that_trust_each_other_replicate(master: Open) -> None:
     b = master("B", {a: {"fingerprint": A}})
     a.put(b"a", b"1")
     b.put(b"b", b"2")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == b.contents() == {b"a": b"1", b"b": b"2"}
     assert (a.peer(b)["fingerprint"], b.peer(a)["fingerprint"]) == (B, A)
     assert (a.replica.status()["fingerprint"], b.replica.status()["fingerprint"]) == (A, B)
+    wait_until(lambda: "connected" in a.event_kinds(), "the event of the connection")
     connected = [event for event in a.events if event.kind == "connected"]
     assert [event.fingerprint for event in connected] == [B]
 
@@ -40,7 +41,7 @@ def test_other_kinds_of_keys_work(master: Open, kind: str) -> None:
     a = master("A", trusted=[lrep.fingerprint(theirs)])
     b = master("B", {a: {"fingerprint": A}}, pems=theirs)
     b.put(b"b", b"2")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert a.contents() == {b"b": b"2"}
 
 
@@ -90,7 +91,7 @@ def test_a_pinned_server_may_dial_us(master: Open) -> None:
     a._config["port"] = None
     a.open()
     a.put(b"a", b"1")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.contents() == {b"a": b"1"}
 
 
@@ -98,7 +99,7 @@ def test_a_server_may_have_several_pins(master: Open) -> None:
     a = master("A", trusted=[B])
     b = master("B", {a: {"fingerprint": [C, A]}})
     a.put(b"a", b"1")
-    wait_level(a, b)
+    wait_in_sync(a, b)
 
 
 def test_a_trusted_file_is_read_again(master: Open, tmp_path: Path) -> None:
@@ -108,12 +109,12 @@ def test_a_trusted_file_is_read_again(master: Open, tmp_path: Path) -> None:
     b = master("B", {a: {"fingerprint": A}})
     c = master("C", {a: {"fingerprint": A}})
     a.put(b"1", b"for b")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     wait_until(lambda: "refused" in c.event_kinds(), "a refusal")
     trusted.write_text(f"{C}\n")
     wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
     a.put(b"2", b"not for b")
-    wait_level(a, c)
+    wait_in_sync(a, c)
     assert c.contents() == a.contents() == {b"1": b"for b", b"2": b"not for b"}
     assert b.contents() == {b"1": b"for b"}
 
@@ -222,7 +223,7 @@ def test_a_deleted_trusted_file_trusts_nobody(master: Open, tmp_path: Path) -> N
     wait_until(lambda: "refused" in b.event_kinds(), "the end of b")
     trusted.write_text(B)
     a.put(b"1", b"")
-    wait_level(a, b)
+    wait_in_sync(a, b)
 
 
 def test_a_pin_is_valid_without_the_trusted_list(master: Open, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_pin_is_valid_without_the_trusted_list(master: Open, tmp_path: Path) -
     trusted.write_text(C)
     wait_until(lambda: b.replica._node.admission.security.trust.trusted == {C}, "the new list")  # type: ignore[union-attr]
     a.put(b"1", b"")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.peer(a)["connections"] == 1
 
 
@@ -253,7 +254,7 @@ def test_a_key_is_replaced_while_both_nodes_run(master: Open, tmp_path: Path) ->
     trusted.write_text(C)
     wait_until(lambda: a.peer(b)["fingerprint"] == C and a.peer(b)["state"] == "live", lambda: a.replica.status())
     a.put(b"1", b"")
-    wait_level(a, b)
+    wait_in_sync(a, b)
 
 
 def test_a_key_file_that_becomes_invalid_leaves_the_old_key_in_use(
@@ -269,7 +270,7 @@ def test_a_key_file_that_becomes_invalid_leaves_the_old_key_in_use(
     assert "BEGIN" not in caplog.text
     a.replica.disconnect(B)
     a.put(b"1", b"")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     assert b.replica.status()["fingerprint"] == B
 
 
@@ -309,10 +310,10 @@ def test_a_pipe_in_place_of_the_trusted_file_trusts_nobody(master: Open, tmp_pat
 
 def test_nodes_replicate_over_ipv6(master: Open) -> None:
     a = master("A", trusted=[B], host="::1")
-    other = Master(a.folder.parent / "B", {f"[::1]:{a.port}": {"fingerprint": A}}, pems=pems("B"))
+    other = LocalNode(a.folder.parent / "B", {f"[::1]:{a.port}": {"fingerprint": A}}, pems=pems("B"))
     try:
         a.put(b"1", b"")
-        wait_level(a, other)
+        wait_in_sync(a, other)
     finally:
         other.close()
 
@@ -337,7 +338,7 @@ def test_two_nodes_that_dial_at_once_and_decide_slowly_keep_one_connection(maste
     b.open()
     a.put(b"a", b"")
     b.put(b"b", b"")
-    wait_level(a, b)
+    wait_in_sync(a, b)
     wait_connected(a, b)
     assert len(a.replica._node.coordinator.by_origin) == len(b.replica._node.coordinator.by_origin) == 1
 

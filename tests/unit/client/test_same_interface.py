@@ -22,9 +22,11 @@ SHAPES: dict[str, list[type]] = {
     "snapshot": [Snapshot, RemoteSnapshot, lrep.aio.AsyncSnapshot],
     "changes": [lrep.Changes, lrep.RemoteChanges, lrep.aio.AsyncChanges],
 }
+ITEM_NAMES = {"__contains__", "__getitem__", "__setitem__", "__delitem__"}
 ASYNC_NAMES = {"__aiter__": "__iter__", "__anext__": "__next__", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 
 _OF_THE_NODE = "a property of the node itself; clients find it in status()"
+_AWAITED = "an operator cannot await: `in` raises a TypeError that names the call, the others do not exist"
 _BOUNDED = "a node bounds the size of its answers"
 _NO_CONSTRUCTOR = "a constructor cannot await: without `start`, the feed begins when it is first read"
 DIFFERENCES: dict[tuple[str, str], str] = {
@@ -38,6 +40,15 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("AsyncDatabase", "address"): _OF_THE_NODE,
     ("AsyncDatabase", "metrics_address"): _OF_THE_NODE,
     ("AsyncDatabase", "origin"): _OF_THE_NODE,
+    **{
+        (kind, name): _AWAITED
+        for kind, names in (
+            ("AsyncDatabase", ITEM_NAMES),
+            ("AsyncPrefixedDB", ITEM_NAMES),
+            ("AsyncSnapshot", {"__contains__", "__getitem__"}),
+        )
+        for name in sorted(names)
+    },
     ("AsyncDatabase", "write"): "a batch in one await, without the batch object",
     ("Client", "history"): _BOUNDED,
     ("SharedDatabase", "history"): _BOUNDED,
@@ -48,12 +59,12 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 }
 NOT_AWAITED = {
     # they send nothing, or wait for nothing
-    "database": {"write_batch", "iterator", "raw_iterator", "prefixed_db", "changes", "__iter__"},
-    "prefixed": {"write_batch", "iterator", "prefixed_db", "__iter__"},
-    "batch": {"put", "delete", "clear", "append", "approximate_size"},
+    "database": {"write_batch", "iterator", "raw_iterator", "prefixed_db", "changes", "__iter__", "__contains__"},
+    "prefixed": {"write_batch", "iterator", "prefixed_db", "__iter__", "__contains__"},
+    "batch": {"put", "delete", "clear", "append", "approximate_size", "__setitem__", "__delitem__"},
     "iterator": {"seek", "seek_to_start", "seek_to_stop", "close", "__iter__"},
     "raw iterator": {"valid", "key", "value", "item", "close"},
-    "snapshot": {"iterator", "raw_iterator", "close", "release", "__iter__"},
+    "snapshot": {"iterator", "raw_iterator", "close", "release", "__iter__", "__contains__"},
     "changes": {"__iter__", "end"},
 }
 
@@ -63,7 +74,7 @@ def members(kind: type) -> dict[str, Any]:
     found = {}
     for name in dir(kind):
         name_here = ASYNC_NAMES.get(name, name)
-        if not name.startswith("_") or name_here in ASYNC_NAMES.values():
+        if not name.startswith("_") or name_here in ASYNC_NAMES.values() or name in ITEM_NAMES:
             found[name_here] = inspect.getattr_static(kind, name)
     return found
 

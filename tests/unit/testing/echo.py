@@ -30,4 +30,4 @@ class Echo(Program):
 
 
 if __name__ == "__main__":
-    Echo().obey()
+    Echo().handle_requests()

@@ -9,7 +9,7 @@ import pytest
 from level_replicator.testing.network import Network
 from level_replicator.testing.node_process import NodeProcess
 from level_replicator.testing.process import ProcessEnded, RequestFailed
-from tests.harness.master import wait_level
+from tests.harness.local_node import wait_in_sync
 
 PAIR = [(0, 1), (1, 0)]
 
@@ -27,7 +27,7 @@ def network(tmp_path: Path) -> Iterator[Network[NodeProcess]]:
 def test_nodes_replicate_through_relays_after_cuts_and_kills(network: Network[NodeProcess]) -> None:
     one, other = network.nodes
     one.write((b"a", b"1"))
-    wait_level(one, other)
+    wait_in_sync(one, other)
     network.cut(0, 1)
     assert all(relay.is_cut for relay in network.relays)
     one.write((b"b", b"\0\xff"), (b"a", None))
@@ -36,7 +36,7 @@ def test_nodes_replicate_through_relays_after_cuts_and_kills(network: Network[No
     assert network.up == {0}
     network.heal_all()
     assert network.up == {0, 1}
-    wait_level(one, other)
+    wait_in_sync(one, other)
     assert one.contents() == other.contents() == {b"b": b"\0\xff"}
     network.stop()
     assert network.up == set()

@@ -19,7 +19,7 @@ from level_replicator.api.monitoring.metrics import Collector, peer_label
 from level_replicator.api.monitoring.status_page import content_security_policy, render_status_page
 from level_replicator.api.status import Status
 from level_replicator.core.errors import ClosedError, ConfigError
-from level_replicator.core.limits import MAX_METRICS_CONNECTIONS
+from level_replicator.core.limits import LISTEN_BACKLOG, MAX_METRICS_CONNECTIONS
 from level_replicator.replication.peers import PeerState
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class _Server(ThreadingMixIn, WSGIServer):
     the oldest one, so that idle connections cannot keep monitoring out."""
 
     daemon_threads = True
+    request_queue_size = LISTEN_BACKLOG
+    """Connections that may wait to be accepted. With the default of the standard library, 5, a burst of connections
+    overflows the queue of the kernel, and a client then waits for a second or more before it tries again."""
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self._open: dict[Any, None] = {}

@@ -14,65 +14,65 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from level_replicator.cli.demo.master import Master, Status
+from level_replicator.cli.demo.node import DemoNode, Status
 from level_replicator.leveldb import plyvel
 from level_replicator.testing.node_program import Operation
 
 
-def behind(master: Master, others: Sequence[Master]) -> int:
+def behind(node: DemoNode, others: Sequence[DemoNode]) -> int:
     """Return how many entries this node lacks, by the last reports: the most that any other node says."""
-    if master.status is None:
+    if node.status is None:
         return 0
     known = [
         peer.behind or 0
         for other in others
-        if other is not master and other.status is not None
+        if other is not node and other.status is not None
         for peer in other.status.peers
-        if peer.origin == master.status.origin
+        if peer.origin == node.status.origin
     ]
     return max(known, default=0)
 
 
-def out_of_sync(masters: Sequence[Master]) -> list[str]:
+def out_of_sync(nodes: Sequence[DemoNode]) -> list[str]:
     """Return the differences, a line each: links that are not live, and vectors or key counts that are not equal."""
-    lines = [f"{master.name} has not reported" for master in masters if master.status is None]
+    lines = [f"{node.name} has not reported" for node in nodes if node.status is None]
     if lines:
         return lines
     newest: dict[str, int] = {}
-    for master in masters:
-        for origin, stamp in _status(master).vector.items():
+    for node in nodes:
+        for origin, stamp in _status(node).vector.items():
             newest[origin] = max(stamp, newest.get(origin, 0))
-    names = {_status(master).origin: master.name for master in masters}
-    for master in masters:
-        lines += _lacks(master, newest, names)
-        lines += _links(master, names)
-    if len({_status(master).keys for master in masters}) > 1:
-        lines.append("keys: " + ", ".join(f"{master.name} {_status(master).keys:,}" for master in masters))
+    names = {_status(node).origin: node.name for node in nodes}
+    for node in nodes:
+        lines += _lacks(node, newest, names)
+        lines += _links(node, names)
+    if len({_status(node).keys for node in nodes}) > 1:
+        lines.append("keys: " + ", ".join(f"{node.name} {_status(node).keys:,}" for node in nodes))
     return lines
 
 
-def _lacks(master: Master, newest: dict[str, int], names: dict[str, str]) -> list[str]:
-    vector = _status(master).vector
+def _lacks(node: DemoNode, newest: dict[str, int], names: dict[str, str]) -> list[str]:
+    vector = _status(node).vector
     lacking = [origin for origin, stamp in newest.items() if vector.get(origin, 0) < stamp]
-    return [f"{master.name} lacks changes of {names.get(origin, origin)}" for origin in lacking]
+    return [f"{node.name} lacks changes of {names.get(origin, origin)}" for origin in lacking]
 
 
-def _links(master: Master, names: dict[str, str]) -> list[str]:
+def _links(node: DemoNode, names: dict[str, str]) -> list[str]:
     lines = []
     for origin, name in names.items():
-        if name == master.name:
+        if name == node.name:
             continue
-        peer = next((peer for peer in _status(master).peers if peer.origin == origin), None)
+        peer = next((peer for peer in _status(node).peers if peer.origin == origin), None)
         if peer is None:
-            lines.append(f"{master.name} has not met {name}")
+            lines.append(f"{node.name} has not met {name}")
         elif peer.state != "live":
-            lines.append(f"{master.name} and {name}: {peer.state}, {peer.last_error or 'no error'}")
+            lines.append(f"{node.name} and {name}: {peer.state}, {peer.last_error or 'no error'}")
     return lines
 
 
-def _status(master: Master) -> Status:
-    assert master.status is not None
-    return master.status
+def _status(node: DemoNode) -> Status:
+    assert node.status is not None
+    return node.status
 
 
 DIGEST_BYTES = 16

@@ -14,7 +14,7 @@ from pathlib import Path
 from level_replicator.cli.demo.checks import compare
 from level_replicator.cli.demo.data_sets import open_data_set
 from level_replicator.cli.demo.errors import DemoFailure, InputError
-from level_replicator.cli.demo.scenario import Outcome, Story
+from level_replicator.cli.demo.scenario import Outcome, Scenario
 from level_replicator.cli.demo.screen import PlainScreen, Screen
 from level_replicator.leveldb import plyvel
 from level_replicator.testing.process import ProcessError
@@ -30,7 +30,7 @@ def work_done(outcome: Outcome) -> list[str]:
     entries = sum(tally.entries for tally in tallies)
     edits = sum(tally.edits for tally in tallies)
     deletes = sum(tally.deletes for tally in tallies)
-    received = [master.received for master in outcome.masters]
+    received = [node.received for node in outcome.nodes]
     came = sum(entries for entries, _ in received)
     came_bytes = sum(count for _, count in received)
     return [
@@ -44,7 +44,7 @@ def work_done(outcome: Outcome) -> list[str]:
 
 def verdict(outcome: Outcome, screen: Screen) -> None:
     """Compare the databases on disk, and show `converged: ...` last. Raises DemoFailure with the differences."""
-    databases = [(master.name, master.database) for master in outcome.masters]
+    databases = [(node.name, node.database) for node in outcome.nodes]
     try:
         comparison = compare(databases)
         if not comparison.equal:
@@ -116,7 +116,7 @@ def _run(arguments: argparse.Namespace, place: Path, seed: int) -> int:
         screen: Screen = open_screen(plain=arguments.plain)
         try:
             screen.event(f"seed {seed}, in {place}")
-            outcome = Story(data, place, seed, arguments.timeout, screen).tell()
+            outcome = Scenario(data, place, seed, arguments.timeout, screen).run()
         finally:
             screen.close()
         for line in work_done(outcome):

@@ -7,7 +7,7 @@ from random import Random
 
 from level_replicator.cli.demo.checks import Ledger
 from level_replicator.cli.demo.data_sets import DataSet
-from level_replicator.cli.demo.master import Master
+from level_replicator.cli.demo.node import DemoNode
 from level_replicator.testing.node_program import Operation
 
 STEP_ENTRIES = 16
@@ -40,7 +40,7 @@ class Feeder(threading.Thread):
 
     def __init__(
         self,
-        master: Master,
+        node: DemoNode,
         data: DataSet,
         share: Sequence[int],
         contested: Sequence[bytes],
@@ -48,8 +48,8 @@ class Feeder(threading.Thread):
         ledger: Ledger,
         incidents: Mapping[float, Callable[[], None]],
     ) -> None:
-        super().__init__(name=f"{master.name} feeder")
-        self.master = master
+        super().__init__(name=f"{node.name} feeder")
+        self.node = node
         self.tally = Tally()
         self.failure: BaseException | None = None
         self._data = data
@@ -96,17 +96,17 @@ class Feeder(threading.Thread):
     def _edit(self) -> bytes | None:
         if self._random.random() < DELETES_IN_EDITS:
             return None
-        text = f"{self.master.name} was here, {self._random.getrandbits(64):016x}\n"
+        text = f"{self.node.name} was here, {self._random.getrandbits(64):016x}\n"
         return text.encode() * self._random.randint(1, EDIT_REPEATS)
 
     def _write(self, operations: list[Operation], *, atomic: bool, progress: float) -> None:
         self._ledger.note(operations)
         due = sorted(share for share in self._incidents if share <= progress)
-        self.master.send(operations, atomic=atomic)
+        self.node.send(operations, atomic=atomic)
         for share in due:
-            runs = self.master.runs
+            runs = self.node.runs
             self._incidents.pop(share)()
-            if self.master.runs != runs:
-                self.master.send(operations, atomic=atomic)
-        self.master.await_answers()
+            if self.node.runs != runs:
+                self.node.send(operations, atomic=atomic)
+        self.node.await_answers()
         self.tally.written_bytes += sum(len(key) + len(value or b"") for key, value in operations)

@@ -13,11 +13,11 @@ from level_replicator.cli.demo.checks import Ledger, behind, out_of_sync
 from level_replicator.cli.demo.data_sets import DataSet
 from level_replicator.cli.demo.errors import DemoFailure
 from level_replicator.cli.demo.feeder import Feeder, Tally
-from level_replicator.cli.demo.master import Master
+from level_replicator.cli.demo.node import DemoNode
 from level_replicator.cli.demo.screen import Row, Screen
 from level_replicator.testing.network import Network
 
-MASTERS = 3
+NODES = 3
 CUT_LINK, CUT_NAME = (0, 2), "1-3"
 VICTIM = 1
 CUT_AT = 0.3
@@ -35,7 +35,7 @@ MOST_CONTESTED_KEYS = 64
 class Outcome:
     """The result of a run, after all nodes were in sync and stopped."""
 
-    masters: list[Master]
+    nodes: list[DemoNode]
     ledger: Ledger
     tallies: list[Tally] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Outcome:
     in_sync_s: float = 0.0
 
 
-class Story:
+class Scenario:
     """One run. Everything random is drawn from `seed`; the timing depends on the machine."""
 
     def __init__(self, data: DataSet, place: Path, seed: int, timeout_s: float, screen: Screen) -> None:
@@ -56,20 +56,20 @@ class Story:
         self._healers: list[threading.Timer] = []
         self._incidents: list[str] = []
 
-        def make(number: int, servers: list[str]) -> Master:
-            return Master(f"node {number + 1}", place / f"node{number + 1}", servers)
+        def make(number: int, servers: list[str]) -> DemoNode:
+            return DemoNode(f"node {number + 1}", place / f"node{number + 1}", servers)
 
-        self._network = Network(list(permutations(range(MASTERS), 2)), make)
-        self._masters = self._network.nodes
-        self._feeders = [self._feeder(index) for index in range(MASTERS)]
+        self._network = Network(list(permutations(range(NODES), 2)), make)
+        self._nodes = self._network.nodes
+        self._feeders = [self._feeder(index) for index in range(NODES)]
 
-    def tell(self) -> Outcome:
+    def run(self) -> Outcome:
         """Run to the end. Raises DemoFailure, ProcessError, and InputError for data that cannot be read any more."""
         with self._ending():
             self._network.spawn_all()
             self._look()
             self._network.await_start()
-            self._screen.event(f"{MASTERS} nodes run, each a process, each linked to each")
+            self._screen.event(f"{NODES} nodes run, each a process, each linked to each")
             began_s = time.monotonic()
             self._screen.event(f"writing {len(self._data.keys):,} entries of {self._data.title}, and edits")
             for feeder in self._feeders:
@@ -83,21 +83,21 @@ class Story:
             self._screen.event("all in sync; stopping")
             self._network.stop()
         tallies = [feeder.tally for feeder in self._feeders]
-        return Outcome(self._masters, self._ledger, tallies, self._incidents, fed_s, in_sync_s)
+        return Outcome(self._nodes, self._ledger, tallies, self._incidents, fed_s, in_sync_s)
 
     def _feeder(self, index: int) -> Feeder:
         # spread over the data set: its neighbours are rarely written at the same time
         random = Random(f"{self._seed} contested")
         count = min(MOST_CONTESTED_KEYS, max(1, len(self._data.keys) // 10))
         contested = random.sample(self._data.keys, count)
-        share = range(index, len(self._data.keys), MASTERS)
+        share = range(index, len(self._data.keys), NODES)
         incidents: dict[float, Callable[[], None]] = {}
         if index == CUT_LINK[0]:
             incidents[CUT_AT] = self._cut
         if index == VICTIM:
             incidents[KILL_AT] = self._kill
         random = Random(f"{self._seed} {index}")
-        return Feeder(self._masters[index], self._data, share, contested, random, self._ledger, incidents)
+        return Feeder(self._nodes[index], self._data, share, contested, random, self._ledger, incidents)
 
     def _cut(self) -> None:
         self._network.cut(*CUT_LINK)
@@ -115,7 +115,7 @@ class Story:
 
     def _kill(self) -> None:
         victim = self._feeders[VICTIM]
-        name, acknowledged = victim.master.name, victim.tally.writes
+        name, acknowledged = victim.node.name, victim.tally.writes
         killed_at_s = time.monotonic()
         self._network.kill(VICTIM)
         self._screen.event(f"{name} is killed with SIGKILL after {acknowledged:,} acknowledged writes")
@@ -146,7 +146,7 @@ class Story:
         limit_s = time.monotonic() + self._timeout_s
         in_sync_since_s: float | None = None
         while in_sync_since_s is None or time.monotonic() - in_sync_since_s < STABLE_S:
-            differing = out_of_sync(self._masters)
+            differing = out_of_sync(self._nodes)
             if differing:
                 in_sync_since_s = None
             elif in_sync_since_s is None:
@@ -159,16 +159,16 @@ class Story:
         return in_sync_since_s
 
     def _row(self, feeder: Feeder) -> Row:
-        master = feeder.master
-        status = master.status
+        node = feeder.node
+        status = node.status
         live = {"live", "scanning"}
         return Row(
-            name=master.name,
-            state=master.state,
-            links=sum(peer.state in live for peer in status.peers) if status and master.state == "running" else 0,
+            name=node.name,
+            state=node.state,
+            links=sum(peer.state in live for peer in status.peers) if status and node.state == "running" else 0,
             written=feeder.tally.writes,
-            received=master.received[0],
-            behind=behind(master, self._masters),
+            received=node.received[0],
+            behind=behind(node, self._nodes),
             keys=status.keys if status else 0,
         )
 
@@ -186,6 +186,6 @@ class Story:
                 if feeder.ident is not None:
                     # it may be starting its node again: the new process must be killed as well
                     while feeder.is_alive():
-                        feeder.master.kill()
+                        feeder.node.kill()
                         feeder.join(LOOK_INTERVAL_S)
             self._network.close()

@@ -102,7 +102,11 @@ async def _open_connection(target: Target) -> AsyncClientConnection:
     path, (host, port) = target.path, target.address
     if path is not None:
         return await AsyncClientConnection.open(
-            target.name, lambda make: loop.create_unix_connection(make, str(path)), None, target.timeout_s
+            target.name,
+            lambda make: loop.create_unix_connection(make, str(path)),
+            None,
+            target.timeout_s,
+            local=True,
         )
     return await AsyncClientConnection.open(
         target.name, lambda make: loop.create_connection(make, host, port), target.credentials, target.timeout_s

@@ -29,8 +29,8 @@ Connect = Callable[
 class AsyncClientConnection(asyncio.Protocol):
     """The I/O for a ClientProtocol: a transport of one event loop. Made by `open`."""
 
-    def __init__(self, address: str, credentials: Credentials | None) -> None:
-        self._protocol = ClientProtocol(address, credentials)
+    def __init__(self, address: str, credentials: Credentials | None, *, local: bool) -> None:
+        self._protocol = ClientProtocol(address, credentials, local=local)
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[int, tuple[asyncio.Future[AnyAnswer], ProgressCallback | None]] = {}
@@ -40,12 +40,18 @@ class AsyncClientConnection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, address: str, connect: Connect, credentials: Credentials | None, timeout_s: float
+        cls,
+        address: str,
+        connect: Connect,
+        credentials: Credentials | None,
+        timeout_s: float,
+        *,
+        local: bool = False,
     ) -> "AsyncClientConnection":
-        """Connect. Raises as client.connection.ClientConnection."""
+        """Connect. `local`: over a Unix socket. Raises as client.connection.ClientConnection."""
         try:
             async with asyncio.timeout(timeout_s):
-                _, made = await connect(lambda: cls(address, credentials))
+                _, made = await connect(lambda: cls(address, credentials, local=local))
                 try:
                     await made._opened
                 except BaseException:
@@ -110,7 +116,7 @@ class AsyncClientConnection(asyncio.Protocol):
         self._may_write.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(self._protocol.connection_lost("the node went away"))
+        self._end(self._protocol.node_gone())
 
     # -- I/O
 

@@ -10,7 +10,7 @@ A client can have many requests under way at once, without threads. The requests
 by a few threads that all wrapped replicas share, because calls into LevelDB block.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from os import PathLike
 from typing import Any, Self, Unpack, overload
 from weakref import WeakSet
@@ -28,6 +28,7 @@ from level_replicator.client.connect import target_of
 from level_replicator.core.limits import CLIENT_TIMEOUT_S
 from level_replicator.core.records import Change
 from level_replicator.database.arguments import Bytes, resolve_flag
+from level_replicator.database.items import AwaitedItems, PublicNames
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.database.prefixed import PrefixView
 from level_replicator.storage.maintenance.verify import Report
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-class AsyncDatabase:
+class AsyncDatabase(AwaitedItems, PublicNames):
     """The methods of a Replica as coroutines; iterators and feeds are for `async for`. For one event loop.
 
     They raise what those of the replica raise, and for a client ConnectionLostError."""
@@ -232,7 +233,7 @@ class AsyncDatabase:
         return await perform(self._backend, steps, progress)
 
 
-class AsyncPrefixedDB(PrefixView[AsyncDatabase]):
+class AsyncPrefixedDB(PrefixView[AsyncDatabase], AwaitedItems):
     """plyvel's PrefixedDB for coroutines. Closed together with its database, `db`."""
 
     __slots__ = ()
@@ -240,45 +241,87 @@ class AsyncPrefixedDB(PrefixView[AsyncDatabase]):
     async def get(
         self, key: bytes, default: Any = None, *, verify_checksums: bool = False, fill_cache: bool = True
     ) -> Any:
+        """Return the value of `prefix` + `key`, `default` if it is missing. Raises what the database's `get` raises."""
         return await self._db.get(
             self._with_prefix(key), default, verify_checksums=verify_checksums, fill_cache=fill_cache
         )
 
     async def put(self, key: bytes, value: Bytes, *, sync: bool | None = None) -> None:
+        """Set the value of `prefix` + `key`. Raises what the database's `put` raises."""
         await self._db.put(self._with_prefix(key), value, sync=sync)
 
     async def delete(self, key: bytes, *, sync: bool | None = None) -> None:
+        """Delete `prefix` + `key`, which may be missing. Raises what the database's `delete` raises."""
         await self._db.delete(self._with_prefix(key), sync=sync)
 
     def write_batch(self, *, transaction: bool = False, sync: bool | None = None) -> AsyncBatch:
+        """Return an empty batch whose keys get the prefix. The arguments are those of the database's `write_batch`."""
         return self._db._batch(self._prefix, transaction, sync)
 
     def __aiter__(self) -> AsyncIterator:
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        """Return an iterator over the keys with the prefix, which it leaves out; bounds are without it too."""
         return self._db._prefixed_iterator(self._prefix, options)
 
     async def snapshot(self) -> AsyncSnapshot:
+        """Return a snapshot of the keys with the prefix, which it leaves out of them."""
         return await self._db._prefixed_snapshot(self._prefix)
 
     def prefixed_db(self, prefix: bytes) -> "AsyncPrefixedDB":
+        """Return a view whose prefix is this one followed by `prefix`. Raises TypeError for one that is not bytes."""
         return AsyncPrefixedDB(db=self._db, prefix=self._longer(prefix))
 
 
-async def connect(
+def connect(
     where: "str | PathLike[str]",
     *,
     pems: "str | PathLike[str] | Mapping[str, Any] | None" = None,
     fingerprint: "str | list[str] | None" = None,
-    timeout: float = CLIENT_TIMEOUT_S,  # noqa: ASYNC109 - as level_replicator.connect has it
+    timeout: float = CLIENT_TIMEOUT_S,
     insecure: bool = False,
-) -> AsyncDatabase:
-    """As level_replicator.connect."""
-    target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
-    backend = AsyncRemoteBackend(target)
-    await backend.connect()
-    return AsyncDatabase(backend)
+) -> "Connecting":
+    """Connect to a running node: `db = await connect(...)`, or `async with connect(...) as db:`.
+
+    The arguments are those of `level_replicator.connect`; its errors are raised when the connection is awaited."""
+
+    async def connected() -> AsyncDatabase:
+        target = target_of(where, pems=pems, fingerprint=fingerprint, timeout_s=timeout, insecure=insecure)
+        backend = AsyncRemoteBackend(target)
+        await backend.connect()
+        return AsyncDatabase(backend)
+
+    return Connecting(connected())
+
+
+class Connecting(Coroutine[Any, Any, AsyncDatabase]):
+    """A connection that is being opened: a coroutine that returns the database, and an `async with` block, at whose end
+    the database is closed. For one use."""
+
+    def __init__(self, connected: Coroutine[Any, Any, AsyncDatabase]) -> None:
+        self._connected = connected
+        self._db: AsyncDatabase | None = None
+
+    def send(self, value: Any, /) -> Any:
+        return self._connected.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._connected.throw(*raised)
+
+    def close(self) -> None:
+        self._connected.close()
+
+    def __await__(self) -> Generator[Any, Any, AsyncDatabase]:
+        return self._connected.__await__()
+
+    async def __aenter__(self) -> AsyncDatabase:
+        self._db = await self._connected
+        return self._db
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._db is not None:
+            await self._db.close()
 
 
 def wrap(replica: Replica) -> AsyncDatabase:

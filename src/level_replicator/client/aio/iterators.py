@@ -6,6 +6,7 @@ from level_replicator.client import requests
 from level_replicator.client.aio.backends import AsyncBackend, perform
 from level_replicator.client.iterators import IteratorBase, Move, RawIteratorBase, SnapshotBase
 from level_replicator.client.pager import BEGIN, END, Pager
+from level_replicator.database.items import AwaitedItems
 from level_replicator.database.iterators import IteratorOptions, ReadOptions
 from level_replicator.protocol.client_messages import Page, Scan
 
@@ -67,9 +68,11 @@ class AsyncRawIterator(RawIteratorBase[AsyncBackend], _AsyncBlock):
     __slots__ = ()
 
     async def seek_to_first(self) -> None:
+        """Move to the first item."""
         await self._go(self._forward_from(BEGIN))
 
     async def seek_to_last(self) -> None:
+        """Move to the last item."""
         await self._go(self._backward_from(END))
 
     async def seek(self, target: bytes) -> None:
@@ -77,9 +80,11 @@ class AsyncRawIterator(RawIteratorBase[AsyncBackend], _AsyncBlock):
         await self._go(self._forward_from(self._before_target(target)))
 
     async def next(self) -> None:
+        """Move to the next item. Raises plyvel.IteratorInvalidError if there is no current one."""
         await self._go(self._forward_from(self._after_item()))
 
     async def prev(self) -> None:
+        """Move to the previous item. Raises plyvel.IteratorInvalidError if there is no current one."""
         await self._go(self._backward_from(self._before_item()))
 
     async def _go(self, move: Move) -> None:
@@ -88,7 +93,7 @@ class AsyncRawIterator(RawIteratorBase[AsyncBackend], _AsyncBlock):
         self._be_on(found)
 
 
-class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock):
+class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock, AwaitedItems):
     """plyvel's Snapshot: the database as it was."""
 
     __slots__ = ()
@@ -111,7 +116,9 @@ class AsyncSnapshot(SnapshotBase[AsyncBackend], _AsyncBlock):
         return self.iterator()
 
     def iterator(self, **options: Unpack[IteratorOptions]) -> AsyncIterator:
+        """Return an iterator over the snapshot. The options are those of Replica.iterator."""
         return AsyncIterator(self._backend, self._prefix, self._open(), options)
 
     def raw_iterator(self, **options: Unpack[ReadOptions]) -> AsyncRawIterator:
+        """Return a raw iterator over the snapshot."""
         return AsyncRawIterator(self._backend, self._open(), options)

@@ -1,1 +1,1 @@
-"""The ordered key-value store below: LevelDB by plyvel and its directory."""
+"""The ordered key-value store: its interface, LevelDB opened with plyvel, and the claim on its directory."""

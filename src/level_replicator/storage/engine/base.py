@@ -1,8 +1,7 @@
-"""The interface of an ordered key-value store, which LevelDB implements.
+"""The interface of an ordered key-value store.
 
-An engine is an ordered map from bytes to bytes with atomic batches and snapshots. storage.engine.plyvel is the real
-one; tests/harness/memory_engine.py runs on a virtual disk that can lose power. Both pass tests/conformance/engines.
-
+An engine is an ordered map from bytes to bytes with atomic batches and snapshots. storage.engine.plyvel is LevelDB;
+tests/harness/memory_engine.py runs on a virtual disk that can lose power. Both pass tests/conformance/engines.
 Ranges are half open: `start` is included, `stop` is not, None is unbounded; an empty or inverted range yields nothing.
 Order is bytewise. Keys are `bytes`; values may be any bytes-like object and come back as `bytes`.
 """
@@ -21,7 +20,7 @@ class Batch(Protocol):
     def delete(self, key: bytes, /) -> None: ...
 
     def write(self) -> None:
-        """Apply the batch. Raise StorageError; it is then unknown whether the batch is on the disk."""
+        """Apply the batch. Raises StorageError; it is then unknown whether the batch is on the disk."""
 
 
 class Reader(Protocol):
@@ -65,13 +64,13 @@ class Engine(Reader, Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def size(self, start: bytes, stop: bytes) -> int:
-        """Return about how many bytes [start, stop) takes on the disk. The newest writes may not be counted."""
+        """Return the approximate size of [start, stop) on the disk in bytes. The newest writes may not be counted."""
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Free the disk space of deleted keys in [start, stop). It may take minutes; writes continue meanwhile."""
 
     def identity(self) -> bytes:
-        """Return an id that distinguishes this directory from a copy of it: stable over close, open and kill."""
+        """Return an id that distinguishes this directory from a copy of it. It survives close, open and kill."""
 
     @property
     def name(self) -> str:

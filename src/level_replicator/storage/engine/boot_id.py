@@ -1,4 +1,4 @@
-"""An id of the present start of the machine: after an unclean stop it distinguishes a kill from a power loss."""
+"""The id of the present boot of the machine, which distinguishes a kill from a power loss after an unclean stop."""
 
 import subprocess
 import sys

@@ -1,7 +1,8 @@
 """The claim of one replica on a directory.
 
-LevelDB's own lock keeps other processes out, but not a second replica on the same handle. The claim does, by a `flock`
-on a file or directory. Windows has neither `flock` nor fork: there an entry in a table of this process is enough.
+LevelDB's own lock excludes other processes, but not a second replica on the same handle. The claim excludes it, by a
+`flock` on a file or directory. Windows has neither `flock` nor fork; there an entry in a table of this process
+suffices.
 """
 
 import errno
@@ -12,7 +13,7 @@ from typing import Protocol
 
 class Claim(Protocol):
     def release(self) -> None:
-        """Gives the claim up. Call it once."""
+        """Release the claim. Call this once."""
 
 
 def has_flock() -> bool:
@@ -27,7 +28,7 @@ class FlockClaim:
     """A claim by `flock` on an open file, whose descriptor it takes over."""
 
     def __init__(self, descriptor: int) -> None:
-        """Raises OSError (EWOULDBLOCK, EACCES) when another open file has the claim; then the descriptor is closed."""
+        """Claim the file. Raises OSError (EWOULDBLOCK, EACCES) if it is claimed already, and closes the descriptor."""
         import fcntl
 
         try:
@@ -41,7 +42,7 @@ class FlockClaim:
 
     def release(self) -> None:
         try:
-            # Closing alone would leave it to a forked child; and a child must not undo its parent's claim
+            # without the unlock a forked child would keep the claim; and a child must not release its parent's claim
             if self._pid == os.getpid():
                 self._unlock()
         finally:
@@ -49,10 +50,10 @@ class FlockClaim:
 
 
 class ProcessClaim:
-    """A claim on a path, which only this process sees."""
+    """A claim on a path within this process."""
 
     def __init__(self, path: str) -> None:
-        """Raises BlockingIOError when the path is claimed."""
+        """Claim the path. Raises BlockingIOError if it is claimed already."""
         self._path = os.path.normcase(os.path.realpath(path))
         if _claims.setdefault(self._path, self) is not self:
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), path)

@@ -13,32 +13,42 @@ IDENTITY_FILE = "REPLICA-ID"
 _IDENTITY = struct.Struct(">QQq")
 
 
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Sync a directory, so that a power loss cannot remove the files in it. Does nothing on Windows."""
+    if os.name == "nt":  # Windows cannot open a directory
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Directory:
     """The directory of an open LevelDB at `path`.
 
-    `leave`: no file may be put into it. Then LevelDB's LOCK takes the place of our file for the identity, and the
-    directory itself for the claim."""
+    With `add_file` False no file is added to it: the identity is then that of LevelDB's own LOCK file, and the claim is
+    on the directory itself."""
 
     _claim: Claim | None = None
 
-    def __init__(self, path: str, *, leave: bool = False) -> None:
-        # A program may change its working directory later
+    def __init__(self, path: str, *, add_file: bool = True) -> None:
+        # absolute, since the program may change its working directory later
         self.path = os.path.abspath(path)
-        self._leave = leave
+        self._add_file = add_file
 
     def identity(self) -> bytes:
-        """Return the identity: stable over close, open, kill and rename of the directory, and another one after a
-        copy or a restore.
+        """Return an id that survives close, open, kill and rename of the directory, but not a copy or a restore.
 
         It consists of the inodes of the directory and of our file in it, and of the file's ctime: a directory that is
         deleted and restored in its place often gets the same inodes, but no program can set a ctime. Opening, locking
         and reading do not change it; chmod, chown and hard links of the file do. The device number is left out, since
-        it differs from one start of the machine to the next. Raise StorageError.
+        it differs from one start of the machine to the next. Raises StorageError.
         """
-        if not self._leave:
+        if self._add_file:
             os.close(self._open_file())
         try:
-            file = os.stat(os.path.join(self.path, "LOCK" if self._leave else IDENTITY_FILE))
+            file = os.stat(os.path.join(self.path, IDENTITY_FILE if self._add_file else "LOCK"))
             directory = os.stat(self.path)
         except OSError as error:
             raise self._unusable(error) from error
@@ -47,9 +57,9 @@ class Directory:
     def hold(self) -> None:
         """Claim the directory for one replica until `release`. A second call by the holder has no effect.
 
-        LevelDB keeps other processes out, but not a second replica on one handle. The end of the process releases the
+        LevelDB excludes other processes, but not a second replica on one handle. The end of the process releases the
         claim. A forked child inherits it: it cannot release it, but if the parent dies without releasing it, the
-        directory stays claimed until the child has ended, too. Raise LockedError if it is claimed by another replica,
+        directory stays claimed until the child has ended, too. Raises LockedError if another replica has the claim,
         and StorageError.
         """
         if self._claim is not None:
@@ -75,14 +85,14 @@ class Directory:
     def _new_claim(self) -> Claim:
         if has_flock():
             return FlockClaim(self._open_file())
-        if not self._leave:
+        if self._add_file:
             os.close(self._open_file())
         return ProcessClaim(self.path)
 
     def _open_file(self) -> int:
         path = os.path.join(self.path, IDENTITY_FILE)
         try:
-            if self._leave:
+            if not self._add_file:
                 return os.open(self.path, os.O_RDONLY)
             try:
                 return os.open(path, os.O_RDWR)
@@ -91,25 +101,16 @@ class Directory:
         except OSError as error:
             raise self._unusable(error) from error
         try:
-            self._sync(descriptor)
+            # a power loss that removes the file would change the identity
+            os.fsync(descriptor)
+            sync_directory(self.path)
         except OSError as error:
             os.close(descriptor)
             raise self._unusable(error) from error
         return descriptor
 
-    def _sync(self, new_file: int) -> None:
-        """Sync a new file and the directory, since a power loss that takes the file would take the identity with it."""
-        os.fsync(new_file)
-        if os.name == "nt":  # Windows cannot open a directory
-            return
-        directory = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
     def _unusable(self, error: OSError) -> StorageError:
         return StorageError(
-            f"{os.path.join(self.path, 'LOCK' if self._leave else IDENTITY_FILE)}: {error.strerror or error}. The"
+            f"{os.path.join(self.path, IDENTITY_FILE if self._add_file else 'LOCK')}: {error.strerror or error}. The"
             " replica needs this file: make the directory readable and writable for this process"
         )

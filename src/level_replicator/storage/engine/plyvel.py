@@ -1,8 +1,8 @@
 """A LevelDB opened with plyvel, as an engine.
 
-The methods that every write passes are plyvel's own bound methods, for speed, so they raise plyvel's errors. Callers
-catch `ENGINE_ERRORS` at their boundary. Closing a handle while another thread is inside it crashes the process: the
-owner of the engine must prevent that.
+For speed the methods that each write calls are plyvel's own bound methods, so they raise plyvel's errors. Callers catch
+`ENGINE_ERRORS` at their boundary. Closing a handle while another thread is using it crashes the process; the owner of
+the engine must prevent that.
 """
 
 import errno
@@ -13,10 +13,11 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from level_replicator.core.errors import ClosedError, LockedError, StorageError
-from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, plyvel
+from level_replicator.core.errors import ClosedError, ConfigError, LockedError, StorageError
+from level_replicator.leveldb import CORRUPTION_ERRORS, LEVELDB_ERRORS, error_text, plyvel
 from level_replicator.storage.engine.base import Batch, Bytes
 from level_replicator.storage.engine.directory import Directory
+from level_replicator.storage.engine.leveldb_files import check_complete
 
 ENGINE_ERRORS: tuple[type[plyvel.Error | StorageError | OSError | struct.error], ...] = (
     *LEVELDB_ERRORS,
@@ -64,7 +65,7 @@ class _Readable:
 
 
 # plyvel's reverse iterator loses the entry at exactly `start` when it is the greatest one of the range, so it does not
-# get a `start` that exists. It reads the entry below the range either way.
+# get a `start` that exists: these generators end the range instead.
 
 
 def _pairs_down_to(start: bytes, pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
@@ -82,7 +83,7 @@ def _keys_down_to(start: bytes, keys: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class PlyvelSnapshot(_Readable):
-    """A snapshot of a LevelDB. Close it: until then LevelDB keeps the data of that moment."""
+    """A snapshot of a LevelDB. LevelDB keeps the data of that moment until it is closed."""
 
     _raw: "plyvel._plyvel.Snapshot"
 
@@ -105,15 +106,15 @@ class PlyvelEngine(_Readable):
     delete: _Delete
     batch: _NewBatch
 
-    def __init__(self, db: plyvel.DB, *, leave_directory: bool = False) -> None:
-        """Wrap an open LevelDB. `leave_directory`: no file of ours may be put beside the LevelDB's files."""
+    def __init__(self, db: plyvel.DB, *, add_file: bool = True) -> None:
+        """Wrap an open LevelDB. With `add_file` False no file of ours is added to its directory (`Directory`)."""
         super().__init__(db)
         self.db = db
         """plyvel's handle."""
         self.put = db.put
         self.delete = db.delete
         self.batch = db.write_batch
-        self._directory = Directory(os.fsdecode(db.name), leave=leave_directory)
+        self._directory = Directory(os.fsdecode(db.name), add_file=add_file)
 
     @property
     def name(self) -> str:
@@ -136,14 +137,14 @@ class PlyvelEngine(_Readable):
             self.db.compact_range(start=start, stop=stop)
 
     def identity(self) -> bytes:
-        """Return the identity of the directory (`Directory.identity`). Raise ClosedError, StorageError."""
+        """Return the identity of the directory (`Directory.identity`). Raises ClosedError, StorageError."""
         self._require_open()
         return self._directory.identity()
 
     def hold(self) -> None:
         """Claim the directory for one replica until `release` or `close` (`Directory.hold`).
 
-        Raise LockedError if another replica has claimed it, ClosedError, StorageError."""
+        Raises LockedError if another replica has claimed it, ClosedError, StorageError."""
         self._require_open()
         self._directory.hold()
 
@@ -166,7 +167,8 @@ class PlyvelEngine(_Readable):
 def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
     """Open the LevelDB at `path`; `options` go to plyvel.
 
-    Raise LockedError if another handle or process has it open, StorageError if it cannot be opened."""
+    Raises LockedError if another handle or process has it open, StorageError if it cannot be opened or has lost its
+    file CURRENT, ConfigError for options that plyvel does not take."""
     name = os.fspath(path)
     locked = (
         f"{name} is open already, in this process or another one: a LevelDB can have one handle only, so"
@@ -174,10 +176,16 @@ def open_engine(path: str | PathLike[str], *, create: bool = True, **options: An
     )
     if _has_open(os.path.join(name, "LOCK")):
         raise LockedError(locked)
+    check_complete(name)
     try:
         return PlyvelEngine(plyvel.DB(name, create_if_missing=create, **options))
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = f" with the options {options}" if options else ""
+        raise ConfigError(
+            f"{name} cannot be opened{shown}: {error}: expected a path, and options of plyvel.DB with their types"
+        ) from error
     except LEVELDB_ERRORS as error:
-        text = _text(error)
+        text = error_text(error)
         if text.startswith("IO error: lock ") and text.rsplit(": ", 1)[-1] in _LOCKED:
             raise LockedError(locked) from error
         advice = (
@@ -192,8 +200,10 @@ _LOCKED = {"already held by process", os.strerror(errno.EAGAIN), os.strerror(err
 
 
 def _has_open(path: str) -> bool:
-    """Return whether this process has the file open. This is checked before LevelDB is called: when LevelDB finds that
-    this process has the database open, it has already opened and closed the lock file, which releases the lock."""
+    """Return True if this process has the file open.
+
+    This must be checked before LevelDB is called. LevelDB finds a handle of the same process only after it has opened
+    and closed the lock file once more, which releases the lock of the first handle."""
     try:
         wanted = os.stat(path)
         descriptors = [int(name) for name in os.listdir("/dev/fd")]
@@ -206,8 +216,3 @@ def _has_open(path: str) -> bool:
         except OSError:
             continue
     return False
-
-
-def _text(error: plyvel.Error) -> str:
-    first = error.args[0] if error.args else b""
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)

@@ -1,1 +1,1 @@
-"""What is done to a replication set in the background, and on request."""
+"""Maintenance of a replication set, in the background and on request: retention, floors, left-overs, audit, backup."""

@@ -1,7 +1,7 @@
 """A consistent copy of a live replica.
 
-The copy is a directory like any other: to restore it, put it in the place of the old one and open it. Its identity is
-another one, so the replica that opens it automatically gets a new origin.
+The copy is an ordinary directory: to restore it, put it in the place of the old one and open it. Its identity differs
+from that of the original, so the replica that opens it gets a new origin automatically.
 """
 
 import os
@@ -14,6 +14,7 @@ from level_replicator.core.errors import ConfigError, StorageError
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.leveldb import error_text
 from level_replicator.storage.engine.base import Engine, Snapshot
+from level_replicator.storage.engine.directory import sync_directory
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, open_engine
 from level_replicator.storage.state.meta import Meta, encode_meta
 from level_replicator.storage.state.schema import META
@@ -21,7 +22,7 @@ from level_replicator.storage.state.state import ReplicationState
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _MARK = "LEVEL-REPLICATOR-BACKUP"
-"""Name of a file beside the copy: it marks an incomplete backup, which may be deleted when it was left behind."""
+"""Name of a file in an incomplete copy. A later backup may delete a directory that contains it."""
 
 
 def backup(
@@ -31,15 +32,16 @@ def backup(
     rs_options: dict[str, Any],
     progress: Callable[[int], None] = lambda keys: None,
 ) -> int:
-    """Copy database and replication set, as of one instant, into `path`/db and `path`/rs. Return the number of keys.
+    """Copy database and replication set, as of one instant, to `path`/db and `path`/rs. Return the number of keys.
 
-    `path` must not exist, or be empty; the copy appears there only when it is complete and on the disk. Writes continue
-    meanwhile. `progress`: called with the number of keys copied so far. Raise ConfigError, StorageError."""
+    `path` must not exist, or be an empty directory. The copy appears there when it is complete and synced. Writes
+    continue meanwhile. `rs_options` are plyvel's options for the copy of the replication set. `progress` is called with
+    the number of keys copied so far. Raises ConfigError if `path` cannot be used, StorageError if the copy fails."""
     target = Path(os.path.abspath(path))
     part = target.with_name(target.name + ".part")
     for own in (state.db.name, state.rs.name):
         if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(own)):
-            raise ConfigError(f"{target} is inside {own}, which is to be copied: give a path outside of it")
+            raise ConfigError(f"{target} is inside {own}, which is copied: give a path outside of it")
     _prepare(target, part)
     try:
         with state.lock:
@@ -60,14 +62,14 @@ def backup(
         )
         with rs, db:
             copied = _copy(db, part / "db", {}, progress)
-            _copy(rs, part / "rs", rs_options, lambda lines: progress(copied), last=(META, encode_meta(whole)))
-        _sync_directory(part)
+            _copy(rs, part / "rs", rs_options, lambda _records: progress(copied), last=(META, encode_meta(whole)))
+        sync_directory(part)
         if target.exists():
             target.rmdir()
         part.rename(target)
         (target / _MARK).unlink()
-        _sync_directory(target)
-        _sync_directory(target.parent)
+        sync_directory(target)
+        sync_directory(target.parent)
     except ENGINE_ERRORS as error:
         shutil.rmtree(part, ignore_errors=True)
         raise StorageError(
@@ -110,7 +112,7 @@ def _copy(
         _write(engine, [last] if last is not None else [], sync=True)
     finally:
         engine.close()
-    _sync_directory(path)
+    sync_directory(path)
     return copied
 
 
@@ -132,13 +134,3 @@ def _chunks(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a directory
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

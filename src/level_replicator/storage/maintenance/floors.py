@@ -1,17 +1,17 @@
-"""Lowering of floors that are above the vector.
+"""Lower floors that are above the vector.
 
-The log holds exactly the index rows above the floor, and the vector normally covers the floor. Two things leave a floor
-above it. A bulk load raises the floor to the peer's vector before the first row arrives; if it breaks off and the peer
-is gone for good, or loses power and goes back, perhaps no other node knows that much any more. And after a power loss,
-or when a damaged row is given up, our vector goes back and the floor stays.
+The log holds exactly the index rows above the floor, and the vector normally covers the floor. A floor can be above it
+for two reasons. A bulk load raises the floor to the peer's vector before the first row arrives; if it is interrupted,
+and the peer is gone for good or has lost power, no other node may know as much. And after a power loss, or when a
+damaged row is given up, our vector is lowered and the floor is not.
 
-No peer ever covers such a floor, so every peer would reconcile with us again for each change, for ever. Usually another
-pull raises the vector within seconds. If none does, the index rows between the two are written to the log again, and
-then the floor is lowered to the vector. The same holds for a bulk load that no peer continues for a while; its mark
-stays, so that the next peer is asked for a reconciliation, which costs as much as the two still differ.
+No peer ever covers such a floor, so all peers would reconcile with us for each change, for ever. Usually another pull
+raises the vector within seconds. Otherwise the index rows between vector and floor are written to the log again, and
+then the floor is lowered to the vector. The same is done for a bulk load that no peer continues. It stays marked as
+incomplete, so that the next pull asks for a reconciliation, whose cost is proportional to the missing entries.
 
-Every step leaves a sound state. Until the last one the floors stay as they are, and the entries below them count as
-late (see ReplicationState.late); the last one lowers all floors in one batch.
+Every batch leaves a consistent state. Until the last batch the floors do not change, and the entries below them count
+as late (see ReplicationState.late); the last batch lowers all floors.
 """
 
 import logging
@@ -43,8 +43,10 @@ def floors_above(state: ReplicationState) -> bool:
 
 
 class FloorWatch:
-    """Decides when floors that stay above the vector are lowered: after FLOOR_PATIENCE_MS, or BULK_LOAD_PATIENCE_MS
-    while a bulk load is incomplete, and then after ever longer times up to FLOOR_PATIENCE_CAP_MS, since it may fail."""
+    """Decides when floors that stay above the vector are lowered.
+
+    The first attempt is after FLOOR_PATIENCE_MS, or BULK_LOAD_PATIENCE_MS while a bulk load is incomplete. It may fail,
+    so others follow, after doubling delays of at most FLOOR_PATIENCE_CAP_MS."""
 
     def __init__(self, state: ReplicationState) -> None:
         self._state = state
@@ -52,7 +54,7 @@ class FloorWatch:
         self._patience_ms = FLOOR_PATIENCE_MS
 
     def due(self, now_ms: int) -> bool:
-        """Return True if they are to be lowered now. `now_ms`: monotonic time."""
+        """Return True if floors must be lowered now. `now_ms` is monotonic time."""
         if not floors_above(self._state):
             self._since_ms, self._patience_ms = None, FLOOR_PATIENCE_MS
             return False
@@ -66,10 +68,11 @@ class FloorWatch:
 
 
 def lower_floors(state: ReplicationState, pause: Callable[[], bool]) -> int:
-    """Lower all floors above the vector to it. Return the number of index rows that are in the log again.
+    """Lower all floors above the vector to it. Return the number of index rows that were written to the log again.
 
-    For any thread but the one that applies, and not beside a truncation. `pause` is called between two batches and ends
-    the work by returning False. It also ends when a bulk load begins, and does nothing while one is under way."""
+    Must not be called on the thread that applies entries of peers, nor during a truncation. `pause` is called between
+    two batches, and ends the work by returning False. A bulk load that begins also ends it; during a bulk load it does
+    nothing."""
     with state.lock:
         state.check()
         if not floors_above(state):
@@ -78,22 +81,22 @@ def lower_floors(state: ReplicationState, pause: Callable[[], bool]) -> int:
         above = newer(state.floor, state.vector)
         spans = {origin: (state.vector.get(origin, 0), high) for origin, high in above.items()}
         snapshot = state.rs.snapshot()
-    logging_again = _LoggingAgain(state, spans)
+    relogger = _Relogger(state, spans)
     with snapshot:
         for batch in _batches(snapshot, spans):
             index_keys = batch
             while True:
                 if index_keys:
-                    index_keys = logging_again.log(index_keys)
+                    index_keys = relogger.relog(index_keys)
                 if state.bulk_loads != begun or not pause():
-                    return logging_again.count
+                    return relogger.count
                 if not index_keys:
                     break
     with state.lock:
         state.check()
         if state.bulk_loads == begun:
-            _lower(state, spans, logging_again.damaged)
-    return logging_again.count
+            _lower(state, spans, relogger.damaged)
+    return relogger.count
 
 
 def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
@@ -104,8 +107,9 @@ def _is_within(row: bytes, spans: dict[int, Interval]) -> bool:
 
 
 def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[bytes]]:
-    """Yield the index keys of rows within the spans, RETENTION_BATCH at a time; fewer, perhaps none, after many rows
-    outside of them, so that the caller can pause."""
+    """Yield lists of index keys of rows within the spans, RETENTION_BATCH at most.
+
+    After many rows outside the spans the list is shorter, or empty, so that the caller can pause."""
     found: list[bytes] = []
     for seen, (index_key, row) in enumerate(snapshot.scan(INDEX, following(INDEX)), 1):
         if _is_within(row, spans):
@@ -116,11 +120,11 @@ def _batches(snapshot: Snapshot, spans: dict[int, Interval]) -> Iterator[list[by
     yield found
 
 
-class _LoggingAgain:
-    """Writes index rows to the log again, a batch at a time.
+class _Relogger:
+    """Writes the entries of index rows to the log again, a batch at a time.
 
     count    number of rows written
-    damaged  origin → newest stamp of a row whose entry is neither in the log nor can be made from the database
+    damaged  origin → newest stamp of a row whose entry is not in the log and cannot be made from the database
     """
 
     def __init__(self, state: ReplicationState, spans: dict[int, Interval]) -> None:
@@ -129,8 +133,8 @@ class _LoggingAgain:
         self._state = state
         self._spans = spans
 
-    def log(self, index_keys: list[bytes]) -> list[bytes]:
-        """Write one batch, under the lock. Return the keys that it had no room for."""
+    def relog(self, index_keys: list[bytes]) -> list[bytes]:
+        """Write one batch, and return the keys that did not fit into it. Acquires the lock."""
         state = self._state
         size = written = 0
         rest: list[bytes] = []

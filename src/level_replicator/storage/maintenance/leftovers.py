@@ -1,13 +1,13 @@
-"""Re-stamping of left-over entries: entries above the vector that no pull will ever complete.
+"""Re-stamp left-over entries: entries above the vector that no pull will ever complete.
 
-A scan that breaks off leaves entries above the vector of their origin. Usually the same peer completes it later, and
-its vector covers them. If the peer is gone for good, or has lost power and has a new origin now, no vector ever reaches
-them: the changes feed, which reads up to the vector, would never report them, no tombstone that has seen them could be
-dropped, and each new session would send them again.
+An interrupted scan leaves entries above the vector of their origin. Usually the same peer completes the scan later, and
+then its vector covers them. If the peer is gone for good, or has a new origin after a power loss, no vector ever covers
+them. Then the changes feed, which reads up to the vector, would never report them, no tombstone that has seen them
+could be dropped, and each new session would send them again.
 
-So entries about which nothing has changed for LEFTOVER_PATIENCE_MS are re-stamped: they keep their place in the order
-of writes, and get a dot of this node, which its vector covers. That is safe at any moment. The wait is for the cost: a
-re-stamped entry is an entry in every log. A great many, which a broken first scan of a large peer leaves, wait much
+So entries whose situation has not changed for LEFTOVER_PATIENCE_MS are re-stamped: they keep their place in the order
+of writes, and get a dot of this node, which its vector covers. This is safe at any time. The delay avoids its cost, a
+new entry in every log. If there are very many, as after an interrupted first scan of a large peer, the delay is much
 longer.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from level_replicator.core.entry import decode_index, encode_dot
 from level_replicator.core.errors import StorageError
+from level_replicator.core.hlc import MAX_STAMP
 from level_replicator.core.intervals import Interval
 from level_replicator.core.limits import (
     FEW_LEFTOVERS,
@@ -30,7 +31,6 @@ from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.restamps import Restamps
 
-_MAX = (1 << 64) - 1
 _Situation = tuple[int, int, tuple[Interval, ...]]
 
 
@@ -38,9 +38,9 @@ _Situation = tuple[int, int, tuple[Interval, ...]]
 class _Leftover:
     """Left-over entries of one origin.
 
-    situation  everything that a pull of them would change
-    since_ms   when the situation changed last
-    few        there are less than FEW_LEFTOVERS of them
+    situation  (vector, newest stamp, applied intervals of scans): a pull of the entries would change it
+    since_ms   monotonic time of the last change of the situation
+    few        True if there are at most FEW_LEFTOVERS of them
     """
 
     situation: _Situation
@@ -58,7 +58,7 @@ class LeftoverWatch:
         self._known: dict[int, _Leftover] = {}
 
     def due(self, now_ms: int) -> list[int]:
-        """Return the origins whose entries above the vector are to be re-stamped now. `now_ms`: monotonic time."""
+        """Return the origins whose entries above the vector must be re-stamped now. `now_ms` is monotonic time."""
         state = self._state
         if state.bulk_loading or state.bulk_load_incomplete:
             self._known = {}
@@ -83,15 +83,15 @@ class LeftoverWatch:
         return self._state.vector.get(origin, 0), newest, spans
 
     def _are_few(self, origin: int) -> bool:
-        bounds = log_range(origin, self._state.vector.get(origin, 0), _MAX)
+        bounds = log_range(origin, self._state.vector.get(origin, 0), MAX_STAMP)
         return all(count < FEW_LEFTOVERS for count, _ in enumerate(self._state.rs.scan_keys(*bounds)))
 
 
 def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], bool]) -> int:
-    """Re-stamp the entries of one origin that are above the vector. Return how many.
+    """Re-stamp the entries of one origin that are above the vector, and return their number.
 
-    For any thread but the one that applies. `pause` is called between two batches and ends the work by returning
-    False."""
+    Must not be called on the thread that applies entries of peers. `pause` is called between two batches, and ends the
+    work by returning False."""
     done = 0
     more = True
     while more:
@@ -100,7 +100,7 @@ def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], 
             count, more = _restamp_some(state, origin)
             done += count
             if not more and not state.bulk_loading:
-                # lower than before: an entry that comes above it later raises it again
+                # lower than before; a later entry above it raises it again
                 state.newest[origin] = max(state.vector.get(origin, 0), _newest_logged(state, origin))
         if more and not pause():
             break
@@ -108,11 +108,11 @@ def restamp_leftovers(state: ReplicationState, origin: int, pause: Callable[[], 
 
 
 def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
-    """Re-stamp one batch of entries, the oldest first. Return how many, and whether some are left."""
+    """Re-stamp one batch of entries, oldest first. Return (number of entries, True if more are left)."""
     restamps = Restamps(state)
     more = False
     with Transaction(state, name="leftovers") as tx:
-        for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), _MAX)):
+        for log_at, record in state.rs.scan(*log_range(origin, state.vector.get(origin, 0), MAX_STAMP)):
             if len(restamps) == RETENTION_BATCH or restamps.full:
                 more = True
                 break
@@ -131,7 +131,7 @@ def _restamp_some(state: ReplicationState, origin: int) -> tuple[int, bool]:
 
 
 def _newest_logged(state: ReplicationState, origin: int) -> int:
-    """Return the stamp of the newest entry of an origin in the log above the vector, 0 if there is none."""
+    """Return the newest stamp of an origin in the log above the vector, 0 if there is none."""
     low = state.vector.get(origin, 0)
-    last = next(iter(state.rs.scan_keys(*log_range(origin, low, _MAX), reverse=True)), None)
+    last = next(iter(state.rs.scan_keys(*log_range(origin, low, MAX_STAMP), reverse=True)), None)
     return 0 if last is None else log_dot(last)[0]

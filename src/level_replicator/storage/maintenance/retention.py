@@ -1,8 +1,8 @@
-"""Retention: the log is truncated, and tombstones leave the index, without an agreement between nodes.
+"""Retention: truncates the log and drops old tombstones from the index. No agreement between nodes is needed.
 
-Neither loses anything. A peer below the floor reconciles with the index instead of reading the log; a peer that missed
-a dropped tombstone is recognised by its vector, which is below the horizon. Both work in small steps beside live
-traffic. The value of an entry that leaves the log is in `db` only, so `db` is brought to the disk first.
+Neither loses data. A peer below the floor reconciles with the index instead of reading the log; a peer that missed a
+dropped tombstone is recognised by its vector, which is below the horizon. Both work in small batches while the node
+serves. After truncation the value of an entry is in `db` only, so `db` is synced first.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ from heapq import heapify, heappop, heappush
 from threading import Lock
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD, decode_index
-from level_replicator.core.limits import RETENTION_BATCH
+from level_replicator.core.hlc import MAX_STAMP
+from level_replicator.core.limits import RETENTION_BATCH, RETENTION_BATCH_BYTES
 from level_replicator.core.reconcile_rules import may_be_dropped
 from level_replicator.core.version_vector import Vector, encode_vector
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
@@ -23,14 +24,14 @@ from level_replicator.storage.state.schema import INDEX, LOG, following, log_dot
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 
-_NO_LIMIT = (1 << 64) - 1
-_BATCH_BYTES = 4 * 1024 * 1024
+_UNLIMITED = 1 << 64
+"""More bytes than any log has."""
 
 
 class Retention:
-    """Retention of one replica; for any thread but the one that applies.
+    """Retention of one replica. Must not be used on the thread that applies entries of peers.
 
-    `pause`: called between two steps. It may wait a little, and ends the work by returning False."""
+    Its methods call `pause` between two batches. `pause` may wait a little, and ends the work by returning False."""
 
     def __init__(self, state: ReplicationState) -> None:
         self._state = state
@@ -38,37 +39,39 @@ class Retention:
         self._lowered = 0
 
     def log_bytes(self) -> int:
-        """Return about how many bytes the log takes on the disk; the newest writes may not be counted yet."""
+        """Return the approximate size of the log on the disk in bytes. The newest writes may not be counted yet."""
         return self._state.rs.size(LOG, following(LOG))
 
     def oldest(self) -> int:
         """Return the stamp of the oldest entry that may leave the log; the greatest stamp if there is none."""
         _, oldest = ends_of_log(self._state.rs)
         vector = self._state.vector
-        return min((s for o, s in oldest.items() if s <= vector.get(o, 0)), default=_NO_LIMIT)
+        return min((s for o, s in oldest.items() if s <= vector.get(o, 0)), default=MAX_STAMP)
 
     def truncate(
-        self, *, before: int = _NO_LIMIT, most_bytes: int = _NO_LIMIT, pause: Callable[[], bool] = lambda: True
+        self, *, before: int = MAX_STAMP, most_bytes: int = _UNLIMITED, pause: Callable[[], bool] = lambda: True
     ) -> int:
-        """Take entries out of the log, oldest first: those with stamps up to `before`, and no more than are needed to
-        make it `most_bytes` smaller. Return how many. Raise StorageError."""
+        """Remove entries from the log, oldest first, and return their number.
+
+        Removes entries with stamps up to `before`, and stops when `most_bytes` bytes are freed. Raises StorageError."""
         with self._guarded("truncating the log"):
             return self._truncate(before, most_bytes, pause)
 
     def drop_tombstones(self, before: int, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """Drop tombstones with stamps up to `before` from the index. Return how many. Raise StorageError.
+        """Drop tombstones with stamps up to `before` from the index, and return their number.
 
-        One that has seen a write that our vector does not cover stays: that write could come back."""
+        A tombstone that has seen a write which our vector does not cover is kept: that write could still arrive.
+        Raises StorageError."""
         with self._guarded("dropping tombstones"):
             return self._drop_tombstones(before, pause)
 
     def lower_floors(self, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """Lower floors above the vector (storage.maintenance.floors). Raise StorageError."""
+        """Lower floors above the vector (storage.maintenance.floors). Raises StorageError."""
         with self._guarded("lowering floors to the vector"):
             return lower_floors(self._state, pause)
 
     def restamp_leftovers(self, origin: int, *, pause: Callable[[], bool] = lambda: True) -> int:
-        """Re-stamp left-over entries (storage.maintenance.leftovers). Raise StorageError."""
+        """Re-stamp left-over entries (storage.maintenance.leftovers). Raises StorageError."""
         with self._guarded("re-stamping entries above the vector"):
             return restamp_leftovers(self._state, origin, pause)
 
@@ -80,8 +83,8 @@ class Retention:
         except ENGINE_ERRORS as error:
             raise self._state.fail(action, error) from error
 
-    def _bring_to_disk(self) -> Vector:
-        """Bring both LevelDBs to the disk. Return a vector whose entries are all there."""
+    def _sync_to_disk(self) -> Vector:
+        """Sync both LevelDBs. Return a vector all of whose entries are on the disk."""
         state = self._state
         while True:
             with state.lock:
@@ -90,14 +93,15 @@ class Retention:
                 self._lowered = state.lowered
             state.flush()
             with state.lock:
-                if self._check():
+                if self._vector_is_valid():
                     with Transaction(state, sync=True) as tx:
                         tx.change_meta(durable=encode_vector(vector))
                     return vector
 
-    def _check(self) -> bool:
-        """Return False if the vector was lowered, or origins were renamed, since `_bring_to_disk` began: its vector is
-        not valid any more, and the work ends. Under the lock. Raise StorageError."""
+    def _vector_is_valid(self) -> bool:
+        """Return False if the vector was lowered, or origins were renamed, since `_sync_to_disk` began.
+
+        Its vector is then not valid any more, and the work must end. The caller holds the lock. Raises StorageError."""
         self._state.check()
         return self._state.lowered == self._lowered
 
@@ -105,7 +109,7 @@ class Retention:
 
     def _truncate(self, before: int, most_bytes: int, pause: Callable[[], bool]) -> int:
         state = self._state
-        vector = self._bring_to_disk()
+        vector = self._sync_to_disk()
         limits = {origin: min(stamp, before) for origin, stamp in vector.items()}
         _, oldest = ends_of_log(state.rs)
         queue = [(stamp, origin) for origin, stamp in oldest.items() if stamp <= limits.get(origin, 0)]
@@ -115,7 +119,7 @@ class Retention:
         while queue and freed < most_bytes:
             _, origin = heappop(queue)
             limit = limits[origin]
-            high = limit if most_bytes == _NO_LIMIT or not queue else min(limit, queue[0][0])
+            high = limit if most_bytes == _UNLIMITED or not queue else min(limit, queue[0][0])
             done = self._remove(origin, bounds.get(origin, 0), high, most_bytes - freed)
             if done is None:
                 break
@@ -127,25 +131,27 @@ class Retention:
             if not pause():
                 break
         else:
-            if most_bytes == _NO_LIMIT:
+            if most_bytes == _UNLIMITED:
                 self._raise_floors(limits)
         if removed:
-            with state.lock:  # late entries may have come in meanwhile, also above the limits
+            with state.lock:  # late entries may have arrived meanwhile, also above the limits
                 update_late(state)
             state.rs.compact(LOG, following(LOG))
         return removed
 
     def _remove(self, origin: int, low: int, high: int, most_bytes: int) -> tuple[int, int, int] | None:
-        """Truncate the log of an origin by one batch. Return (entries, bytes, new floor), None if `_check` fails."""
+        """Truncate the log of an origin by one batch.
+
+        Returns (entries, bytes, new floor), or None if the vector is not valid any more."""
         state = self._state
         with state.lock:
-            if not self._check():
+            if not self._vector_is_valid():
                 return None
             count = size = 0
             reached, stamp = high, low
             with Transaction(state, name="truncate") as tx:
                 for key, record in state.rs.scan(*log_range(origin, low, high)):
-                    if count == RETENTION_BATCH or size >= min(most_bytes, _BATCH_BYTES):
+                    if count == RETENTION_BATCH or size >= min(most_bytes, RETENTION_BATCH_BYTES):
                         reached = stamp
                         break
                     stamp, _ = log_dot(key)
@@ -165,7 +171,7 @@ class Retention:
         """Raise the floors to the limits, when the log holds nothing up to them any more."""
         state = self._state
         with state.lock:
-            if self._check():
+            if self._vector_is_valid():
                 with Transaction(state) as tx:
                     for origin, stamp in limits.items():
                         tx.raise_floor(origin, stamp)
@@ -174,7 +180,7 @@ class Retention:
 
     def _drop_tombstones(self, before: int, pause: Callable[[], bool]) -> int:
         state = self._state
-        vector = self._bring_to_disk()
+        vector = self._sync_to_disk()
         found: list[KeyAndRow] = []
         dropped = 0
         with state.rs.snapshot() as snapshot:
@@ -193,10 +199,10 @@ class Retention:
         return dropped
 
     def _drop(self, tombstones: list[KeyAndRow]) -> int:
-        """Drop, in one batch, the tombstones that have not changed since they were found. Return how many."""
+        """Drop, in one batch, the tombstones that have not changed since they were found. Return their number."""
         state = self._state
         with state.lock:
-            if not tombstones or not self._check():
+            if not tombstones or not self._vector_is_valid():
                 return 0
             unchanged = [(index_key, row) for index_key, row in tombstones if state.rs.get(index_key) == row]
             if not unchanged:

@@ -1,6 +1,6 @@
-"""The audit of one node: compares the database with the index, and the log with both.
+"""The audit of one node: compare the database with the index, and the log with both.
 
-It reads snapshots while writes continue. Each finding is checked again, under the lock, before it is repaired.
+The audit reads snapshots while writes continue. Each finding is checked again, under the lock, before it is repaired.
 """
 
 import logging
@@ -27,7 +27,7 @@ from level_replicator.storage.write.lost import forget_found, has_room, is_lost,
 
 MAX_EXAMPLES = 100
 PROGRESS_KEYS = 10_000
-"""Progress is reported once for so many keys."""
+"""Number of keys between two calls of `progress`."""
 _log = logging.getLogger("level_replicator.storage")
 
 
@@ -37,19 +37,18 @@ class Report:
 
     keys        live keys that were compared
     tombstones  deleted keys that were compared
-    missing   the index names a value, and the database has none
-    changed   the database has another value than the index names
-    unknown   the database has a key that the index does not know, or knows as deleted: it was not written through the
-              replica
-    unlogged  the log lacks an entry that it should have
-    damaged   an entry of the log cannot be read
-    orphaned  an entry of the log belongs to no index row
-    repaired  repaired in this audit
-    lost      could not be repaired, and wait to come back from a peer; a value that was changed stays until then
-    given_up  were lost in an earlier audit already, and no peer has brought them: they are forgotten, and a value that
-              was changed stays
-    new_origin  True if the node has a new origin now, because keys were given up
-    examples  up to MAX_EXAMPLES of (kind, key); for an orphaned entry the key in the log
+    missing     the index has a value, the database has none
+    changed     the database has another value than the index
+    unknown     the database has a key that the index lacks, or has as deleted: it was not written through the replica
+    unlogged    the log lacks the entry of an index row
+    damaged     an entry of the log cannot be read
+    orphaned    an entry of the log belongs to no index row
+    repaired    findings that this audit repaired
+    lost        findings that could not be repaired. Peers are asked for the values; a changed value stays until then
+    given_up    findings that an earlier audit recorded as lost and no peer has restored. The keys are forgotten; a
+                changed value stays
+    new_origin  True if the node has a new origin, because keys were given up
+    examples    the first MAX_EXAMPLES findings as (kind, key); for an orphaned entry the key in the log
     """
 
     keys: int = 0
@@ -83,15 +82,16 @@ class Report:
 
     @property
     def left(self) -> int:
-        """Number of findings that remain: all of them without `repair`; with it, keys and values above the limits."""
+        """Number of findings that remain: without `repair` all, with it those of keys and values above the limits."""
         return self.found - self.repaired - self.lost - self.given_up
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was found."""
+        """True if nothing was found."""
         return self.found == 0
 
     def note(self, kind: str, key: bytes) -> None:
+        """Count a finding. `kind` is the name of its counter."""
         setattr(self, kind, getattr(self, kind) + 1)
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append((kind, key))
@@ -105,15 +105,15 @@ def verify(
     progress: Callable[[int], None] = lambda keys: None,
     alone: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Report:
-    """Compare database, index and log. With `repair`, repair each finding from the log or the database. A key whose
-    value is in neither is recorded as lost, so that peers send it again (see storage.write.lost); if it was recorded
-    before already, it is given up.
+    """Compare database, index and log.
 
-    `progress`: called with the number of keys compared so far. `alone`: calls its argument after it has ended all
-    connections, so that nothing that came over one of them is applied afterwards: it would count on the entries that
-    are given up.
+    With `repair`, each finding is repaired from the log or the database. A key whose value is in neither is recorded as
+    lost, so that peers send it again (see storage.write.lost). If an earlier audit has recorded it, it is given up.
 
-    Raise StorageError; if a LevelDB itself is damaged, its text contains the way out."""
+    `progress` is called with the number of keys compared so far. `alone` closes all connections and then calls its
+    argument: frames that were received before could depend on entries that are given up.
+
+    Raises StorageError; if a LevelDB itself is damaged, the text names the remedy."""
     report = Report()
     try:
         with state.lock:
@@ -143,7 +143,7 @@ def verify(
 
 
 _DAMAGE: tuple[type[plyvel.Error | StorageError | struct.error], ...] = (*LEVELDB_ERRORS, StorageError, struct.error)
-"""ENGINE_ERRORS without OSError, which comes from `progress`: the reader of its output may be gone."""
+"""ENGINE_ERRORS without OSError, which only `progress` raises, if the reader of its output is gone."""
 
 
 def _failed(state: ReplicationState, error: plyvel.Error | StorageError | struct.error) -> StorageError:
@@ -207,11 +207,11 @@ def _key_of(record: bytes) -> bytes | None:
 
 
 class _Repairer:
-    """Repairs one finding after the other.
+    """Repairs findings one after another.
 
-    lost    keys that cannot be repaired, since their values are nowhere on this node; lost_findings: number of
-            findings about them
-    logged  True if the log was repaired
+    lost           keys that cannot be repaired, since this node does not have their values
+    lost_findings  number of findings about these keys
+    logged         True if the log was repaired
     """
 
     def __init__(self, state: ReplicationState, report: Report) -> None:
@@ -222,7 +222,7 @@ class _Repairer:
         self._report = report
 
     def repair(self, kind: str, key: bytes) -> None:
-        """Repair a finding as things are now: the key may have been written since it was found."""
+        """Repair a finding if it still exists: the key may have been written since it was found."""
         state = self._state
         with state.lock:
             state.check()
@@ -249,7 +249,7 @@ class _Repairer:
         ):
             self._write_anew(key, None if flags & DELETE else value, deleted=bool(flags & DELETE))
             with Transaction(state) as tx:
-                tx.put_log(origin, stamp, there)  # the write took it out of the log, as the entry of the old row
+                tx.put_log(origin, stamp, there)  # the write has deleted it as the entry of the old row
             state.tail.begin(state.newest[state.origin])
             return
         record = restore_entry(state.rs, state.db, key, row)
@@ -268,7 +268,7 @@ class _Repairer:
         self._report.repaired += 1
 
     def _repair_damaged_row(self, key: bytes, row: bytes) -> None:
-        """Repair a row from the log if that is possible, else note the key as lost."""
+        """Repair a row from the log if possible, else note the key as lost."""
         with Transaction(self._state) as tx:
             entry = restore_row(self._state, tx, key, row)
             if entry is not None:
@@ -280,11 +280,11 @@ class _Repairer:
 
     def _note_lost(self, key: bytes) -> None:
         self.lost_findings += 1
-        if len(self.lost) <= MAX_LOST_KEYS:  # one more than may be recorded, so that all are given up
+        if len(self.lost) <= MAX_LOST_KEYS:  # one more than can be recorded, so that all are given up
             self.lost.add(key)
 
     def _write_anew(self, key: bytes, value: bytes | None, *, deleted: bool) -> None:
-        """Write a key again whose row names the dot of another key's write: it needs a dot of its own."""
+        """Write a key again, under a new dot, since the dot in its row belongs to a write of another key."""
         if value is None and not deleted:
             self._note_lost(key)
             return
@@ -293,7 +293,7 @@ class _Repairer:
         self._report.repaired += 1
 
     def _adopt(self, key: bytes, value: bytes) -> None:
-        """Write a value that was written into the database, past the replica, as a local write."""
+        """Write a value that the database has without the replica's knowledge as a local write."""
         try:
             check_size(key, value)
         except LimitError as error:
@@ -317,8 +317,9 @@ class _Repairer:
 
 
 def _count_entries_again(state: ReplicationState) -> None:
-    """Correct the number of log entries: the repaired ones may have been counted, or not. The scan takes a while, so it
-    runs without the lock."""
+    """Count the log entries again, since the count may or may not have included the repaired ones.
+
+    The scan is slow, so it runs without the lock."""
     with state.lock:
         rs, counted = state.rs.snapshot(), state.entries
     with rs:
@@ -328,7 +329,7 @@ def _count_entries_again(state: ReplicationState) -> None:
 
 
 def _record_lost_keys(state: ReplicationState, keys: set[bytes]) -> None:
-    """Record keys whose values are nowhere on this node as lost: see storage.write.lost."""
+    """Record keys whose values this node does not have as lost (storage.write.lost)."""
     with state.lock:
         state.check()
         lost = [key for key in keys if is_lost(state, key)]  # the others have been written since
@@ -337,12 +338,12 @@ def _record_lost_keys(state: ReplicationState, keys: set[bytes]) -> None:
                 row = state.rs.get(INDEX + key)
                 assert row is not None
                 record_lost(tx, key, row)
-        _log.error("%d values are lost on this node: they come back from peers that have them", len(lost))
+        _log.error("%d values are lost on this node; it requests them from its peers", len(lost))
         state.tail.begin(state.newest.get(state.origin, 0))
 
 
 def _give_up_lost_keys(state: ReplicationState, random_bytes: Callable[[int], bytes]) -> None:
-    """Forget keys whose values are nowhere, vector included, under a new origin, as after a power loss."""
+    """Forget keys whose values this node does not have, and change the origin, as after a power loss."""
     with state.lock:
         state.check()
         try:

@@ -1,7 +1,7 @@
 """Adoption of a LevelDB that has data: each key becomes a write of this node.
 
-Only index rows are written, under a floor: the values stay where they are, once, and peers compare checksums with their
-own instead of receiving values that they have.
+Only index rows are written, and the floor is raised above them, so that the log does not contain the values a second
+time. Peers compare checksums, and receive only the values that they lack.
 """
 
 import logging
@@ -22,11 +22,11 @@ _log = logging.getLogger("level_replicator.storage")
 
 
 def adopt(state: ReplicationState, progress: Callable[[int], None] = lambda keys: None) -> int:
-    """Adopt every key of the database that the index does not know. Return how many.
+    """Adopt every key of the database that the index lacks, and return their number.
 
-    The meta record contains `adopting`, so if it is interrupted, the next open continues it, and adopts nothing twice.
-    It must be done before the replica is used. `progress`: called with the number of keys done. Raise ConfigError for a
-    key or value that is too large."""
+    Call this before the replica is used. The meta record contains `adopting`, so the next open continues an interrupted
+    adoption, and adopts no key twice. `progress` is called with the number of keys done. Raises ConfigError for a key
+    or value that is too large."""
     state.step("adopt: announced")
     # the log will not contain these values: they must be on the disk before their index rows
     state.flush_database()
@@ -37,7 +37,7 @@ def adopt(state: ReplicationState, progress: Callable[[int], None] = lambda keys
         done = seen
         state.step("adopt: a chunk")
         progress(done)
-    with Transaction(state, sync=True) as tx:  # which brings all of it to the disk
+    with Transaction(state, sync=True) as tx:  # which syncs all earlier batches too
         tx.change_meta(adopting=False, durable=encode_vector(state.vector))
     state.step("adopt: done")
     _log.info("adopted %d keys of %s", adopted, state.db.name)
@@ -66,12 +66,12 @@ def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], 
     for key, row, value in side_by_side(state.rs, state.db):
         if value is None:
             assert row is not None
-            _disown(state, key)
+            _forget_row(state, key)
             continue
         seen += 1
         size += len(key) + len(value)
         if row is not None and not agrees(row, value):
-            _disown(state, key)
+            _forget_row(state, key)
             row = None
         if row is None:
             if len(key) > MAX_KEY_BYTES or len(value) > MAX_VALUE_BYTES:
@@ -83,9 +83,10 @@ def _chunks(state: ReplicationState) -> Iterator[tuple[list[tuple[bytes, int]], 
     yield chunk, seen
 
 
-def _disown(state: ReplicationState, key: bytes) -> None:
-    """Delete the row of a key that another program changed or deleted after an adoption was interrupted. No other node
-    knows of the row."""
+def _forget_row(state: ReplicationState, key: bytes) -> None:
+    """Delete the row of a key that another program changed or deleted after an adoption was interrupted.
+
+    No other node knows the row yet."""
     with Transaction(state) as tx:
         tx.delete_row(key)
         tx.keys = -1
@@ -94,5 +95,5 @@ def _disown(state: ReplicationState, key: bytes) -> None:
 def _too_large(key: bytes, value: bytes) -> ConfigError:
     return ConfigError(
         f"the key {key[:50]!r} ({len(key)} bytes, value {len(value)} bytes) is too large to be replicated: keys may"
-        f" have {MAX_KEY_BYTES} bytes, values {MAX_VALUE_BYTES}; take it out of the database first"
+        f" have {MAX_KEY_BYTES} bytes, values {MAX_VALUE_BYTES}; remove it from the database first"
     )

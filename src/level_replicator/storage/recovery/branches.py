@@ -1,11 +1,11 @@
-"""Renaming of the entries of a branch: afterwards it is as if the origin had been a new one since the fork.
+"""Rename the entries of a branch, as if the node had changed its origin at the fork (core.epochs).
 
-Every node that has a part of the branch renames it in the same way, so a dot is still the same dot everywhere. The
-branch is stored first; a renaming that a kill interrupts is completed at the next open. Each batch leaves log and index
-in agreement, and the vectors change in the last one. Until then the renamed entries are above the vector, as if they
-were of a scan that is not complete.
+Every node that has a part of the branch renames it in the same way, so dots remain equal on all nodes. The branch is
+stored first, and the next open completes a renaming that a kill interrupted. After each batch log and index agree, and
+the last batch changes the vectors. Until then the renamed entries are above the vector, like entries of an incomplete
+scan.
 
-A context that has seen a stamp of the branch has also seen the writes of the origin before the fork: it contains both.
+A context with a stamp of the branch has also seen the writes of the origin before the fork, so it gets both origins.
 """
 
 import logging
@@ -26,7 +26,7 @@ from level_replicator.core.entry import (
 )
 from level_replicator.core.epochs import History, split_at_branches
 from level_replicator.core.errors import RemoteProtocolError
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.core.version_vector import Vector, decode_vector, encode_vector, origin_name
 from level_replicator.storage.state.load import load
 from level_replicator.storage.state.schema import INDEX, following, log_key
@@ -35,16 +35,14 @@ from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import load_lost
 
 _log = logging.getLogger("level_replicator.storage")
-_BATCH_ROWS = 1_000
-
 _Cuts = dict[int, tuple[int, int]]
 """Origin → (epoch, start) of the first branch in its history."""
 
 
 def rename_branches(state: ReplicationState) -> int:
-    """Rename all branches that are in our histories; under the lock. Return how many rows were renamed.
+    """Rename all branches that are in our histories, and return the number of renamed rows.
 
-    Local writes wait for it: it reads the whole index once."""
+    The caller holds the lock, so local writes wait while the whole index is read."""
     renamed = 0
     while cuts := _cuts(state):
         for origin, (epoch, start) in cuts.items():
@@ -71,7 +69,7 @@ def _cuts(state: ReplicationState) -> _Cuts:
 
 
 def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
-    """Rename index rows and their log entries. Return how many rows."""
+    """Rename index rows and their log entries, and return the number of rows."""
     tx, count, size, renamed = Transaction(state), 0, 0, 0
     for index_key, packed in state.rs.scan(INDEX, following(INDEX)):
         if len(packed) == INDEX_HEAD.size and INDEX_HEAD.unpack_from(packed)[1] not in cuts:
@@ -90,7 +88,7 @@ def _rename_rows(state: ReplicationState, cuts: _Cuts) -> int:
         tx.put_row(key, encode_index(new.stamp, new.origin, new.flags, new.checksum, new.context, new.own, new.written))
         renamed += 1
         count += 1
-        if count == _BATCH_ROWS or size >= REPAIR_BATCH_BYTES:
+        if count == REPAIR_BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
             tx.commit()
             state.step("branch: a batch renamed")
             tx, count, size = Transaction(state), 0, 0
@@ -106,7 +104,7 @@ def _renamed_dot(dot: Dot, cuts: _Cuts) -> Dot:
 
 
 def _renamed_context(pairs: bytes, written: Dot, cuts: _Cuts) -> bytes:
-    """Rename the origins of a context. `written`: the write of the row or entry, under its old name."""
+    """Rename the origins of a context. `written` is the write of the row or entry under its old name."""
     context = decode_context(pairs)
     seen: Context = {}
     for origin, stamp in [*context.items(), (written[1], written[0])]:
@@ -157,7 +155,7 @@ def _renamed_vector(vector: Vector, cuts: _Cuts) -> Vector:
 
 
 def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
-    """Write the last batch: vector, floor, horizon, histories, and our own origin."""
+    """Write the last batch: vector, floor, horizon, histories and our own origin."""
     meta = state.meta
     tx = Transaction(state, sync=True)
     tx.interrupt_retention()
@@ -174,7 +172,7 @@ def _rename_vectors(state: ReplicationState, cuts: _Cuts) -> None:
     histories: dict[int, History] = split_at_branches(state.histories, state.branches)
     for origin in state.histories.keys() | histories.keys():
         tx.set_history(origin, histories.get(origin, ()))
-    # unfinished scans begin anew, and the last batch of a peer is not to be replayed under the old names
+    # unfinished scans begin anew, and the last frame of a peer must not be replayed under the old names
     tx.forget_scans()
     tx.clear_applied()
     tx.change_meta(

@@ -1,10 +1,9 @@
-"""Origin change: a node gets a new origin, since its old one was, or may have been, used for writes that it forgot.
+"""Origin change: give a node a new origin, since its old one was, or may have been, used for writes that it forgot.
 
-The new origin takes over the node's own writes under the old origin after the last stamp that is beyond doubt. Stamps
-stay, and so does the write that each entry carries (`written`): it is still the write of the old origin, so no newer
-write is overwritten by it, and a copy of it that a peer has is the same write. (Not so where the old origin was forked,
-see `_taken_over`.) The vector of the old origin goes back to that stamp, so that forgotten writes come back from the
-peers that have them.
+The log of the old origin is certainly complete up to a stamp, `beyond_doubt`. The new origin takes over the node's own
+writes above it. They keep their stamps and their *written*: each is still the write of the old origin, so it overwrites
+no newer write, and a peer's copy of it is the same write. (After a fork this differs, see `_taken_over`.) The vector of
+the old origin is lowered to `beyond_doubt`, so that peers send the forgotten writes.
 """
 
 from collections.abc import Callable
@@ -21,16 +20,15 @@ from level_replicator.core.entry import (
     index_contexts,
 )
 from level_replicator.core.epochs import EPOCH_BYTES, make_epoch
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.hlc import MAX_STAMP
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.storage.state.log_reader import read_entry
 from level_replicator.storage.state.schema import INDEX, following, log_dot, log_range
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 
-_BATCH_ENTRIES = 1_000
-_MAX = (1 << 64) - 1
 _FIRST = 1
-"""A stamp below those of all writes."""
+"""A stamp that is below the stamps of all writes."""
 
 
 def begin_origin_change(
@@ -43,16 +41,16 @@ def begin_origin_change(
     forked: bool = False,
     identities: tuple[bytes, bytes] | None = None,
 ) -> None:
-    """Give this node a new origin, made of random bytes; under the lock.
+    """Give this node a new origin, made from random bytes. The caller holds the lock.
 
     `finish_origin_change` must follow, in this run or at the next open.
 
-    beyond_doubt  stamp up to which the log of the old origin is whole
+    beyond_doubt  stamp up to which the log of the old origin is complete
     repairing, torn  see Meta
-    forked        another node may have used the old origin since, for other writes. Then ours become writes of the new
-                  origin, which is of the same family, so that they keep their place among writes with equal stamps
+    forked        True if another node may have used the old origin for other writes. Then our writes become writes of
+                  the new origin. It has the same family, so they keep their place among writes with equal stamps
                   (core.merge)
-    identities    of the directories of replication set and database, if they are new, too
+    identities    new identities of the directories of replication set and database; None if they have not changed
     """
     identity, db_identity = identities or (state.meta.identity, state.meta.db_identity)
     with Transaction(state, sync=True) as tx:
@@ -68,12 +66,12 @@ def begin_origin_change(
             db_identity=db_identity,
         )
     state.next_epoch = 0
-    state.tail.begin(_MAX)  # until the end of the origin change
+    state.tail.begin(MAX_STAMP)  # until the end of the origin change
     state.step("origin change: announced")
 
 
 def finish_origin_change(state: ReplicationState) -> None:
-    """Take over the writes of the old origin that are not beyond doubt. Also completes an interrupted origin change."""
+    """Take over the writes of the old origin above `beyond_doubt`. Also completes an interrupted origin change."""
     assert state.meta.changing_from is not None
     old, beyond_doubt = state.meta.changing_from
     _take_over_horizon(state, old, beyond_doubt)
@@ -92,8 +90,9 @@ def finish_origin_change(state: ReplicationState) -> None:
 
 
 def _begin_vector_entry(state: ReplicationState) -> None:
-    """Give the new origin an entry in the vector from its beginning: in a cursor of the changes feed, that is the mark
-    of a time after the origin change (storage.feed.change_feed)."""
+    """Give the new origin an entry in the vector at once.
+
+    It distinguishes cursors of the changes feed from before and after the origin change (storage.feed.change_feed)."""
     if not state.vector.get(state.origin, 0):
         with Transaction(state) as tx:
             tx.set_vector(state.origin, _FIRST)
@@ -107,8 +106,9 @@ def _roll_back(state: ReplicationState, old: int, beyond_doubt: int) -> None:
 
 
 def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Raise the horizon of the new origin to that of the old one: a node that knows the old origin from elsewhere need
-    not have seen the tombstones that were dropped here under it."""
+    """Raise the horizon of the new origin to that of the old one.
+
+    A node that knows the old origin from another peer need not have seen the tombstones that were dropped here."""
     horizon = state.horizon.get(old, 0)
     new = state.origin
     if horizon > max(beyond_doubt, state.horizon.get(new, 0)):
@@ -119,7 +119,7 @@ def _take_over_horizon(state: ReplicationState, old: int, beyond_doubt: int) -> 
 
 
 def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Take over index rows whose entries have left the log."""
+    """Take over index rows whose entries were truncated from the log."""
     floor = state.floor.get(old, 0)
     if floor <= beyond_doubt:
         return
@@ -132,7 +132,7 @@ def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> Non
         written, own = _taken_over(state, old, row.written_dot, row.own)
         _, union = _taken_over(state, old, row.written_dot, row.context)
         taken.append((index_key[len(INDEX) :], encode_index(stamp, state.origin, flags, checksum, union, own, written)))
-        if len(taken) == _BATCH_ENTRIES:
+        if len(taken) == REPAIR_BATCH_ENTRIES:
             _take_rows(state, floor, taken)
             taken = []
     if taken:
@@ -140,7 +140,7 @@ def _take_over_rows(state: ReplicationState, old: int, beyond_doubt: int) -> Non
 
 
 def _take_rows(state: ReplicationState, floor: int, rows: list[tuple[bytes, bytes]]) -> None:
-    """Write one batch of (key, row). The log holds nothing of the new origin up to the old one's floor either."""
+    """Write one batch of (key, row), and raise the floor of the new origin to that of the old one."""
     new = state.origin
     stamp = max(state.vector.get(new, 0), floor)
     with Transaction(state) as tx:
@@ -152,7 +152,7 @@ def _take_rows(state: ReplicationState, floor: int, rows: list[tuple[bytes, byte
 
 
 def _lower_floor(state: ReplicationState, old: int, beyond_doubt: int) -> None:
-    """Lower the floor of the old origin: entries of it that come back from peers are logged again."""
+    """Lower the floor of the old origin, since its entries that arrive from peers are logged again."""
     if state.floor.get(old, 0) > beyond_doubt:
         with Transaction(state) as tx:
             tx.set_floor(old, beyond_doubt)
@@ -161,20 +161,22 @@ def _lower_floor(state: ReplicationState, old: int, beyond_doubt: int) -> None:
 def _taken_over(state: ReplicationState, old: int, written: Dot, context: bytes) -> tuple[bytes, bytes]:
     """Return (written, context) of an entry of the old origin under the new one.
 
-    It stays the same write. But if the old origin was forked, another node may have made another write with that stamp,
-    and vectors that cover it do not mean ours: then it is a write of the new origin, which has seen the old one."""
+    Normally it remains the same write. If the old origin was forked, another node may have made another write with that
+    stamp, and vectors that cover the stamp refer to that write. Then ours becomes a write of the new origin that has
+    seen the write of the old one."""
     if not state.meta.forked or written[1] != old:
         return encode_dot(*written), context
     return encode_dot(written[0], state.origin), encode_context({**decode_context(context), old: written[0]})
 
 
 def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> bool:
-    """Take over one batch of log entries, the oldest first, so that the new log only grows at its end. Return False if
-    none is left."""
+    """Take over one batch of log entries, oldest first, so that the new log only grows at its end.
+
+    Returns False if none was left."""
     new = state.origin
     stamp = done = size = 0
     with Transaction(state) as tx:
-        for log_at, record in state.rs.scan(*log_range(old, beyond_doubt, _MAX)):
+        for log_at, record in state.rs.scan(*log_range(old, beyond_doubt, MAX_STAMP)):
             entry = read_entry(record)
             stamp = entry.stamp
             written, own = _taken_over(state, old, entry.written_dot(old), entry.context)
@@ -187,7 +189,7 @@ def _take_over_some(state: ReplicationState, old: int, beyond_doubt: int) -> boo
                 tx.put_log(new, stamp, taken)
             done += 1
             size += len(record)
-            if done == _BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
+            if done == REPAIR_BATCH_ENTRIES or size >= REPAIR_BATCH_BYTES:
                 break
         if done:
             tx.set_vector(new, max(stamp, state.vector.get(new, 0)))

@@ -1,4 +1,13 @@
-"""Opening a replica: identifies the directory, finds out how it was left, and repairs it before it is used."""
+"""Open a replication set: detect a kill, a power loss or a copy since the last close, and repair before use.
+
+The meta record says how the set was left (storage.state.meta.Meta):
+
+    closed in order                      nothing is repaired
+    unclean, in the same boot            a kill: the last batch is applied to the database again (recovery.replay)
+    unclean, in another or unknown boot  a power loss: log, index and database are compared, and the origin changes
+    other identity of a directory        a copy or a restore: the same
+    `changing_from`, `adopting`          an interrupted origin change or adoption is completed
+"""
 
 import logging
 from collections.abc import Callable
@@ -35,11 +44,12 @@ def open_state(
     random_bytes: Callable[[int], bytes],
     adopt: Callable[[int], None] | None = None,
 ) -> None:
-    """Load the replication set, repair it, and mark it as open. Raise ConfigError, FormatError or StorageError; the
-    next open then completes an interrupted repair.
+    """Load the replication set, repair it, and mark it as open.
 
-    `boot`: see storage.engine.boot_id. `adopt`: adopts data that is in the database already (storage.recovery.adopt),
-    and is called with the number of keys done; None: such data is an error."""
+    `boot` is the id of the present boot (storage.engine.boot_id). If the replication set is new and the database
+    contains data, the data is adopted (storage.recovery.adopt), and `adopt` is called with the number of keys done;
+    with None such data is an error. Raises ConfigError, FormatError or StorageError; the next open then completes an
+    interrupted repair."""
     meta = load_meta(state.rs)
     identity = state.rs.identity()
     anew = False
@@ -86,15 +96,16 @@ def open_state(
 
 
 def _begin_epoch(state: ReplicationState, old_origin: int, random_bytes: Callable[[int], bytes]) -> None:
-    """Begin an epoch with the first write of this run, unless the origin is new: no other node can have a directory of
-    a new one."""
+    """Let the first write of this run begin an epoch, unless the origin is new.
+
+    No other directory can have a new origin."""
     origin = state.origin
     if origin == old_origin or origin in state.branches:
         state.next_epoch = make_epoch(origin, state.histories.get(origin, ()), random_bytes(EPOCH_BYTES))
 
 
 def _repair(state: ReplicationState, identity: bytes, boot: bytes, random_bytes: Callable[[int], bytes]) -> bool:
-    """Repair a replication set as it was left. Return whether database and replication set had to be compared."""
+    """Repair a replication set. Return True if database and replication set had to be compared."""
     meta = state.meta
     copied = _is_copy(meta, identity, state.db.identity())
     out_of_step = not meta.clean and (meta.boot != boot or not boot or copied)
@@ -104,7 +115,7 @@ def _repair(state: ReplicationState, identity: bytes, boot: bytes, random_bytes:
         load(state)
         torn = torn or (meta.repairing and meta.torn)
         out_of_step = out_of_step or meta.repairing
-        # a copy that was made in the middle of an origin change: the other directory has that origin, too
+        # a copy that was made during an origin change: the original has the new origin, too
         once_more = copied
     elif out_of_step:
         _log.warning(
@@ -144,8 +155,9 @@ def _repair(state: ReplicationState, identity: bytes, boot: bytes, random_bytes:
 
 
 def _require_a_pair(state: ReplicationState) -> None:
-    """Raise ConfigError if the database has nothing in common with the replication set: a repair would overwrite it.
-    (A copy of both may lack values after a power loss.)"""
+    """Raise ConfigError if the database has nothing in common with the replication set.
+
+    A repair would overwrite such a database. Some values may differ, as in a copy that was made after a power loss."""
     rows = agreeing = values = 0
     for _, row, value in islice(side_by_side(state.rs, state.db), _PAIR_SAMPLE_KEYS):
         values += value is not None
@@ -155,24 +167,23 @@ def _require_a_pair(state: ReplicationState) -> None:
     if rows and values and not agreeing:
         raise ConfigError(
             f"{state.db.name} is not the database that belongs to the replication set {state.rs.name}: of the first"
-            f" {rows} keys none has the value that the set knows. Give the two that belong together; if it is an old"
-            " copy all the same, and the set is to overwrite it, install with `adopt=True` or run"
-            " `level-replicator adopt`"
+            f" {rows} keys none has the value in the set. Give two LevelDBs that belong together. If the database is an"
+            " old copy, and the set may overwrite it, install with `adopt=True` or run `level-replicator adopt`"
         )
 
 
 def _change_origin(
     state: ReplicationState, random_bytes: Callable[[int], bytes], identity: bytes, *, torn: bool = False
 ) -> None:
-    """Begin an origin change of a copy, or of a directory after a power loss. The log is whole up to its vector.
+    """Begin the origin change of a copy, or of a directory after a power loss. The log is complete up to its vector.
 
-    When two duplicates meet, their histories show at which stamp they began to differ (see core.epochs). If a history
-    is not complete, that stamp is unknown, and different writes of the two may have the same dots."""
+    When two duplicates meet, their histories show the stamp at which they began to differ (core.epochs). If a history
+    is incomplete, that stamp is unknown, and different writes of the two nodes may have the same dots."""
     meta = state.meta
     forked = meta.identity == NEW_ORIGIN_REQUESTED and not meta.traced
     unknown = forked and meta.origin not in state.histories
     whole = 0 if unknown else state.vector.get(meta.origin, 0)
-    # the identities: if this is interrupted, the next open completes it, and does not take the directory for a copy
+    # with the identities the next open completes an interrupted change, and does not take the directory for a copy
     begin_origin_change(
         state,
         random_bytes,
@@ -185,7 +196,7 @@ def _change_origin(
 
 
 def _is_copy(meta: Meta, identity: bytes, db_identity: bytes) -> bool:
-    """Return whether one of the directories is not the one that was open last."""
+    """Return True if one of the directories is not the one that was opened last."""
     return (meta.identity, meta.db_identity) != (identity, db_identity)
 
 
@@ -197,13 +208,14 @@ _INTERRUPTED = (
 
 
 def _may_be_torn(state: ReplicationState, meta: Meta, identity: bytes, boot: bytes) -> bool:
-    """Return whether an interrupted adoption may have lost some of its writes. Then it begins anew, since no other node
-    knows of it."""
+    """Return True if an interrupted adoption may have lost some of its writes.
+
+    It then begins anew, which is safe, since no other node knows these writes."""
     return meta.boot != boot or not boot or _is_copy(meta, identity, state.db.identity())
 
 
 def _begin_anew(state: ReplicationState) -> None:
-    """Delete everything but the meta record, which makes the next open continue until it is overwritten."""
+    """Delete all records except the meta record, with which the next open continues an interrupted deletion."""
     tx = Transaction(state)
     for number, key in enumerate(state.rs.scan_keys(), 1):
         if key != META:
@@ -217,24 +229,25 @@ def _begin_anew(state: ReplicationState) -> None:
 
 
 def _require_empty(state: ReplicationState, adopt: bool) -> bool:
-    """Return whether there is data to adopt. Raise ConfigError if there is and `adopt` is False, and StorageError if
-    `rs` is not empty."""
+    """Return True if there is data to adopt.
+
+    Raises ConfigError if there is data and `adopt` is False, StorageError if `rs` is not empty."""
     if next(iter(state.rs.scan_keys()), None) is not None:
         raise StorageError(f"{state.rs.name} holds data that is not a replication set: give an empty LevelDB as rs")
     if next(iter(state.db.scan_keys()), None) is not None:
         if adopt:
             return True
         raise ConfigError(
-            f"{state.db.name} holds data, but its replication set {state.rs.name} is new: to make this data a master's,"
+            f"{state.db.name} holds data, but its replication set {state.rs.name} is new: to replicate this data,"
             " install with `adopt=True` or run `level-replicator adopt`; or give the replication set that belongs to it"
         )
     return False
 
 
 def close_state(state: ReplicationState) -> None:
-    """Mark an orderly stop. Nothing may be written after it.
+    """Record an orderly stop. Nothing may be written afterwards.
 
-    The database is brought to the disk first: after an orderly stop it is not compared with the index again."""
+    The database is synced first, since it is not compared with the index after an orderly stop."""
     if not state.origin or state.failed is not None:
         return
     state.flush_database()

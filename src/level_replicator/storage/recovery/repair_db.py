@@ -1,4 +1,4 @@
-"""Repair of the database: afterwards it holds the values that the index names.
+"""Repair the database, so that it holds the values of the index rows.
 
 Needed after a power loss, which may take any unsynced batches, not only the newest, and for a directory that was
 copied or exchanged.
@@ -15,17 +15,17 @@ from level_replicator.storage.state.transaction import Transaction
 
 
 def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int:
-    """Make the database hold the values that the index names, after `repair_log`. Return the number of repairs.
+    """Make the database hold the values of the index rows, and return the number of repairs. Call `repair_log` first.
 
-    A value that neither log nor database have any more is lost; `forget`: see RepairBatches. A key that the index does
-    not know is taken over as the oldest write there is: it loses to every other write of the key that any node
-    remembers, and is not lost if no node does. There are two exceptions, in which it is deleted: it comes from a bulk
-    load that is not complete, or tombstones were dropped before a power loss.
+    A value that neither log nor database have is lost; for `forget` see RepairBatches. A key that the index lacks
+    becomes the oldest possible write: it loses to every other write of the key that a node remembers, and is kept if no
+    node remembers one. It is deleted instead in two cases: it comes from an incomplete bulk load, or tombstones were
+    dropped before a power loss.
 
-    `torn`: after a power loss. A log entry leaves the log only when its value is on the disk, so another value in the
-    database is that of a later write whose entry was lost: it stays, in the place of the write that it replaced. If the
-    database has no value, the entry of a delete was lost: a tombstone is written right below, so that no older value
-    shows, but the value comes back if a peer still has it."""
+    `torn` is True after a power loss. An entry leaves the log only after its value was synced. So if the database has
+    another value than the row, it belongs to a later write whose entry was lost; the value stays, with the *written* of
+    the write that it replaced. If the database has no value, the entry of a delete was lost. Then a tombstone is
+    written just below the lost row: no older value appears, but a peer can bring the value itself."""
     repairs = 0
     batches = RepairBatches(state, forget=forget)
     writes = _NewWrites(state, batches)
@@ -35,9 +35,9 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
             continue
         repairs += 1
         if row is None:
-            # A bulk load brings its values again. After a power loss another value is of a write that was not synced,
-            # and whose entry is lost: as a new write it could outlive a delete that had seen it, and that no node
-            # remembers any more. If a peer has it, it comes back.
+            # A bulk load sends its values again. After a power loss the value may be of an unsynced write whose entry
+            # is lost. As a new write it could survive a delete that had seen it, and that no node remembers any more.
+            # If a peer has the write, the peer sends it.
             if key in taken_away or (torn and (state.bulk_load_incomplete or state.dropped)):
                 batches.next().put_value(key, None)
             else:
@@ -63,7 +63,7 @@ def repair_database(state: ReplicationState, *, torn: bool, forget: bool) -> int
 
 
 class _NewWrites:
-    """Writes of the new origin that replace rows, or that take over unknown keys."""
+    """Writes of the new origin that replace rows, or that adopt keys which the index lacks."""
 
     def __init__(self, state: ReplicationState, batches: RepairBatches) -> None:
         self._state = state
@@ -73,7 +73,7 @@ class _NewWrites:
         self._taken: set[int] | None = None
 
     def write_oldest(self, key: bytes, value: bytes) -> None:
-        """Write a value as the oldest write there is: the new origin begins with the smallest stamps."""
+        """Write a value as the oldest possible write: the new origin begins with the smallest stamps."""
         self._oldest += 1
         tx = self._write(key, value, self._oldest, b"")
         tx.set_vector(self._state.origin, self._oldest, replay_above=self._begin)
@@ -89,14 +89,14 @@ class _NewWrites:
         self._write(key, value, self._free(row.stamp, 1), row.context, encode_dot(*row.written_dot))
 
     def write_below(self, key: bytes, row: bytes) -> None:
-        """Write a tombstone right below a row that is lost."""
+        """Write a tombstone just below a row that is lost."""
         at, _ = decode_index(row).written_dot
         stamp = self._free(at, -1)
         if stamp:
             self._write(key, None, stamp, b"")
 
     def cover(self) -> None:
-        """Make the vector cover all of these writes, after they are on the disk."""
+        """Raise the vector over all of these writes, after they are committed."""
         newest = max(self._oldest, self._newest)
         if newest > self._begin:
             with Transaction(self._state) as tx:

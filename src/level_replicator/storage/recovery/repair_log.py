@@ -1,7 +1,7 @@
-"""Repair of log and index: afterwards every row above the floor has its entry in the log, and every entry its row.
+"""Repair log and index, so that every row above the floor has its entry in the log, and every entry has its row.
 
 Needed after a power loss, which may take any unsynced batches, not only the newest, and for a directory that was
-copied. Values that are lost here come back from peers, since the vector goes back, or the keys are recorded as lost.
+copied. Peers send lost values again, since the vector is lowered or the keys are recorded as lost.
 """
 
 from level_replicator.core.entry import INDEX_HEAD, decode_entry, decode_index, encode_index
@@ -15,13 +15,13 @@ from level_replicator.storage.state.state import ReplicationState
 
 
 def repair_log(state: ReplicationState, *, forget: bool) -> int:
-    """Make log and index agree. Return the number of repairs. `forget`: see RepairBatches.
+    """Make log and index agree, and return the number of repairs. For `forget` see RepairBatches.
 
-    Rows without an entry go first: a later batch that only touched a row may have survived the batch that logged it,
-    and would hide an entry that is still there."""
+    Rows without an entry are repaired first. A later batch that changed only a row may have survived the batch that
+    logged its entry, and the row would hide an older entry that is still in the log."""
     repairs = _drop_damaged_entries(state) + _log_rows_again(state, forget=forget)
     batches = RepairBatches(state)
-    repaired_rows: dict[bytes, bytes] = {}  # the scans below do not see those that are not committed yet
+    repaired_rows: dict[bytes, bytes] = {}  # the scan does not see uncommitted rows
     for log_at, record in state.rs.scan(LOG, following(LOG)):
         stamp, origin = log_dot(log_at)
         entry = read_entry(record)
@@ -45,7 +45,7 @@ def repair_log(state: ReplicationState, *, forget: bool) -> int:
 
 
 def _drop_damaged_entries(state: ReplicationState) -> int:
-    """Delete log entries that cannot be read. They may be made again from the database. Return how many."""
+    """Delete damaged log entries, and return their number. They may be made again from the database."""
     repairs = 0
     batches = RepairBatches(state)
     for log_at, record in state.rs.scan(LOG, following(LOG)):
@@ -62,8 +62,9 @@ def _drop_damaged_entries(state: ReplicationState) -> int:
 
 
 def _log_rows_again(state: ReplicationState, *, forget: bool) -> int:
-    """Make the missing log entries of rows above the floor from the database. If that does not agree with the row, the
-    entry is lost. Return how many were missing."""
+    """Make the missing log entries of rows above the floor from the database, and return the number of missing ones.
+
+    If the database does not have the value of the row, the entry is lost."""
     repairs = 0
     batches = RepairBatches(state, forget=forget)
     for index_key, row in state.rs.scan(INDEX, following(INDEX)):
@@ -76,7 +77,7 @@ def _log_rows_again(state: ReplicationState, *, forget: bool) -> int:
         repairs += 1
         made = restore_entry(state.rs, state.db, key, row) if agrees(row, state.db.get(key)) else None
         if made is None:
-            batches.next_lost(key, row)  # the log may hold an entry of another key at this stamp: it is damaged
+            batches.next_lost(key, row)  # an entry of another key with this dot is damaged
         else:
             batches.next(len(made)).put_log(origin, stamp, made)
     batches.flush()

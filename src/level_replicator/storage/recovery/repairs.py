@@ -1,22 +1,20 @@
-"""Batches of repairs, which recovery at open and the audit share."""
+"""Batches of repairs, for recovery at open and for the audit."""
 
 from level_replicator.core.entry import decode_index
-from level_replicator.core.limits import REPAIR_BATCH_BYTES
+from level_replicator.core.limits import REPAIR_BATCH_BYTES, REPAIR_BATCH_ENTRIES
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.recovery.roll_back import forget_entries
 from level_replicator.storage.state.state import ReplicationState
 from level_replicator.storage.state.transaction import Transaction
 from level_replicator.storage.write.lost import has_room, record_lost, restore_row
 
-_BATCH_ENTRIES = 1_000
-
 
 class RepairBatches:
-    """Commits many repairs, a thousand at a time, or fewer of large values. The numbers of keys and entries are left to
-    be counted afterwards.
+    """Commits many repairs in batches of REPAIR_BATCH_ENTRIES or REPAIR_BATCH_BYTES.
 
-    `forget`: a row whose value is nowhere on this node is deleted, and the vector lowered below it. Else the row stays,
-    and its key is recorded as lost (see storage.write.lost), as long as there is room for it."""
+    Does not count keys and entries; the caller counts them afterwards. With `forget`, a row whose value this node does
+    not have is deleted, and the vector is lowered below it. Otherwise the row stays, and its key is recorded as lost
+    (storage.write.lost), up to MAX_LOST_KEYS."""
 
     def __init__(self, state: ReplicationState, *, forget: bool = True) -> None:
         self._state = state
@@ -29,8 +27,8 @@ class RepairBatches:
         self._lost: Vector = {}
 
     def next(self, size: int = 0) -> Transaction:
-        """Return the transaction to put the next repair into, which writes a value of `size` bytes."""
-        if self._count == _BATCH_ENTRIES or self._bytes >= REPAIR_BATCH_BYTES:
+        """Return the transaction for the next repair, which writes `size` bytes."""
+        if self._count == REPAIR_BATCH_ENTRIES or self._bytes >= REPAIR_BATCH_BYTES:
             self.flush()
         if self._tx is None:
             self._tx = Transaction(self._state)
@@ -39,8 +37,9 @@ class RepairBatches:
         return self._tx
 
     def next_lost(self, key: bytes, packed: bytes) -> bool:
-        """Repair a key whose value is neither in the database nor in the log as the row `packed` names it. Return
-        whether the row is deleted."""
+        """Repair a key whose value in the row `packed` is neither in the database nor in the log.
+
+        Returns True if the row is deleted."""
         tx = self.next()
         entry = restore_row(self._state, tx, key, packed)
         if entry is not None:

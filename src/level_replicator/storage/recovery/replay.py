@@ -1,6 +1,6 @@
-"""Replay after a kill: the last batch may be in the replication set and not in the database, so it is applied again.
+"""Replay after a kill: apply the last batch, which may be in the replication set only, to the database again.
 
-Nothing else can be missing: the batch of `rs` is written first, and nothing is written before the batch of `db` is.
+Nothing else can be missing: a batch is written to `rs` first, and the next batch only after it was written to `db`.
 """
 
 import logging
@@ -36,14 +36,14 @@ def replay_last_batch(state: ReplicationState) -> int:
     if applied is not None:
         ranges.append(decode_applied(applied))
     done = 0
-    # synced: the next batch of a reconciliation overwrites the note of the keys that the last one touched
+    # synced, since the next batch of a reconciliation overwrites the record of touched keys
     with Transaction(state, sync=True) as tx:
         for origin, low, high in ranges:
             for log_at, record in state.rs.scan(*log_range(origin, low, high)):
                 try:
                     entry = decode_entry(record)
                 except RemoteProtocolError as error:
-                    # the replica opens all the same: the database may have the value, and verify repairs the log
+                    # the replica opens nevertheless: the database may have the value, and verify repairs the log
                     _log.error(
                         "the entry at stamp %d of the log is damaged (%s): run verify with repair",
                         log_dot(log_at)[0],

@@ -1,4 +1,4 @@
-"""Lowering of vectors after a loss, so that peers send the lost entries again."""
+"""Lower the vector after a loss, so that peers send the lost entries again."""
 
 from level_replicator.core.version_vector import Vector, decode_vector, encode_vector
 from level_replicator.storage.state.load import load_vectors
@@ -10,9 +10,9 @@ _NEVER = 1 << 64
 
 
 def roll_back_vector(state: ReplicationState, durable: Vector) -> None:
-    """After a power loss: lower the vector to `durable`, which was on the disk for sure, and forget unfinished scans.
+    """Lower the vector to `durable`, a vector whose entries were certainly on the disk, and forget unfinished scans.
 
-    An entry of the vector that was lowered since `durable` was written is not raised again."""
+    Needed after a power loss. An entry of the vector that was lowered after `durable` was written is not raised."""
     load_vectors(state)
     with Transaction(state) as tx:
         tx.forget_scans()
@@ -25,9 +25,9 @@ def roll_back_vector(state: ReplicationState, durable: Vector) -> None:
 def forget_entries(state: ReplicationState, lost: Vector) -> None:
     """Lower the vector below entries that are to be deleted because they are lost, so that peers send them again.
 
-    `lost`: origin → stamp of the oldest of them. It is on the disk when this returns, before they are deleted: an
-    interrupted repair may claim too little, never too much. The floor stays, since the log is whole above it. Entries
-    of our present origin are left out: no other node can have them."""
+    `lost` maps origins to the oldest stamp of these entries. The lower vector is synced before the entries are deleted,
+    so after an interruption it covers too little, never too much. The floor stays, since the log is complete above it.
+    Entries of our present origin are left out: no other node can have them."""
     lost = {origin: stamp for origin, stamp in lost.items() if origin != state.origin}
     if not lost:
         return
@@ -36,7 +36,7 @@ def forget_entries(state: ReplicationState, lost: Vector) -> None:
     if changing_from is not None:
         old, stamp = changing_from
         changing_from = (old, min(stamp, lost.get(old, _NEVER) - 1))
-    # a power loss must not bring the claim back either
+    # a later power loss must not raise the vector again
     durable = {
         origin: min(stamp, lost.get(origin, _NEVER) - 1) for origin, stamp in decode_vector(meta.durable).items()
     }
@@ -46,7 +46,7 @@ def forget_entries(state: ReplicationState, lost: Vector) -> None:
         for origin, stamp in lost.items():
             if stamp <= state.vector.get(origin, 0):
                 tx.lower_vector(origin, stamp - 1)
-                if changing_from is None or origin != changing_from[0]:  # the end of the origin change lowers that one
+                if changing_from is None or origin != changing_from[0]:  # the end of the origin change lowers this one
                     tx.lower_horizon(origin, stamp - 1)
         tx.change_meta(
             changing_from=changing_from,

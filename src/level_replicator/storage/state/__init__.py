@@ -1,1 +1,1 @@
-"""What a replication set contains, on the disk and mirrored in memory."""
+"""The contents of a replication set: records on the disk, and their mirror in memory."""

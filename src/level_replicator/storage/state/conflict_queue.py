@@ -1,11 +1,10 @@
-"""Conflicts: two writes of a key of which neither had seen the other. The greater one wins on every node; a program may
-want to know the other one.
+"""The queue of conflicts for `on_conflict`.
 
-A node on which two such writes meet, one as the row of the key and the other as an entry that is merged, reports the
-pair, whichever of them wins, if it has `on_conflict`. The report is a record in the replication set, written in the
-batch that merges, and deleted when the callback has returned. So a kill loses none, and may repeat one. The queue is on
-the disk: a slow callback costs no memory. It is bounded; above the bounds the oldest records are dropped, with a
-warning.
+A conflict is a pair of writes of one key of which neither had seen the other. The greater one wins on every node; the
+program may need the other one. A node reports a conflict when it merges an entry with the row of its key, whichever of
+the two wins, if the program has set `on_conflict`. The report is a record in the replication set. It is written in the
+batch that merges, and deleted after the callback has returned, so a kill loses no report and may repeat some. The queue
+is on the disk, so a slow callback needs no memory. If it is full, the oldest records are dropped, with a warning.
 """
 
 import logging
@@ -51,13 +50,11 @@ def encode_conflict(conflict: Conflict) -> bytes:
 
 
 def decode_conflict(record: bytes) -> Conflict:
-    """Decode a record of the queue. Raise StorageError if it is damaged."""
+    """Decode a record of the queue. Raises StorageError if it is damaged."""
     try:
         key, winner, loser = _decoder.decode(record)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise StorageError(
-            f"a conflict that waits to be reported cannot be read ({error}): it is passed over"
-        ) from error
+        raise StorageError(f"a conflict that waits to be reported cannot be read ({error}): it is skipped") from error
     return Conflict(key, *(Change(key, value, origin_name(origin), stamp) for value, origin, stamp in (winner, loser)))
 
 
@@ -66,7 +63,11 @@ def _write_of(change: Change) -> _Write:
 
 
 class QueueChange(NamedTuple):
-    """The (number, bytes) of the records that a batch adds to the queue, and how many of the oldest it deletes."""
+    """A change of the queue by one batch.
+
+    added    (number, size in bytes) of each new record
+    removed  number of the oldest records that the batch deletes
+    """
 
     added: list[tuple[int, int]]
     removed: int
@@ -75,13 +76,13 @@ class QueueChange(NamedTuple):
 class UnreportedConflicts:
     """The queue of conflicts that wait to be reported, in the replication set. Guarded by the lock of the state.
 
-    wanted  whether there is a listener: else nothing is recorded
+    wanted  True if there is a listener; without one nothing is recorded
     """
 
     def __init__(self, rs: Engine) -> None:
         self.wanted = False
         self._rs = rs
-        self._notify: Callable[[], None] = _nobody
+        self._notify: Callable[[], None] = _ignore
         self._sizes: deque[tuple[int, int]] = deque()
         """(number, bytes) of each record, in order."""
         self._bytes = 0
@@ -89,18 +90,18 @@ class UnreportedConflicts:
         self._dropped = 0
 
     def load(self) -> None:
-        """Count the records that the last run left."""
+        """Load the numbers and sizes of the records that the last run left."""
         for at, record in self._rs.scan(CONFLICT, following(CONFLICT)):
             self._add(conflict_number(at), len(record))
 
     def listen(self, notify: Callable[[], None]) -> None:
-        """Record conflicts from now on. `notify` is called when there are some, and must not block or raise."""
+        """Record conflicts from now on, and call `notify` when there are some. `notify` must not block or raise."""
         self.wanted, self._notify = True, notify
         if self._sizes:
             notify()
 
     def record(self, batch: Batch, conflicts: list[Conflict]) -> QueueChange:
-        """Put conflicts into the batch that merges them. Return the change to `apply` when the batch is written."""
+        """Add conflicts to the batch that merges them. Return the change, for `apply` after the batch is written."""
         added: list[tuple[int, int]] = []
         removed, total = 0, self._bytes
         for conflict in conflicts:
@@ -121,21 +122,21 @@ class UnreportedConflicts:
         return QueueChange(added, removed)
 
     def apply(self, change: QueueChange) -> None:
-        """Account for records that were written and, above the bounds, deleted."""
+        """Apply the change of a batch that was written."""
         for number, size in change.added:
             self._add(number, size)
         for _ in range(change.removed):
             self._remove_oldest()
         if change.removed and not self._dropped:
-            _log.warning("on_conflict does not keep up: the oldest conflicts are dropped, and not reported")
+            _log.warning("on_conflict is too slow: the oldest conflicts are dropped without a report")
         self._dropped += change.removed
 
     def notify(self) -> None:
-        """Call the listener: there are conflicts to report."""
+        """Call the listener, since there are conflicts to report."""
         self._notify()
 
     def read(self, after: int) -> list[tuple[int, Conflict | None]]:
-        """Return the next conflicts above this number, oldest first; None stands for a record that cannot be read."""
+        """Return the next conflicts above this number, oldest first; None for a record that cannot be read."""
         found: list[tuple[int, Conflict | None]] = []
         size = 0
         for at, record in self._rs.scan(conflict_key(after) + b"\0", following(CONFLICT)):
@@ -171,5 +172,5 @@ class UnreportedConflicts:
         self._bytes -= size
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     """Default of `notify`: does nothing."""

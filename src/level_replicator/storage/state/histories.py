@@ -1,4 +1,4 @@
-"""The histories of origins in a replication set: loading them, and comparing them with a peer's.
+"""Load the histories of origins, and compare them with those of a peer.
 
 See core.epochs. A history is stored before anything that depends on it: the epoch of this run in the batch of its
 first write, and what a peer knows before the first entry that it sends."""
@@ -21,7 +21,7 @@ from level_replicator.storage.state.transaction import Transaction
 
 
 def load_histories(state: ReplicationState) -> None:
-    """Load histories, branches and re-stamped writes. Raise StorageError if a history cannot be read."""
+    """Load histories, branches and the `written` stamps. Raises StorageError if a history cannot be read."""
     rs = state.rs
     try:
         state.histories = {
@@ -40,9 +40,10 @@ def load_histories(state: ReplicationState) -> None:
 class Learned:
     """Result of a comparison with a peer's histories.
 
-    branches  branches that this node did not know: it has to rename the entries that it has of them
-    forgot    the peer knows an epoch of our origin that we do not remember, and we have written nothing since
-    ready     False if the peer has not yet renamed a branch that is known here
+    branches  branches that are new to this node, which must rename its entries of them
+    forgot    True if the peer knows an epoch of our origin that this node does not, and this node has written nothing
+              since
+    ready     False if the peer has not yet renamed a branch that this node knows
     """
 
     branches: Branches
@@ -51,9 +52,9 @@ class Learned:
 
 
 def learn(state: ReplicationState, theirs: Histories, their_branches: Branches) -> Learned:
-    """Compare a peer's histories with ours, and store the epochs that are new here; under the lock.
+    """Compare a peer's histories with ours, and store epochs that are new to this node. The caller holds the lock.
 
-    Raise RemoteProtocolError if this node would know too many epochs with them, and ENGINE_ERRORS."""
+    Raises RemoteProtocolError if this would exceed MAX_STORED_EPOCHS, and ENGINE_ERRORS."""
     new = {epoch: start for epoch, start in their_branches.items() if epoch not in state.branches}
     if new:
         return Learned(new, forgot=False, ready=False)  # the rest is compared under the new names
@@ -71,10 +72,10 @@ def learn(state: ReplicationState, theirs: Histories, their_branches: Branches) 
     histories = {**state.histories, **longer}
     if longer and (epochs := sum(map(len, histories.values()))) > MAX_STORED_EPOCHS:
         raise RemoteProtocolError(
-            f"with the peer's our histories would have {epochs} epochs, {MAX_STORED_EPOCHS} at most"
+            f"with the peer's histories this node would store {epochs} epochs; the limit is {MAX_STORED_EPOCHS}"
         )
     if longer and not new:
-        # on the disk before anything that comes after it
+        # synced, so that nothing that depends on it reaches the disk first
         with Transaction(state, sync=True) as tx:
             for origin, history in longer.items():
                 tx.set_history(origin, history)
@@ -82,16 +83,18 @@ def learn(state: ReplicationState, theirs: Histories, their_branches: Branches) 
 
 
 def put_branches(state: ReplicationState, branches: Branches) -> None:
-    """Store branches. Raise RemoteProtocolError if this node would know too many with them."""
+    """Store branches. Raises RemoteProtocolError if this would exceed MAX_BRANCHES."""
     new = {epoch: start for epoch, start in branches.items() if epoch not in state.branches}
     if (known := len(state.branches) + len(new)) > MAX_BRANCHES:
-        raise RemoteProtocolError(f"with the peer's we would know {known} branches, {MAX_BRANCHES} are allowed")
+        raise RemoteProtocolError(
+            f"with the peer's branches this node would store {known}; the limit is {MAX_BRANCHES}"
+        )
     with Transaction(state, sync=True) as tx:
         for epoch, start in new.items():
             tx.add_branch(epoch, start)
 
 
 def _reach(state: ReplicationState, origin: int) -> int:
-    """Return the newest stamp of an origin that index or log may have, in a dot or as a write that was re-stamped."""
+    """Return the newest stamp of an origin that index or log may contain, as a dot or as *written*."""
     known = (state.vector, state.newest, state.floor, state.written)
     return max(stamps.get(origin, 0) for stamps in known)

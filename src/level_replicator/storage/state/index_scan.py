@@ -1,4 +1,4 @@
-"""Scans of the index, a few rows at a time: of the index alone, or of index and database side by side, key by key."""
+"""Scans of the index: of a range of its rows, or of index and database side by side, key by key."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,7 +14,7 @@ Pair = tuple[bytes, bytes | None, bytes | None]
 
 
 def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
-    """Iterate over all keys that index or database have, in their order."""
+    """Iterate over all keys of index and database, in order."""
     index = rs.scan(INDEX, following(INDEX))
     database = db.scan()
     left, right = next(index, None), next(database, None)
@@ -36,7 +36,7 @@ def side_by_side(rs: Reader, db: Reader) -> Iterator[Pair]:
 
 
 def agrees(row: bytes, value: bytes | None) -> bool:
-    """Return whether the database has the value that the index row names."""
+    """Return True if `value`, from the database, is the value that the index row describes."""
     _, _, flags, checksum = INDEX_HEAD.unpack_from(row)
     if flags & DELETE:
         return value is None
@@ -47,34 +47,35 @@ KeyAndRow = tuple[bytes, bytes]
 
 
 def index_range(low: bytes, high: bytes) -> tuple[bytes, bytes]:
-    """Return the bounds for Reader.scan of the rows of [low, high). `high` b"": to the end."""
+    """Return the bounds for Reader.scan of the index rows in [low, high). An empty `high` means the end."""
     return INDEX + low, INDEX + high if high else following(INDEX)
 
 
 def rows_of(rs: Reader, low: bytes, high: bytes) -> Iterator[KeyAndRow]:
-    """Iterate over (key with its prefix, row) of [low, high), in order."""
+    """Iterate over (key with INDEX prefix, row) in [low, high), in order."""
     return rs.scan(*index_range(low, high))
 
 
 def take(rows: Iterator[KeyAndRow], most: int) -> tuple[list[bytes], list[bytes]]:
-    """Return the next keys, with their prefix, and heads: `most` at most."""
+    """Return the next `most` rows, or fewer at the end, as (keys with INDEX prefix, heads)."""
     return heads_of(list(islice(rows, most)))
 
 
 def heads_of(pairs: list[KeyAndRow]) -> tuple[list[bytes], list[bytes]]:
-    """Return the keys, with their prefix, and heads of some rows."""
+    """Return the rows as (keys with INDEX prefix, heads)."""
     return [key for key, _ in pairs], [row if len(row) == ROW_HEAD_BYTES else head_of(row) for _, row in pairs]
 
 
 def head_of(row: bytes) -> bytes:
-    """Return the part of an index row that is equal on two nodes: without its contexts, and without *written*, which
-    the dot determines."""
+    """Return the part of an index row that is equal on all nodes.
+
+    Leaves out the contexts, which may differ, and *written*, which the dot determines."""
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     return INDEX_HEAD.pack(stamp, origin, flags & ROW_FLAGS, checksum)
 
 
 def row_of(row: bytes) -> bytes:
-    """Return an index row as it is sent to a peer: without contexts, but with a flag for whether it has one."""
+    """Return an index row as it is sent to a peer: without contexts, but with a flag if it has one."""
     if len(row) == ROW_HEAD_BYTES:
         return row
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)

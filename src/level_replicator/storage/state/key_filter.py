@@ -1,8 +1,8 @@
 """A filter of the keys in the index, in memory, which avoids most index lookups for new keys.
 
 It has false positives, for which the index is read, but no false negatives. So the key of every row that is added to
-the index while a replica runs is added here, under the lock of the state. At open the filter is empty and marked as
-not whole; the keys of the index are added when that is worth it, some at a time beside live traffic.
+the index while a replica runs is added here, under the lock of the state. At open the filter is empty, and `whole` is
+False. The keys of the index are added later, a slice at a time while the node serves, if lookups show the need.
 """
 
 from level_replicator.core.limits import FILTER_BYTES, FILTER_MASK, FILTER_WORTH_LOOKUPS
@@ -26,15 +26,14 @@ class KeyFilter:
         self.generation = 0
 
     def begin(self, *, empty: bool) -> None:
-        """Clear the filter. `empty`: the index is known to be empty, so that the filter is whole."""
+        """Clear the filter. With `empty` the index is known to be empty, so the filter is whole."""
         self.bits = bytearray(FILTER_BYTES)
         self.whole = empty
         self.lookups = 0
         self.generation += 1
 
     def is_new(self, key: bytes) -> bool:
-        """Return True if the index certainly has no row of the key. Adds the key, since the caller is about to write a
-        row of it."""
+        """Return True if the index certainly has no row of the key. Also add the key: the caller will write its row."""
         place = hash(key) & FILTER_MASK
         byte, bit = place >> 3, 1 << (place & 7)
         bits = self.bits
@@ -48,11 +47,11 @@ class KeyFilter:
 
     @property
     def worth_learning(self) -> bool:
-        """Whether a whole filter would have avoided so many lookups that loading the keys is worth it."""
+        """True if a whole filter would have avoided so many lookups that adding all keys is worth it."""
         return not self.whole and self.lookups >= FILTER_WORTH_LOOKUPS
 
     def learn(self, keys: list[bytes]) -> None:
-        """Add some of the keys of the index; under the lock."""
+        """Add some keys of the index. The caller holds the lock."""
         bits = self.bits
         for key in keys:
             place = hash(key) & FILTER_MASK

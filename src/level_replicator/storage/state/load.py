@@ -1,9 +1,10 @@
-"""Loading the replication set into ReplicationState: vectors, newest stamps, unfinished scans, histories, counts."""
+"""Load the replication set into ReplicationState: vectors, newest stamps, unfinished scans, histories, counts."""
 
 from collections.abc import Callable
 from itertools import islice
 
 from level_replicator.core.entry import DELETE, INDEX_HEAD
+from level_replicator.core.hlc import MAX_STAMP
 from level_replicator.core.limits import FILTER_SLICE_KEYS
 from level_replicator.core.version_vector import Vector
 from level_replicator.storage.engine.base import Reader
@@ -28,8 +29,6 @@ from level_replicator.storage.state.schema import (
 )
 from level_replicator.storage.state.state import ReplicationState
 
-_MAX = (1 << 64) - 1
-
 
 def load(state: ReplicationState) -> None:
     """Load everything except the meta record, the lost keys and the counts."""
@@ -43,11 +42,11 @@ def load(state: ReplicationState) -> None:
     for key, intervals in rs.scan(RESUME, following(RESUME)):
         source, origin = resume_pair(key)
         state.resume.setdefault(source, {})[origin] = decode_intervals(intervals)
-    # the mark leaves with the vector that covers the floor (storage.write.remote_applier.adopt_vector)
+    # the record is deleted with the vector that covers the floor (storage.write.remote_applier.adopt_vector)
     state.bulk_load_incomplete = rs.get(BULK_LOADING) is not None
     load_histories(state)
-    # the index may hold an entry above the vector, also without one in the log (of a bulk load that broke off): a
-    # write over it must get the greater stamp
+    # the index may hold an entry above the vector that is not in the log (after an interrupted bulk load); a write that
+    # overwrites it must get a greater stamp
     for stamp in (*state.newest.values(), *state.floor.values(), *state.horizon.values(), state.dropped):
         state.clock.follow(stamp)
 
@@ -62,7 +61,7 @@ def load_vectors(state: ReplicationState) -> None:
 
 
 def load_counts(state: ReplicationState) -> None:
-    """Load the numbers of keys and entries that an orderly stop left in the meta record."""
+    """Load the numbers of keys and entries, which an orderly stop stored in the meta record."""
     state.keys, state.entries = state.meta.keys, state.meta.entries
 
 
@@ -77,7 +76,7 @@ def load_stamps(rs: Reader, prefix: bytes) -> Vector:
 
 
 def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
-    """Return (newest, oldest), each origin → stamp of an entry. Costs two seeks an origin, however long the log is."""
+    """Return (newest, oldest): origin → stamp of an entry of the log. Costs two seeks for each origin."""
     newest: Vector = {}
     oldest: Vector = {}
     start = LOG
@@ -87,14 +86,14 @@ def ends_of_log(rs: Reader) -> tuple[Vector, Vector]:
             return newest, oldest
         oldest_stamp, origin = log_dot(first)
         oldest[origin] = oldest_stamp
-        end = log_key(origin, _MAX) + b"\0"
+        end = log_key(origin, MAX_STAMP) + b"\0"
         last = next(iter(rs.scan_keys(first, end, reverse=True)))
         newest[origin] = log_dot(last)[0]
         start = end
 
 
 def update_late(state: ReplicationState) -> None:
-    """Set `late` anew after entries left the log, or a floor was lowered."""
+    """Set `late` again after entries were removed from the log, or a floor was lowered."""
     _, oldest = ends_of_log(state.rs)
     state.late = any(stamp <= state.floor.get(origin, 0) for origin, stamp in oldest.items())
 
@@ -108,10 +107,12 @@ def count(state: ReplicationState) -> None:
 
 
 def learn_keys(state: ReplicationState, pause: Callable[[], bool]) -> None:
-    """Add all keys of the index to the filter of known keys, some at a time. `pause`: see Retention."""
+    """Add all keys of the index to the key filter, some at a time.
+
+    `pause` is called between two slices, and ends the work by returning False."""
     known = state.key_filter
     with state.lock:
-        # keys that are written from here on are added as they are written
+        # keys that are written from now on are added when they are written
         generation, snapshot = known.generation, state.rs.snapshot()
     with snapshot:
         keys = snapshot.scan_keys(INDEX, following(INDEX))

@@ -1,4 +1,4 @@
-"""Reading of entries: from the log, or, if the log does not hold them any more, from index and database."""
+"""Read entries from the log, or, after the log was truncated, from index and database."""
 
 from level_replicator.core.entry import (
     DELETE,
@@ -16,11 +16,11 @@ from level_replicator.storage.state.schema import log_key
 
 
 class DamagedEntry(StorageError):
-    """An entry of the log is not as it was written."""
+    """An entry of the log differs from the bytes that were written."""
 
 
 def read_entry(record: bytes) -> Entry:
-    """Decode an entry of the log. Raise StorageError if the bytes are not those that were written."""
+    """Decode an entry of the log. Raises StorageError if it is damaged."""
     try:
         return decode_entry(record)
     except RemoteProtocolError as error:
@@ -30,8 +30,9 @@ def read_entry(record: bytes) -> Entry:
 
 
 def restore_entry(rs: Reader, db: Reader, key: bytes, row: bytes) -> bytes | None:
-    """Return the bytes of a row's entry: from the log, else encoded again from the value in the database. Return None
-    if neither has it undamaged."""
+    """Return the bytes of the entry of an index row, from the log or encoded again from the value in the database.
+
+    Returns None if both are missing or damaged."""
     stamp, _, flags, checksum = INDEX_HEAD.unpack_from(row)
     logged = logged_entry(rs, key, row)
     if logged is not None:
@@ -44,7 +45,7 @@ def restore_entry(rs: Reader, db: Reader, key: bytes, row: bytes) -> bytes | Non
 
 
 def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
-    """Return the log's entry under the dot of this row, None if there is none, or it does not agree with the row."""
+    """Return the bytes of the log entry of an index row. Returns None if it is missing, or differs from the row."""
     stamp, origin, flags, checksum = INDEX_HEAD.unpack_from(row)
     record: bytes | None = rs.get(log_key(origin, stamp))
     if record is None:
@@ -58,8 +59,10 @@ def logged_entry(rs: Reader, key: bytes, row: bytes) -> bytes | None:
 
 
 def row_from_log(rs: Reader, key: bytes, row: bytes) -> tuple[bytes, Entry] | None:
-    """Return the index row for the log's entry under the dot of this row, and the entry, if that is sound and of this
-    key. (Where the row is another one, the row is damaged, and not the value.)"""
+    """Make the index row of the log entry with the dot of this row. Return the new row and the entry.
+
+    Returns None if the entry is missing, damaged or of another key. If the new row differs from `row`, the row was
+    damaged, not the value."""
     stamp, origin, _, _ = INDEX_HEAD.unpack_from(row)
     record = rs.get(log_key(origin, stamp))
     try:

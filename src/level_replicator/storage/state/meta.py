@@ -14,27 +14,27 @@ READABLE_FORMATS = (1, FORMAT)
 version that reads only 1 would misread them."""
 
 NEW_ORIGIN_REQUESTED = b"to be renewed"
-"""Takes the place of an identity: the next open begins a new origin that takes over the whole log of the old one."""
+"""Stored in place of an identity, it makes the next open begin a new origin that takes over the log of the old one."""
 
 
 class Meta(msgspec.Struct, array_like=True):
     """The meta record. On the disk it is an array: fields are only added, at the end, and with a default.
 
-    identity, db_identity  identities of its directory and of the database's directory at the last open
-                 (Engine.identity)
-    boot         the start of the machine in which it was open last (storage.engine.boot_id)
-    clean        it was closed in order, so that `keys` and `entries` are exact
-    durable      an encoded vector: its entries were all on the disk when this record was synced
-    changing_from  (old origin, stamp) while the writes of `old origin` after the stamp are being taken over by
-                 `origin` (storage.recovery.new_origin)
-    origin_changed  `origin` is not the first origin of this replication set
-    adopting     the data of a LevelDB that had some is being taken over (storage.recovery.adopt)
-    repairing    log, index and database may disagree until they are repaired (storage.recovery.repair_log); torn: since
-                 a power loss
-    forked       during an origin change: another node may have used the old origin for other writes with the same
-                 stamps
-    traced       each run that wrote under `origin`, except the first one, has an epoch in its history (core.epochs).
-                 False if a version without histories made `origin`
+    identity     identity of the directory of the replication set at the last open (Engine.identity)
+    db_identity  identity of the directory of the database at the last open
+    boot         id of the boot of the machine at the last open (storage.engine.boot_id)
+    clean        True after an orderly close; then `keys` and `entries` are exact
+    durable      an encoded vector, all of whose entries were on the disk when this record was synced
+    changing_from  (old origin, stamp) during an origin change: the writes of the old origin above the stamp are being
+                 taken over by `origin` (storage.recovery.new_origin)
+    origin_changed  True if `origin` is not the first origin of this replication set
+    adopting     True while existing data of the database is being adopted (storage.recovery.adopt)
+    repairing    True while log, index and database may disagree, until they are repaired (storage.recovery.repair_log)
+    torn         True if `repairing` has its cause in a power loss
+    forked       during an origin change, True if another node may have used the old origin for other writes with the
+                 same stamps
+    traced       True if each run that wrote under `origin`, except the first one, has an epoch in its history
+                 (core.epochs). False if a version without histories made `origin`
     """
 
     format: int
@@ -56,12 +56,13 @@ class Meta(msgspec.Struct, array_like=True):
 
 
 NO_META = Meta(FORMAT, 0, b"", b"", False, 0, 0, b"")
-"""Before a replication set is opened. It is never written."""
+"""The value before a replication set is opened. It is never written."""
 
 
 def load_meta(rs: Reader) -> Meta | None:
-    """Read the meta record. Return None for a new set. Raise FormatError for a format that this version does not know,
-    StorageError for a damaged record."""
+    """Read the meta record. Return None for a new replication set.
+
+    Raises FormatError for a format that this version does not know, StorageError for a damaged record."""
     data = rs.get(META)
     if data is None:
         return None
@@ -81,7 +82,7 @@ def load_meta(rs: Reader) -> Meta | None:
 
 
 def _checked(meta: Meta) -> Meta:
-    """Raise ValueError or RemoteProtocolError for numbers and a vector that no version writes."""
+    """Return the record. Raises ValueError or RemoteProtocolError if its numbers or its vector are out of range."""
     origin, stamp = meta.changing_from or (1, 0)
     if not 0 < meta.origin < 1 << 64 or not 0 < origin < 1 << 64 or not 0 <= stamp < 1 << 64:
         raise ValueError("an origin or a stamp is out of range")
@@ -90,7 +91,7 @@ def _checked(meta: Meta) -> Meta:
 
 
 def store_meta(rs: Engine, meta: Meta) -> None:
-    """Write the record of a replication set that no replica has open, and bring it to the disk. Raise StorageError."""
+    """Write and sync the record of a replication set that no replica has open. Raises StorageError."""
     rs.put(META, encode_meta(meta), sync=True)
 
 

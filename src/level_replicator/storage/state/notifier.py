@@ -1,11 +1,11 @@
-"""Notification of readers that wait for the vector to move. It costs nothing while none waits."""
+"""Notification of readers that wait until the vector is raised. It costs nothing while none waits."""
 
 import threading
 from collections.abc import Callable
 
 
 class Notifier:
-    """Wakes readers. `waiting`: their number. A thread that moves the vector calls `ring` if it is not 0."""
+    """Wakes readers. `waiting` is their number; a thread that raises the vector calls `ring` unless it is 0."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -23,8 +23,9 @@ class Notifier:
                 call()
 
     def call_at_next(self, call: Callable[[], None]) -> None:
-        """Call `call` once, at the next `ring`, from the thread that rings: for a reader without a thread to wait with.
-        The reader has to check once more after this, since the vector may have moved before."""
+        """Call `call` once, at the next `ring`, on the thread that rings. For a reader that cannot block a thread.
+
+        The reader must check once more after this, since the vector may have been raised before."""
         with self._changed:
             self._calls.append(call)
             self.waiting += 1
@@ -36,12 +37,12 @@ class Notifier:
                 self._calls.remove(call)
                 self.waiting -= 1
 
-    def wait(self, come: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Wait until `come` returns True; it is called first, and after each ring. Return False after the timeout."""
+    def wait(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Wait until `condition()`, which is called first and after each ring. Return False after the timeout."""
         with self._changed:
-            # before the first check: a thread that moves the vector after it sees that a reader waits
+            # before the first check, so that a thread which raises the vector after the check sees a waiting reader
             self.waiting += 1
             try:
-                return self._changed.wait_for(come, timeout_s)
+                return self._changed.wait_for(condition, timeout_s)
             finally:
                 self.waiting -= 1

@@ -7,16 +7,16 @@ v origin                  vector: stamp, and the stamp before the batch that set
 f origin                  floor: stamp up to which the log was truncated
 h origin                  horizon: newest stamp of a tombstone that was dropped
 d                         the newest stamp among all dropped tombstones
-a                         the frame applied last: origin, low, high
-g                         there while the index may hold rows of a bulk load that is not complete
-t                         the keys that the last batch of a reconciliation, or of a repair, touched
+a                         applied: the last frame of a peer that was applied (origin, low, high)
+g                         present while the index may hold rows of an incomplete bulk load
+t                         touched: the keys of the last batch of a reconciliation or repair
 c number                  a conflict that has not been reported yet (storage.state.conflict_queue)
-x key                     lost: the index has a row of the key, and its value is nowhere on this node
+x key                     lost: the index has a row of the key, but this node does not have its value
                           (storage.write.lost)
-e origin                  history: the epochs of the origin, and the stamp each began at (core.epochs)
-w origin                  written: newest stamp of a write of the origin that is here under another dot, re-stamped
-b epoch                   branch: the stamp above which this epoch, and those after it, are an origin of their own
-r source origin           resume: intervals of `origin` already applied of an unfinished scan of `source`
+e origin                  history: the epochs of the origin, each with the stamp at which it began (core.epochs)
+w origin                  written: newest stamp of a write of the origin that is stored under another dot (re-stamped)
+b epoch                   branch: stamp above which this epoch and its successors are an origin of their own
+r source origin           resume: intervals of `origin` that an unfinished scan of the peer `source` has applied
 """
 
 import struct
@@ -46,7 +46,7 @@ _TWO = struct.Struct(">cQQ")
 
 
 pack_log = _TWO.pack
-"""`log_key` for loops in which a call costs as much as its work: pack_log(LOG, origin, stamp)."""
+"""Inline form of `log_key` for hot loops: pack_log(LOG, origin, stamp)."""
 
 
 def log_key(origin: int, stamp: int) -> bytes:
@@ -129,8 +129,10 @@ _THREE_NUMBERS = struct.Struct(">QQQ")
 
 
 def encode_vector_entry(stamp: int, before: int) -> bytes:
-    """Encode an entry of the vector. `before`: the log above this stamp is replayed after a kill: usually the stamp of
-    the entry before this batch."""
+    """Encode an entry of the vector.
+
+    After a kill the log above the stamp `before` is replayed; usually it is the entry of the vector before this
+    batch."""
     return _TWO_NUMBERS.pack(stamp, before)
 
 

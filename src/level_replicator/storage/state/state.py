@@ -26,39 +26,47 @@ _log = logging.getLogger("level_replicator.storage")
 class ReplicationState:
     """The two LevelDBs of a replica, and the fields that mirror the replication set.
 
-    `lock` guards it, and is held over every write to `rs` and the write to `db` that follows. The first group of fields
-    has records on the disk: only storage.state.transaction changes them, after it has written the records, and
-    storage.state.load reads them. (LocalWriter's put of one key does the same without them.)
+    `lock` guards it, and is held from the write to `rs` to the end of the write to `db` that follows. The first group
+    of fields has records on the disk: only storage.state.transaction changes them, after it has written the records,
+    and storage.state.load reads them. (LocalWriter's put of one key does the same without a transaction.)
 
-    meta, origin  the meta record, and the origin of this node in it
-    vector      origin → stamp up to which everything of the origin is known
-    floor       origin → stamp up to which the log was truncated; above the vector only during a bulk load, or where
-                data was lost (storage.maintenance.floors)
-    horizon     origin → newest stamp of a tombstone that was dropped here; dropped: the newest of all
-    resume      source → origin → the part of an unfinished scan of that source that is applied here
-    bulk_load_incomplete  a bulk load was begun and is not complete
-    histories   origin → its epochs, as far as this node knows them; branches: epoch → start (core.epochs)
-    written     origin → newest stamp of a write of its that is, or was, here under another dot, re-stamped
-    lost        keys whose values are lost here and wait to come from a peer (storage.write.lost); lost_stamps:
-                origin → a stamp that is at least that of every such row
-    keys        number of live keys in `db`; entries: number of entries in the log
+    meta         the meta record
+    origin       origin of this node, from the meta record
+    vector       origin → stamp up to which everything of the origin is known
+    floor        origin → stamp up to which the log was truncated; above the vector only during a bulk load, or after a
+                 loss of data (storage.maintenance.floors)
+    horizon      origin → newest stamp of a tombstone that this node has dropped
+    dropped      newest stamp of all dropped tombstones
+    resume       origin of a peer → origin → part of an unfinished scan of that peer that is applied here
+    bulk_load_incomplete  True after a bulk load has begun, until it is complete
+    histories    origin → its epochs, as far as this node knows them (core.epochs)
+    branches     epoch → start (core.epochs)
+    written      origin → newest stamp of a write of that origin that is, or was, stored under another dot (re-stamped)
+    lost         keys whose values are lost on this node and requested from peers (storage.write.lost)
+    lost_stamps  origin → a stamp not below that of any row of a lost key
+    keys         number of live keys in `db`
+    entries      number of entries in the log
 
-    Floor, horizon, histories, branches and written are replaced, never changed in place: other threads read them
+    Floor, horizon, histories, branches and written are replaced, never changed in place, since other threads read them
     without the lock. The other fields are derived from the log, or belong to this run:
 
-    newest      origin → newest stamp of its that the log holds or held, also above the vector; never below the vector
-    late        whether the log may hold entries at or below the floor, which came back after a repair
-    bulk_loading  a bulk load is under way; bulk_loads: number of bulk loads that were begun
-    lowered     number of times that the vector was lowered or origins were renamed
-    tail        the newest local writes; key_filter: of the keys in the index
-    restored_gap  (end of the last run, first stamp of this one): no other node can know a stamp of this origin in
-                between, unless this directory is older than their knowledge
-    next_epoch  the epoch that begins with the next local write; 0: it has begun, or the origin is new
-    notifier    is rung when the vector has moved
-    conflicts   number of conflicts found; unreported: those that wait for on_conflict
-    restamped_puts, restamped_tombstones  numbers of entries that travel again under a new dot of this node
-    failed      why no more writes are taken, or None
-    waiting     a thread waits for the lock, and local writers are to let it in
+    newest       origin → newest stamp that the log has, or had, of that origin, also above the vector; never below the
+                 vector
+    late         True if the log may hold entries at or below the floor, which came back after a repair
+    bulk_loading  True while a bulk load is under way
+    bulk_loads   number of bulk loads that were begun
+    lowered      number of times that the vector was lowered or origins were renamed
+    tail         the newest local writes
+    key_filter   filter of the keys in the index
+    restored_gap  (last stamp of the previous run, first stamp of this run): if another node knows a stamp of this
+                 origin in between, this directory is older than its knowledge
+    next_epoch   the epoch that begins with the next local write; 0: it has begun, or the origin is new
+    notifier     wakes readers when the vector has been raised
+    conflicts    number of conflicts found
+    unreported   conflicts that wait for `on_conflict`
+    restamped_puts, restamped_tombstones  numbers of entries that this node has re-stamped
+    failed       the error after which no more writes are accepted, or None
+    waiting      True while a thread that has priority over local writers waits for the lock
     """
 
     def __init__(
@@ -115,29 +123,30 @@ class ReplicationState:
         self.origin = meta.origin
 
     def step(self, name: str) -> None:
-        """Mark a point at which a test may stop the process. Costs next to nothing otherwise."""
+        """Mark a crash point, at which a test may stop the process."""
         if self.on_step is not None:
             self.on_step(name)
 
     def logged(self, origin: int, stamp: int) -> bool:
-        """Return whether the log holds the entry of an index row with this dot."""
+        """Return True if the log holds the entry of an index row with this dot."""
         if stamp > self.floor.get(origin, 0):
             return not self.lost or self.rs.get(log_key(origin, stamp)) is not None
         return self.late and self.rs.get(log_key(origin, stamp)) is not None
 
     def flush(self) -> None:
-        """Bring all earlier writes of both LevelDBs to the disk: an empty batch with `sync` does, as in plyvel."""
+        """Sync all earlier writes of both LevelDBs. An empty batch with `sync` does that."""
         self.rs.batch(sync=True).write()
         self.flush_database()
 
     def flush_database(self) -> None:
-        """Bring all earlier writes of the database to the disk."""
+        """Sync all earlier writes of the database."""
         self.db.batch(sync=True).write()
 
     @contextmanager
     def applying(self, action: str) -> Iterator[None]:
-        """Hold the lock, with priority over local writers. Raise StorageError, also for an engine error of the block,
-        after which no more writes are taken. `action`: for the message."""
+        """Hold the lock, with priority over local writers. `action` names the work in error messages.
+
+        Raises StorageError, also for an engine error of the block, after which no more writes are accepted."""
         self.waiting = True
         with self.lock:
             self.waiting = False
@@ -148,13 +157,14 @@ class ReplicationState:
                 raise self.fail(action, error) from error
 
     def check(self) -> None:
-        """Raise the StorageError that made this replica read-only, if one did."""
+        """Raise StorageError if an earlier error has made this replica read-only."""
         if self.failed is not None:
             raise StorageError(str(self.failed)) from self.failed
 
     def fail(self, action: str, error: BaseException) -> StorageError:
-        """Take no more writes, since the contents of the disk are unknown after a failed one. Return the error to
-        raise."""
+        """Refuse further writes, since the contents of the disk are unknown after a failed write.
+
+        Returns the error for the caller to raise."""
         self.failed = StorageError(
             f"{action} failed: {error_text(error)}. No more writes are taken. Fix the disk, then close and open"
             " the replica: everything acknowledged is repaired from the replication set"

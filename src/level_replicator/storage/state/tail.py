@@ -1,7 +1,7 @@
-"""The newest local writes, as the log holds them, kept in memory for peers that are up to date.
+"""The newest local writes, in memory, for peers that are up to date.
 
-So a new write need not be read back in order to be sent. The tail is bounded, and never the only copy: a peer that is
-further behind is served from the log.
+A new write need not be read back from the log before it is sent. The tail is bounded, and never the only copy: a peer
+that is further behind is served from the log.
 """
 
 from bisect import bisect_right
@@ -14,8 +14,9 @@ Record = tuple[int, bytes]
 
 
 class Tail:
-    """The newest log entries of this node's origin, under the lock of the state. It holds every entry above `since`
-    that has not been overwritten."""
+    """The newest log entries of this node's origin: all entries above `since` that have not been overwritten.
+
+    Guarded by the lock of the state."""
 
     __slots__ = ("_bytes", "_newer", "_older", "since")
 
@@ -23,32 +24,32 @@ class Tail:
         self.begin(0)
 
     def begin(self, since: int) -> None:
-        """Clear the tail: for another origin, or after a write to its log that was not added here."""
+        """Clear the tail and set `since`: for a new origin, and after a write to its log that was not added here."""
         self.since = since
         self._bytes = 0
         self._older: dict[int, bytes] = {}
         self._newer: dict[int, bytes] = {}
 
     def add(self, records: dict[int, bytes], size: int) -> None:
-        """Add new entries by their stamps, ascending. `size`: their total bytes."""
+        """Add new entries: stamp → bytes, stamps ascending. `size` is their total size in bytes."""
         if size > TAIL_BYTES:
             self.begin(next(reversed(records)))
             return
         self._newer.update(records)
         self._bytes += size
         if self._bytes > TAIL_BYTES // 2:
-            # half of it leaves at once, so that an addition costs next to nothing
+            # the older half is dropped at once, so that an addition is cheap
             if self._older:
                 self.since = next(reversed(self._older))
             self._older, self._newer, self._bytes = self._newer, {}, 0
 
     def drop(self, stamp: int) -> None:
-        """Delete the entry of this stamp, if there is one, since it was overwritten."""
+        """Delete the entry of this stamp, which was overwritten. Does nothing if there is none."""
         if stamp > self.since and self._newer.pop(stamp, None) is None:
             self._older.pop(stamp, None)
 
     def above(self, low: int) -> list[Record]:
-        """Return the entries above `low` (`since <= low`), the oldest first."""
+        """Return the entries above `low`, oldest first. `low` must not be below `since`."""
         found: list[Record] = []
         for half in (self._newer, self._older):
             for stamp in reversed(half):
@@ -60,7 +61,7 @@ class Tail:
 
 
 class TailReader:
-    """Reads one live round of a send queue from entries of the tail as of its begin."""
+    """Reads one live round of a send queue from the entries that the tail had at its start."""
 
     def __init__(self, records: list[Record]) -> None:
         self._stamps = [stamp for stamp, _ in records]

@@ -1,4 +1,4 @@
-"""One change of the replication set: bytes of `rs`, bytes of `db`, and the fields of ReplicationState that mirror them.
+"""Transactions on the replication set: records in `rs`, values in `db`, and the fields of ReplicationState.
 
 The model is LevelDB's VersionEdit with LogAndApply. A method of Transaction names one edit, and holds both halves of
 it: the record that it writes, and the field that changes with it. A commit writes `rs`, then `db`, and only then the
@@ -9,7 +9,7 @@ repairs, and never ahead of it.
 - If the block raises, nothing is written and no field changes.
 - If a write fails, no field changes. The caller's boundary catches the error and calls `ReplicationState.fail`, since
   the contents of the disk are unknown then.
-- If a commit is interrupted by Ctrl-C or a signal handler that raises, it is completed before the exception travels on.
+- If Ctrl-C or a signal handler that raises interrupts a commit, the commit is completed before the exception is raised.
 
 Two hot paths put their records into the batches themselves: LocalWriter's put of one key, which does not use a
 transaction at all, and the loop of Merger. A property test compares both with the methods here.
@@ -59,21 +59,22 @@ class Transaction:
     """Collect edits of the replication set, and commit them together. For one use, as a context manager or with
     `commit`.
 
-    name      prefix of the crash points of the commit, for tests: "NAME: before rs", then "NAME: after rs", or, if it
-              writes to the database too, "NAME: between rs and db" and "NAME: after db". With "" they have no prefix;
-              with None there are none
-    sync      the commit returns when the batches, and everything written before them, are on the disk
-    keys, entries  by how much the numbers of live keys and of log entries change
+    name     prefix of the crash points of the commit, for tests: "NAME: before rs", then "NAME: after rs", or, if the
+             commit writes to the database too, "NAME: between rs and db" and "NAME: after db". With "" they have no
+             prefix; with None there are none
+    sync     True if the commit returns only when the batches, and everything written before them, are on the disk
+    keys     change of the number of live keys
+    entries  change of the number of log entries
     """
 
     __slots__ = (
         "_db",
-        "_edit",
         "_epoch_begins",
         "_name",
         "_newest",
         "_overwritten",
         "_own",
+        "_rare",
         "_rs",
         "_state",
         "_sync",
@@ -89,13 +90,13 @@ class Transaction:
         self._rs: Batch | None = None
         self._db: Batch | None = None
         self.keys = self.entries = 0
-        # the edits of nearly every commit are here, the others in `_edit`
+        # the edits of nearly every commit are here, the rare ones in an object that most commits do not need
         self._vector: Vector = {}
         self._newest: Vector | None = None
         self._own: dict[int, bytes] | None = None
         self._overwritten: list[int] | None = None
         self._epoch_begins = False
-        self._edit: _Edit | None = None
+        self._rare: _RareEdits | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -108,14 +109,14 @@ class Transaction:
 
     @property
     def rs(self) -> Batch:
-        """The batch of the replication set; for the hot loops, and for records of any kind that are deleted."""
+        """The batch of the replication set. Used directly by the hot loops, and to delete records of any kind."""
         if self._rs is None:
             self._rs = self._state.rs.batch(sync=self._sync)
         return self._rs
 
     @property
     def db(self) -> Batch:
-        """The batch of the database. It is written only if it was asked for."""
+        """The batch of the database. It is written only if this property was used."""
         if self._db is None:
             self._db = self._state.db.batch(sync=self._sync)
         return self._db
@@ -131,8 +132,9 @@ class Transaction:
         self.rs.delete(log_key(origin, stamp))
 
     def overwrite(self, origin: int, stamp: int) -> None:
-        """Delete the entry of the index row with this dot from the log, if the log holds it, and from the tail, since
-        another entry takes its place."""
+        """Delete the entry with this dot, which another entry of its key replaces, from the log and from the tail.
+
+        The log need not hold it."""
         state = self._state
         if (not state.floor and not state.lost) or state.logged(origin, stamp):
             self.rs.delete(log_key(origin, stamp))
@@ -157,10 +159,9 @@ class Transaction:
             self.db.put(key, value)
 
     def add_own(self, records: dict[int, bytes]) -> None:
-        """Account for entries of this node that the block has put into log and index: the vector covers them, and they
-        are in the tail.
+        """Add own entries, which the block has put into log and index, to the vector and to the tail.
 
-        `records`: stamp → bytes in the log, the stamps ascending."""
+        `records` maps stamps, in ascending order, to the bytes in the log."""
         state = self._state
         origin, last = state.origin, next(reversed(records))
         self.rs.put(vector_key(origin), encode_vector_entry(last, state.vector.get(origin, 0)))
@@ -170,7 +171,7 @@ class Transaction:
         self._own = records
 
     def drop_from_tail(self, stamps: list[int]) -> None:
-        """Take own entries with these stamps out of the tail, since the block has overwritten them."""
+        """Delete own entries with these stamps from the tail, since the block has overwritten them."""
         self._overwritten = stamps if self._overwritten is None else self._overwritten + stamps
 
     # -- vector
@@ -178,8 +179,8 @@ class Transaction:
     def set_vector(self, origin: int, stamp: int, *, replay_above: int | None = None) -> None:
         """Set the entry of an origin in the vector; 0 deletes it.
 
-        `replay_above`: the log above this stamp is applied to the database again after a kill, since the same batch may
-        have put it there. Default: above the present entry."""
+        After a kill the log above `replay_above` is applied to the database again, since its entries may be of the same
+        batch. Default: the present entry of the vector."""
         if not stamp:
             self.rs.delete(vector_key(origin))
         else:
@@ -188,16 +189,16 @@ class Transaction:
         self._vector[origin] = stamp
 
     def lower_vector(self, origin: int, stamp: int) -> None:
-        """Set the entry of an origin in the vector back to `stamp`: it does not claim the entries above any more."""
+        """Lower the entry of an origin in the vector to `stamp`. The vector no longer covers the entries above it."""
         self.set_vector(origin, stamp, replay_above=stamp)
-        self._rare().lowered = True
+        self._rare_edits().lowered = True
 
     def interrupt_retention(self) -> None:
-        """Make a truncation that is under way end: the vector that it began with is not valid any more."""
-        self._rare().lowered = True
+        """End a truncation that is under way, since the vector that it began with is not valid any more."""
+        self._rare_edits().lowered = True
 
     def raise_newest(self, origin: int, stamp: int) -> None:
-        """The log holds an entry of this stamp, perhaps above the vector."""
+        """Record that the log holds an entry of this stamp, which may be above the vector."""
         if stamp > self._state.newest.get(origin, 0):
             if self._newest is None:
                 self._newest = {}
@@ -212,122 +213,123 @@ class Transaction:
             self.rs.put(floor_key(origin), encode_stamp(stamp))
         else:
             self.rs.delete(floor_key(origin))
-        self._rare().floor[origin] = stamp
+        self._rare_edits().floor[origin] = stamp
 
     def raise_floor(self, origin: int, stamp: int) -> None:
-        """Set the floor of an origin, unless it is as high already."""
+        """Raise the floor of an origin to `stamp`. Does nothing if it is not below `stamp`."""
         if stamp > self._state.floor.get(origin, 0):
             self.set_floor(origin, stamp)
 
     def set_late(self) -> None:
-        """The log may hold entries at or below the floor (ReplicationState.late)."""
-        self._rare().late = True
+        """Record that the log may hold entries at or below the floor (ReplicationState.late)."""
+        self._rare_edits().late = True
 
     def set_horizon(self, origin: int, stamp: int) -> None:
         """Set the horizon of an origin; 0 deletes it.
 
-        No stamp of the horizon may be above the vector: it says that of what the vector covers a part was dropped. A
-        stamp above every vector there is would make everybody stale for this node, for ever."""
+        No stamp of the horizon may be above the vector. If no node's vector covered it, all nodes would be stale for
+        this node for ever."""
         if stamp:
             self.rs.put(horizon_key(origin), encode_stamp(stamp))
         else:
             self.rs.delete(horizon_key(origin))
-        self._rare().horizon[origin] = stamp
+        self._rare_edits().horizon[origin] = stamp
 
     def raise_horizon(self, horizon: Vector, dropped: int) -> bool:
-        """Record that tombstones were dropped. Return whether the horizon changes.
+        """Record that tombstones were dropped. Return True if the horizon changes.
 
-        `horizon`: origin → newest stamp of one of them; `dropped`: the newest of all, also in other places."""
+        `horizon` maps each origin to the newest stamp of its dropped tombstones. `dropped` is the newest stamp of all
+        dropped tombstones, on this node and on others."""
         raised = {origin: stamp for origin, stamp in horizon.items() if stamp > self._state.horizon.get(origin, 0)}
         for origin, stamp in raised.items():
             self.set_horizon(origin, stamp)
         if dropped > self._state.dropped:
             self.rs.put(DROPPED, encode_stamp(dropped))
-            self._rare().dropped = dropped
+            self._rare_edits().dropped = dropped
         return bool(raised)
 
     def lower_horizon(self, origin: int, stamp: int) -> None:
-        """Set the horizon of an origin back to `stamp`, since the vector goes back to it."""
+        """Lower the horizon of an origin to `stamp`, since the vector is lowered to it."""
         if self._state.horizon.get(origin, 0) > stamp:
             self.set_horizon(origin, stamp)
 
     # -- scans of peers, and reconciliations
 
     def set_applied(self, origin: int, low: int, high: int) -> None:
-        """Note the frame that this batch applies: after a kill its entries are applied to the database again."""
+        """Record the frame that this batch applies. After a kill its entries are applied to the database again."""
         self.rs.put(APPLIED, encode_applied(origin, low, high))
 
     def clear_applied(self) -> None:
         self.rs.delete(APPLIED)
 
     def set_touched(self, keys: list[bytes]) -> None:
-        """Note keys that are brought in line with the index after a kill, since the log may know nothing of them."""
+        """Record keys that are compared with the index after a kill, since the log may not contain them."""
         self.rs.put(TOUCHED, msgspec.msgpack.encode(keys))
 
     def clear_touched(self) -> None:
         self.rs.delete(TOUCHED)
 
     def set_resume(self, source: int, origin: int, applied: Intervals) -> None:
-        """Keep the part of an unfinished scan of `source` that is applied here, in the log of `origin`."""
+        """Record the part of the log of `origin` that an unfinished scan of the peer `source` has applied here."""
         self.rs.put(resume_key(source, origin), encode_intervals(applied))
-        self._rare().resume[source, origin] = applied
+        self._rare_edits().resume[source, origin] = applied
 
     def end_scan(self, source: int) -> None:
-        """The scan of `source` is complete, so nothing of it is resumed. Not together with `set_resume`."""
+        """Record that the scan of `source` is complete. Must not be combined with `set_resume`."""
         scans = self._state.resume.get(source)
         if scans is not None:
             for origin in scans:
                 self.rs.delete(resume_key(source, origin))
-            self._rare().scans_ended.append(source)
+            self._rare_edits().scans_ended.append(source)
 
     def forget_scans(self) -> None:
-        """Forget all scans that broke off: they begin anew. Not together with `set_resume`."""
+        """Forget all unfinished scans, so that they begin anew. Must not be combined with `set_resume`."""
         for key in self._state.rs.scan_keys(RESUME, following(RESUME)):
             self.rs.delete(key)
-        self._rare().scans_ended.append(None)
+        self._rare_edits().scans_ended.append(None)
 
     def begin_bulk_load(self) -> None:
-        """Mark the index as holding more than the vector claims, until `end_bulk_load`."""
+        """Record that the index may hold more than the vector covers, until `end_bulk_load`."""
         self.rs.put(BULK_LOADING, b"")
-        self._rare().bulk_load = True
+        self._rare_edits().bulk_load = True
 
     def end_bulk_load(self) -> None:
         self.rs.delete(BULK_LOADING)
-        self._rare().bulk_load = False
+        self._rare_edits().bulk_load = False
 
     def count_restamped(self, puts: int, tombstones: int) -> None:
-        """Count entries that travel again under a new dot of this node, for `status()`."""
-        self._rare().restamped = (puts, tombstones)
+        """Count re-stamped puts and tombstones, for `status()`."""
+        self._rare_edits().restamped = (puts, tombstones)
 
     def record_conflicts(self, conflicts: list[Conflict]) -> None:
-        """Put conflicts into the queue for `on_conflict` (storage.state.conflict_queue). Only once."""
+        """Add conflicts to the queue for `on_conflict` (storage.state.conflict_queue). Call this at most once."""
         if conflicts:
-            edit = self._rare()
+            edit = self._rare_edits()
             edit.conflicts = self._state.unreported.record(self.rs, conflicts)
             edit.notifies = True
 
     # -- values that are lost here (storage.write.lost)
 
     def add_lost(self, key: bytes, dot: Dot) -> None:
-        """Write down that the value of a key is lost, whose index row has this dot."""
+        """Record that the value of a key is lost. `dot` is that of its index row."""
         self.rs.put(LOST + key, b"")
-        self._rare().lost[key] = dot
+        self._rare_edits().lost[key] = dot
 
     def remove_lost(self, key: bytes) -> None:
-        """The value of a key is here again, or was replaced."""
+        """Record that the value of a key is present again, or was replaced."""
         self.rs.delete(LOST + key)
-        self._rare().lost[key] = None
+        self._rare_edits().lost[key] = None
 
     def load_lost(self, lost: dict[bytes, Dot]) -> None:
-        """These keys, with the dots of their rows, are those that the records name. For loading."""
-        edit = self._rare()
+        """Replace the lost keys, with the dots of their rows, in memory. The records on disk name the same keys."""
+        edit = self._rare_edits()
         edit.lost_reset = True
         edit.lost.update(lost)
 
     # -- histories of origins (core.epochs)
 
     def begin_epoch(self) -> None:
-        """Begin the epoch of this run, if no write has begun it yet. For the batch of its first write."""
+        """Begin the epoch of this run if no write has begun it yet. Call this in the batch of a write."""
         if self._state.next_epoch:
             put_epoch(self._state, self.rs)
             self._epoch_begins = True
@@ -338,50 +340,52 @@ class Transaction:
             self.rs.put(history_key(origin), encode_pairs(history))
         else:
             self.rs.delete(history_key(origin))
-        self._rare().histories[origin] = history
+        self._rare_edits().histories[origin] = history
 
     def add_branch(self, epoch: int, start: int) -> None:
-        """Record that this epoch is an origin of its own above `start`."""
+        """Record that the writes of this epoch above `start` belong to an origin of their own."""
         self.rs.put(branch_key(epoch), encode_stamp(start))
-        self._rare().branches[epoch] = start
+        self._rare_edits().branches[epoch] = start
 
     def set_written(self, origin: int, stamp: int) -> None:
-        """Set the newest stamp of a write of an origin that is here under another dot; 0 deletes it."""
+        """Set the newest stamp of a write of `origin` that is stored under another dot; 0 deletes the record."""
         if stamp:
             self.rs.put(written_key(origin), encode_stamp(stamp))
         else:
             self.rs.delete(written_key(origin))
-        self._rare().written[origin] = stamp
+        self._rare_edits().written[origin] = stamp
 
     def note_written(self, written: Dot) -> None:
-        """Record that this write is, or was, here under another dot, unless vector or record cover it.
+        """Record that this write is, or was, stored under another dot, unless the vector or the record covers it.
 
-        A fork may show in nothing but such a write, and it would be taken for one of the other continuation."""
+        Such a write may be the only sign of a fork. Without the record it would be taken for a write of the other
+        continuation."""
         stamp, origin = written
         state = self._state
         known = max(state.written.get(origin, 0), state.vector.get(origin, 0))
-        if stamp > known and (self._edit is None or stamp > self._edit.written.get(origin, 0)):
+        if stamp > known and (self._rare is None or stamp > self._rare.written.get(origin, 0)):
             self.set_written(origin, stamp)
 
     # -- meta
 
     def change_meta(self, **changes: Any) -> None:
-        """Change fields of the meta record (storage.state.meta.Meta), and with `origin` the origin of this node."""
-        edit = self._rare()
+        """Change fields of the meta record (storage.state.meta.Meta). Changing `origin` gives the node a new origin."""
+        edit = self._rare_edits()
         edit.meta = msgspec.structs.replace(edit.meta or self._state.meta, **changes)
         self.rs.put(META, encode_meta(edit.meta))
 
-    def _rare(self) -> "_Edit":
-        if self._edit is None:
-            self._edit = _Edit()
-        return self._edit
+    def _rare_edits(self) -> "_RareEdits":
+        if self._rare is None:
+            self._rare = _RareEdits()
+        return self._rare
 
     # -- commit
 
     def commit(self, name: str | None = None, *, both: bool = False) -> None:
-        """Write `rs`, then `db`, then change the fields. Raise ENGINE_ERRORS, and RuntimeError if a LevelDB is closed.
+        """Write `rs`, then `db`, then change the fields.
 
-        `name`: see the class. `both`: the crash points are those of a commit that writes to the database."""
+        `name` replaces the name that was given to the constructor. With `both` the crash points are those of a commit
+        that writes to the database. Raises ENGINE_ERRORS, and RuntimeError if a LevelDB is closed."""
         state, rs, db = self._state, self._rs, self._db
         keys, entries = state.keys + self.keys, state.entries + self.entries
         before = between = after = ""
@@ -408,11 +412,11 @@ class Transaction:
             if begun and not done:
                 self._finish(error, keys, entries)
             raise
-        if self._edit is not None and self._edit.notifies:
+        if self._rare is not None and self._rare.notifies:
             state.unreported.notify()
 
     def _finish(self, error: BaseException, keys: int, entries: int) -> None:
-        """An interrupt must not leave a batch in one LevelDB and not in the other; writing it twice does no harm."""
+        """Complete an interrupted commit, so that it is in both LevelDBs. Writing a batch twice does no harm."""
         try:
             if self._rs is not None:
                 self._rs.write()
@@ -424,11 +428,11 @@ class Transaction:
         self._apply(keys, entries)
 
     def _apply(self, keys: int, entries: int) -> None:
-        """Change the fields. May be done twice. The vector comes last: a write that it covers is complete."""
+        """Change the fields. Idempotent. The vector changes last, so that each write that it covers is complete."""
         state = self._state
         state.keys, state.entries = keys, entries
-        if self._edit is not None:
-            self._edit.apply(state)
+        if self._rare is not None:
+            self._rare.apply(state)
         if self._epoch_begins:
             epoch_begun(state)
         if self._overwritten is not None:
@@ -451,8 +455,8 @@ class Transaction:
 
 
 @dataclass(slots=True)
-class _Edit:
-    """New contents of the fields that only few commits change. A stamp of 0 takes the origin out."""
+class _RareEdits:
+    """New contents of the fields that only few commits change. A stamp of 0 removes the origin."""
 
     meta: Meta | None = None
     floor: Vector = field(default_factory=dict)
@@ -464,20 +468,20 @@ class _Edit:
     histories: dict[int, History] = field(default_factory=dict)
     branches: dict[int, int] = field(default_factory=dict)
     scans_ended: list[int | None] = field(default_factory=list)
-    """Sources; None: all."""
+    """Origins of the peers whose scans are complete or forgotten; None means all."""
     resume: dict[tuple[int, int], Intervals] = field(default_factory=dict)
-    """By (source, origin)."""
+    """(source, origin) → applied intervals."""
     bulk_load: bool | None = None
     lost: dict[bytes, Dot | None] = field(default_factory=dict)
-    """None: not lost any more."""
+    """Key → dot of its row; None if the key is not lost any more."""
     lost_reset: bool = False
     restamped: tuple[int, int] = (0, 0)
     conflicts: QueueChange | None = None
     notifies: bool = False
-    """Whether the listener to conflicts is called after the commit."""
+    """True if the listener to conflicts is called after the commit."""
 
     def apply(self, state: ReplicationState) -> None:
-        """Change the fields. May be done twice."""
+        """Change the fields. Idempotent."""
         if self.meta is not None:
             state.set_meta(self.meta)
         if self.floor:
@@ -537,18 +541,18 @@ def _crash_points(name: str | None, both: bool) -> tuple[str, str, str]:
 
 
 def _changed(stamps: Vector, changes: Vector) -> Vector:
-    """A new mapping, since other threads read the old one without the lock."""
+    """Return a changed copy, since other threads read the old mapping without the lock."""
     return {origin: stamp for origin, stamp in {**stamps, **changes}.items() if stamp}
 
 
 def put_epoch(state: ReplicationState, batch: Batch) -> None:
-    """Add the beginning of this run's epoch to the batch of its first write, if no write has begun it yet."""
+    """Put the epoch of this run into the batch of its first write. Does nothing if a write has begun it already."""
     if state.next_epoch:
         batch.put(history_key(state.origin), encode_pairs(_next_history(state)))
 
 
 def epoch_begun(state: ReplicationState) -> None:
-    """Account for `put_epoch` when its batch is written, before the vector moves."""
+    """Change the fields for `put_epoch`, after its batch was written and before the vector is raised."""
     if state.next_epoch:
         state.histories = {**state.histories, state.origin: _next_history(state)}
         state.next_epoch = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from level_replicator import plyvel
-from level_replicator.core.errors import ClosedError, LockedError, StorageError
+from level_replicator.core.errors import ClosedError, ConfigError, LockedError, StorageError
 from level_replicator.storage.engine.directory import IDENTITY_FILE, Directory
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS, PlyvelEngine, open_engine
 
@@ -85,7 +85,7 @@ def test_open_passes_options_to_plyvel(tmp_path: Path) -> None:
     open_engine(tmp_path, bloom_filter_bits=10, write_buffer_size=1 << 20).close()
     with pytest.raises(StorageError, match="exists"):
         open_engine(tmp_path, error_if_exists=True)
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError, match="no_such_option"):
         open_engine(tmp_path, no_such_option=True)
 
 

@@ -188,7 +188,7 @@ def test_a_context_says_what_the_origin_wrote_before_the_fork_too() -> None:
     ],
 )
 def test_a_renaming_that_was_interrupted_goes_on(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("level_replicator.storage.recovery.branches._BATCH_ROWS", 1)
+    monkeypatch.setattr("level_replicator.storage.recovery.branches.REPAIR_BATCH_ENTRIES", 1)
     rig, duplicate, other = forked()
     store, copy, peer = rig.store, duplicate.store, other.store
     assert store is not None

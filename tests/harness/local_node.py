@@ -26,8 +26,8 @@ class Clock:
         return time.time_ns() // 1_000_000 + self.offset_ms if self.frozen_ms is None else self.frozen_ms
 
 
-class Master:
-    """Open after construction. It may be closed and opened again, and takes a new port each time."""
+class LocalNode:
+    """A node that is open after construction. It may be closed and opened again, and gets a new port each time."""
 
     def __init__(
         self, folder: Path, servers: Iterable[str] | dict[str, Any] = (), *, clock: Clock | None = None, **config: Any
@@ -84,8 +84,8 @@ class Master:
     def contents(self) -> dict[bytes, bytes]:
         return dict(self.replica)
 
-    def peer(self, other: "Master") -> dict[str, Any]:
-        """Return what the status says of `other` as a peer; zeros and None while it is not known."""
+    def peer(self, other: "LocalNode") -> dict[str, Any]:
+        """Return the status of `other` as a peer; zeros and None while it is unknown."""
         for peer in self.replica.status()["peers"]:
             if peer["origin"] == other.origin:
                 return dict(peer)
@@ -95,11 +95,11 @@ class Master:
         return {event.kind for event in self.events}
 
 
-def wait_level(*nodes: "Master | NodeProcess") -> None:
+def wait_in_sync(*nodes: "LocalNode | NodeProcess") -> None:
     """Wait until all vectors are equal: then the contents are equal as well."""
 
-    def level() -> bool:
+    def in_sync() -> bool:
         first = nodes[0].vector
         return all(node.vector == first for node in nodes)
 
-    wait_until(level, lambda: [node.vector for node in nodes])
+    wait_until(in_sync, lambda: [node.vector for node in nodes])

@@ -33,7 +33,7 @@ class Status(msgspec.Struct):
     peers: list[PeerStatus]
 
 
-class Master(NodeProcess):
+class DemoNode(NodeProcess):
     """A node over all its runs. One thread at a time sends it work; any thread may read, kill and stop it.
 
     state   not started, starting, running, killed or stopped
@@ -93,7 +93,7 @@ class Master(NodeProcess):
         super().stop()
         self.state = "stopped"
 
-    def took_event(self, event: dict[str, Any]) -> None:
+    def handle_event(self, event: dict[str, Any]) -> None:
         if not self._reported:
             # a new run counts from zero
             self._past_entries, self._past_bytes = self.received
