@@ -17,9 +17,9 @@ class RetryReason(Enum):
     """Why the next pull has to wait: the result of the last one."""
 
     DOUBT = "a pull that left out values, which may be older than deletions that this node has forgotten"
-    LACKING = "a reconciliation in which the peer could not give damaged entries (it should run verify with repair)"
+    LACKING = "a reconciliation in which the peer could not send damaged entries (run verify with repair on the peer)"
     FRUITLESS = "a reconciliation that changed nothing"
-    BROKEN_OFF = "a reconciliation that broke off before it had changed anything"
+    BROKEN_OFF = "a reconciliation that was interrupted before it had changed anything"
 
 
 class PullBackoff:

@@ -565,7 +565,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
         assert stage.now_ms - began_ms <= 2 * STALL_MS
         waits = link.puller.waits_for
         assert waits is not None
-        assert waits.endswith("the peer could not give damaged entries (it should run verify with repair)")
+        assert waits.endswith("the peer could not send damaged entries (run verify with repair on the peer)")
         stage.pass_time(1_000)
         stage.settle()
     assert _said(stage, "ReconcileStart") > 5, "each is answered, and nothing comes of it"
