@@ -88,7 +88,7 @@ def _vector_moved_early() -> Patches:
         handle(self, event)
         if isinstance(event, PeerVectorAdvanced) and event.feeding and not self.ended:
             assert self.session.peer is not None
-            adopted = self.host.store.take(event.vector, self.session.peer.origin)
+            adopted = self.host.store.adopt_vector(event.vector, self.session.peer.origin)
             self.host.applied(self, PullResult(adopted=adopted))
 
     return [(PeerConnection, "_handle", early)]
@@ -111,8 +111,8 @@ def _vector_moved_during_scan() -> Patches:
     apply = RemoteApplier.apply
 
     def eager(self: RemoteApplier, frame: EntriesReceived, *args: Any, **options: Any) -> Applied:
-        if frame.take is None:
-            frame = dataclasses.replace(frame, take={frame.origin: frame.high})
+        if frame.adopt is None:
+            frame = dataclasses.replace(frame, adopt={frame.origin: frame.high})
         return apply(self, frame, *args, **options)
 
     def open_store(self: Store, *args: Any, **options: Any) -> None:
@@ -379,14 +379,14 @@ def _absent_keys_accept_anything() -> Patches:
 
 @rule("horizon-not-taken-over")
 def _horizon_not_taken_over() -> Patches:
-    """A rejoining node adopts the peer's vector, but not its horizon."""
-    take = Resolver.take
+    """A rejoining node takes the peer's vector, but not its horizon."""
+    adopt = Resolver.adopt_vector
 
     def without(self: Resolver) -> Vector:
         self._reconcile_context = dataclasses.replace(self._reconcile_context, stale=False)
-        return take(self)
+        return adopt(self)
 
-    return [(Resolver, "take", without)]
+    return [(Resolver, "adopt_vector", without)]
 
 
 @rule("doubt-not-looked-at-again")
@@ -417,9 +417,9 @@ def _doubtful_and_yet_taken() -> Patches:
         assert self._session.peer is not None
         source = self._session.peer.origin
         peer_pulls = not self._session.peer_takes_nothing
-        plain = dataclasses.replace(frame, take=None)
+        plain = dataclasses.replace(frame, adopt=None)
         applied = self._store.apply(plain, source, self._session.round_vector, peer_pulls=peer_pulls)
-        adopted = None if frame.take is None else self._store.take(frame.take, source)
+        adopted = None if frame.adopt is None else self._store.adopt_vector(frame.adopt, source)
         return PullResult(applied.news, applied.restamped, adopted)
 
     return [(Puller, "apply_entries", insist)]
@@ -548,9 +548,9 @@ def _feed_continues_after_a_new_origin() -> Patches:
 
 
 @rule("feed-goes-on-where-less-is-known")
-def _feed_continues_where_less_is_known() -> Patches:
-    """A cursor of another node is accepted even if this node knows fewer writes."""
-    return [(change_feed, "what_is_known", lambda _state: {})]
+def _feed_goes_on_where_less_is_known() -> Patches:
+    """Nobody looks whether a node knows what is owed to a reader of another one."""
+    return [(change_feed, "known_vector", lambda _state: {})]
 
 
 # -- histories of origins

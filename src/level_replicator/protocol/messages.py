@@ -10,19 +10,19 @@ number of the message. Items that a later version appends are ignored. Vectors t
     Welcome ──────────────────────────────▶                        (or Bye)
     and from here both the same:
     Histories: of origins, if the two sides do not know the same
-    StartPull: let me pull, this is what I know
-        → RoundStart, Entries …, RoundEnd; then again, live, as changes come
-        → or ReconcileStart: your log cannot bridge the gap, reconcile with my index:
-            RangeQuery: ranges of keys, as I have them
+    StartPull: begin a pull, with the vector of the sender
+        → RoundStart, Entries …, RoundEnd; then another round whenever there are changes
+        → or ReconcileStart: the log does not reach back far enough, so reconcile with a snapshot of the index:
+            RangeQuery: fingerprints of ranges of keys
                 → for each, in order: RangeEqual, or RangeSplit: fingerprints of smaller ranges, or RangeRows: all rows
-                  that I have there, or, where you have nothing, RangeEntries …
-            Fetch: these keys                 → RangeEntries …
-            ReconcileDone: from here on live
-    CompareStart: let me compare, only to look → ReconcileStart
-    PausePull: send me nothing until my next StartPull
-    VectorUpdate: my vector moved
-    VectorQuery / VectorReply: what is your vector now?
-    Ping: still there
+                  of the range, or, for a range that is empty on the reader, RangeEntries …
+            Fetch: request entries by key     → RangeEntries …
+            ReconcileDone: the reader goes back to rounds
+    CompareStart: begin a comparison, which changes nothing → ReconcileStart
+    PausePull: send nothing until the next StartPull
+    VectorUpdate: the vector of the sender has moved
+    VectorQuery / VectorReply: request the current vector
+    Ping: heartbeat
 """
 
 from enum import IntEnum
@@ -34,7 +34,7 @@ from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, LARGE_INDEX_ROWS
 
 MAGIC = "level-replicator"
 VERSION = 3
-"""Version of the protocol. A node refuses a peer of another version with a Bye that names both."""
+"""Version of the protocol. Peers of different versions end the session with a Bye that names both."""
 
 
 class ByeCode(IntEnum):
@@ -52,7 +52,7 @@ class ByeCode(IntEnum):
     STORAGE = 9
     TIMEOUT = 10
     REJECTED = 11
-    """The receiver's key is not accepted."""
+    """The key of the receiver is not accepted."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,11 +60,10 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """The first message of each side: identifies the node.
+    """Introduces the sender. `instance` is random for each start of a process: it distinguishes a duplicate origin from
+    a second connection of the same node.
 
-    instance      random for each run of a process; distinguishes a duplicate origin from a second connection
-    heartbeat_ms  a sender that is silent for SILENCE_IN_HEARTBEATS of these intervals is considered dead
-    """
+    `heartbeat_ms`: the receiver considers the sender dead after four of these intervals without a message."""
 
     magic: str
     version: int
@@ -74,7 +73,8 @@ class Hello(Message, frozen=True, tag=1):
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """The sender accepts the peer. The session is open when both sides have sent it.
+    """The sender has accepted the peer. Data flows when both have. `read_only`: the sender accepts no changes
+    from the peer.
 
     read_only  True if the sender takes no changes from the peer
     histories  digest of the sender's histories and branches (core.epochs); if the digests of the two sides differ, both
@@ -88,14 +88,10 @@ class Welcome(Message, frozen=True, tag=2):
 class StartPull(Message, frozen=True, tag=3):
     """The sender begins a pull, which replaces any earlier one.
 
-    vector     the sender's vector
-    have       (origin, low, high) of the intervals that it has applied of an interrupted scan of the receiver
-    horizon    origin → newest stamp of a tombstone that the sender has dropped
-    dropped    newest stamp of all tombstones that it has dropped
-    pull       number of the pull, which its rounds repeat
-    rows       approximate number of its index rows
-    reconcile  True if it asks for a reconciliation, since a bulk load was interrupted and its index has rows that its
-               vector does not cover
+    `have`: intervals (origin, low, high) that it has applied of an interrupted round of the receiver. `horizon`,
+    `dropped`: the newest stamps of tombstones that it has dropped, of each origin and of all. `rows`: approximate
+    number of rows in its index. `reconcile`: it has many entries above its vector, from an interrupted reconciliation,
+    and requests to continue with a reconciliation.
     """
 
     vector: bytes
@@ -108,13 +104,11 @@ class StartPull(Message, frozen=True, tag=3):
 
 
 class RoundStart(Message, frozen=True, tag=4):
-    """The sender begins a round: all entries in one snapshot of its log that the reader's vector does not cover.
+    """Begins a round: the sender sends all entries of one snapshot of its log that the reader does not cover.
 
-    vector   the sender's vector in that snapshot. The first round of a pull has only the difference to the vector of
-             StartPull: changed and new entries. Later rounds have only the entries above the reader's vector
-    pull     number of the pull
-    missing  origins (u64 each) of the vector of StartPull that the sender does not know
-    """
+    `vector`: the sender's vector in that snapshot, as the difference from the vector of StartPull: the vector entries
+    that differ, and in `missing` the origins (u64 each) that the sender does not know. In later rounds of a pull: the
+    vector entries above the reader's."""
 
     vector: bytes
     pull: int = 0
@@ -122,7 +116,7 @@ class RoundStart(Message, frozen=True, tag=4):
 
 
 class Entries(Message, frozen=True, tag=5):
-    """All entries of `origin` in (low, high] in the snapshot of the round. With `last` the round is complete."""
+    """All entries of `origin` in (low, high] of the round's snapshot. `last`: the round is complete with them."""
 
     origin: int
     low: int
@@ -136,42 +130,38 @@ class RoundEnd(Message, frozen=True, tag=6):
 
 
 class VectorUpdate(Message, frozen=True, tag=7):
-    """The sender's vector has advanced to at least this vector."""
+    """The sender covers at least this vector now."""
 
     vector: bytes
 
 
 class Ping(Message, frozen=True, tag=8):
-    """Sent when no other message was sent for a heartbeat interval."""
+    """Heartbeat: sent after a heartbeat interval without another message."""
 
 
 class VectorQuery(Message, frozen=True, tag=9):
-    """Asks for the present vector of the receiver."""
+    """Requests the receiver's current vector. `token`: returned in the reply."""
 
     token: int
 
 
 class VectorReply(Message, frozen=True, tag=10):
-    """The present vector, in reply to the VectorQuery with the same token."""
+    """The reply to VectorQuery."""
 
     token: int
     vector: bytes
 
 
 class Bye(Message, frozen=True, tag=11):
-    """The last message of a session: the reason why the sender closes it."""
+    """The last message: the reason for which the sender closes."""
 
     code: int
     text: str
 
 
 class ReconcileStart(Message, frozen=True, tag=12):
-    """The reader may reconcile with a snapshot of the sender's index.
-
-    vector, horizon, dropped  of the sender in that snapshot, as in StartPull
-    pull  number of the pull; 0 after CompareStart
-    rows  approximate number of the sender's index rows
-    """
+    """Offers a reconciliation with a snapshot of the sender's index, which has this vector, horizon and newest dropped
+    tombstone. `pull`: 0 after CompareStart, else as in RoundStart. `rows`: approximate number of rows in the index."""
 
     vector: bytes
     horizon: bytes
@@ -181,42 +171,36 @@ class ReconcileStart(Message, frozen=True, tag=12):
 
 
 class RangeQuery(Message, frozen=True, tag=13):
-    """Asks whether ranges of keys are equal.
-
-    ranges  (low, high, fingerprint, count) of the sender's index rows in [low, high). An empty `high` means the end. An
-            empty fingerprint means that the range certainly differs, and asks for RangeRows instead of RangeSplit
-    """
+    """Ranges of keys, each (low, high, fingerprint, count) of the sender's rows in [low, high); high b"": no upper
+    bound. Fingerprint b"": the range is known to differ, so the sender prefers RangeRows to RangeSplit."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 class RangeEqual(Message, frozen=True, tag=14):
-    """The queried range has the same fingerprint in the sender's snapshot."""
+    """The sender has the same rows in the queried range."""
 
 
 class RangeSplit(Message, frozen=True, tag=15):
-    """The range differs. `bounds` are the n - 1 keys that split it, `prints` the fingerprints of its n parts."""
+    """The range differs. `bounds`: the n - 1 keys that split it; `prints`: the fingerprints of its n parts."""
 
     bounds: list[bytes]
     prints: bytes
 
 
 class RangeRows(Message, frozen=True, tag=16):
-    """The range differs. These are all its keys, and their index rows without contexts."""
+    """The range differs: all keys that the sender has in it, and their index rows without contexts."""
 
     keys: list[bytes]
     rows: list[bytes]
 
 
 class RangeEntries(Message, frozen=True, tag=17):
-    """Entries of the snapshot, in order of keys.
+    """Entries of the snapshot in key order, with their origins (u64 each). `last`: the query, or the Fetch, is answered
+    completely.
 
-    origins  the origin (u64) of each record
-    records  the entries
-    equal    indexes of records without their value, since the reader has an equal value
-    lacking  keys whose entries the sender cannot provide, since they are damaged
-    last     True if the request is answered completely
-    """
+    `equal`: positions of records without a value, since the reader has the same one. `lacking`: keys whose entries are
+    damaged on the sender."""
 
     origins: bytes
     records: list[bytes]
@@ -226,30 +210,28 @@ class RangeEntries(Message, frozen=True, tag=17):
 
 
 class Fetch(Message, frozen=True, tag=18):
-    """Asks for entries of the snapshot.
-
-    keys     keys of the entries
-    digests  for each key the digest of the sender's own value if it has the same checksum, else b""
-    """
+    """Requests entries of the snapshot. `digests`: of the sender's value, if it has the same checksum, else b""."""
 
     keys: list[bytes]
     digests: list[bytes]
 
 
 class ReconcileDone(Message, frozen=True, tag=19):
-    """The reconciliation has ended. The snapshot is no longer needed."""
+    """The reconciliation has ended, so the receiver may release the snapshot."""
 
 
 class CompareStart(Message, frozen=True, tag=20):
-    """Asks to compare the sender's index with the receiver's, without applying any differences."""
+    """Requests a comparison of the two indexes, which changes nothing."""
 
 
 class PausePull(Message, frozen=True, tag=21):
-    """Asks the receiver to send nothing more of this pull until the next StartPull."""
+    """Requests that no more of this pull is sent until the next StartPull."""
 
 
 class Histories(Message, frozen=True, tag=22):
-    """Histories of origins, and all branches, that the sender knows (core.epochs). Later messages contain only changes.
+    """Histories of origins that the sender knows, each (origin, epochs and the stamps they begin at, u64 each), and all
+    branches in the same form; see core.epochs. `last`: the list is complete with this message. Later messages contain
+    the changes.
 
     Sent before any vector or entry that may depend on it.
 
@@ -298,14 +280,15 @@ def encode(message: Message) -> bytes:
 
 
 def plain(text: str, most: int) -> str:
-    """Return the first `most` characters of a foreign text for logs and terminals, with control characters replaced."""
+    """Return foreign text in a form that is safe in logs and terminals: at most `most` characters, without line
+    breaks and other control characters."""
     return "".join(each if each.isprintable() else "?" for each in text[:most])
 
 
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
-    """Decode the body of a frame. Raises RemoteProtocolError if it is not a valid message."""
+    """Return the message in the body of a frame. Raises RemoteProtocolError."""
     try:
         message: AnyMessage = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
-        raise RemoteProtocolError(f"not a message: {error}", ByeCode.PROTOCOL) from error
+        raise RemoteProtocolError(f"the body of a frame is not a message: {error}", ByeCode.PROTOCOL) from error
     return message

@@ -102,9 +102,9 @@ def folder(replica: lrep.Replica, tmp_path: Path) -> Path:
         (PREAMBLE + (MAX_HANDSHAKE_FRAME_BYTES + 1).to_bytes(4, "big"), "expected at most 32768"),
         (PREAMBLE + b"\0\0\0\1\xc1", "not a request"),
         (PREAMBLE + b"\0\0\0\0", "not a request"),
-        (PREAMBLE + encode(Get(1, b"key")), "attaches first"),
+        (PREAMBLE + encode(Get(1, b"key")), "sends Attach first"),
         (PREAMBLE + encode(Attach(0, VERSION + 1)), "version"),
-        (PREAMBLE + encode(Attach(0)) * 2, "attaches first, and once"),
+        (PREAMBLE + encode(Attach(0)) * 2, "sends Attach first, and only once"),
         (b"LRC0" + encode(Attach(0)), "for clients"),
     ],
 )

@@ -244,14 +244,14 @@ class Resolver(DifferenceHandler):
         """The peer's vector as of the snapshot that is reconciled with."""
         return self._reconcile_context.theirs
 
-    def take(self) -> Vector:
-        """Adopt the peer's vector and, if this node was stale, its horizon. Return the vector entries that moved.
+    def adopt_vector(self) -> Vector:
+        """Adopt the peer's vector, and, if we were stale, its horizon. Return the vector entries that moved.
 
-        Adopt nothing if an entry was left out. Raise StorageError."""
+        Adopt nothing and return {} if entries were left out. Raise StorageError."""
         state, reconcile_context = self._state, self._reconcile_context
         if not self.whole:
             return {}
-        with state.applying("taking over a vector"):
+        with state.applying("adopting a vector"):
             moved = newer(reconcile_context.theirs, state.vector)
             was_incomplete = state.bulk_load_incomplete
             if was_incomplete:
