@@ -155,7 +155,7 @@ class ChangeReader:
     def _next_origin(self, behind: list[int], known: Vector, node: "_Node") -> int:
         """Return the origin to read next. The mark comes first; then all origins take turns, so that one with many
         writes does not delay the others."""
-        if _lacks_the_mark(known, node):
+        if _predates_origin_change(known, node):
             return node.origin
         self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
         return self._last_origin
@@ -218,7 +218,7 @@ class ChangeReader:
         return Chunk(found, ordered=False)
 
 
-def _lacks_the_mark(known: Vector, node: _Node) -> bool:
+def _predates_origin_change(known: Vector, node: _Node) -> bool:
     """Return whether the cursor may be older than the origin change of this node."""
     return node.origin_changed and node.origin not in known and node.origin in node.vector
 
