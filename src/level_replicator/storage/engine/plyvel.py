@@ -167,8 +167,8 @@ class PlyvelEngine(_Readable):
 def open_engine(path: str | PathLike[str], *, create: bool = True, **options: Any) -> PlyvelEngine:
     """Open the LevelDB at `path`; `options` go to plyvel.
 
-    Raises LockedError if another handle or process has it open, StorageError if it cannot be opened or has lost its file
-    CURRENT, ConfigError for options that plyvel does not take."""
+    Raises LockedError if another handle or process has it open, StorageError if it cannot be opened or has lost its
+    file CURRENT, ConfigError for options that plyvel does not take."""
     name = os.fspath(path)
     locked = (
         f"{name} is open already, in this process or another one: a LevelDB can have one handle only, so"
