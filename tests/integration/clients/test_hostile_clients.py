@@ -99,7 +99,7 @@ def folder(replica: lrep.Replica, tmp_path: Path) -> Path:
     ("said", "told"),
     [
         (PREAMBLE + b"\xff\xff\xff\xff", "bytes"),
-        (PREAMBLE + (MAX_HANDSHAKE_FRAME_BYTES + 1).to_bytes(4, "big"), f"at most {MAX_HANDSHAKE_FRAME_BYTES}"),
+        (PREAMBLE + (MAX_HANDSHAKE_FRAME_BYTES + 1).to_bytes(4, "big"), "expected at most 32768"),
         (PREAMBLE + b"\0\0\0\1\xc1", "not a request"),
         (PREAMBLE + b"\0\0\0\0", "not a request"),
         (PREAMBLE + encode(Get(1, b"key")), "attaches first"),
@@ -117,12 +117,11 @@ def test_bytes_of_another_protocol_end_the_connection(folder: Path, said: bytes,
         assert told.encode() in last
 
 
-def test_an_http_client_gets_an_http_answer(folder: Path) -> None:
+def test_an_http_client_at_the_unix_socket_gets_an_http_answer(folder: Path) -> None:
     with Raw(folder) as raw:
         raw.socket.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        answer = b"".join(iter(lambda: raw.socket.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.0 400 ")
-    assert b"not HTTP" in answer
+        answer = b"".join(iter(lambda: raw.socket.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.0 400 ")
 
 
 def test_a_peer_is_not_let_in_at_the_unix_socket(folder: Path) -> None:
