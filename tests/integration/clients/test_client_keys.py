@@ -159,7 +159,7 @@ def test_a_key_accepted_as_a_client_is_no_peer_and_vice_versa(node: Any) -> None
         intruder.send(b"\0\0\0\1\x91")
         (only,) = answers_of(intruder)
         assert isinstance(only, Failed)
-        assert "this is none" in only.text
+        assert "expected the preamble of a client" in only.text
     with SecureIntruder.dial(replica.address, context(pems("B"))) as intruder:
         intruder.handshake()
         intruder.send(PREAMBLE + encode(Attach(0)) + encode(Get(1, b"key")))

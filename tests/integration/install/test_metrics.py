@@ -1,8 +1,9 @@
-"""What monitoring is told."""
+"""The monitoring port: metrics, health, and connections that misbehave."""
 
 import json
 import re
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -255,3 +256,17 @@ def test_one_that_opens_connections_without_end(tmp_path: Path, monkeypatch: pyt
             assert each.recv(1) == b""
         assert ask(replica, "/healthz") == (200, "ok\n")
         wait_until(lambda: threading.active_count() <= before + MAX_METRICS_CONNECTIONS, lambda: threading.enumerate())
+
+
+def test_a_connection_that_is_reset_leaves_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="level_replicator.metrics")
+    with lrep.open(tmp_path / "node", {"metrics": 0}) as replica:
+        assert replica.metrics_address is not None
+        with socket.create_connection(replica.metrics_address, 30) as client:
+            client.sendall(b"GET /healthz")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_until(lambda: "ended before its request" in caplog.text, "the log of the reset")
+        assert ask(replica, "/healthz") == (200, "ok\n")
+    assert "Traceback" not in capfd.readouterr().err

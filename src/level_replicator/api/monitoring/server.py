@@ -7,6 +7,7 @@ Each response is made from `Replica.status` at the moment of the request. Needs 
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -61,6 +62,14 @@ class _Server(ThreadingMixIn, WSGIServer):
                     oldest.shutdown(socket.SHUT_RDWR)  # the thread of this connection reads the end of it and closes it
             self._open[request] = None
         super().process_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log the error of a connection. The standard library would print a traceback, also for a port scan."""
+        error = sys.exception()
+        if isinstance(error, OSError):  # TimeoutError and ConnectionResetError among them
+            _log.debug("the connection of %s ended before its request was answered: %s", client_address, error)
+        else:
+            _log.error("a request of %s failed", client_address, exc_info=error)
 
     def shutdown_request(self, request: Any) -> None:
         with self._open_lock:
