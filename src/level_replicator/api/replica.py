@@ -232,7 +232,7 @@ class Replica(Database):
                 raise ConfigError(
                     "repair: replication repairs two nodes that differ; verify each of them alone, without `peer`"
                 )
-            return self._wait_for(self._gate.call(self._node.call, compare(self._node.coordinator, peer)))
+            return self._wait_for(self._gate.call(lambda: self._node.call(compare(self._node.coordinator, peer))))
         store = self._node.store
         return self._gate.call(
             partial(store.verify, repair=repair, progress=self._progress(progress), alone=self._alone)
@@ -277,7 +277,7 @@ class Replica(Database):
 
     def _check_alive(self) -> None:
         """Raise TimeoutError if the event loop does not respond."""
-        self._gate.call(self._node.call, _nothing()).result(_ALIVE_WITHIN_S)
+        self._gate.call(lambda: self._node.call(_nothing())).result(_ALIVE_WITHIN_S)
 
     def _close_engines(self) -> None:
         if self._metrics is not None:
