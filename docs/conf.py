@@ -17,7 +17,7 @@ from level_replicator.cli.main import COMMANDS  # noqa: E402
 
 project = "level-replicator"
 author = "the level-replicator authors"
-project_copyright = author
+project_project_copyright = author
 release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["build"]

@@ -151,7 +151,7 @@ def _effect_is_right(effect: Event) -> None:
     match effect:
         case EntriesReceived():
             assert all(0 < effect.low + 1 <= entry.stamp <= effect.high <= ACCEPTABLE for entry in effect.entries)
-            _vector_is_right(effect.take or {})
+            _vector_is_right(effect.adopt or {})
         case RangeEntriesReceived():
             assert all(0 < o < 1 << 64 and 0 < entry.stamp <= ACCEPTABLE for o, entry in effect.entries)
         case RangeAnswered():

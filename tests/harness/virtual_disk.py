@@ -84,6 +84,11 @@ class VirtualDisk:
         else:
             self._write(operations, sync)
 
+    @property
+    def unsynced_records(self) -> int:
+        """Number of records that a power loss may lose."""
+        return len(self._unsynced)
+
     # -- faults
 
     def kill(self) -> None:

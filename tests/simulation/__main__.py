@@ -1,5 +1,5 @@
-"""python -m tests.simulation --seeds 100000 [--mutant NAME]: prints each failing seed, how many held, and what
-was simulated."""
+"""python -m tests.simulation --seeds 100000 [--mutant NAME]: prints each failing seed, the number of seeds that hold,
+the simulated time and the faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.simulation.world import World
 
 @dataclass
 class Tally:
-    """What was simulated: virtual milliseconds, and faults by kind."""
+    """Amount of simulation: virtual milliseconds, and faults by kind."""
 
     ms: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -27,7 +27,7 @@ class Tally:
 
 
 def run_seed(seed: int, tally: Tally | None = None) -> str | None:
-    """None, or what went wrong. Adds what was simulated to `tally`."""
+    """Run a seed. Return the failure, or None. Adds time and faults to `tally`."""
     world = World(seed)
     try:
         world.run()

@@ -1,7 +1,7 @@
-"""Limits how much may happen: a world that is never at rest fails soon, and says who does what, instead of hanging.
+"""Limits of frames and events: a world that never comes to rest fails soon, with a reason, instead of hanging.
 
-While faults go on the allowance is generous. Once they have ended, the nodes have only so much left to tell each other.
-A livelock spends the allowance in any case, also one in which no virtual time passes.
+During faults the allowance is generous. After them the nodes need only a limited number of messages. A livelock exceeds
+the allowance in any case, even if no virtual time passes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _MOST_LINKS_TOLD = 6
 
 @dataclass(frozen=True)
 class Allowance:
-    """Frames and events (of the agenda): so many at once, and so many more for each virtual second.
+    """Number of frames, and of events on the agenda, that are allowed at once, and in addition per virtual second.
 
-    Events are many where a connection delivers a few bytes at a time."""
+    Events are frequent if a connection delivers a few bytes at a time."""
 
     frames: int
     frames_per_s: int
@@ -33,18 +33,18 @@ class Allowance:
 
 UNDER_FAULTS = Allowance(frames=20_000, frames_per_s=1_000, events=1_000_000, events_per_s=20_000)
 AFTER_FAULTS = Allowance(frames=2_000, frames_per_s=100, events=250_000, events_per_s=2_000)
-"""Of 2,000 seeds the worst needed 420 frames and 74,000 events at once."""
+"""The worst of 2,000 seeds needed 420 frames and 74,000 events at once."""
 
 
 class Budget:
-    """Of one world, since its start, since its faults ended, or since a schedule began it."""
+    """Budget of one world since its start, since the end of its faults, or since a schedule called `begin`."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.begin(UNDER_FAULTS)
 
     def begin(self, allowance: Allowance) -> None:
-        """Counts from here on."""
+        """Set an allowance, and count from now on."""
         self._allowance = allowance
         self._began_ms = self._world.now_ms
         self._events = self._frames = 0
@@ -55,7 +55,7 @@ class Budget:
         self.said[(sender, receiver, kind)] += 1
 
     def event(self) -> None:
-        """Counts something that the agenda has for now. Raises Broken when that was too much."""
+        """Count an event. Raise Broken if the allowance is exceeded."""
         self._events += 1
         allowance = self._allowance
         elapsed_s = (self._world.now_ms - self._began_ms) / 1000
@@ -65,7 +65,7 @@ class Budget:
             raise Broken(self.reason(f"{self._events} events"))
 
     def reason(self, what: str) -> str:
-        """Tells which links exchange what, and what each node waits for."""
+        """Return a text that lists the messages of each connection, and for what each node waits."""
         elapsed_ms = self._world.now_ms - self._began_ms
         phase = "the end of the faults" if self._allowance is AFTER_FAULTS else "the start"
         links: dict[tuple[str, str], list[str]] = {}

@@ -1,4 +1,4 @@
-"""What must hold at any moment, and what must hold when everything has healed."""
+"""Invariants that hold at any moment, and promises that hold when all faults have ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Broken(AssertionError):
 
 
 def check_node(node: SimNode) -> None:
-    """Log, index and database of one node agree; its clock is ahead of all that it knows."""
+    """Check that log, index and database of a node agree, and that its clock is not behind any stamp that it knows."""
     assert node.store is not None
     state = node.store._state
     index = {key[1:]: line for key, line in state.rs.scan(INDEX, following(INDEX))}
@@ -59,7 +59,7 @@ def check_node(node: SimNode) -> None:
 
 
 def check_vector(world: World, node: SimNode) -> None:
-    """What a vector covers is there, or something greater of the key, unless tombstones have left."""
+    """Check that each write that the vector covers, or a greater one, is there, unless tombstones are dropped."""
     assert node.store is not None
     if world.plan.drops:
         return
@@ -86,7 +86,7 @@ def _differences(contents: dict[str, dict[bytes, bytes]]) -> dict[bytes, dict[st
 
 
 def check_converged(world: World) -> None:
-    """Everybody holds the same, and it is the right thing."""
+    """Check that all nodes have the same contents, and the right ones."""
     contents = {}
     vectors = {}
     for node in world.nodes.values():
@@ -112,8 +112,7 @@ def check_converged(world: World) -> None:
 
 
 def check_conflicts(world: World) -> None:
-    """What was reported as a conflict was one (of a forgotten tombstone no context can tell), and what had to be
-    reported was."""
+    """Check that each reported conflict was one, and that each conflict that had to be reported was reported."""
     if world.forked:
         return  # excused: reports name writes as they were called when they met, and branches have been renamed since
     reported = _check_reports(world)
@@ -126,9 +125,9 @@ Reported = set[tuple[str, Op]]
 
 
 def _check_reports(world: World) -> Reported:
-    """Excused: what a node has seen that lost a part of it in a power loss, a restore or a copy.
+    """Check that each reported conflict was one, with the values that were written. Return the reported losers.
 
-    What was reported was a conflict, and with the values that were written."""
+    Excused: nodes that have lost writes in a power loss, a restore or a copy."""
     reported: Reported = set()
     for name, conflict in world.conflicts:
         loser, winner = (_op_of(world, conflict.key, _dot(each)) for each in (conflict.loser, conflict.winner))
@@ -149,10 +148,10 @@ def _check_reports(world: World) -> Reported:
 
 
 def _check_meetings(world: World, reported: Reported) -> None:
-    """Excused: where one of the two was re-stamped it is enough that anybody reported the lost value, or that the
-    winner had seen another write of that value, with which the lost one may have been merged on the way.
+    """Check that two writes that met on a node, neither of which had seen the other, were reported there.
 
-    Two writes that met on a node, of which neither had seen the other, were reported there."""
+    Excused: if one of the two was re-stamped, it is enough that any node reported the lost value, or that the winner
+    had seen another write of that value, with which the lost one may have been merged before."""
     overwritten = _overwritten(world)
     by_anybody = {(op.key, op.value) for _, op in reported}
     for name, key, row, arrived, restamped in world.meetings.met:
@@ -176,10 +175,10 @@ def _check_meetings(world: World, reported: Reported) -> None:
 
 
 def _check_lost_writes(world: World, reported: Reported) -> None:
-    """Excused: writes of a node that is gone for good, perhaps with a report that waited on its disk.
+    """Check that each lost write that was not overwritten knowingly was reported as a conflict.
 
-    A write that is gone, and that nobody who knew it overwrote, was reported: it was the row of its key at its own
-    node until something that had not seen it came there."""
+    It was the row of its key on its own node until a write arrived that had not seen it. Excused: writes of a node that
+    has disappeared for good, perhaps with an unreported conflict on its disk."""
     if world.plan.drops:
         return
     losers = {op for _, op in reported}
@@ -197,7 +196,7 @@ def _check_lost_writes(world: World, reported: Reported) -> None:
 
 
 def _overwritten(world: World) -> frozenset[Op]:
-    """The writes that somebody overwrote who had seen them."""
+    """Return the writes that were overwritten by a write that had seen them."""
     return frozenset().union(*(op.seen for op in world.truth.ops))
 
 
@@ -210,5 +209,5 @@ def _op_of(world: World, key: bytes, dot: Dot) -> Op | None:
 
 
 def _is_known(world: World, op: Op) -> bool:
-    """Whether it is certain that the write was there."""
+    """Return whether it is certain that the write was there."""
     return op.certain

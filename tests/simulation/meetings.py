@@ -1,4 +1,4 @@
-"""Which writes of a key met on which node, as seen from outside: what `on_conflict` has to report."""
+"""Observes from outside which writes of a key met on which node, and so which conflicts `on_conflict` must report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Meeting(NamedTuple):
     row: Dot
     arrived: Dot
     restamped: bool
-    """Whether one of the two was re-stamped. That one has the context of the row that it was: what it had met there has
+    """Whether one of the two was re-stamped. It has the context of its former row: conflicts at its former node have
     been reported there."""
 
 
@@ -30,7 +30,7 @@ _Arrival = tuple[bytes, "IndexRow | None", "Dot", bool, bool]
 
 
 class Meetings:
-    """Those of one world. `lossy`: the nodes that may have lost batches that they had written."""
+    """Meetings of one world. `lossy`: the nodes that may have lost batches that they had written."""
 
     def __init__(self) -> None:
         self.met: list[Meeting] = []
@@ -39,9 +39,10 @@ class Meetings:
 
     @contextmanager
     def watching(self, node: SimNode, entries: Iterable[tuple[int, Entry]]) -> Iterator[None]:
-        """Around the merging of entries. When the node is killed in it, the next open shows what was merged.
+        """Observe the merging of entries in the body. If the node is killed in it, the next open shows the result.
 
-        Some may be left out: as doubtful, or since our value, which theirs was equal to, has been overwritten."""
+        The node may leave entries out: doubtful ones, and those without a value whose equal value here has been
+        overwritten."""
         entries = list(entries)
         arriving = [
             (entry.key, index_row(node, entry.key), entry.written_dot(origin), bool(entry.written), entry.value is None)
@@ -53,18 +54,19 @@ class Meetings:
         del self._unsure[node.name]
         for arrival in arriving:
             self._note(node, *arrival)
-        for key, arrived, context in seen:  # a re-stamped entry brings all that its row had met
+        for key, arrived, context in seen:  # a re-stamped entry has the context of its row
             for origin, stamp in decode_context(context).items():
                 self.compared(node, key, (stamp, origin), of=arrived)
 
     def opened(self, node: SimNode) -> None:
-        """A node has been opened, perhaps after a kill."""
+        """Account for entries whose merging a kill interrupted: the node has been opened again."""
         for arrival in self._unsure.pop(node.name, []):
             self._note(node, *arrival)
 
     def compared(self, node: SimNode, key: bytes, written: Dot, of: Dot | None = None) -> None:
-        """Our row may reflect this write now, without its entry: a row of a peer with an equal value, or one that the
-        write `of` had seen."""
+        """Account for a write that a row may reflect now though no entry of it arrived.
+
+        Either a row of a peer with an equal value carried it, or the write `of` had seen it."""
         now = index_row(node, key)
         if now is not None and _reflects(now, written) and (of is None or _reflects(now, of)):
             _arrived(node, key, written)
@@ -77,9 +79,9 @@ class Meetings:
             return
         _arrived(node, key, arrived)
         if row is None or (now.deleted and now.written_dot == arrived):
-            return  # the last: a put that was buried under a tombstone
+            return  # in the second case a put was buried under a tombstone
         if _reflects(row, arrived):
-            return  # it has been here before, and met what was the row then
+            return  # it has been here before, and met the row of that time
         if row.deleted and deleted:
             return  # nothing is lost; one of them may be a put that was buried before
         self.met.append(Meeting(node.name, key, row.written_dot, arrived, restamped or bool(row.written)))
@@ -91,7 +93,7 @@ def _arrived(node: SimNode, key: bytes, written: Dot) -> None:
 
 
 def _reflects(row: IndexRow, dot: Dot) -> bool:
-    """Whether a row carries this write, or it was merged into it."""
+    """Return whether a row carries this write, or was merged with it."""
     return row.written_dot == dot or decode_context(row.context).get(dot[1], 0) >= dot[0]
 
 
@@ -102,6 +104,6 @@ def index_row(node: SimNode, key: bytes) -> IndexRow | None:
 
 
 def row_of(node: SimNode, key: bytes) -> Dot | None:
-    """The write that the row of a key carries."""
+    """Return the write that the row of a key carries; None: the key has no row."""
     row = index_row(node, key)
     return None if row is None else row.written_dot

@@ -1,6 +1,6 @@
-"""Rules of the protocol, each switched off from outside, to see that the checks notice.
+"""Mutants: each switches one rule of the protocol off, and the checks must notice it.
 
-A mutant that survives means a rule that nothing tests, or that is not needed.
+If a mutant survives, nothing tests its rule, or the rule is not needed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def rule(name: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
 
 @contextmanager
 def mutant(name: str) -> Iterator[None]:
-    """Runs the body with a rule switched off."""
+    """Run the body with a rule switched off."""
     patches = MUTANTS[name]()
     saved = [(owner, attribute, owner.__dict__[attribute]) for owner, attribute, _ in patches]
     for owner, attribute, value in patches:
@@ -81,14 +81,14 @@ def mutant(name: str) -> Iterator[None]:
 
 @rule("vector-moved-early")
 def _vector_moved_early() -> Patches:
-    """The vector of a round is taken over when it begins."""
+    """The vector of a round is adopted when the round begins."""
     handle = PeerConnection._handle
 
     def early(self: PeerConnection, event: Event) -> None:
         handle(self, event)
         if isinstance(event, PeerVectorAdvanced) and event.feeding and not self.ended:
             assert self.session.peer is not None
-            adopted = self.host.store.take(event.vector, self.session.peer.origin)
+            adopted = self.host.store.adopt_vector(event.vector, self.session.peer.origin)
             self.host.applied(self, PullResult(adopted=adopted))
 
     return [(PeerConnection, "_handle", early)]
@@ -96,7 +96,7 @@ def _vector_moved_early() -> Patches:
 
 @rule("scan-finished-with-another-peer")
 def _scan_finished_with_another_peer() -> Patches:
-    """What was applied of one peer's broken-off scan is not asked of any other."""
+    """Entries applied from the broken-off scan of one peer are not requested from any other peer."""
     resumable = Store.resumable
 
     def of_all(self: Store, source: int) -> list[tuple[int, int, int]]:
@@ -107,12 +107,12 @@ def _scan_finished_with_another_peer() -> Patches:
 
 @rule("vector-moved-during-scan")
 def _vector_moved_during_scan() -> Patches:
-    """Each frame moves the vector up to what it holds, though it came newest first."""
+    """Each frame moves the vector up to its newest entry, though the newest entries come first."""
     apply = RemoteApplier.apply
 
     def eager(self: RemoteApplier, frame: EntriesReceived, *args: Any, **options: Any) -> Applied:
-        if frame.take is None:
-            frame = dataclasses.replace(frame, take={frame.origin: frame.high})
+        if frame.adopt is None:
+            frame = dataclasses.replace(frame, adopt={frame.origin: frame.high})
         return apply(self, frame, *args, **options)
 
     def open_store(self: Store, *args: Any, **options: Any) -> None:
@@ -124,7 +124,7 @@ def _vector_moved_during_scan() -> Patches:
 
 
 def _open_differently(change: Callable[[SendQueue, ReplicationState, Vector, Work], None]) -> Patches:
-    """Changes what a first round reads."""
+    """Return patches that change the entries that a first round reads."""
     plain = SendQueue.open
 
     def changed(self: SendQueue, state: ReplicationState, peer_vector: Vector) -> tuple[Vector, Work]:
@@ -139,7 +139,7 @@ def _open_differently(change: Callable[[SendQueue, ReplicationState, Vector, Wor
 
 @rule("stop-at-first-known")
 def _stop_at_first_known() -> Patches:
-    """One log in order of time, read backwards until an entry that the peer knows."""
+    """The log is read backwards in order of time, up to an entry that the peer knows."""
 
     def stop(_feed: SendQueue, state: ReplicationState, peer_vector: Vector, work: Work) -> None:
         known = max((min(stamp, peer_vector.get(origin, 0)) for origin, stamp in state.newest.items()), default=0)
@@ -151,7 +151,7 @@ def _stop_at_first_known() -> Patches:
 
 @rule("read-only-below-the-vector")
 def _read_only_below_the_vector() -> Patches:
-    """A round leaves out what stands in the log above the vector, of a scan that is not complete."""
+    """A round leaves out log entries above the vector, which come from a scan that is not complete."""
 
     def cap(_feed: SendQueue, state: ReplicationState, _peer_vector: Vector, work: Work) -> None:
         for origin, intervals in work.items():
@@ -162,7 +162,7 @@ def _read_only_below_the_vector() -> Patches:
 
 @rule("clock-ignores-vectors")
 def _clock_ignores_vectors() -> Patches:
-    """The clock follows entries, but not the vectors that are taken over."""
+    """The clock follows entries, but not adopted vectors."""
     adopt_vector, begin_reconciliation = remote_applier.adopt_vector, Store.begin_reconciliation
 
     def adopt(state: ReplicationState, *args: Any, **options: Any) -> None:
@@ -185,7 +185,7 @@ def _clock_ignores_vectors() -> Patches:
 
 @rule("ties-by-arrival")
 def _ties_by_arrival() -> Patches:
-    """Of two entries with one stamp the one that comes later wins."""
+    """If two entries have equal stamps, the one that arrives later wins."""
     return [(merger, "order_of", lambda written, *_: (written[0], 1 << 64))]
 
 
@@ -203,13 +203,13 @@ def _database_written_first() -> Patches:
 
 @rule("no-redo-after-kill")
 def _no_redo_after_kill() -> Patches:
-    """The last batch is not done again into the database."""
+    """The last batch is not applied to the database again."""
     return [(opening, "replay_last_batch", lambda _state: 0)]
 
 
 @rule("no-new-origin-for-forgetful")
 def _no_new_origin_for_forgetful() -> Patches:
-    """A peer that knows more of our origin than we do is not believed."""
+    """A node ignores that a peer knows more writes of its origin than it does."""
     return [
         (Store, "forgot", lambda _self, _stamp: False),
         (opening, "_is_copy", lambda _meta, _identity, _db_identity: False),
@@ -218,13 +218,13 @@ def _no_new_origin_for_forgetful() -> Patches:
 
 @rule("vector-survives-power-loss")
 def _vector_survives_power_loss() -> Patches:
-    """After a power loss the vector still claims what may have been lost."""
+    """After a power loss the vector still covers entries that may be lost."""
     return [(opening, "roll_back_vector", lambda _state, _durable: None)]
 
 
 @rule("echo")
 def _echo() -> Patches:
-    """What a peer sent goes back to it: neither what it says that it covers nor who sent it is looked at."""
+    """Entries go back to the peer that sent them: neither its vector nor the sender is considered."""
     handle = PeerConnection._handle
 
     def back(self: PeerConnection, event: Event) -> None:
@@ -241,7 +241,7 @@ def _echo() -> Patches:
 
 @rule("restart-instead-of-resume")
 def _restart_instead_of_resume() -> Patches:
-    """A broken-off scan begins anew."""
+    """A broken-off scan starts again from the beginning."""
     return [(Store, "resumable", lambda _self, _source: [])]
 
 
@@ -250,7 +250,7 @@ def _restart_instead_of_resume() -> Patches:
 
 @rule("stale-read-as-current")
 def _stale_read_as_current() -> Patches:
-    """A node that missed tombstones that another has dropped counts as current."""
+    """A node that missed tombstones that another one has dropped does not count as stale."""
     return [
         (store, "is_stale", lambda _vector, _horizon: False),
         (begin, "is_stale", lambda _vector, _horizon: False),
@@ -261,7 +261,7 @@ def _stale_read_as_current() -> Patches:
 
 
 def _judge_ours_differently(verdict: Resolution, other: Resolution = Resolution.KEEP) -> Patches:
-    """What would be this verdict on a key that only the reader has is the other one."""
+    """Return patches that replace a resolution of keys that only the reader has by another one."""
 
     def judge(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
         found = resolve_local_only(row, reconcile_context)
@@ -320,13 +320,13 @@ def _tombstones_dropped_too_early() -> Patches:
 
 @rule("dead-writes-taken")
 def _dead_writes_taken() -> Patches:
-    """A put that a forgotten delete had superseded is taken."""
+    """A put that was superseded by a delete, whose tombstone was dropped, is taken."""
     return [(merger, "is_superseded", lambda _written, _vector: False)]
 
 
 @rule("dead-for-the-peer-kept")
 def _dead_for_the_peer_kept() -> Patches:
-    """A put that was re-stamped is kept, though the peer has forgotten a delete that had seen it."""
+    """A re-stamped put is kept, though the peer has dropped the tombstone of a delete that had seen it."""
 
     def judge(row: IndexRow, reconcile_context: ReconcileContext) -> Resolution:
         found = resolve_local_only(row, reconcile_context)
@@ -342,13 +342,13 @@ def _dead_for_the_peer_kept() -> Patches:
 
 @rule("deleted-keys-stay")
 def _deleted_keys_stay() -> Patches:
-    """A rejoining node keeps what the peer knew and deleted."""
+    """A rejoining node keeps puts that the peer knew and deleted."""
     return _judge_ours_differently(Resolution.BURY)
 
 
 @rule("removed-without-a-trace")
 def _removed_without_a_trace() -> Patches:
-    """What the peer knew and deleted leaves no tombstone."""
+    """A put that the peer knew and deleted is removed without a tombstone."""
 
     def remove(self: Merger, key: bytes, row: IndexRow) -> None:
         self.tx.delete_row(key)
@@ -361,7 +361,7 @@ def _removed_without_a_trace() -> Patches:
 
 @rule("absent-keys-accept-anything")
 def _absent_keys_accept_anything() -> Patches:
-    """In a reconciliation, a key that we had and whose tombstone we dropped is taken again."""
+    """In a reconciliation, a node takes a key again that it had, and whose tombstone it has dropped."""
 
     def judge(stamp: int, origin: int, deleted: bool, _known: Vector, doubt: int) -> Resolution:
         return resolve_remote_only(stamp, origin, deleted, {}, doubt)
@@ -380,24 +380,24 @@ def _absent_keys_accept_anything() -> Patches:
 @rule("horizon-not-taken-over")
 def _horizon_not_taken_over() -> Patches:
     """A rejoining node takes the peer's vector, but not its horizon."""
-    take = Resolver.take
+    adopt = Resolver.adopt_vector
 
     def without(self: Resolver) -> Vector:
         self._reconcile_context = dataclasses.replace(self._reconcile_context, stale=False)
-        return take(self)
+        return adopt(self)
 
-    return [(Resolver, "take", without)]
+    return [(Resolver, "adopt_vector", without)]
 
 
 @rule("doubt-not-looked-at-again")
 def _doubt_not_looked_at_again() -> Patches:
-    """What was dropped here since a pull began plays no part in it."""
+    """A pull ignores tombstones that were dropped since it began."""
     return [(remote_applier, "doubt_of", lambda _state, _vector: 0), (resolver, "doubt_of", lambda _state, _vector: 0)]
 
 
 @rule("doubt-only-for-absent-keys")
 def _doubt_only_for_absent_keys() -> Patches:
-    """A doubtful put is taken over a row that is here."""
+    """A doubtful put replaces an existing row."""
 
     def meet(self: Merger, origin: int, entry: Entry, line: bytes, _doubt: int) -> Any:
         return plain(self, origin, entry, line, 0)
@@ -411,15 +411,15 @@ def _doubt_only_for_absent_keys() -> Patches:
 
 @rule("doubtful-and-yet-taken")
 def _doubtful_and_yet_taken() -> Patches:
-    """The vector of a pull that left something doubtful out is taken over all the same."""
+    """The vector of a pull is adopted though the pull left a doubtful entry out."""
 
     def insist(self: Puller, frame: EntriesReceived) -> PullResult:
         assert self._session.peer is not None
         source = self._session.peer.origin
         peer_pulls = not self._session.peer_takes_nothing
-        plain = dataclasses.replace(frame, take=None)
+        plain = dataclasses.replace(frame, adopt=None)
         applied = self._store.apply(plain, source, self._session.round_vector, peer_pulls=peer_pulls)
-        adopted = None if frame.take is None else self._store.take(frame.take, source)
+        adopted = None if frame.adopt is None else self._store.adopt_vector(frame.adopt, source)
         return PullResult(applied.news, applied.restamped, adopted)
 
     return [(Puller, "apply_entries", insist)]
@@ -427,20 +427,20 @@ def _doubtful_and_yet_taken() -> Patches:
 
 @rule("not-alone")
 def _not_alone() -> Patches:
-    """A stale node goes on with its other pulls while it reconciles."""
+    """A stale node continues its other pulls while it reconciles."""
     begins = Coordinator.reconciliation_began
     return [(Coordinator, "reconciliation_began", lambda self, link, alone: begins(self, link, alone=False))]
 
 
 @rule("keys-taken-for-new")
 def _keys_taken_for_new() -> Patches:
-    """The filter of known keys spares also lookups of keys that are there."""
+    """The key filter takes known keys for new ones."""
     return [(KeyFilter, "is_new", lambda _self, _key: True)]
 
 
 @rule("filled-above-the-floor")
-def _filled_above_the_floor() -> Patches:
-    """What fills a node is not logged, and its floor does not say so."""
+def _bulk_loaded_above_the_floor() -> Patches:
+    """The entries of a bulk load are not logged, and the floor is not raised above them."""
 
     def begin_unfloored(state: ReplicationState, _vector: Vector) -> None:
         state.bulk_loading = state.bulk_load_incomplete = True
@@ -461,7 +461,7 @@ def _filled_above_the_floor() -> Patches:
 
 @rule("bulk-loads-end-with-their-floor-only")
 def _bulk_loads_end_with_their_floor_only() -> Patches:
-    """A whole reconciliation with another peer does not complete a bulk load."""
+    """A complete reconciliation with another peer does not complete a bulk load."""
     adopt_vector = remote_applier.adopt_vector
 
     def adopt(state: ReplicationState, tx: Transaction, moved: Vector, source: int, **_: Any) -> None:
@@ -477,13 +477,13 @@ def _floors_stay_above_the_vector() -> Patches:
 
 @rule("floors-lowered-without-a-log")
 def _floors_lowered_without_a_log() -> Patches:
-    """Floors are lowered, and what lies between is not logged again."""
+    """Floors are lowered, and the entries between the old and the new floor are not logged again."""
     return [(floors, "_batches", lambda _snapshot, _spans: [])]
 
 
 @rule("leftovers-stay-above-the-vector")
 def _leftovers_stay_above_the_vector() -> Patches:
-    """Entries that no pull will complete are never re-stamped."""
+    """Entries above the vector that no pull will complete are never re-stamped."""
     return [(LeftoverWatch, "due", lambda _self, _now_ms: [])]
 
 
@@ -494,19 +494,19 @@ def _pulls_begin_again_at_once() -> Patches:
 
 @rule("repetitions-begin-at-once")
 def _repetitions_begin_at_once() -> Patches:
-    """A reconciliation that would repeat one that changed nothing does not wait."""
+    """A reconciliation starts at once, even if it would repeat one that changed nothing."""
     return [(PullBackoff, "is_repetition", lambda _self, _situation: False)]
 
 
 @rule("log-read-below-the-floor")
 def _log_read_below_the_floor() -> Patches:
-    """A truncated log is read as if nothing were missing."""
+    """A truncated log is read as if it were complete."""
     return [(round_planner, "_below_floor", lambda _state, _feed, _vector: False)]
 
 
 @rule("truncated-before-it-was-on-disk")
 def _truncated_before_it_was_on_disk() -> Patches:
-    """The log is truncated while the values are only in memory."""
+    """The log is truncated before the values are synced to the disk."""
 
     def at_once(self: Retention) -> Vector:
         return dict(self._state.vector)
@@ -515,42 +515,42 @@ def _truncated_before_it_was_on_disk() -> Patches:
 
 
 @rule("conflicts-not-told")
-def _conflicts_not_told() -> Patches:
+def _conflicts_not_reported() -> Patches:
     return [(merger, "overwrites", lambda *_: True), (merger, "lost_in_conflict", lambda *_: False)]
 
 
 @rule("conflicts-forgotten-in-a-kill")
 def _conflicts_forgotten_in_a_kill() -> Patches:
-    """What was recorded and not reported when a node was killed is not reported when it is opened again."""
+    """Conflicts that were recorded, but not reported, before a kill are not reported after it."""
     return [(UnreportedConflicts, "load", lambda _self: None)]
 
 
 @rule("conflicts-of-reconciliations-not-reported")
 def _conflicts_of_reconciliations_not_reported() -> Patches:
-    """In a reconciliation, what loses to our own row is passed over, whether or not that had seen it."""
+    """In a reconciliation, a node does not report entries that lose to its own row, which had not seen them."""
     return [(resolver, "lost_in_conflict", lambda *_: False)]
 
 
 @rule("overwrites-told-as-conflicts")
-def _overwrites_told_as_conflicts() -> Patches:
+def _overwrites_reported_as_conflicts() -> Patches:
     return [(merger, "overwrites", lambda *_: False)]
 
 
 @rule("feed-goes-on-behind-its-cursor")
-def _feed_goes_on_behind_its_cursor() -> Patches:
+def _feed_continues_behind_its_cursor() -> Patches:
     return [(ChangeReader, "_must_begin_anew", lambda *_: False)]
 
 
 @rule("feed-goes-on-after-a-new-origin")
-def _feed_goes_on_after_a_new_origin() -> Patches:
-    """A cursor from before a node went on as a new origin is taken for one from after that."""
-    return [(change_feed, "_lacks_the_mark", lambda *_: False)]
+def _feed_continues_after_a_new_origin() -> Patches:
+    """A cursor from before an origin change is accepted after it."""
+    return [(change_feed, "_predates_origin_change", lambda *_: False)]
 
 
 @rule("feed-goes-on-where-less-is-known")
 def _feed_goes_on_where_less_is_known() -> Patches:
     """Nobody looks whether a node knows what is owed to a reader of another one."""
-    return [(change_feed, "what_is_known", lambda _state: {})]
+    return [(change_feed, "known_vector", lambda _state: {})]
 
 
 # -- histories of origins
@@ -558,7 +558,7 @@ def _feed_goes_on_where_less_is_known() -> Patches:
 
 @rule("histories-not-compared")
 def _histories_not_compared() -> Patches:
-    """Nobody notices that an origin was continued twice."""
+    """No node detects that an origin was continued twice."""
 
     def blind(ours: History, theirs: History, _reach: int) -> HistoryComparison:
         return HistoryComparison(max(ours, theirs, key=len), {})
@@ -574,7 +574,7 @@ def _histories_not_compared() -> Patches:
 
 @rule("histories-compared-without-what-is-there")
 def _histories_compared_without_what_is_there() -> Patches:
-    """Whoever knows fewer epochs of an origin takes the others, however far it is itself."""
+    """A node that knows fewer epochs of an origin adopts the others, whichever writes of the origin it has."""
     return [
         (histories, "_reach", lambda _state, _origin: 0),
         (OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True),
@@ -582,24 +582,24 @@ def _histories_compared_without_what_is_there() -> Patches:
 
 
 @rule("histories-told-once")
-def _histories_told_once() -> Patches:
-    """What changes in a node's histories is not told to those that it is connected with."""
+def _histories_sent_once() -> Patches:
+    """A node does not send changes of its histories to connected peers."""
     return [(HistoryExchange, "send_changes", lambda _self: None)]
 
 
 @rule("histories-compared-by-dots-only")
 def _histories_compared_by_dots_only() -> Patches:
-    """Nobody remembers which writes are here under another dot."""
+    """A node does not record which writes it has under another dot."""
     return [(Transaction, "note_written", lambda _self, _written: None)]
 
 
 @rule("equal-stamps-ordered-by-names")
 def _equal_stamps_ordered_by_names() -> Patches:
-    """Of two writes with one stamp the origin decides, though a fork may change its name."""
+    """The origin decides between two writes with equal stamps, though a fork may change the origin."""
     return [(merge, "family_of", lambda origin: origin)]
 
 
 @rule("histories-taken-on-trust")
 def _histories_taken_on_trust() -> Patches:
-    """A peer that has not heard of an epoch is not asked whether what it has of the origin is of before."""
+    """A peer that does not know an epoch is accepted even if its writes of the origin are not from before the epoch."""
     return [(OriginGuard, "agrees_on_vector", lambda _self, _link, _vector: True)]

@@ -1,4 +1,4 @@
-"""Connections between simulated nodes: delay, chunks of any size, cuts that are told and cuts that are not."""
+"""Connections between simulated nodes: delays, chunks of any size, breaks that both ends notice, and silent cuts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class End:
-    """One side of a connection, and the transport of its link."""
+    """One side of a connection: the transport of its PeerConnection."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -23,7 +23,7 @@ class End:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of the node on this side, and of the one on the other side."""
+        """Names of the node on this side and of the node on the other side."""
         here, there = self.connection.names
         return (here, there) if self is self.connection.left else (there, here)
 
@@ -49,7 +49,7 @@ class End:
 
 
 class Connection:
-    """Two ends. Bytes arrive in order, after a delay, in pieces."""
+    """A connection of two ends. Bytes arrive in order, after a delay, in pieces."""
 
     def __init__(self, world: World, names: tuple[str, str]) -> None:
         self.world = world
@@ -89,7 +89,7 @@ class Connection:
         self.world.after(1, self.break_now)
 
     def break_now(self) -> None:
-        """Both ends notice."""
+        """Break the connection, so that both ends notice."""
         if self.broken:
             return
         self._break()
@@ -99,7 +99,7 @@ class Connection:
         self.world.connections.pop(self, None)
 
     def vanish(self, dead: End | None = None) -> None:
-        """The side of a killed process is gone without a word; the other notices when the system tells it."""
+        """Break the connection of a killed process: only the other end notices, by a reset."""
         self._break()
         self.world.connections.pop(self, None)
         for end in (self.left, self.right):

@@ -1,4 +1,4 @@
-"""One simulated node: two disks that outlive it, and a process that does not."""
+"""A simulated node: two disks, which outlive its process, and the process."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LEFTOVER_PATIENCE_MS = 30_000
 
 
 class Killed(BaseException):
-    """The process of a node died at this instruction."""
+    """Ends the process of a node at this instruction."""
 
     def __init__(self, node: SimNode) -> None:
         self.node = node
 
 
 class SimNode:
-    """`coordinator` is None while the process is down."""
+    """A simulated node. `coordinator` and `store` are None while its process is down."""
 
     def __init__(self, world: World, name: str, servers: list[str]) -> None:
         self.world = world
@@ -58,7 +58,7 @@ class SimNode:
         self.events: list[PeerEvent] = []
         self.backup: tuple[VirtualDisk, VirtualDisk, int] | None = None
         self.image: tuple[VirtualDisk, VirtualDisk, int] | None = None
-        """As `backup`, but what is restored from it is not seen to be a copy."""
+        """Like `backup`, but the node does not notice that a directory restored from it is a copy."""
         self.duplicate = False
         """Whether its directory is an unseen copy of another node's, which may be running under the same origin."""
         self._running = False
@@ -66,14 +66,14 @@ class SimNode:
     # -- its process
 
     def _random_bytes(self, count: int) -> bytes:
-        """Epochs have a generator of their own, so that all else stays what it was before there were any."""
+        """Return random bytes. Epochs have a generator of their own, so that the rest of a seed does not change."""
         return (self.epochs if count == EPOCH_BYTES else self.rng).randbytes(count)
 
     def wall_ms(self) -> int:
         return self.world.wall_ms() + self.skew_ms
 
     def fill(self, data: dict[bytes, bytes]) -> None:
-        """By another program, before this is a master."""
+        """Write data to the database, as another program does before the directory becomes a replica."""
         engine = MemoryEngine(self.db_disk, self.name + "/db")
         batch = engine.batch(sync=True)
         for key, value in data.items():
@@ -121,7 +121,7 @@ class SimNode:
         self._tick(self.life)
 
     def _listen_to_conflicts(self, store: Store) -> None:
-        """As api.conflict_reporter does it: the callback comes a while later, so that a kill may come between."""
+        """Report conflicts like api.conflict_reporter: after a delay, so that the node may be killed before."""
         life, rng, last = self.life, self._reports, 0
 
         def report() -> None:
@@ -137,7 +137,7 @@ class SimNode:
         store.listen_to_conflicts(lambda: self.world.after(rng.choice([0, 0, 1, 10, 500]), report))
 
     def kill(self) -> None:
-        """SIGKILL: what was written stays, nobody says goodbye."""
+        """Kill the process, as by SIGKILL: written data stay, and no connection is closed in order."""
         self.coordinator = self.store = None
         self.life += 1
         self.db_disk.kill()
@@ -148,7 +148,7 @@ class SimNode:
                     connection.vanish(end)
 
     def lose_power(self) -> None:
-        """And the machine starts anew: what was not synced may be gone, in any choice."""
+        """Stop the machine: any of the unsynced records may be lost."""
         self.kill()
         self.db_disk.power_loss(self.rng)
         self.rs_disk.power_loss(self.rng)
@@ -163,7 +163,7 @@ class SimNode:
         self.life += 1
 
     def ask_for_new_origin(self) -> None:
-        """What `level_replicator.new_origin` does, while it is down."""
+        """Request a new origin of a node that is down, like `level_replicator.new_origin`."""
         rs = MemoryEngine(self.rs_disk, self.name + "/rs")
         meta = load_meta(rs)
         assert meta is not None

@@ -1,4 +1,4 @@
-"""What a seed stands for: the nodes, who dials whom, the clocks, the faults. Later issues add their faults here."""
+"""Plan of a seed: nodes, dialed connections, clocks and faults."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Plan:
     clock: str
     faults: dict[str, float] = field(default_factory=dict)
     adopted: dict[str, list[bytes]] = field(default_factory=dict)
-    """Keys that are in the database of a node before it becomes a master; equal data where `equal_data`."""
+    """Node → keys that are in its database before it becomes a replica. `equal_data`: all nodes have equal values."""
     equal_data: bool = False
     retention_ms: tuple[int, int] | None = None
-    """(age of tombstones, age of the log) at which each node drops them by itself: short, so that stale nodes are
-    frequent."""
+    """Ages in milliseconds at which each node drops tombstones, and log entries, by itself. They are short, so that
+    stale nodes are frequent."""
     gone: str | None = None
-    """A node that is not there any more when the faults end; the others still reach each other."""
+    """A node that has disappeared for good when the faults end. The other nodes still reach each other."""
     sync_rate: float = 0.0
     most_value_bytes: int = 20
     pieces: list[int] = field(default_factory=lambda: [7, 100, 5_000, 100_000, 100_000])
@@ -36,22 +36,22 @@ class Plan:
 
     @property
     def drops(self) -> bool:
-        """Whether tombstones leave: then which of two concurrent writes wins is not a matter of stamps alone."""
+        """Whether tombstones are dropped: then stamps alone do not decide which of two concurrent writes wins."""
         return self.faults.get("drop_tombstones", 0) > 0 or self.retention_ms is not None
 
     @property
     def faultless(self) -> bool:
-        """A clock that is far off breaks connections too."""
+        """Whether nothing breaks a connection. A clock that is far off breaks connections too."""
         return self.clock != "far" and self.gone is None and not any(self.faults.values())
 
     @property
     def tree(self) -> bool:
-        """Whether there is one way only from any node to any other."""
+        """Whether there is only one path between any two nodes."""
         return len({frozenset(dial) for dial in self.dials}) == len(self.nodes) - 1
 
 
 def make_plan(seed: int) -> Plan:
-    """Random, but the same for the same seed."""
+    """Return the random plan of a seed, the same each time."""
     rng = Random(seed)
     topology = rng.choice(TOPOLOGIES)
     count = 2 if topology == "pair" else rng.randint(3, 5)

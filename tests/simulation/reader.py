@@ -1,4 +1,4 @@
-"""Programs that keep a copy of the database by the changes feed, from whichever node they find running."""
+"""Simulated programs that keep a copy of the database by the changes feed of any running node."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """A program that stores its cursor, as the text that it is, after each chunk, and forgets everything else now and
-    then.
+    """A program that stores its cursor, as text, after each chunk, and sometimes forgets the rest of its state.
 
-    steady     how often it stays with the first node that runs; else it goes on at any
-    returns    how often it goes on from what it stored long ago, contents and cursor
-    repeats    how often it goes on from a cursor of long ago, with the contents of now. Such a reader stays with one
-               node: elsewhere nobody could know of a write that it has seen, which a power loss took
+    steady     probability that it reads from the first running node, not from any
+    returns    probability that it returns to contents and cursor that it stored earlier
+    repeats    probability that it returns to an earlier cursor, with its present contents. Such a reader stays with one
+               node: no other node could know of a write that the reader has seen and a power loss took
     """
 
     def __init__(self, rng: Random, *, steady: float = 0.9, returns: float = 0.0, repeats: float = 0.0) -> None:
@@ -35,10 +34,10 @@ class Reader:
         self._of: tuple[str, int] | None = None
         self._stored: tuple[str | None, dict[bytes, bytes]] = (None, {})
         self._seen: dict[bytes, Dot] = {}
-        """Key → the last change of it that was reported."""
+        """Key → dot of the last reported change."""
 
     def live(self, running: list[SimNode]) -> None:
-        """Reads a little, perhaps."""
+        """Read a chunk or all, or do nothing, at random."""
         rng = self._rng
         if not running or rng.random() < 0.5:
             return
@@ -61,11 +60,11 @@ class Reader:
             self.read(node)
 
     def go_on(self, cursor: str | None) -> None:
-        """Goes on from a cursor of before, with the contents of now."""
+        """Continue at an earlier cursor, with the present contents."""
         self.cursor, self._reader = cursor, None
 
     def read(self, node: SimNode) -> bool:
-        """Reads a chunk of what there is. Returns False when there is nothing more."""
+        """Read a chunk. Return False if there is none."""
         assert node.store is not None
         if self._reader is None or self._of != (node.name, node.life) or self._rng.random() < 0.1:
             most = self._rng.choice([1, 3, 50])
@@ -95,7 +94,7 @@ class Reader:
         return True
 
     def finish(self, node: SimNode) -> None:
-        """Reads to the end; then it must have what the node has."""
+        """Read to the end. Raise Broken if the contents are not those of the node."""
         self._read_all(node)
         assert node.store is not None
         there = dict(node.store._state.db.scan())
@@ -103,12 +102,13 @@ class Reader:
             keys = sorted(
                 key for key in self.contents.keys() | there.keys() if self.contents.get(key) != there.get(key)
             )
-            raise Broken(f"the changes feed of {node.name} did not give what there is of {keys}")
+            raise Broken(f"the changes feed of {node.name} did not report the present values of {keys}")
 
     def _read_all(self, node: SimNode) -> None:
-        """Reads to the end; then it must have what the node knows. But not of keys whose row is above the vector: of
-        these a scan of a peer brought a part only, and they are reported when the vector covers them. Nor of keys of
-        which it has seen more on another node, that was in the middle of such a scan."""
+        """Read to the end. Raise Broken if the contents lack anything that the vector of the node covers.
+
+        Excused: keys whose row is above the vector, since the scan that brought them is not complete, and they are
+        reported when the vector covers them; and keys of which the reader has seen a newer change on another node."""
         while self.read(node):
             pass
         if node.world.forked:
@@ -124,5 +124,5 @@ class Reader:
             if known and (row is None or row.written_dot >= self._seen.get(key, (0, 0))):
                 raise Broken(
                     f"a reader of {node.name} has {self.contents.get(key)!r} for {key!r}, not {state.db.get(key)!r},"
-                    " though it was given all that is known"
+                    " though it has read all changes that the node knows"
                 )

@@ -1,4 +1,4 @@
-"""What was written, as seen from outside: the measure of what must hold in the end."""
+"""All writes, as observed from outside, and the promises about the final contents that follow from them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Op:
     """Of its origin, when it was written."""
 
     def dot(self, branches: Branches) -> Dot:
-        """What `written` is called where these branches are known."""
+        """Return the name of `written` on a node that knows these branches."""
         stamp, origin = self.written
         for epoch, start in self.history:
             if epoch in branches and stamp > start:
@@ -51,7 +51,7 @@ class Op:
         return stamp, origin
 
     def is_known_as(self, branches: Branches, histories: Histories) -> bool:
-        """Whether that name means this write there, and not one of another continuation of its origin."""
+        """Return whether that name means this write on such a node, not one of another continuation of its origin."""
         stamp, origin = self.dot(branches)
         mine = [epoch for epoch, _ in self.history]
         mine = mine[mine.index(origin) + 1 :] if origin in mine else mine
@@ -59,12 +59,12 @@ class Op:
         return mine[-1:] == theirs[-1:]
 
     def is_covered(self, store: Store) -> bool:
-        """Whether a node's vector claims to know this write."""
+        """Return whether the vector of a node covers this write."""
         stamp, origin = self.dot(store.branches)
         return stamp <= store.vector.get(origin, 0) and self.is_known_as(store.branches, store.histories)
 
     def is_row_of(self, state: ReplicationState) -> bool:
-        """Whether the index row of the key carries this write, and not another one of the same name."""
+        """Return whether the index row of the key carries this write, and not another one of the same name."""
         line = state.rs.get(INDEX + self.key)
         if line is None or decode_index(line).written_dot != self.dot(state.branches):
             return False
@@ -75,13 +75,13 @@ Past = dict[bytes, frozenset[Op]]
 
 
 def place_of(written: Dot, value: bytes | None) -> tuple[int, int, bool, int, int]:
-    """Where a write stands in the order of all writes of its key."""
+    """Return the position of a write in the order of all writes of its key, as a sort key."""
     stamp, origin = written
     return stamp, family_of(origin), value is None, crc32(value or b""), origin
 
 
 class Truth:
-    """All operations that a node has acknowledged, or that turned out to be there after it died in the middle."""
+    """All operations that a node has acknowledged, or that were on its disk after it was killed during the write."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
@@ -91,13 +91,13 @@ class Truth:
         self._surely_seen: dict[tuple[str, bytes], frozenset[Op]] = {}
 
     def value(self, size: int) -> bytes:
-        """A value that no other operation has."""
+        """Return a value that no other operation has."""
         self.serial += 1
         return b"v%d" % self.serial + b"." * size
 
     def reflected(self, node: SimNode, key: bytes) -> frozenset[Op]:
-        """The operations on a key that a node's state reflects: those that its vector covers, the one that stands,
-        and all that these followed."""
+        """Return the operations on a key that a node's state reflects: those that its vector covers, the one that its
+        row carries, and all operations that these reflected."""
         assert node.store is not None
         state = node.store._state
         reflected: set[Op] = set()
@@ -115,7 +115,7 @@ class Truth:
         past: Past,
         history: History = (),
     ) -> None:
-        """A batch, whose operations got consecutive stamps that end with `last`. `history`: of its origin."""
+        """Record a batch, whose operations got consecutive stamps that end with `last`. `history`: of its origin."""
         stamp, origin = last
         first = stamp - len(operations) + 1
         for i, (key, value) in enumerate(operations):
@@ -132,7 +132,7 @@ class Truth:
                 op.synced = op.synced or op.node == node
 
     def arrived(self, node: str, key: bytes, written: Dot, branches: Branches, histories: Histories) -> None:
-        """A node with these branches and histories merged a write of somebody else."""
+        """Record that a node with these branches and histories merged a write of another node."""
         for op in self.by_key.get(key, []):
             if op.dot(branches) == written and op.is_known_as(branches, histories):
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | op.seen | {op}
@@ -140,21 +140,21 @@ class Truth:
                 self._surely_seen[(node, key)] = sure | op.surely_seen | {op}
 
     def lost(self, node: str) -> None:
-        """A node lost something: what it has seen is not sure."""
+        """Record that a node lost writes: it is no longer sure which ones it has seen."""
         self._surely_seen = {at: ops for at, ops in self._surely_seen.items() if at[0] != node}
 
     def copied(self, node: str, source: str) -> None:
-        """A node goes on from a copy of the directory of another one."""
+        """Record that a node continues with a copy of the directory of the node `source`."""
         for (name, key), seen in list(self._seen.items()):
             if name == source:
                 self._seen[(node, key)] = self._seen.get((node, key), frozenset()) | seen
 
     def broken(self, key: bytes, value: bytes | None, written: Dot, branches: Branches, *, drops: bool) -> str | None:
-        """Say which promise this last word on a key breaks; None when it breaks none.
+        """Return which promise the final value of a key breaks; None: it breaks none.
 
-        `written`: of the row that stands. `drops`: whether tombstones leave in this world. Then a write that is
-        concurrent with a delete may reappear when every node has forgotten the delete; otherwise the greatest write
-        stands."""
+        `written`: of the final row. `drops`: whether tombstones are dropped in this world. Then a write that is
+        concurrent with a delete may reappear when every node has dropped the tombstone; otherwise the greatest write
+        wins."""
         ops = self.by_key.get(key, [])
         certain = [op for op in ops if op.certain]
         candidates = [op for op in ops if op.value == value]

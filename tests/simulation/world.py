@@ -1,4 +1,4 @@
-"""One seed, from the first write to the last check."""
+"""The run of one seed, from the first write to the last check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _START_MS = 1_800_000_000_000
 
 
 class World:
-    """The virtual clock, all nodes, all connections."""
+    """A world: the virtual clock, all nodes, all connections."""
 
     def __init__(self, seed: int, plan: Plan | None = None) -> None:
         self.seed = seed
@@ -60,7 +60,7 @@ class World:
     # -- time and network
 
     def wall_ms(self) -> int:
-        """What an exact clock says. A frozen one lets the counters of the stamps do all the work."""
+        """Return the time of an exact clock. If it is frozen, only the counters in the stamps grow."""
         return _START_MS + (0 if self.plan.clock == "frozen" else self.now_ms)
 
     def after(self, delay_ms: int, do: Callable[[], None]) -> None:
@@ -85,7 +85,7 @@ class World:
         return bool(self.faults["unseen_restore"] + self.faults["unseen_copy"])
 
     def guarded(self, do: Callable[[], None]) -> None:
-        """A process that dies takes only itself along."""
+        """Call `do`. If the process of a node is killed in it, only that process ends."""
         try:
             do()
         except Killed as death:
@@ -101,17 +101,17 @@ class World:
                 self.budget.frame(sender, receiver, type(message).__name__)
 
     def said(self, sender: str, receiver: str, kind: type[Message]) -> int:
-        """How many messages of a kind, since the budget began."""
+        """Return the number of messages of a kind since the budget began."""
         return self.budget.said[(sender, receiver, kind.__name__)]
 
     def name_of(self, link: PeerConnection) -> str:
-        """Of the node at the other end."""
+        """Return the name of the node at the other end."""
         assert isinstance(link.transport, End)
         return link.transport.names[1]
 
     def _forget(self, node: SimNode, gone: Callable[[int, Op], bool]) -> None:
-        """A node lost something: of its own writes those of which `gone` says so, and what other nodes had lost before.
-        What no other node has is not certain any more."""
+        """Account for writes that a node lost: its own for which `gone` returns True, and writes that their own nodes
+        lost before. A write that no other node has is no longer certain."""
         self.truth.lost(node.name)
         others = [each.store for each in self.nodes.values() if each is not node and each.store is not None]
         for place, op in enumerate(self.truth.ops):
@@ -122,7 +122,7 @@ class World:
     # -- the run
 
     def run(self) -> None:
-        """Raises Broken when a promise is."""
+        """Run the world. Raise Broken if a promise is broken."""
         for node in self.nodes.values():
             self._begin(node)
         for _ in range(self.plan.steps):
@@ -148,7 +148,7 @@ class World:
             self.check_sent_once()
 
     def _begin(self, node: SimNode) -> None:
-        """Empty, or with data of before that it adopts, in as many attempts as it takes."""
+        """Start a node for the first time, empty or with data that it adopts, in as many attempts as needed."""
         data = {key: self.truth.value(3) for key in self.plan.adopted.get(node.name, [])}
         if self.plan.equal_data:
             data = {key: b"equal " + key for key in data}
@@ -172,16 +172,16 @@ class World:
             self.truth.acknowledge(node.name, [(key, value)], dot, True, {key: frozenset()})
 
     def check_sent_once(self) -> None:
-        """Without faults nothing comes twice from a neighbour, nor back to where it came from."""
+        """Check that, without faults, no entry arrives twice from a peer, and none returns to its sender."""
         if self.echoes:
             raise Broken("a node was sent its own writes, though it forgot none")
         twice = [what for what, times in self.received.items() if times > 1]
         if twice:
-            raise Broken(f"received twice from one neighbour without any fault: {twice[:3]}")
+            raise Broken(f"received twice from one peer without any fault: {twice[:3]}")
         if self.plan.tree:
             back = [what for what in self.received if (what[1], what[0], *what[2:]) in self.received]
             if back:
-                raise Broken(f"sent back to where it came from: {back[:3]}")
+                raise Broken(f"sent back to the peer that sent it: {back[:3]}")
 
     def _write_something(self) -> None:
         node = self.rng.choice(list(self.nodes.values()))
@@ -214,7 +214,7 @@ class World:
     def _note_unacknowledged(
         self, node: SimNode, operations: list[tuple[bytes, bytes | None]], newest: int, past: Past
     ) -> None:
-        """Whole or absent: if the replication set has it, it was written and must go on to exist."""
+        """Check that a killed batch is there as a whole or not at all. If it is there, it counts as acknowledged."""
         node.kill()
         node.start()
         assert node.store is not None
@@ -263,7 +263,7 @@ class World:
             self.rng.choice(self._running()).kill()
 
     def _fault_stop(self) -> None:
-        """An orderly stop; a power loss after it takes nothing."""
+        """Stop a node in order. A power loss after that loses nothing."""
         if self._running():
             node = self.rng.choice(self._running())
             node.stop()
@@ -284,7 +284,7 @@ class World:
             node.lose_power()
 
     def _fault_restore(self) -> None:
-        """A node stops, and goes on from an older copy of its directory."""
+        """Stop a node, and continue with an older copy of its directory."""
         node = self.rng.choice(list(self.nodes.values()))
         if node.coordinator is not None:
             node.stop()
@@ -300,7 +300,7 @@ class World:
         self.meetings.lossy.add(node.name)
 
     def _fault_unseen_restore(self) -> None:
-        """A node goes back to an older image of itself, and nothing in its directory shows it."""
+        """Restore a node from an older image of itself. Nothing in its directory shows that."""
         node = self.rng.choice(list(self.nodes.values()))
         if node.coordinator is not None:
             node.stop() if self.rng.random() < 0.5 else node.kill()
@@ -313,7 +313,7 @@ class World:
         self._forget(node, lambda place, _: place >= count)
 
     def _fault_unseen_copy(self) -> None:
-        """A node goes on from a copy of the directory of another one, with the same origin, and neither notices."""
+        """Continue a node with a copy of the directory of another one, with the same origin. Neither notices it."""
         node, source = self.rng.sample(list(self.nodes.values()), 2)
         for each in (node, source):
             if each.coordinator is not None:
@@ -325,7 +325,7 @@ class World:
         self._forget(node, lambda *_: True)
 
     def _fault_copy(self) -> None:
-        """A node goes on from a copy of the directory of another one."""
+        """Continue a node with a copy of the directory of another one."""
         node, source = self.rng.sample(list(self.nodes.values()), 2)
         for each in (node, source):
             if each.coordinator is not None:
@@ -354,7 +354,7 @@ class World:
             node.store.retention.drop_tombstones(node.store.clock.last - (age_ms << 16))
 
     def _retain(self) -> None:
-        """What each node does by itself with what is old enough."""
+        """Drop old tombstones and log entries, as the retention of each node does by itself."""
         if self.plan.retention_ms is None:
             return
         tombstones_ms, log_ms = self.plan.retention_ms
@@ -398,7 +398,7 @@ class World:
             self._forget_what_is_gone(self.plan.gone)
 
     def _forget_what_is_gone(self, name: str) -> None:
-        """What only a node knew that is gone cannot be asked for."""
+        """Stop expecting writes that only the node knew that has disappeared for good."""
         stores = [node.store for node in self.nodes.values() if node.store is not None]
         states = [store._state for store in stores]
         for op in self.truth.ops:
@@ -410,17 +410,17 @@ class World:
         while self.now_ms < end:
             said = self.chatter
             self.run_for(3_000)
-            if self._level() and self.chatter == said and not self._busy():
+            if self._in_sync() and self.chatter == said and not self._busy():
                 return
         check_converged(self)
         raise Broken(self.budget.reason("contents and vectors are equal, but it goes on:"))
 
     def _busy(self) -> bool:
-        """Whether more than a few heartbeats are under way."""
+        """Return whether more than a few heartbeats are in transit."""
         ends = [end for connection in self.connections for end in (connection.left, connection.right)]
         return any(len(end.unread) > 20 for end in ends)
 
-    def _level(self) -> bool:
+    def _in_sync(self) -> bool:
         stores = [node.store for node in self.nodes.values()]
         if any(store is None for store in stores):
             return False
@@ -440,11 +440,12 @@ class World:
         )
 
     def _check_quiet(self) -> None:
-        """When all is level nothing but heartbeats travels."""
+        """Check that nodes that are in sync send nothing but heartbeats."""
         before = self.chatter
         self.run_for(5 * HEARTBEAT_MS)
         if self.chatter != before:
-            raise Broken(self.budget.reason(f"all is level, and yet {self.chatter - before} messages, not heartbeats,"))
+            count = self.chatter - before
+            raise Broken(self.budget.reason(f"{count} messages besides heartbeats between nodes in sync"))
 
 
 def _live(link: PeerConnection) -> bool:

@@ -1,7 +1,8 @@
-"""One client's connection: requests in, answers out, on the node's loop or beside it.
+"""The connection of one client: receives requests and sends answers, on the event loop of the node.
 
-Answers may overtake each other. A client that does not read its answers is not read either: what it costs is one frame,
-what the kernel holds, and its snapshots.
+Requests that may take long are executed on threads, so answers may overtake each other. While a client does not read
+its answers, its requests are not read either. So it occupies at most one frame, the buffers of the kernel, and its
+snapshots.
 """
 
 import asyncio
@@ -52,27 +53,29 @@ _PROGRESS_EVERY_S = 0.2
 
 
 class RequestHandler(Protocol):
-    """What answers the requests of one client. From any thread, several at once."""
+    """Answers the requests of one client. Its methods may be called from any thread, several at once."""
 
     origin: int
     read_only: bool
 
     def lane(self, request: AnyRequest) -> str | None:
-        """None: it is done at once. Else it may take longer than an event loop may stand still, and is done by threads
-        that are for its like: a write does not wait for an audit."""
+        """Return the lane (group of threads) of a request that may take long; None: execute it on the event loop. Each
+        lane has its own threads, so that a write does not wait for an audit."""
 
     def answer(self, request: AnyRequest, progress: Callable[[int], None]) -> AnyAnswer | None:
-        """None: nothing is there yet, of a Read that may wait. Raises what the client is to see."""
+        """Return the answer; None for a Read that may wait, if there are no changes yet.
+
+        Raises the errors that are sent to the client."""
 
     def call_at_news(self, call: Callable[[], None]) -> None:
-        """Once, when a Read that got None may have more; from any thread."""
+        """Call `call` once, from any thread, when a Read whose answer was None may have changes."""
 
     def dont_call(self, call: Callable[[], None]) -> None:
-        """Takes that back."""
+        """Cancel `call_at_news`."""
 
     @property
     def stopping(self) -> bool:
-        """Whether the replica is being closed: what it refuses then, it will never do."""
+        """Whether the replica is being closed: requests that fail now would fail again."""
 
     def close(self) -> None: ...
 
@@ -84,7 +87,7 @@ class OpenRequestHandler(Protocol):
 
 
 class ClientSessionHost(Protocol):
-    """What a session asks of the registry of all sessions."""
+    """The registry of all sessions, as one session sees it."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -93,25 +96,26 @@ class ClientSessionHost(Protocol):
     def open_request_handler(self) -> OpenRequestHandler: ...
 
     def beside(self, lane: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Run what may take long on a thread of this lane."""
+        """Run work that may take long on a thread of this lane."""
 
     def left(self, session: "ClientSession") -> None:
         """The session has ended."""
 
 
 def failure_of(request: int, error: BaseException) -> Failed:
-    """For the client: the errors of this library and those of wrong arguments as they are; of others no more than
-    that there was one."""
+    """Return the answer for an error. The texts of errors of this library and of wrong arguments are sent to the
+    client, those of other errors are only logged."""
     if isinstance(error, ENGINE_ERRORS):
         return Failed(request, StorageError.__name__, f"a LevelDB of the node failed: {error_text(error)}")
     if isinstance(error, ReplicationError | TypeError | ValueError | OverflowError):
         return Failed(request, type(error).__name__, str(error))
     _log.error("a request of a client failed", exc_info=error)
-    return Failed(request, ReplicationError.__name__, "the node failed: its log says how")
+    return Failed(request, ReplicationError.__name__, "the node failed: see its log")
 
 
 class ClientSession:
-    """From its first byte to its end. `read_only`: it may write nothing; `local`: it came over the Unix socket."""
+    """A session, from its first byte to its end. `read_only`: the client may not write; `local`: it has connected over
+    the Unix socket."""
 
     def __init__(
         self,
@@ -144,13 +148,15 @@ class ClientSession:
     # -- from the transport
 
     def received(self, data: bytes) -> None:
-        """What arrived. Never raises for what a client can do."""
+        """Handle received bytes. Never raises for bytes that a client can send."""
         if len(self._preamble) < len(PREAMBLE):
             missing = len(PREAMBLE) - len(self._preamble)
             self._preamble += data[:missing]
             data = data[missing:]
             if not PREAMBLE.startswith(self._preamble):
-                self._fail(RemoteProtocolError("this key was accepted as a client's, and this is none"))
+                self._fail(
+                    RemoteProtocolError("expected the preamble of a client, since the TLS handshake announced one")
+                )
                 return
         try:
             for body in self._frames.feed(data):
@@ -173,29 +179,34 @@ class ClientSession:
             _log.debug("a client at %s left: %s", self.transport.address, why)
 
     def end(self, code: ByeCode, text: str) -> None:
-        """Tells it why, and closes."""
+        """Send the client the reason, and close."""
         kind = ClosedError if code is ByeCode.STOPPING else ReplicationError
         self._fail(kind(text))
 
     def cut(self, why: str) -> None:
-        """Nothing more is sent, also not what waits to be."""
+        """Close at once. Answers that wait to be sent are discarded."""
         if not self.ended:
             self.transport.abort()
             self._finish()
             _log.info("cut off a client at %s: %s", self.transport.address, why)
 
-    # -- its requests
+    # -- requests
 
     def _attach(self, request: AnyRequest) -> None:
         if self.is_open or not isinstance(request, Attach):
-            raise RemoteProtocolError("a client attaches first, and once")
+            raise RemoteProtocolError(
+                f"unexpected {type(request).__name__}: a client sends Attach first, and only once"
+            )
         if request.version != VERSION:
-            raise RemoteProtocolError(f"a client of protocol version {request.version}; this node has {VERSION}")
+            raise RemoteProtocolError(
+                f"the client has version {request.version} of the protocol of clients, this node {VERSION}: upgrade the"
+                " older one"
+            )
         self._frames.limit = MAX_FRAME_BYTES
         self.is_open = True
 
     def _turn(self) -> None:
-        """Some of what waits, then others have their turn."""
+        """Serve some of the queued requests, then let other clients have their turn."""
         self._again = None
         if self.ended:
             return
@@ -253,7 +264,7 @@ class ClientSession:
         except Exception as error:
             return failure_of(request.id, error)
 
-    # -- beside the loop
+    # -- on other threads
 
     def _work(self, request: AnyRequest, request_handler: RequestHandler, cost: int) -> None:
         loop = self._host.loop
@@ -286,7 +297,7 @@ class ClientSession:
             self._send(answer)
             self._flush()
 
-    # -- feeds that have nothing yet
+    # -- Reads that wait for changes
 
     def _wait(self, request: Read) -> None:
         loop = self._host.loop
@@ -296,17 +307,17 @@ class ClientSession:
         self._look()
 
     def _look(self) -> None:
-        """Whether there is news for those who wait."""
+        """Answer the waiting Reads that have changes now, and ask to be called when the others may have some."""
         request_handler = self._request_handler
         assert request_handler is not None
-        for ears in (False, True):
+        for registered in (False, True):  # changes may have come before the registration
             for number, (request, timer) in list(self._waiting.items()):
                 answer = self._answer(request, request_handler)
                 if answer is not None:
                     timer.cancel()
                     del self._waiting[number]
                     self._tell(answer)
-            if not self._waiting or self._bell or ears or self.ended:
+            if not self._waiting or self._bell or registered or self.ended:
                 return
             self._bell = True
             request_handler.call_at_news(self._ring)
@@ -321,7 +332,7 @@ class ClientSession:
             self._look()
 
     def _waited(self, number: int) -> None:
-        """Nothing came in time: the client is told so, and asks again."""
+        """The time of a Read has passed without changes: send an empty answer, after which the client reads again."""
         if self.ended or number not in self._waiting:
             return
         request, _ = self._waiting.pop(number)
@@ -330,7 +341,7 @@ class ClientSession:
         assert answer is not None
         self._tell(answer)
 
-    # -- out, and the end
+    # -- sending, and the end
 
     def _send(self, answer: Answer) -> None:
         if (
@@ -339,7 +350,7 @@ class ClientSession:
             and self._request_handler is not None
             and self._request_handler.stopping
         ):
-            # not the client's database is closed, but our node: it may find another one
+            # the client did not close its database: our node stops, and the client may connect to another one
             self.end(ByeCode.STOPPING, "the node stops")
             return
         frame = encode(answer)

@@ -1,8 +1,8 @@
-"""What a client asks of a node, what it is answered, and their bytes.
+"""Requests of clients, the answers of the node, and their bytes.
 
-A client is no peer: it has no log and no vector, it uses the database of a node from another process. Its connection
-begins with PREAMBLE, which no peer can mean, since it would be a frame above every limit; then frames as everywhere
-(framing.py). Over TLS its ALPN says so before the node judges its key.
+A client uses the database of a node from another process. It is not a peer: it has no log and no vector. Its connection
+begins with PREAMBLE, which distinguishes it from a peer: as the length of a frame it would be above every limit. Frames
+follow as in every session (framing.py). Over TLS the ALPN announces a client before the node checks its key.
 
     client                                     node
     PREAMBLE Attach ──────────────────────▶
@@ -20,27 +20,27 @@ from level_replicator.core.errors import RemoteProtocolError
 PREAMBLE = b"LRC1"
 ALPN = b"level-replicator-client"
 VERSION = 1
-"""Of this protocol. A node refuses another one, and names both."""
+"""Version of this protocol. A node refuses clients of another version with an error that names both."""
 
 Operation = tuple[bytes, bytes | None]
 Gap = tuple[bytes, bool]
-"""A place between keys: before the key, or, with True, behind it."""
+"""A position between keys: before the key, or, with True, behind it."""
 
 
 class Request(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Base of all requests. `id`: given back with the answer; 1 or more, different for all that are open."""
+    """Base of all requests. `id`: returned with the answer; at least 1, and different for all open requests."""
 
     id: int
 
 
 class Attach(Request, frozen=True, tag=1):
-    """The first one. `id` is 0."""
+    """The first request of a connection; its `id` is 0. Answer: Attached."""
 
     version: int = VERSION
 
 
 class Get(Request, frozen=True, tag=2):
-    """The value of a key, now or in a snapshot (its number; 0: now). Value is the answer."""
+    """Reads a key. `snapshot`: number of a snapshot; 0: the current state. Answer: Value."""
 
     key: bytes
     snapshot: int = 0
@@ -49,16 +49,18 @@ class Get(Request, frozen=True, tag=2):
 
 
 class Write(Request, frozen=True, tag=3):
-    """All of them, in order, together or not at all; None deletes. `sync` None: as the node does. Done."""
+    """Writes a batch atomically, in order; a value of None deletes. `sync` None: as the node is configured.
+    Answer: Done."""
 
     operations: list[Operation]
     sync: bool | None = None
 
 
 class Scan(Request, frozen=True, tag=4):
-    """Keys and values between two gaps, in order or reversed, as many as go into one answer: Page.
+    """Reads keys and values between two gaps, in key order or reversed, as many as fit into one answer. Answer: Page.
 
-    `snapshot`: its number; 0: of now, and if there is more than one page, the page names the snapshot to go on with."""
+    `snapshot`: number of a snapshot; 0: the current state. If there are more pages, the answer has the number of the
+    snapshot with which to continue."""
 
     low: Gap | None
     high: Gap | None
@@ -71,17 +73,18 @@ class Scan(Request, frozen=True, tag=4):
 
 
 class TakeSnapshot(Request, frozen=True, tag=5):
-    """Number."""
+    """Takes a snapshot. Answer: Number."""
 
 
 class Release(Request, frozen=True, tag=6):
-    """Of a snapshot. One that is not there is no error. Done."""
+    """Releases a snapshot; an unknown number is not an error. Answer: Done."""
 
     snapshot: int
 
 
 class Follow(Request, frozen=True, tag=7):
-    """Begins a changes feed. `cursor`: the text of an earlier one, None: all there is; `now`: from here on. Number."""
+    """Begins a changes feed. `cursor`: text of an earlier cursor; None: from the beginning; `now`: only later changes.
+    Answer: Number."""
 
     cursor: str | None
     prefix: bytes
@@ -89,33 +92,33 @@ class Follow(Request, frozen=True, tag=7):
 
 
 class Read(Request, frozen=True, tag=8):
-    """The next of a feed, waiting so long for it, ms. Items."""
+    """Reads the next changes of a feed. `wait_ms`: milliseconds to wait if there are none. Answer: Items."""
 
     feed: int
     wait_ms: int = 0
 
 
 class Unfollow(Request, frozen=True, tag=9):
-    """Done."""
+    """Ends a changes feed. Answer: Done."""
 
     feed: int
 
 
 class Do(Request, frozen=True, tag=10):
-    """Everything else, by its name. Data."""
+    """Calls any other operation by its name. Answer: Data."""
 
     verb: str
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Base of all answers. `id`: of the request."""
+    """Base of all answers. `id`: that of the request."""
 
     id: int
 
 
 class Attached(Answer, frozen=True, tag=64):
-    """Welcome. `origin`: of the node; `read_only`: it takes no writes of this client."""
+    """The client is accepted. `origin`: origin of the node; `read_only`: it accepts no writes of this client."""
 
     version: int
     origin: int
@@ -123,14 +126,14 @@ class Attached(Answer, frozen=True, tag=64):
 
 
 class Failed(Answer, frozen=True, tag=65):
-    """`kind`: the name of the error, of core.errors or of Python."""
+    """The request has failed. `kind`: name of the exception, of core.errors or of Python."""
 
     kind: str
     text: str
 
 
 class Done(Answer, frozen=True, tag=66):
-    """Nothing more to say."""
+    """The request has succeeded, and has no result."""
 
 
 class Value(Answer, frozen=True, tag=67):
@@ -142,8 +145,8 @@ class Number(Answer, frozen=True, tag=68):
 
 
 class Page(Answer, frozen=True, tag=69):
-    """`keys`, `values`: empty where they were not wanted, else of one length. `end`: what lies behind the last of them,
-    None when there is nothing more."""
+    """`keys`, `values`: empty if they were not requested, else of the same length. `end`: the gap where the next
+    page begins; None: this is the last page."""
 
     keys: list[bytes]
     values: list[bytes]
@@ -152,10 +155,10 @@ class Page(Answer, frozen=True, tag=69):
 
 
 class Items(Answer, frozen=True, tag=70):
-    """Of a changes feed: (key, value or None, origin, stamp). `rescan`: 1 for a Rescan, 2 for a complete one, before
-    them. `cursor`: where the reader is behind them, a vector; `node`, `ahead`: the rest of it (core.version_vector).
-    `news`: whether there is more already. `dots`: (stamp, origin) of the entry of each change, if `ordered`; nothing
-    where they are those of the changes themselves."""
+    """Changes of a feed: (key, value or None, origin, stamp). `rescan`: 1 if a Rescan precedes them, 2 for a
+    complete one. `cursor`: vector of the cursor behind them; `node`, `ahead`: its other parts (core.version_vector).
+    `news`: there are more changes already. `dots`: (stamp, origin) of the entry of each change, if `ordered`; empty if
+    they equal those of the changes themselves."""
 
     changes: list[tuple[bytes, bytes | None, int, int]]
     ordered: bool
@@ -168,13 +171,13 @@ class Items(Answer, frozen=True, tag=70):
 
 
 class Data(Answer, frozen=True, tag=71):
-    """Plain data."""
+    """The result of `Do`: data of MessagePack types."""
 
     data: Any
 
 
 class Progress(Answer, frozen=True, tag=72):
-    """Of long work: what is done so far. The answer is still to come."""
+    """Progress of a long request, whose answer follows later. `done`: number of items that are done."""
 
     done: int
 
@@ -189,13 +192,13 @@ _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError)
 
 
 def encode(message: Request | Answer) -> bytes:
-    """The frame of a request or an answer. Raises TypeError for what MessagePack cannot hold."""
+    """Return the frame of a request or an answer. Raises TypeError for values that MessagePack cannot encode."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 
 def decode_request(body: bytes) -> AnyRequest:
-    """The request in the body of a frame. Raises RemoteProtocolError."""
+    """Return the request in the body of a frame. Raises RemoteProtocolError."""
     try:
         request: AnyRequest = _requests.decode(body)
     except _BROKEN as error:
@@ -204,7 +207,7 @@ def decode_request(body: bytes) -> AnyRequest:
 
 
 def decode_answer(body: bytes) -> AnyAnswer:
-    """The answer in the body of a frame. Raises RemoteProtocolError."""
+    """Return the answer in the body of a frame. Raises RemoteProtocolError."""
     try:
         answer: AnyAnswer = _answers.decode(body)
     except _BROKEN as error:

@@ -46,14 +46,14 @@ class EntriesReceived:
     """Merge these entries: all entries of `origin` in (low, high] in the peer's snapshot.
 
     `resumable`: stamp up to which the peer's vector covered the interval, so that it need not be sent again.
-    `take`: the vector to adopt in the same batch, if they complete the round; else None."""
+    `adopt`: the vector to adopt in the same batch, if they complete the round; else None."""
 
     origin: int
     low: int
     high: int
     entries: list[Entry]
     resumable: int
-    take: Vector | None
+    adopt: Vector | None
 
 
 @dataclass(frozen=True, slots=True)

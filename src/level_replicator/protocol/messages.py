@@ -10,19 +10,19 @@ number of the message. Items that a later version appends are ignored. Vectors t
     Welcome ──────────────────────────────▶                        (or Bye)
     and from here both the same:
     Histories: of origins, if the two sides do not know the same
-    StartPull: let me pull, this is what I know
-        → RoundStart, Entries …, RoundEnd; then again, live, as changes come
-        → or ReconcileStart: your log cannot bridge the gap, reconcile with my index:
-            RangeQuery: ranges of keys, as I have them
+    StartPull: begin a pull, with the vector of the sender
+        → RoundStart, Entries …, RoundEnd; then another round whenever there are changes
+        → or ReconcileStart: the log does not reach back far enough, so reconcile with a snapshot of the index:
+            RangeQuery: fingerprints of ranges of keys
                 → for each, in order: RangeEqual, or RangeSplit: fingerprints of smaller ranges, or RangeRows: all rows
-                  that I have there, or, where you have nothing, RangeEntries …
-            Fetch: these keys                 → RangeEntries …
-            ReconcileDone: from here on live
-    CompareStart: let me compare, only to look → ReconcileStart
-    PausePull: send me nothing until my next StartPull
-    VectorUpdate: my vector moved
-    VectorQuery / VectorReply: what is your vector now?
-    Ping: still there
+                  of the range, or, for a range that is empty on the reader, RangeEntries …
+            Fetch: request entries by key     → RangeEntries …
+            ReconcileDone: the reader goes back to rounds
+    CompareStart: begin a comparison, which changes nothing → ReconcileStart
+    PausePull: send nothing until the next StartPull
+    VectorUpdate: the vector of the sender has moved
+    VectorQuery / VectorReply: request the current vector
+    Ping: heartbeat
 """
 
 from enum import IntEnum
@@ -34,7 +34,7 @@ from level_replicator.core.limits import DEFAULT_HEARTBEAT_S, LARGE_INDEX_ROWS
 
 MAGIC = "level-replicator"
 VERSION = 3
-"""Of the protocol. Peers of different versions part with a Bye that names both."""
+"""Version of the protocol. Peers of different versions end the session with a Bye that names both."""
 
 
 class ByeCode(IntEnum):
@@ -52,7 +52,7 @@ class ByeCode(IntEnum):
     STORAGE = 9
     TIMEOUT = 10
     REJECTED = 11
-    """Its key is not accepted."""
+    """The key of the receiver is not accepted."""
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,10 +60,10 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Hello(Message, frozen=True, tag=1):
-    """Who speaks. `instance` is random for each start of a process: it tells a
-    duplicate origin from a second connection.
+    """Introduces the sender. `instance` is random for each start of a process: it distinguishes a duplicate origin from
+    a second connection of the same node.
 
-    `heartbeat_ms`: a sender that was quiet for four of these is taken for gone."""
+    `heartbeat_ms`: the receiver considers the sender dead after four of these intervals without a message."""
 
     magic: str
     version: int
@@ -73,22 +73,25 @@ class Hello(Message, frozen=True, tag=1):
 
 
 class Welcome(Message, frozen=True, tag=2):
-    """The sender has accepted the peer. Data flows when both have. `read_only`: it will take no changes from it.
+    """The sender has accepted the peer. Data flows when both have. `read_only`: the sender accepts no changes
+    from the peer.
 
-    `histories`: a digest of its histories and branches (core.epochs). If the digests of the two sides differ, both send
-    Histories before anything else."""
+    read_only  True if the sender takes no changes from the peer
+    histories  digest of the sender's histories and branches (core.epochs); if the digests of the two sides differ, both
+               send Histories before any other message
+    """
 
     read_only: bool = False
     histories: bytes = b""
 
 
 class StartPull(Message, frozen=True, tag=3):
-    """The sender begins a pull, in place of any earlier one. `pull`: its number, which rounds carry.
+    """The sender begins a pull, which replaces any earlier one.
 
-    `have`: (origin, low, high) of what it has applied of a scan of ours that broke off. `horizon`, `dropped`:
-    the newest stamps of tombstones that it has dropped, of each origin and of all. `rows`: about how many it has in
-    its index; `reconcile`: it has much that its vector does not claim, and wants to go on with the reconciliation that
-    broke off.
+    `have`: intervals (origin, low, high) that it has applied of an interrupted round of the receiver. `horizon`,
+    `dropped`: the newest stamps of tombstones that it has dropped, of each origin and of all. `rows`: approximate
+    number of rows in its index. `reconcile`: it has many entries above its vector, from an interrupted reconciliation,
+    and requests to continue with a reconciliation.
     """
 
     vector: bytes
@@ -101,11 +104,11 @@ class StartPull(Message, frozen=True, tag=3):
 
 
 class RoundStart(Message, frozen=True, tag=4):
-    """The sender begins to send all that its log holds, in one snapshot, and the reader does not cover.
+    """Begins a round: the sender sends all entries of one snapshot of its log that the reader does not cover.
 
-    `vector`: where its vector was in that snapshot, told by what is not as in the reader's StartPull: entries that are
-    others, and `missing`, origins (u64 each) that it does not know. After the first round of a pull only what is above
-    the reader's."""
+    `vector`: the sender's vector in that snapshot, as the difference from the vector of StartPull: the vector entries
+    that differ, and in `missing` the origins (u64 each) that the sender does not know. In later rounds of a pull: the
+    vector entries above the reader's."""
 
     vector: bytes
     pull: int = 0
@@ -113,7 +116,7 @@ class RoundStart(Message, frozen=True, tag=4):
 
 
 class Entries(Message, frozen=True, tag=5):
-    """All that the round's snapshot holds of `origin` in (low, high]. With `last`, the round is complete."""
+    """All entries of `origin` in (low, high] of the round's snapshot. `last`: the round is complete with them."""
 
     origin: int
     low: int
@@ -123,42 +126,42 @@ class Entries(Message, frozen=True, tag=5):
 
 
 class RoundEnd(Message, frozen=True, tag=6):
-    """The round is complete: the reader takes over the vector of its RoundStart."""
+    """The round is complete: the reader adopts the vector of its RoundStart."""
 
 
 class VectorUpdate(Message, frozen=True, tag=7):
-    """The sender's vector moved to at least this."""
+    """The sender covers at least this vector now."""
 
     vector: bytes
 
 
 class Ping(Message, frozen=True, tag=8):
-    """Sent when nothing else was for a heartbeat."""
+    """Heartbeat: sent after a heartbeat interval without another message."""
 
 
 class VectorQuery(Message, frozen=True, tag=9):
-    """What is your vector now?"""
+    """Requests the receiver's current vector. `token`: returned in the reply."""
 
     token: int
 
 
 class VectorReply(Message, frozen=True, tag=10):
-    """The answer to VectorQuery."""
+    """The reply to VectorQuery."""
 
     token: int
     vector: bytes
 
 
 class Bye(Message, frozen=True, tag=11):
-    """The last message: why the sender closes."""
+    """The last message: the reason for which the sender closes."""
 
     code: int
     text: str
 
 
 class ReconcileStart(Message, frozen=True, tag=12):
-    """The reader may reconcile with a snapshot of the sender's index, which had this vector, horizon and newest dropped
-    tombstone. `pull`: 0 after CompareStart, else as in RoundStart. `rows`: about how many there are."""
+    """Offers a reconciliation with a snapshot of the sender's index, which has this vector, horizon and newest dropped
+    tombstone. `pull`: 0 after CompareStart, else as in RoundStart. `rows`: approximate number of rows in the index."""
 
     vector: bytes
     horizon: bytes
@@ -168,35 +171,36 @@ class ReconcileStart(Message, frozen=True, tag=12):
 
 
 class RangeQuery(Message, frozen=True, tag=13):
-    """Ranges of keys, each (low, high, fingerprint, count) of what the sender has in [low, high); high b"": no end.
-    Fingerprint b"": it is surely not equal, so RangeRows is wanted rather than RangeSplit."""
+    """Ranges of keys, each (low, high, fingerprint, count) of the sender's rows in [low, high); high b"": no upper
+    bound. Fingerprint b"": the range is known to differ, so the sender prefers RangeRows to RangeSplit."""
 
     ranges: list[tuple[bytes, bytes, bytes, int]]
 
 
 class RangeEqual(Message, frozen=True, tag=14):
-    """The queried range is the same here."""
+    """The sender has the same rows in the queried range."""
 
 
 class RangeSplit(Message, frozen=True, tag=15):
-    """The range is not the same. `bounds`: the n - 1 keys that part it; `prints`: the fingerprints of its n parts."""
+    """The range differs. `bounds`: the n - 1 keys that split it; `prints`: the fingerprints of its n parts."""
 
     bounds: list[bytes]
     prints: bytes
 
 
 class RangeRows(Message, frozen=True, tag=16):
-    """The range is not the same; this is all there is in it: keys, and their index rows without contexts."""
+    """The range differs: all keys that the sender has in it, and their index rows without contexts."""
 
     keys: list[bytes]
     rows: list[bytes]
 
 
 class RangeEntries(Message, frozen=True, tag=17):
-    """Entries of the snapshot, in order of keys, of the origins (u64 each). `last`: that was all of what was asked for.
+    """Entries of the snapshot in key order, with their origins (u64 each). `last`: the query, or the Fetch, is answered
+    completely.
 
-    `equal`: places of records without their value, since the reader's is equal. `lacking`: keys that the sender
-    cannot give, since they are damaged there."""
+    `equal`: positions of records without a value, since the reader has the same one. `lacking`: keys whose entries are
+    damaged on the sender."""
 
     origins: bytes
     records: list[bytes]
@@ -206,29 +210,35 @@ class RangeEntries(Message, frozen=True, tag=17):
 
 
 class Fetch(Message, frozen=True, tag=18):
-    """Give these entries of the snapshot. `digests`: of the sender's value, if it has the same checksum, else b""."""
+    """Requests entries of the snapshot. `digests`: of the sender's value, if it has the same checksum, else b""."""
 
     keys: list[bytes]
     digests: list[bytes]
 
 
 class ReconcileDone(Message, frozen=True, tag=19):
-    """The reconciliation has ended: the snapshot is not needed any more."""
+    """The reconciliation has ended, so the receiver may release the snapshot."""
 
 
 class CompareStart(Message, frozen=True, tag=20):
-    """The sender wants to compare its index with the receiver's, without taking anything over."""
+    """Requests a comparison of the two indexes, which changes nothing."""
 
 
 class PausePull(Message, frozen=True, tag=21):
-    """Nothing more of this pull, please, until the next StartPull."""
+    """Requests that no more of this pull is sent until the next StartPull."""
 
 
 class Histories(Message, frozen=True, tag=22):
     """Histories of origins that the sender knows, each (origin, epochs and the stamps they begin at, u64 each), and all
-    branches in the same form; see core.epochs. `last`: all that it has to tell now. Later ones contain what changed.
+    branches in the same form; see core.epochs. `last`: the list is complete with this message. Later messages contain
+    the changes.
 
-    Always sent before a vector or an entry that may depend on it."""
+    Sent before any vector or entry that may depend on it.
+
+    histories  (origin, encoded history): the epochs and the stamps at which they begin, u64 each
+    branches   the epochs and stamps of all branches, in the same form
+    last       True if this completes the histories that the sender knows at present
+    """
 
     histories: list[tuple[int, bytes]]
     branches: bytes = b""
@@ -264,20 +274,21 @@ _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: Message) -> bytes:
-    """The frame of a message."""
+    """Return the frame of a message."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 
 def plain(text: str, most: int) -> str:
-    """What somebody else wrote, fit for a log and a terminal: one line without control characters, `most` of it."""
+    """Return foreign text in a form that is safe in logs and terminals: at most `most` characters, without line
+    breaks and other control characters."""
     return "".join(each if each.isprintable() else "?" for each in text[:most])
 
 
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
-    """The message in the body of a frame. Raises RemoteProtocolError."""
+    """Return the message in the body of a frame. Raises RemoteProtocolError."""
     try:
         message: AnyMessage = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
-        raise RemoteProtocolError(f"not a message: {error}", ByeCode.PROTOCOL) from error
+        raise RemoteProtocolError(f"the body of a frame is not a message: {error}", ByeCode.PROTOCOL) from error
     return message

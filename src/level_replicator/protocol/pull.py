@@ -67,10 +67,10 @@ class PullReceiver:
 
         Raises RemoteProtocolError."""
         if self._target is not None:
-            raise RemoteProtocolError("a round begins within a round")
+            raise RemoteProtocolError("RoundStart within a round: the earlier round is not complete")
         if number != self.number:
             if not self._passing_over:
-                raise RemoteProtocolError("a round of a pull that is over")
+                raise RemoteProtocolError(f"RoundStart of pull {number}; the current pull is {self.number}")
             return None
         refuse_future(max(vector.values(), default=0), latest)
         self._passing_over = False
@@ -86,12 +86,14 @@ class PullReceiver:
         if self._passing_over:
             return None
         if self._target is None:
-            raise RemoteProtocolError("entries outside a round")
+            raise RemoteProtocolError("Entries outside a round: no RoundStart precedes them")
         origin, low, high = message.origin, message.low, message.high
         if not 0 < origin < 1 << 64 or not 0 <= low < high < 1 << 64:
-            raise RemoteProtocolError(f"entries of origin {origin} in ({low}, {high}]")
+            raise RemoteProtocolError(
+                f"Entries of origin {origin} in ({low}, {high}]: expected an origin above 0 and 0 <= low < high"
+            )
         if not message.records:
-            raise RemoteProtocolError("a frame of entries without one")
+            raise RemoteProtocolError("Entries without a record")
         refuse_future(high, latest)
         self._claim(origin, low, high)
         entries = decode_entries(message.records, low, high)
@@ -102,7 +104,7 @@ class PullReceiver:
         if self._passing_over:
             return None
         if self._target is None:
-            raise RemoteProtocolError("a round ends that has not begun")
+            raise RemoteProtocolError("RoundEnd outside a round")
         return RoundCompleted(self._complete())
 
     def _complete(self) -> Vector:
@@ -115,26 +117,28 @@ class PullReceiver:
         """Record the interval. Raises RemoteProtocolError if it overlaps with one of the same round."""
         seen = self._seen.setdefault(origin, Intervals())
         if seen.overlaps(low, high):
-            raise RemoteProtocolError("entries of an interval that was sent in this round already")
+            raise RemoteProtocolError(
+                f"Entries of origin {origin} in ({low}, {high}], which overlaps with an earlier frame of the round"
+            )
         seen.add(low, high)
         if len(seen) > MAX_ROUND_INTERVALS:
-            raise RemoteProtocolError("a round full of gaps")
+            raise RemoteProtocolError(f"round has more than {MAX_ROUND_INTERVALS} intervals of origin {origin}")
 
 
 def decode_entries(records: list[bytes], low: int, high: int) -> list[Entry]:
     """Return the entries of a frame. Raises RemoteProtocolError unless their stamps are strictly ascending or
     descending in (low, high], and their keys differ."""
     if len(records) > MAX_FRAME_ENTRIES:
-        raise RemoteProtocolError(f"{len(records)} entries in a frame, {MAX_FRAME_ENTRIES} are allowed")
+        raise RemoteProtocolError(f"Entries with {len(records)} records, at most {MAX_FRAME_ENTRIES} are allowed")
     entries = list(map(decode_entry, records))
     stamps, keys = [entry[0] for entry in entries], {entry[3] for entry in entries}
     if stamps:
         if stamps[0] > stamps[-1]:
             stamps.reverse()
         if stamps[0] <= low or stamps[-1] > high:
-            raise RemoteProtocolError("entries outside the interval that they are sent for")
+            raise RemoteProtocolError(f"Entries with a stamp outside their interval ({low}, {high}]")
         if not all(map(lt, stamps, islice(stamps, 1, None))):
-            raise RemoteProtocolError("entries that are not in the order of their stamps")
+            raise RemoteProtocolError("Entries whose stamps are not in order")
         if len(keys) != len(entries):
-            raise RemoteProtocolError("a log holds a key twice")
+            raise RemoteProtocolError("Entries with two entries of one key: a log holds one for each key")
     return entries

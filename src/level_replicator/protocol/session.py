@@ -89,7 +89,7 @@ class Phase(Enum):
     HELLO = "hello"
     """The peer's Hello is awaited."""
     INTRODUCED = "introduced"
-    """Dialer only: Hello has come, the peer's Welcome is awaited, since the acceptor decides first."""
+    """Dialling side only: Hello has arrived, the peer's Welcome is awaited, since the acceptor decides first."""
     JUDGING = "judging"
     """This node is to decide: `welcome` or `refuse`."""
     WELCOME = "welcome"
@@ -142,14 +142,14 @@ class Session:
         if dialled:
             self.send(self._hello)
 
-    # -- what goes out
+    # -- sending
 
     def send(self, message: Message) -> None:
         if self.phase is not Phase.CLOSED:
             self._output.append(encode(message))
 
     def take_output(self, now_ms: int) -> list[bytes]:
-        """The frames to send now, in order."""
+        """Return the frames to send now, in order."""
         output = self._output
         if output:
             self._output = []
@@ -242,7 +242,7 @@ class Session:
     def reply_vector(self, token: int, vector: Vector) -> None:
         self.send(VectorReply(token, encode_vector(vector)))
 
-    # -- what comes in
+    # -- receiving
 
     @property
     def round_vector(self) -> Vector:
@@ -250,8 +250,8 @@ class Session:
         return self.push.peer_vector if self._round_vector is None else self._round_vector
 
     def receive(self, data: bytes, now_ms: int, wall_ms: int) -> Iterator[Event]:
-        """Yield the events of the bytes that arrived. Raises RemoteProtocolError at the first thing that is against the
-        rules."""
+        """Yield the events of the bytes that arrived. Raises RemoteProtocolError at the first
+        violation of the protocol."""
         if self._over():
             return
         self._heard_ms = now_ms
@@ -262,7 +262,7 @@ class Session:
             if event is not None:
                 yield event
             if self._over():
-                return  # before the next frame is looked at
+                return  # later frames are ignored
 
     def _over(self) -> bool:
         return self.phase is Phase.CLOSED
@@ -325,7 +325,7 @@ class Session:
                 assert_never(message)
 
     def _unexpected(self, message: AnyMessage) -> RemoteProtocolError:
-        return RemoteProtocolError(f"{type(message).__name__} in phase {self.phase.value}", ByeCode.PROTOCOL)
+        return RemoteProtocolError(f"unexpected {type(message).__name__} in phase {self.phase.value}", ByeCode.PROTOCOL)
 
     def tick(self, now_ms: int) -> None:
         """Enforce time limits and send heartbeats. Call it a few times a heartbeat.
@@ -335,14 +335,16 @@ class Session:
             return
         if self.phase is not Phase.OPEN:
             if now_ms - self._began_ms > HANDSHAKE_TIMEOUT_MS:
-                raise RemoteProtocolError(f"no handshake within {HANDSHAKE_TIMEOUT_MS} ms", ByeCode.TIMEOUT)
+                raise RemoteProtocolError(
+                    f"the handshake was not complete within {HANDSHAKE_TIMEOUT_MS} ms", ByeCode.TIMEOUT
+                )
             return
         if now_ms - self._heard_ms > SILENCE_IN_HEARTBEATS * self._heartbeat_ms:
-            raise RemoteProtocolError(f"silent for {now_ms - self._heard_ms} ms", ByeCode.TIMEOUT)
+            raise RemoteProtocolError(f"the peer was silent for {now_ms - self._heard_ms} ms", ByeCode.TIMEOUT)
         if now_ms - self._sent_ms >= self._ping_after_ms:
             self.send(Ping())
 
-    # -- handlers, one a message
+    # -- handlers, one for each message
 
     def _open(self) -> None:
         self.phase = Phase.OPEN
@@ -390,7 +392,7 @@ class Session:
     def _refuse_changes(self) -> None:
         """Raises RemoteProtocolError if the peer is read-only: no pull from it was ever started."""
         if self.read_only:
-            raise RemoteProtocolError("changes from a peer that is read-only here")
+            raise RemoteProtocolError("the peer is read-only here, and sent changes")
 
     def _on_round_start(self, message: RoundStart, latest: int) -> Event:
         self._refuse_changes()
@@ -405,7 +407,7 @@ class Session:
         if not compare_only:
             self._refuse_changes()
         if self.queries.open or (compare_only and not self._comparing):
-            raise RemoteProtocolError("a reconciliation that was not asked for")
+            raise RemoteProtocolError("ReconcileStart that was not requested")
         if compare_only:
             self._comparing = False
         elif message.pull != self.pull.number:

@@ -1,4 +1,5 @@
-"""Checks of single messages of a peer. Each returns the event of a valid message, and raises RemoteProtocolError else.
+"""Checks of single messages of a peer. Each returns the event of a valid message; otherwise it raises
+RemoteProtocolError.
 
 Checks that need the state of a session are in session.py, pull.py and range_queries.py.
 """
@@ -42,7 +43,9 @@ _MAX_INSTANCE_BYTES = 64
 
 def checked_hello(message: Hello) -> PeerIdentified:
     if message.magic != MAGIC:
-        raise RemoteProtocolError("the peer does not speak this protocol", ByeCode.PROTOCOL)
+        raise RemoteProtocolError(
+            f"Hello with the protocol name {message.magic[:32]!r}; expected {MAGIC!r}", ByeCode.PROTOCOL
+        )
     if message.version != VERSION:
         raise RemoteProtocolError(
             f"the peer speaks version {message.version} of the protocol, this node {VERSION}: upgrade the older one",
@@ -54,14 +57,19 @@ def checked_hello(message: Hello) -> PeerIdentified:
             f" not 0, and 1 to {_MAX_INSTANCE_BYTES} bytes"
         )
     if not MIN_HEARTBEAT_S * 1000 <= message.heartbeat_ms <= MAX_HEARTBEAT_S * 1000:
-        raise RemoteProtocolError(f"Hello with a heartbeat of {message.heartbeat_ms} ms")
+        raise RemoteProtocolError(
+            f"Hello with a heartbeat of {message.heartbeat_ms} ms; expected {MIN_HEARTBEAT_S} to {MAX_HEARTBEAT_S} s"
+        )
     return PeerIdentified(message.origin, message.instance)
 
 
 def checked_digest(message: Welcome) -> bytes:
-    """Returns the digest of the peer's histories."""
+    """Return the digest of the peer's histories."""
     if len(message.histories) > MAX_DIGEST_BYTES:
-        raise RemoteProtocolError(f"Welcome with a digest of histories of {len(message.histories)} bytes")
+        raise RemoteProtocolError(
+            f"Welcome with a digest of histories of {len(message.histories)} bytes, at most {MAX_DIGEST_BYTES} are"
+            " allowed"
+        )
     return message.histories
 
 
@@ -71,13 +79,13 @@ def checked_start_pull(message: StartPull, latest: int) -> PullRequested:
     refuse_future(max([message.dropped, *vector.values(), *horizon.values()]), latest)
     if len(message.have) > MAX_RESUME_INTERVALS:
         raise RemoteProtocolError(
-            f"StartPull with {len(message.have)} intervals of an earlier scan, {MAX_RESUME_INTERVALS} are allowed"
+            f"StartPull with {len(message.have)} intervals of an interrupted round, {MAX_RESUME_INTERVALS} are allowed"
         )
     for origin, low, high in message.have:
         if not _is_origin(origin) or not 0 <= low < high < 1 << 64:
             raise RemoteProtocolError(f"StartPull with an invalid interval ({low}, {high}] of origin {origin}")
     if message.rows < 0:
-        raise RemoteProtocolError(f"StartPull with {message.rows} rows in the index")
+        raise RemoteProtocolError(f"StartPull with {message.rows} rows in the index; expected 0 or more")
     return PullRequested(vector, message.have, horizon, message.rows, message.reconcile)
 
 

@@ -1,1 +1,1 @@
-"""Replication between connected nodes: who is sent what, and when."""
+"""Replication between connected nodes: peer connections, pulls, and forwarding."""

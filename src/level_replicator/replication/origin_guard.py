@@ -24,7 +24,7 @@ _log = logging.getLogger("level_replicator.replication")
 
 
 class GuardedConnection(Protocol):
-    """A connection, as far as this module needs it."""
+    """A connection with a peer, as this module sees it."""
 
     @property
     def peer(self) -> Peer: ...
@@ -40,7 +40,7 @@ class GuardedConnection(Protocol):
 
 
 class OriginGuard:
-    """Checks of one node. Each returns False if the connection has ended because of it.
+    """Checks of one node. Each returns False if it has ended the connection.
 
     `connections`: all connections of the node at any time; `report`: receives the event of a new origin."""
 
@@ -70,7 +70,7 @@ class OriginGuard:
         return True
 
     def accepts_resume_intervals(self, connection: GuardedConnection, have: list[tuple[int, int, int]]) -> bool:
-        """Check the intervals (origin, low, high) that the peer has applied of a scan of ours that broke off."""
+        """Check the intervals (origin, low, high) that the peer has applied of an interrupted round of ours."""
         own = self._store.origin
         if any(origin == own and self._store.forgot(high) for origin, _, high in have):
             self._handle_forgotten_writes(connection)
@@ -81,7 +81,7 @@ class OriginGuard:
         """Check a frame of entries of a round, and the vector that is to be adopted with it."""
         if not self.agrees_on_entries(connection, ((frame.origin, entry) for entry in frame.entries)):
             return False
-        if frame.take is not None and not self.agrees_on_vector(connection, frame.take):
+        if frame.adopt is not None and not self.agrees_on_vector(connection, frame.adopt):
             return False
         if frame.origin == self._store.origin and self._store.forgot(frame.high):
             self._change_origin(connection)
@@ -169,7 +169,7 @@ class OriginGuard:
 
     def _handle_forgotten_writes(self, connection: GuardedConnection) -> None:
         if connection.peer.read_only:
-            # a peer that may change nothing here is not to give this node a new origin either
+            # a peer that may change nothing here may not cause an origin change either
             connection.end(
                 ByeCode.DUPLICATE_ORIGIN,
                 "a read-only peer knows more of this node than it remembers: if its directory was restored, open it"
@@ -185,7 +185,9 @@ class OriginGuard:
         now_ms = self._now_ms()
         if self._origin_changed_ms is not None and now_ms - self._origin_changed_ms < MIN_ORIGIN_CHANGE_INTERVAL_MS:
             connection.end(
-                ByeCode.DUPLICATE_ORIGIN, "it claims to know writes of this node that it does not remember, once more"
+                ByeCode.DUPLICATE_ORIGIN,
+                "the peer again knows writes of this node that the node does not remember, less than"
+                f" {MIN_ORIGIN_CHANGE_INTERVAL_MS // 1000} s after an origin change",
             )
             return
         self._origin_changed_ms = now_ms

@@ -1,4 +1,4 @@
-"""One session tied to its transport and to the store. No sockets here: the transport is anything that takes bytes.
+"""Connects one session with its transport and the store. Contains no sockets: a Transport takes the bytes to send.
 
 Received bytes go through the session to the puller or the pusher; the changes that a pull makes here go once to the
 coordinator, which forwards them. The log is read for the peer as fast as the peer reads, and no faster.
@@ -235,7 +235,7 @@ class PeerConnection:
         self.host.has_output(self)
 
     def _storage_failed(self, error: Exception) -> None:
-        """The details are for our own log: they contain paths of this machine."""
+        """End the connection. The error is only logged here, since it may contain paths of this machine."""
         _log.error("sending to %s failed: %s", self.peer.label, error)
         self.end(ByeCode.STORAGE, "a LevelDB of the node failed: see the log of the node")
 
@@ -334,15 +334,16 @@ class PeerConnection:
     # -- to the peer
 
     def entries_applied(self, origin: int, news: list[Interval]) -> None:
-        """Changes of another peer are in the log."""
+        """Forward changes of another peer, which are in the log now."""
         self.pusher.queue_intervals(origin, news)
 
     def vector_moved(self, moved: Vector) -> None:
-        """Our vector moved by these entries."""
+        """Send the peer the entries of our vector that moved."""
         self.pusher.queue_vector(moved)
 
     def pump(self) -> int | None:
-        """Send a few frames. Returns the milliseconds until it has more to send; None: until something happens."""
+        """Send a few frames. Returns the milliseconds until it has more to send; None: there is none
+        before the next event."""
         wait = None
         try:
             if not self.ended and self.session.phase is Phase.OPEN and not self.transport.full:

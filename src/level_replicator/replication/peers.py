@@ -1,4 +1,4 @@
-"""What is remembered of each peer over its connections, for `status` and for events."""
+"""Records of peers, which outlive their connections, for `status` and for events."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,23 +10,23 @@ from level_replicator.replication.pull_backoff import PullBackoff
 
 
 class PeerState(StrEnum):
-    """Where we are with a peer."""
+    """State of the connection with a peer."""
 
     WAITING = "waiting"
-    """Not connected; dialled again after a while."""
+    """Not connected; this node dials it again after a delay."""
     CONNECTING = "connecting"
     HANDSHAKE = "handshake"
     SCANNING = "scanning"
     """Connected; its first round is not complete yet."""
     RECONCILING = "reconciling"
-    """Connected; the two indexes are compared, since the log does not reach back far enough."""
+    """Connected; this node reconciles with the peer's index, since the peer's log does not reach back far enough."""
     LIVE = "live"
     QUARANTINED = "quarantined"
-    """Refused for the clock, its or ours; tried again."""
+    """Refused, since the clock of one side is wrong. Tried again."""
     REFUSED = "refused"
-    """One side does not want the other; last_error says why. Tried again."""
+    """One side has refused the other; see last_error. Tried again."""
     GONE = "gone"
-    """It dialled us, and left."""
+    """The peer had dialled this node, and its connection has ended."""
 
 
 class PeerErrorCode(StrEnum):
@@ -64,8 +64,8 @@ class PeerErrorCode(StrEnum):
 
 
 def error_code_of(code: ByeCode | None, *, from_peer: bool) -> PeerErrorCode:
-    """Return the cause of the end of a connection. `code`: of the Bye, None without one; `from_peer`: the peer sent
-    the Bye."""
+    """Return the cause of the end of a connection. `code`: that of the Bye, None without a Bye; `from_peer`: the peer
+    sent the Bye."""
     if code is None:
         return PeerErrorCode.LOST
     if code is ByeCode.REJECTED:
@@ -75,18 +75,19 @@ def error_code_of(code: ByeCode | None, *, from_peer: bool) -> PeerErrorCode:
 
 @dataclass
 class Peer:
-    """Counters since this replica was opened; bytes of the session (TLS adds its own), entries as in frames."""
+    """Record of one peer. Counters begin when this replica is opened. Bytes are those of sessions, without TLS; entries
+    are those in frames."""
 
     address: str
     dialled: bool
     name: str | None = None
     origin: int = 0
     instance: bytes = b""
-    """Of the process that was met there last."""
+    """Instance of the process that has connected last; see Hello."""
     fingerprint: str | None = None
-    """Of the certificate that it showed last; None without TLS."""
+    """Fingerprint of its last certificate; None without TLS."""
     read_only: bool = False
-    """It gets our changes, and we take none from it."""
+    """It receives our changes, and this node accepts none from it."""
     state: PeerState = PeerState.WAITING
     last_error: str | None = None
     last_error_code: PeerErrorCode | None = None
@@ -96,11 +97,12 @@ class Peer:
     entries_in: int = 0
     entries_out: int = 0
     clock_ahead_ms: int | None = None
-    """Of its clock against ours, at the last live change that it wrote; the way that took is not counted."""
+    """Milliseconds by which its clock was ahead of ours at its last live change, less the time that it took to
+    arrive."""
     vector: Vector | None = None
-    """What it covered when its last connection ended; None: never told."""
+    """Its vector when its last connection ended; None: unknown."""
     stalled: bool = False
-    """It is connected, this node waits for changes of it, and none was applied for STALL_MS."""
+    """True if this node is connected to the peer and has waited for its changes for STALL_MS."""
     pull_backoff: PullBackoff | None = None
 
     server: "Peer | None" = None
@@ -133,8 +135,8 @@ class PeerEvent:
     """Something happened to a peer. `kind`: connected, disconnected, quarantined, refused, or new_origin (of this
     node itself).
 
-    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people; `fingerprint`: of
-    its certificate, None without TLS."""
+    `address`: host:port; `origin`: 16 hexadecimal digits, empty while unknown; `text`: for people; `fingerprint`: that
+    of its certificate, None without TLS."""
 
     kind: str
     address: str

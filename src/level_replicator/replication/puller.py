@@ -144,7 +144,7 @@ class Puller:
         self._session.pause_pull()
         self._retry_ms = at_ms
 
-    # -- what it waits for
+    # -- waiting
 
     def _wait_reason(self) -> WaitReason | None:
         session, store = self._session, self._store
@@ -166,7 +166,7 @@ class Puller:
 
     @property
     def waits_for(self) -> str | None:
-        """Description of what this node waits for before it has all changes of the peer; None: it does not wait."""
+        """Reason, as text, why this node does not have all changes of the peer yet; None: it does not wait."""
         reason = self._wait_reason()
         if reason is not WaitReason.AGAIN:
             return None if reason is None else reason.value
@@ -175,11 +175,11 @@ class Puller:
 
     @property
     def waiting_ms(self) -> int:
-        """Milliseconds for which it has waited since something of the peer was applied last; 0: it does not wait."""
+        """Milliseconds of waiting since changes of the peer were applied last; 0: it does not wait."""
         return 0 if self._wait_reason() is None else self._stalls.waiting_ms
 
     def peer_reconciles(self) -> None:
-        """The peer continues its own reconciliation with us, for whose end this pull may have to wait."""
+        """Record progress of the peer's reconciliation with us, if this pull waits for its end."""
         if self._wait_reason() is WaitReason.PEER:
             self._stalls.progressed()
 
@@ -191,11 +191,11 @@ class Puller:
 
     def apply_entries(self, frame: EntriesReceived) -> PullResult:
         """Apply a frame of entries of a round. Raises StorageError."""
-        session, last = self._session, frame.take is not None
+        session, last = self._session, frame.adopt is not None
         assert session.peer is not None
         self._changed = self._changed or bool(frame.entries)
         if not self._whole:
-            frame = replace(frame, take=None)
+            frame = replace(frame, adopt=None)
         applied = self._store.apply(
             frame, session.peer.origin, session.round_vector, peer_pulls=not session.peer_takes_nothing
         )
@@ -204,7 +204,7 @@ class Puller:
             self._stalls.progressed()
         if last:
             self._round_ended()
-        adopted = applied.moved if frame.take is not None and applied.whole else None
+        adopted = applied.moved if frame.adopt is not None and applied.whole else None
         return PullResult(applied.news, applied.restamped, adopted)
 
     def complete_round(self, event: RoundCompleted) -> PullResult:
@@ -214,7 +214,7 @@ class Puller:
         if self._whole:
             assert self._session.peer is not None
             self._changed = self._changed or not covers(self._store.vector, event.vector)
-            adopted = self._store.take(event.vector, self._session.peer.origin)
+            adopted = self._store.adopt_vector(event.vector, self._session.peer.origin)
         self._round_ended()
         return PullResult(adopted=adopted)
 
@@ -270,14 +270,14 @@ class Puller:
             self._retry_at(not_before_ms)
             return False
         if self._backoff.retries and store.reconciles_alone(event.horizon) and others_pull:
-            # one that fails again and again must not end the pulls of others again and again
+            # a reconciliation that fails repeatedly must not interrupt the pulls from other peers each time
             self._retry_at(self._backoff.put_off(self._backoff.why, self._now_ms()))
             return False
         self._lacking = False
         self._initiator, self._handler = store.begin_reconciliation(
             event,
             session.peer.origin,
-            rows_told=self._rows_at_start,
+            rows_at_request=self._rows_at_start,
             peer_pulls=not session.peer_takes_nothing,
         )
         self._answered_ms = self._now_ms()
@@ -286,7 +286,7 @@ class Puller:
         return True
 
     def compare(self, on_compared: Callable[[Difference | None], None]) -> None:
-        """Request a comparison. `on_compared` gets its result, or None if the connection ends before.
+        """Request a comparison. `on_compared` is called with its result, or None if the connection ends before.
 
         Raises ReplicationError if a comparison with this peer is under way."""
         if self._on_compared is not None:
@@ -295,7 +295,7 @@ class Puller:
         self._session.compare()
 
     def range_answered(self, answer: RangeAnswered) -> None:
-        """Take the peer's answer to a range query. Raises RemoteProtocolError."""
+        """Handle the peer's answer to a range query. Raises RemoteProtocolError."""
         if self._initiator is not None:
             self._peer_answered()
             self._initiator.answered(answer)
@@ -341,7 +341,7 @@ class Puller:
             if not handler.changed:
                 self._backoff.changed_nothing(self._situation)
             return PullResult()
-        adopted = handler.take()
+        adopted = handler.adopt_vector()
         session.reconcile_done()
         session.pull.completed += 1
         if handler.changed:
@@ -352,7 +352,7 @@ class Puller:
         return PullResult(adopted=adopted)
 
     def close(self) -> None:
-        """The connection has ended."""
+        """End the reconciliation or comparison under way, since the connection has ended."""
         initiator, self._initiator = self._initiator, None
         if initiator is not None:
             initiator.close()
@@ -365,7 +365,7 @@ class Puller:
         self._report_comparison(None)
 
     def _peer_answered(self) -> None:
-        """The peer has answered in a reconciliation of ours. That is progress, unless it repeats one without effect."""
+        """Record an answer in our reconciliation. It counts as progress unless the last reconciliation was the same."""
         self._answered_ms = self._now_ms()
         if not self._backoff.is_repetition(self._situation):
             self._stalls.progressed()

@@ -1,4 +1,5 @@
-"""Serves the pulls of one peer over one connection: rounds of our log, or a reconciliation if the log does not reach.
+"""Serves the pulls of one peer over one connection, with rounds of our log, or with a reconciliation if the log does
+not reach back far enough.
 
 In a reconciliation the peer queries one snapshot of the index (storage.reconcile.responder).
 """
@@ -94,7 +95,7 @@ class Pusher:
     def start_comparison(self) -> None:
         """Open a snapshot for a comparison, after the reconciliation that is under way. Raises RemoteProtocolError."""
         if self._comparison_waits or (self._responder is not None and self._responder.compare_only):
-            raise RemoteProtocolError("a second comparison: one may be under way on a connection")
+            raise RemoteProtocolError("CompareStart during a comparison: only one may be under way on a connection")
         self._comparison_waits = self._responder is not None
         if not self._comparison_waits:
             self._begin_reconciliation(self._store.rounds.open_comparison(), pull=0)
@@ -109,7 +110,7 @@ class Pusher:
 
     def _require_responder(self) -> Responder:
         if self._responder is None:
-            raise RemoteProtocolError("a range query outside a reconciliation")
+            raise RemoteProtocolError("RangeQuery or Fetch outside a reconciliation")
         self._queried_ms = self._now_ms()
         return self._responder
 
@@ -122,7 +123,7 @@ class Pusher:
             raise RemoteProtocolError("the peer does not continue its reconciliation", ByeCode.TIMEOUT)
 
     def reconciliation_done(self) -> None:
-        """The peer has ended its reconciliation: it is sent live changes now."""
+        """End the peer's reconciliation, and continue with rounds."""
         if self._responder is None:
             return
         compare_only = self._responder.compare_only
@@ -132,7 +133,7 @@ class Pusher:
             self._session.push.reconcile_done()
 
     def close(self) -> None:
-        """The connection has ended: give all snapshots back."""
+        """Release all snapshots, since the connection has ended."""
         self._comparison_waits = False
         self.pause()
         if self._responder is not None:
@@ -141,18 +142,19 @@ class Pusher:
     # -- changes of this node
 
     def entries_received(self, frame: EntriesReceived) -> None:
-        """The peer itself has sent these entries, so they are not sent back to it."""
+        """Exclude entries that the peer has sent from its send queue."""
         if self.send_queue is not None:
             self.send_queue.exclude_received(frame)
 
     def queue_intervals(self, origin: int, news: list[Interval]) -> None:
-        """Changes of another peer are in the log: forward them in a while, unless this peer gets them elsewhere."""
+        """Forward changes of another peer after FORWARD_DELAY_MS, unless this peer has got them from other nodes
+        by then."""
         if self.send_queue is not None:
             self.send_queue.add_intervals(origin, news)
             self._forward_soon()
 
     def queue_vector(self, moved: Vector) -> None:
-        """Our vector moved: send the peer an update, so that it does not send us changes that we have."""
+        """Send the peer an update of our vector, so that it does not send us changes that we have."""
         self._unsent_vector.update(moved)
         if self.send_queue is not None:
             known = self._session.push.peer_vector
@@ -168,8 +170,8 @@ class Pusher:
     # -- sending
 
     def step(self) -> int | None:
-        """Send one message, if there is one to send. Returns 0 if it did; else the milliseconds until there will be
-        one; None: there will be none before something happens. Raises StorageError."""
+        """Send one message. Returns 0 if there was one to send; else the milliseconds until there will be one; None:
+        there will be none before the next event. Raises StorageError."""
         if self._responder is not None and self._responder.busy:
             self._answer(self._responder)
         elif self._reader is not None:
@@ -183,13 +185,13 @@ class Pusher:
         return 0
 
     def send_vector_update(self) -> None:
-        """Send the vector entries that have moved, and that no round has carried."""
+        """Send the vector entries that have moved, except those that a round has carried."""
         if self._unsent_vector:
             moved, self._unsent_vector = self._unsent_vector, {}
             self._session.send_vector_update(moved)
 
     def _wait_for_round(self) -> int | None:
-        """Milliseconds until the next round may begin; None: there is nothing to send."""
+        """Return the milliseconds until the next round may begin; None: there is nothing to send."""
         send_queue, rounds = self.send_queue, self._store.rounds
         if send_queue is None or self._paused or self._responder is not None or not self._histories.agreed:
             return None
@@ -218,7 +220,7 @@ class Pusher:
         first = push.completed == 0
         message = push.begin(opened.target, opened.work)
         if not first and not message.vector and push.next_read() is None:
-            push.round_ended()  # the peer has got all of it from other nodes: there is nothing to send
+            push.round_ended()  # the peer has got all changes from other nodes
             send_queue.completed()
             opened.reader.close()
             return False
@@ -264,7 +266,7 @@ class Pusher:
             self._next_round_ms = self._now_ms() + ROUND_INTERVAL_MS
 
     def _give_up_round(self) -> None:
-        """The peer reconciles instead."""
+        """Abandon the round: the peer has to reconcile instead."""
         assert self.send_queue is not None
         assert self._reader is not None
         self._reader.close()

@@ -1,4 +1,4 @@
-"""Limits how many refusals are reported: a flood of strangers must not become a flood of log lines and events."""
+"""Limits how many refusals are reported, so that many refused connections do not flood the log and the events."""
 
 from level_replicator.core.limits import REFUSALS_REPORTED_PER_S
 
@@ -12,7 +12,7 @@ class RefusalLimiter:
         self._reported = 0
 
     def may_report(self, now_ms: int) -> bool:
-        """Returns True if one more refusal may be reported at this time; else it is counted as unreported."""
+        """Return True if one more refusal may be reported now; otherwise count it as unreported."""
         second = now_ms // 1000
         if second != self._second:
             self._second, self._reported = second, 0
@@ -23,6 +23,6 @@ class RefusalLimiter:
         return True
 
     def take_unreported(self) -> int:
-        """Returns how many refusals were not reported since the last call."""
+        """Return the number of refusals that were not reported since the last call."""
         unreported, self._unreported = self._unreported, 0
         return unreported

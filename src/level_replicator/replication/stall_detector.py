@@ -27,7 +27,7 @@ class WaitReason(Enum):
 
 
 class StallDetector:
-    """State of one connection. `now_ms`: a clock that does not jump."""
+    """Detects stalls of one connection. `now_ms`: a clock that does not jump."""
 
     def __init__(self, session: Session, store: Store, peer: Callable[[], Peer], now_ms: Callable[[], int]) -> None:
         self._session = session
@@ -41,12 +41,12 @@ class StallDetector:
 
     @property
     def waiting_ms(self) -> int:
-        """Milliseconds since the wait began, or since something of the peer was applied during it."""
+        """Milliseconds since the wait began, or since changes of the peer were applied during it."""
         since_ms = self._waiting_since_ms
         return 0 if since_ms is None else max(0, self._now_ms() - since_ms)
 
     def progressed(self) -> None:
-        """Something of the peer was applied, or there is nothing to wait for: a wait begins anew."""
+        """End the current wait, since changes of the peer were applied, or since there is nothing to wait for."""
         self._waiting_since_ms = None
         if self._peer().stalled:
             self._peer().stalled = False
@@ -65,14 +65,14 @@ class StallDetector:
         before, self._last_reason = self._last_reason, reason
         vector = self._store.vector
         if reason is None or (reason is WaitReason.CHANGES and covers(vector, self._missing)):
-            # with steady changes something is always on its way, and the changes of then may have come from other peers
+            # during steady writes the peer is always ahead; the changes missing at first may have come from other peers
             self.progressed()
         if reason is None:
             return
         if self._waiting_since_ms is None or (before is WaitReason.ANOTHER and reason is not before):
             self._waiting_since_ms = now_ms
             self._missing = newer(self._session.push.peer_vector, vector)
-        # a reconciliation of ours that does not end is reported with its own peer
+        # a reconciliation of ours that does not end is reported for its own peer
         stalled = now_ms - self._waiting_since_ms >= STALL_MS and reason is not WaitReason.ANOTHER
         if stalled and not self._peer().stalled:
             self._peer().stalled = True

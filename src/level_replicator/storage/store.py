@@ -14,7 +14,7 @@ from level_replicator.leveldb import error_text
 from level_replicator.protocol.events import ReconcileStarted
 from level_replicator.storage.engine.base import Engine
 from level_replicator.storage.engine.plyvel import ENGINE_ERRORS
-from level_replicator.storage.feed.change_feed import ChangeReader, what_is_known
+from level_replicator.storage.feed.change_feed import ChangeReader, known_vector
 from level_replicator.storage.feed.log_view import Dot, read_history
 from level_replicator.storage.feed.round_planner import RoundPlanner
 from level_replicator.storage.maintenance.backup import backup
@@ -83,7 +83,7 @@ class Store:
         self.writer = LocalWriter(self._state, on_written)
         self._applier = RemoteApplier(self._state, sync=sync)
         self.apply = self._applier.apply
-        self.take = self._applier.take
+        self.adopt_vector = self._applier.adopt_vector
         self.retention = Retention(self._state)
         self.floor_watch = FloorWatch(self._state)
         self.leftover_watch = LeftoverWatch(self._state)
@@ -149,7 +149,7 @@ class Store:
         """Return a cursor that covers everything up to now; None if nothing was written yet."""
         state = self._state
         with state.lock:
-            return Cursor(dict(state.vector), state.origin, what_is_known(state)) if state.vector else None
+            return Cursor(dict(state.vector), state.origin, known_vector(state)) if state.vector else None
 
     def history(self, before: Dot | None, prefix: bytes, most: int, most_bytes: int) -> tuple[list[Change], Dot | None]:
         """Read the log backwards (storage.feed.log_view). Any thread."""
@@ -213,13 +213,13 @@ class Store:
         peer: ReconcileStarted,
         source: int,
         *,
-        rows_told: int | None = None,
+        rows_at_request: int | None = None,
         peer_pulls: bool = True,
     ) -> tuple[Initiator, Resolver]:
         """Begin a reconciliation with `source`; see storage.reconcile.begin. End it with `end_reconciliation`.
 
-        `rows_told`: rows of this node when it requested the pull, if the newest entries may have come since."""
-        rows = self._state.keys if rows_told is None else rows_told
+        `rows_at_request`: rows of this node when it requested the pull, if the newest entries may have come since."""
+        rows = self._state.keys if rows_at_request is None else rows_at_request
         return begin_reconciliation(
             self._state,
             peer,

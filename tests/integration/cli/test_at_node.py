@@ -421,7 +421,7 @@ def test_a_peer_of_which_nothing_comes(run: Run, tmp_path: Path, monkeypatch: py
             # the second attempt still counts as progress, later ones change nothing
             wait_until(lambda: b.status()["peers"][0]["stalled"] and b.status()["peers"][0]["waiting_s"] > 2, "a stall")
             assert b.status()["bulk_load_incomplete"]
-            reason = "the peer could not give damaged entries (it should run verify with repair)"
+            reason = "the peer could not send damaged entries (run verify with repair on the peer)"
             # between two retries; it says something else while one is under way
             wait_until(lambda: reason in run("status", tmp_path / "b")[1], "the reason")
             out = run("status", tmp_path / "b")[1]

@@ -99,14 +99,13 @@ def folder(replica: lrep.Replica, tmp_path: Path) -> Path:
     ("said", "told"),
     [
         (PREAMBLE + b"\xff\xff\xff\xff", "bytes"),
-        (PREAMBLE + (MAX_HANDSHAKE_FRAME_BYTES + 1).to_bytes(4, "big"), "allowed here"),
+        (PREAMBLE + (MAX_HANDSHAKE_FRAME_BYTES + 1).to_bytes(4, "big"), "expected at most 32768"),
         (PREAMBLE + b"\0\0\0\1\xc1", "not a request"),
         (PREAMBLE + b"\0\0\0\0", "not a request"),
-        (PREAMBLE + encode(Get(1, b"key")), "attaches first"),
+        (PREAMBLE + encode(Get(1, b"key")), "sends Attach first"),
         (PREAMBLE + encode(Attach(0, VERSION + 1)), "version"),
-        (PREAMBLE + encode(Attach(0)) * 2, "attaches first, and once"),
+        (PREAMBLE + encode(Attach(0)) * 2, "sends Attach first, and only once"),
         (b"LRC0" + encode(Attach(0)), "for clients"),
-        (b"GET / HTTP/1.1\r\n\r\n", "for clients"),
     ],
 )
 def test_bytes_of_another_protocol_end_the_connection(folder: Path, said: bytes, told: str) -> None:
@@ -116,6 +115,13 @@ def test_bytes_of_another_protocol_end_the_connection(folder: Path, said: bytes,
         while (body := raw.body()) is not None:
             last = body
         assert told.encode() in last
+
+
+def test_an_http_client_at_the_unix_socket_gets_an_http_answer(folder: Path) -> None:
+    with Raw(folder) as raw:
+        raw.socket.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.socket.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.0 400 ")
 
 
 def test_a_peer_is_not_let_in_at_the_unix_socket(folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_verify_wants_a_peer_by_name(tmp_path: Path) -> None:
 def test_a_backup_into_itself_is_refused(tmp_path: Path, inside: str) -> None:
     with lrep.open(tmp_path) as replica:
         replica.put(b"k", b"v")
-        with pytest.raises(lrep.ConfigError, match="is to be copied"):
+        with pytest.raises(lrep.ConfigError, match="which is copied: give a path outside"):
             replica.backup(tmp_path / inside)
         assert replica.verify().sound
 

@@ -321,15 +321,15 @@ class RealPull:
             entries = [decode_entry(record) for record in records]
             resumable = min(message.high, opened.target.get(message.origin, 0))
             complete = message.last
-            take = opened.target if message.last and whole else None
-            frame = EntriesReceived(message.origin, message.low, message.high, entries, resumable, take)
+            adopt = opened.target if message.last and whole else None
+            frame = EntriesReceived(message.origin, message.low, message.high, entries, resumable, adopt)
             whole = self.reader.apply(frame, self.source.origin, opened.target).whole and whole
             for entry in entries:
                 self.ref.entry(entry.key)
             if not message.last:
                 yield True
         if whole and not complete:
-            self.reader.take(opened.target, self.source.origin)
+            self.reader.adopt_vector(opened.target, self.source.origin)
         if whole != self.ref.whole:
             raise Unlike(f"a scan that is {'' if whole else 'not '}whole")
 
@@ -355,7 +355,7 @@ class RealPull:
                 initiator.answered(answer)
             elif isinstance(answer, RangeEntriesReceived):
                 initiator.entries_received(answer)
-        resolver.take()
+        resolver.adopt_vector()
         self.reader.end_reconciliation()
         if resolver.whole != self.ref.whole:
             raise Unlike(f"a reconciliation that is {'' if resolver.whole else 'not '}whole")

@@ -183,7 +183,7 @@ def test_a_refusal_is_cut_to_its_limit_and_nothing_is_received_after_it() -> Non
 
 
 REFUSED_HELLOS = {
-    "does not speak": Hello("other", VERSION, 2, b"peer"),
+    "protocol name": Hello("other", VERSION, 2, b"peer"),
     "version 99": Hello(MAGIC, 99, 2, b"peer"),
     "origin 0": Hello(MAGIC, VERSION, 0, b"peer"),
     "instance of 0 bytes": Hello(MAGIC, VERSION, 2, b""),
@@ -211,7 +211,7 @@ REFUSED: dict[str, Message] = {
     "two histories": Histories([(2, encode_pairs([(1, 1)]))] * 2),
     "unknown token 7": VectorReply(7, b""),
     "horizon above its vector": ReconcileStart(b"", encode_vector({5: 1}), 0, 1),
-    "was not asked for": ReconcileStart(b"", b"", 0, 0),
+    "was not requested": ReconcileStart(b"", b"", 0, 0),
     "further ahead": VectorUpdate(encode_vector({2: FUTURE})),
 }
 
@@ -271,7 +271,7 @@ def test_a_reconciliation_of_an_earlier_pull_only_tells_the_vector() -> None:
 def test_a_handshake_has_a_time_limit() -> None:
     session = make(dialled=False)
     session.tick(HANDSHAKE_TIMEOUT_MS)
-    with pytest.raises(RemoteProtocolError, match="no handshake"):
+    with pytest.raises(RemoteProtocolError, match="handshake was not complete"):
         session.tick(HANDSHAKE_TIMEOUT_MS + 1)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from unittest.mock import patch
 
 import pytest
 
+from level_replicator.core.entry import encode_entry
 from level_replicator.core.limits import PULL_RETRY_CAP_MS, PULL_RETRY_FIRST_MS, STALL_MS
 from level_replicator.core.version_vector import encode_vector
 from level_replicator.protocol.messages import (
     MAGIC,
     VERSION,
+    Entries,
     Hello,
     Ping,
     RangeQuery,
@@ -23,6 +25,7 @@ from level_replicator.protocol.messages import (
     VectorUpdate,
     Welcome,
 )
+from level_replicator.protocol.session import Session
 from level_replicator.replication import peer_connection, pusher
 from level_replicator.replication.peer_connection import PeerConnection
 from level_replicator.replication.peers import Peer
@@ -153,7 +156,7 @@ def test_pulls_that_wait_for_another_reconciliation_begin_when_it_has_ended_and_
         peer.write(**{f"{peer.name}{number}": "1" for number in range(40)})
         peer.truncate()
     a.write(own="1")
-    a.store.take({9: 1}, 9)  # it knows somebody, so this is no bulk load
+    a.store.adopt_vector({9: 1}, 9)  # it knows somebody, so this is no bulk load
     _, b_to_a = stage.connect(a, b)
     while not _said(stage, "B → A  ReconcileStart"):
         stage.settle(1)
@@ -348,6 +351,131 @@ def test_waits_double_up_to_a_cap_and_differ() -> None:
     assert backoff.put_off(RetryReason.DOUBT, 0) <= PULL_RETRY_FIRST_MS
 
 
+# -- paused, interrupted and partial pulls
+
+
+def test_a_paused_pull_gets_nothing_until_it_is_resumed() -> None:
+    stage, a, b, at_a, _ = _pair()
+    at_a.pause_pull()
+    at_a.pause_pull()
+    stage.settle()
+    assert _said(stage, "A → B  PausePull") == 1
+    b.write(new="1")
+    stage.settle()
+    assert _said(stage, "B → A  Entries") == 0
+    assert at_a.puller.waits_for == "another reconciliation of this node to end"
+    a.write(own="2")
+    stage.settle()
+    assert b.contents()["own"] == "2", "the other direction is not paused"
+    at_a.resume_pull()
+    at_a.resume_pull()
+    stage.settle()
+    assert _said(stage, "A → B  StartPull") == 1
+    assert a.contents()["new"] == "1"
+    assert at_a.puller.waits_for is None
+
+
+def test_a_pause_cancels_a_retry() -> None:
+    stage, _, _, at_a, at_b = _pair()
+    _reconcile_again(stage, at_b)
+    _reconcile_again(stage, at_b)
+    at_a.pause_pull()
+    stage.pass_time(PULL_RETRY_CAP_MS)
+    stage.settle()
+    assert _said(stage, "A → B  StartPull") == 0
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_an_interrupted_round_is_resumed_with_the_same_peer_only() -> None:
+    stage = Stage()
+    a, b = stage.pair()
+    a.write(own="1")
+    a.store.adopt_vector({9: 1}, 9)  # it knows another origin, so this is no bulk load
+    b.write(**{f"key{number}": "of B" for number in range(5)})
+    ends = stage.connect(a, b)
+    while _said(stage, "B → A  Entries") < 2:
+        stage.settle(1)
+    stage.cut(ends)
+    (applied,) = a.store.resumable(b.store.origin)
+    assert b.store.origin not in a.store.vector, "a part of a round moves no vector"
+
+    def start_pull(connect: Callable[[], object]) -> StartPull:
+        with patch.object(Session, "send", autospec=True, side_effect=Session.send) as send:
+            connect()
+            stage.settle()
+        sent = [call.args[1] for call in send.call_args_list if call.args[0] in _sessions(a)]
+        (message,) = [message for message in sent if isinstance(message, StartPull)]
+        return message
+
+    def puppet() -> None:
+        end = stage.puppet(a)
+        end.say(Hello(MAGIC, VERSION, 77, b"puppet", HEARTBEAT_MS))
+        end.say(Welcome(histories=a.store.histories_digest()))
+
+    assert start_pull(puppet).have == []
+    for connection in list(a.coordinator.connections):
+        connection.lost("the connection was lost")
+    stage.lines.clear()
+    assert start_pull(lambda: stage.connect(a, b)).have == [applied]
+    assert _said(stage, "B → A  Entries") == 3, "the rest of the five"
+    assert a.contents() == b.contents()
+    assert a.store.resumable(b.store.origin) == []
+
+
+def _sessions(actor: Actor) -> list[Session]:
+    return [connection.session for connection in actor.coordinator.connections]
+
+
+def _doubtful_round(stage: Stage, puppet: End, pull: int) -> None:
+    """A round, of a peer that does not know A, with a put that may be older than a deletion that A has forgotten."""
+    puppet.say(RoundStart(encode_vector({77: 5}), pull, (1).to_bytes(8, "big")))
+    puppet.say(Entries(77, 0, 5, [encode_entry(5, b"old", b"1")[0]], True))
+    stage.settle()
+
+
+def test_a_partial_pull_is_repeated_later_each_time_and_at_once_when_the_peer_has_caught_up() -> None:
+    stage = Stage()
+    a = stage.actor("A")
+    a.write(key="1")
+    a.write(key=None)
+    puppet = _puppet(stage, a)
+    (connection,) = a.coordinator.connections
+    a.drop_tombstones()
+    pull = 1
+    for number in range(3):
+        _doubtful_round(stage, puppet, pull)
+        assert "old" not in a.contents()
+        assert 77 not in a.store.vector, "a vector is adopted only with a whole round"
+        waits = connection.puller.waits_for
+        assert waits is not None
+        assert "a pull that left out values" in waits
+        wait_ms = _wait_for_pull(stage)
+        assert PULL_RETRY_FIRST_MS * 2**number / 2 <= wait_ms <= PULL_RETRY_FIRST_MS * 2**number + 10
+        pull += 2  # a pause has a number, too
+    _doubtful_round(stage, puppet, pull)
+    puppet.say(VectorUpdate(encode_vector(dict(a.store.vector))))
+    stage.settle()
+    assert _wait_for_pull(stage) <= 10, "the peer has pulled our deletions"
+    puppet.say(RoundStart(encode_vector({77: 5}), pull + 2))
+    puppet.say(Entries(77, 0, 5, [encode_entry(5, b"old", b"1")[0]], True))
+    stage.settle()
+    assert a.contents()["old"] == "1"
+    assert a.store.vector[77] == 5
+    assert connection.puller.waits_for is None
+    assert not connection.puller._backoff.retries
+
+
+def _wait_for_pull(stage: Stage) -> int:
+    """Milliseconds until A begins its next pull."""
+    stage.lines.clear()
+    began_ms = stage.now_ms
+    while not _said(stage, "A → ?  StartPull"):
+        stage.pass_time(10)
+        stage.settle()
+        assert stage.now_ms - began_ms <= PULL_RETRY_CAP_MS
+    return stage.now_ms - began_ms
+
+
 # -- stalls
 
 
@@ -417,7 +545,7 @@ def test_a_peer_whose_changes_come_from_elsewhere_does_not_stand_still() -> None
     for stamp in range(6, 400):
         puppet.say(VectorUpdate(encode_vector({77: stamp})))
         _wait(stage, puppet, 1)
-        a.store.take({77: stamp - 3}, 78)
+        a.store.adopt_vector({77: stamp - 3}, 78)
         assert link.puller.waits_for == "changes that the peer has"
         assert not link.peer.stalled
 
@@ -437,7 +565,7 @@ def test_a_reconciliation_that_goes_on_does_not_stand_still_but_one_that_is_repe
         assert stage.now_ms - began_ms <= 2 * STALL_MS
         waits = link.puller.waits_for
         assert waits is not None
-        assert waits.endswith("the peer could not give damaged entries (it should run verify with repair)")
+        assert waits.endswith("the peer could not send damaged entries (run verify with repair on the peer)")
         stage.pass_time(1_000)
         stage.settle()
     assert _said(stage, "ReconcileStart") > 5, "each is answered, and nothing comes of it"

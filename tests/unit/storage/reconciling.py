@@ -47,7 +47,7 @@ def reconciling(source: Store, reader: Store) -> Iterator[RangeEntriesReceived]:
         elif isinstance(answer, RangeEntriesReceived):
             initiator.entries_received(answer)
             yield answer
-    resolver.take()
+    resolver.adopt_vector()
     reader.end_reconciliation()
     initiator.close()
     begun.responder.close()

@@ -105,14 +105,14 @@ def pull(into: Store, source: Store, most: Callable[[], bool] = lambda: True, fr
         if not most():
             return False
         entries = [decode_entry(record) for record in records]
-        take = target if message.last else None
+        adopt = target if message.last else None
         resumable = min(message.high, target.get(message.origin, 0))
         into.apply(
-            EntriesReceived(message.origin, message.low, message.high, entries, resumable, take), source.origin, target
+            EntriesReceived(message.origin, message.low, message.high, entries, resumable, adopt), source.origin, target
         )
         if message.last:
             return True
-    into.take(target, source.origin)
+    into.adopt_vector(target, source.origin)
     return True
 
 

@@ -1,20 +1,21 @@
-"""The changes feed: the log, read forwards from a cursor, a chunk at a time.
+"""The changes feed: reads the log forwards from a cursor, in chunks.
 
-What is known is reported, so nothing above the vector: each origin's changes come in their order. No snapshot outlives
-a chunk, and nothing is kept for a reader: the log is the queue. Where the log does not reach back, being truncated,
-the index is read instead.
+Only entries that the vector covers are reported, so the changes of each origin come in their order. No snapshot
+outlives a chunk, and the node stores nothing for a reader: the log is the queue. If the log has been truncated behind
+the cursor, the index is read instead.
 
-A reader passes over what has been superseded: it gets the change that did so instead, later, when it comes to that one.
-So a cursor claims more than was reported, and is good only where everything is known that this node knew
-(core.version_vector). The reader must begin with nothing, and is given a complete `Rescan`,
+Superseded entries are not reported; the reader gets the entry that superseded them when it reaches that one. So a
+cursor covers more than was reported, and is valid only on a node that knows everything that the previous node knew
+(core.version_vector). The reader has to begin anew, with a complete `Rescan`, in these cases:
 
-- where tombstones are gone that it has not seen;
-- on a node that does not know all that the node knew that it read last: what this one has of a key may be older;
-- with a cursor that names a write of this node which it has never made: its directory was put back without a trace;
-- with a cursor from before this node went on as a new origin (after a power loss, a copy, a restore, a repair that gave
-  something up). It has lost writes then, or may have: also such as a cursor counts as reported. The vector entry of the
-  new origin, which is there from its beginning, is the mark: a cursor that has it, or names this node as the one that
-  was read last, is from after that, or from a node that has heard of it.
+- Tombstones that it has not seen were dropped.
+- The node does not know everything that the node knew from which the reader has read last: its entry of a key may be
+  older.
+- The cursor covers a write of this node that the node does not have: its directory was restored without a trace.
+- The cursor is older than an origin change of this node (after a power loss, a copy, a restore, or a repair that
+  recorded lost values). The node may then have lost writes that the cursor covers. The *mark* shows it: the vector
+  entry of the new origin, which exists from its beginning. A cursor with this entry, or one that was read from this
+  node last, is newer than the origin change, or comes from a node that has learned of it.
 """
 
 from dataclasses import dataclass, field
@@ -37,9 +38,10 @@ _INDEX_END = bytes([INDEX[0] + 1])
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`ordered`: changes of one origin, in their order, so that each of them moves the cursor to its dot.
+    """Items of the feed.
 
-    dots    (stamp, origin) of the entry of each item, if ordered; a change itself names the write that it carries"""
+    ordered  the items are changes of one origin, in their order, so that each of them moves the cursor to its dot
+    dots     (stamp, origin) of the entry of each item, if ordered; a change itself has the dot of the original write"""
 
     items: list[Item]
     ordered: bool
@@ -48,7 +50,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Scan:
-    """Of the index. `since`: the cursor with which it began; `target`: the vector that it will give."""
+    """A scan of the index. `since`: the vector of the cursor when it began; `target`: the one when it is complete."""
 
     since: Vector
     target: Vector
@@ -57,7 +59,7 @@ class _Scan:
 
 
 class _Node(NamedTuple):
-    """What the feed of a node depends on, as of one instant. `origin_changed`: see Meta; `gap`: see
+    """The state of a node on which its feed depends, at one instant. `origin_changed`: see Meta; `gap`: see
     ReplicationState.restored_gap."""
 
     origin: int
@@ -69,13 +71,14 @@ class _Node(NamedTuple):
 
     @classmethod
     def of(cls, state: ReplicationState, vector: Vector) -> "_Node":
-        """Under the lock."""
+        """Return the state of now. Call it under the lock."""
         return cls(state.origin, state.meta.origin_changed, state.restored_gap, vector, state.floor, state.horizon)
 
 
 class ChangeReader:
-    """Of one reader; a cursor of None: it has nothing. `cursor` covers what `read` has given, and is to be stored only
-    when that has been dealt with."""
+    """Reads the feed for one reader. A cursor of None: the reader has no data yet.
+
+    `cursor` covers the items that `read` has returned. Store it only after they have been processed."""
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class ChangeReader:
     ) -> None:
         self.cursor = Cursor({}) if cursor is None else cursor.copy()
         self._empty = cursor is None
-        """Whether the reader is known to have nothing but what it got here."""
+        """Whether the reader is known to have no data except the items that this object has returned."""
         self._most_entries = most_entries
         self._state = state
         self._prefix = prefix
@@ -95,7 +98,7 @@ class ChangeReader:
         self._last_origin = 0
 
     def has_news(self) -> bool:
-        """Returns whether `read` would give something, or move the cursor."""
+        """Return whether `read` would return items, or move the cursor."""
         if self._scan is not None:
             return True
         state, known = self._state, self.cursor.vector
@@ -105,12 +108,12 @@ class ChangeReader:
             return self._must_begin_anew(known, _Node.of(state, state.vector))
 
     def read(self) -> Chunk:
-        """What comes next, some of it; nothing when the reader is level. The cursor moves with it. A part of the log
-        without a key of the prefix comes out empty, so ask `has_news` whether that was all. Raises StorageError."""
+        """Return the next items, and move the cursor. An empty chunk does not mean the end, since a part of the log may
+        have no key with the prefix: `has_news` returns whether there is more. Raise StorageError."""
         state = self._state
         with state.lock:
             node = _Node.of(state, dict(state.vector))
-            known_here = what_is_known(state)
+            known_here = known_vector(state)
             rs = state.rs.snapshot()
             db = state.db.snapshot()
         with rs, db:
@@ -119,14 +122,14 @@ class ChangeReader:
             anew = (scan is None or not scan.complete) and self._must_begin_anew(known, node)
             self.cursor.node, self.cursor.ahead = node.origin, known_here
             if anew:
-                # a reader that breaks off from here on must begin anew as well: the cursor says so
+                # a reader that is interrupted from here on must begin anew as well, so the cursor is empty
                 self.cursor.vector = {}
                 return self._begin_scan({}, vector, complete=True)
             if scan is not None:
                 return self._read_index(scan, rs, db)
             behind = [origin for origin, stamp in vector.items() if stamp > known.get(origin, 0)]
             if not known and node.horizon:
-                # halfway through the log it would seem to have missed what was dropped before it began
+                # an interrupted reader of the log would seem to have missed tombstones that were dropped long before
                 return self._begin_scan(known, vector, complete=False)
             if any(node.floor.get(origin, 0) > known.get(origin, 0) for origin in behind):
                 return self._begin_scan(known, vector, complete=False)
@@ -134,7 +137,7 @@ class ChangeReader:
                 return Chunk([], ordered=True)
             try:
                 return self._read_log(rs, self._next_origin(behind, known, node), vector)
-            except StorageError:  # a damaged entry: the database may have what the log has not
+            except StorageError:  # a damaged entry: the database may have the value
                 return self._begin_scan(known, vector, complete=False)
 
     def _must_begin_anew(self, known: Vector, node: "_Node") -> bool:
@@ -147,22 +150,22 @@ class ChangeReader:
             return True  # this directory is older than the cursor
         if self.cursor.node == node.origin:
             return False
-        return _lacks_the_mark(known, node) or not covers(node.vector, self.cursor.ahead)
+        return _predates_origin_change(known, node) or not covers(node.vector, self.cursor.ahead)
 
     def _next_origin(self, behind: list[int], known: Vector, node: "_Node") -> int:
-        """Which origin to read next. The mark comes first; then all take turns, so that one that is written to without
-        end does not keep the others waiting."""
-        if _lacks_the_mark(known, node):
+        """Return the origin to read next. The mark comes first; then all origins take turns, so that one with many
+        writes does not delay the others."""
+        if _predates_origin_change(known, node):
             return node.origin
         self._last_origin = min((each for each in behind if each > self._last_origin), default=min(behind))
         return self._last_origin
 
     def _begin_scan(self, since: Vector, target: Vector, *, complete: bool) -> Chunk:
-        # where nothing is known yet nothing is read: a reader whose cursor covers nothing is taken to have nothing
+        # an empty target is not scanned: a reader whose cursor covers nothing is assumed to have no data
         self._scan = _Scan(since, target, complete, self._prefix) if target else None
-        told: list[Item] = [Rescan(complete)] if since or complete else []
+        items: list[Item] = [Rescan(complete)] if since or complete else []
         self._empty = True
-        return Chunk(told, ordered=False)
+        return Chunk(items, ordered=False)
 
     def _read_log(self, rs: Snapshot, origin: int, vector: Vector) -> Chunk:
         low, high = self.cursor.vector.get(origin, 0), vector[origin]
@@ -201,25 +204,27 @@ class ChangeReader:
                 wanted = scan.since.get(origin, 0) < stamp <= scan.target.get(origin, 0)
             if wanted:
                 value = None if deleted else _value_of(rs, db, key, packed)
-                if deleted or value is not None:  # else it is damaged, and verify gives it up under a new origin
+                if (
+                    deleted or value is not None
+                ):  # else it is damaged: verify records it as lost, and changes the origin
                     written, author = row.written_dot
                     found.append(Change(key, value, origin_name(author), written))
                     size += len(key) + len(value or b"")
             if count >= self._most_entries or size >= CHANGES_CHUNK_BYTES:
                 return Chunk(found, ordered=False)
-        # what was written meanwhile is above the target, and comes from the log
+        # entries written during the scan are above the target, and are read from the log later
         self._scan = None
         self.cursor.vector = scan.target
         return Chunk(found, ordered=False)
 
 
-def _lacks_the_mark(known: Vector, node: _Node) -> bool:
-    """Whether a cursor of another node may be one of this node, from before it went on as a new origin."""
+def _predates_origin_change(known: Vector, node: _Node) -> bool:
+    """Return whether the cursor may be older than the origin change of this node."""
     return node.origin_changed and node.origin not in known and node.origin in node.vector
 
 
 def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | None:
-    """The value that a row of the index names, from the log if the database has another one. None: it is damaged."""
+    """Return the value of an index row, from the log if the database has another one; None: it is damaged."""
     value = db.get(key)
     if agrees(row, value):
         return value
@@ -227,8 +232,9 @@ def _value_of(rs: Snapshot, db: Snapshot, key: bytes, row: bytes) -> bytes | Non
     return None if logged is None else read_entry(logged).value
 
 
-def what_is_known(state: ReplicationState) -> Vector:
-    """What this node has, also above its vector, of scans that are not complete. Under the lock."""
+def known_vector(state: ReplicationState) -> Vector:
+    """Return the newest stamps that this node has of each origin, also above its vector, from incomplete rounds and
+    reconciliations. Call it under the lock."""
     known = dict(state.vector)
     if state.newest == state.vector and not state.bulk_load_incomplete:
         return known
@@ -236,6 +242,6 @@ def what_is_known(state: ReplicationState) -> Vector:
         low = state.vector.get(origin, 0)
         if stamp > low and next(iter(state.rs.scan_keys(*log_range(origin, low, stamp))), None) is not None:
             known[origin] = stamp
-    if state.bulk_load_incomplete:  # what fills a node is under its floor, and not logged
+    if state.bulk_load_incomplete:  # entries of a bulk load are below the floor, and not in the log
         raise_to(known, state.floor)
     return known

@@ -1,10 +1,12 @@
-"""Bulk load: a node that knows nothing but its own writes is sent everything, in order of keys.
+"""Bulk load: a node that has no entries of other origins receives all entries of a peer, in order of keys.
 
-That is what a LevelDB takes most easily. The log would get a second copy of all of it, in an order of its own, for
-readers that hardly ever come: so what a bulk load brings lies under a floor, as what is adopted does, and is not
-logged; whoever needs it from here reconciles. Until the bulk load is complete the floor is above the vector: nobody
-below it is served. A mark stays until it is complete; a bulk load that broke off goes on as a plain reconciliation,
-which costs what still differs.
+LevelDB writes keys fastest in their order. The entries are not logged: the log would hold a second copy of each, in
+order of stamps, for peers that rarely need it. Instead they are below a floor, like adopted data, and a peer that needs
+them from this node reconciles. Until the bulk load is complete the floor is above the vector, and a peer whose vector
+is below the floor is not served.
+
+The replication set marks a bulk load until it is complete. If a bulk load breaks off, a plain reconciliation continues
+it, and transfers only the entries that still differ.
 """
 
 from level_replicator.core.limits import BULK_LOAD_SHARE
@@ -19,15 +21,18 @@ _BATCH_ROWS = 1_000
 
 
 def has_few_rows(rows: int, source_rows: int, own_rows: int) -> bool:
-    """Whether a node with so many rows may be bulk loaded from one with `source_rows`: the rows that it has already are
-    sent all the same. `own_rows`: the most it may have."""
+    """Return whether a node with this number of rows is bulk loaded from a peer with `source_rows` rows.
+
+    A bulk load sends also the rows that the node already has, so there must be few. `own_rows`: their maximum."""
     return rows <= min(own_rows, source_rows // BULK_LOAD_SHARE)
 
 
 def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
-    """Raises the floor to what the peer knows, before the first of it comes; under the lock. What the log holds below
-    that, of the newest entries that came before the bulk load, leaves it: a log has nothing under its floor."""
-    # on the disk before the first value is: a power loss must not leave values that nothing tells of
+    """Raise the floor to the peer's vector before its first entry arrives. Call it with the lock of the state.
+
+    Recent entries that a preview brought before are deleted from the log where the new floor covers them, since a log
+    holds no entries below its floor. Raise ENGINE_ERRORS."""
+    # synced before the first value is written: a power loss must not leave values without the mark of a bulk load
     with Transaction(state, name="bulk load", sync=True) as tx:
         tx.begin_bulk_load()
         for origin, stamp in vector.items():
@@ -40,8 +45,10 @@ def begin_bulk_load(state: ReplicationState, vector: Vector) -> None:
 
 
 def recover_bulk_load(state: ReplicationState) -> int:
-    """After a kill in a bulk load: rows whose values did not come to be in the database go; they come again, since our
-    vector does not claim them. The number of repairs."""
+    """Repair the rows whose values are not in the database, after a kill in a bulk load. Return the number of repairs.
+
+    A value is restored from its log entry. A row without one is deleted: a peer sends it again, since the vector of
+    this node does not cover it."""
     repairs = count = 0
     tx = Transaction(state)
     for key, row, value in side_by_side(state.rs, state.db):

@@ -1,4 +1,4 @@
-"""A reconciliation that changes nothing: how the index of a peer differs from ours."""
+"""Comparison of this node's index with that of a peer: a reconciliation that counts differences and changes nothing."""
 
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,9 +15,14 @@ MAX_EXAMPLES = 100
 
 @dataclass
 class Difference:
-    """Between two nodes, as of two moments close to each other: what is on its way counts.
+    """Differences between the indexes of two nodes, each as of a snapshot of its own.
 
-    only_here, only_there, differing  how many keys; `examples`: up to MAX_EXAMPLES of them, with which of the three
+    The snapshots are not of the same moment, and entries that are in transit between the nodes count as differences.
+
+    only_here   number of keys that only this node has
+    only_there  number of keys that only the peer has
+    differing   number of keys with different rows
+    examples    up to MAX_EXAMPLES pairs of the name of one of these three counts and a key
     """
 
     only_here: int = 0
@@ -30,13 +35,14 @@ class Difference:
         return not (self.only_here or self.only_there or self.differing)
 
     def note(self, kind: str, key: bytes) -> None:
+        """Count a key. `kind`: name of the count, as in `examples`."""
         setattr(self, kind, getattr(self, kind) + 1)
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append((kind, key))
 
 
 class Comparison(DifferenceHandler):
-    """Counts, and changes nothing. `snapshot`: of our own index."""
+    """Count the differences that an Initiator finds. `snapshot`: of this node's index; `close` closes it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.difference = Difference()
@@ -57,9 +63,10 @@ class Comparison(DifferenceHandler):
         return Resolved(following, [])
 
     def take_entries(self, received: RangeEntriesReceived) -> Merged:
-        raise AssertionError("a comparison fetches nothing")
+        raise AssertionError("a comparison received entries, though it fetches none")
 
     def report_count(self, count: int) -> int:
+        """Return at least 1, so that the peer sends rows in place of entries, even for a range that is empty here."""
         return max(count, 1)
 
     def close(self) -> None:

@@ -5,8 +5,11 @@ fingerprints of the parts, and the initiator queries the parts that differ; a sm
 which a DifferenceHandler resolves key by key (core.reconcile_rules). No state is kept of ranges that are equal: if a
 reconciliation breaks off, the next one costs only as much as what still differs.
 
-The method is that of Aljoscha Meyer, "Range-Based Set Reconciliation" (2023). The queue of open queries is in
-protocol.range_queries; an answer carries the range that it is about.
+The recursive comparison of range fingerprints follows Aljoscha Meyer, "Range-Based Set Reconciliation" (SRDS 2023,
+arXiv:2212.13567). It differs in three points: only the initiator queries; a fingerprint is a plain hash over the rows
+of a range, computed in a scan, not in a tree; and rows that differ are resolved by rules, not by set union.
+
+The queue of open queries is in protocol.range_queries; an answer carries the range that it is about.
 """
 
 from collections import deque

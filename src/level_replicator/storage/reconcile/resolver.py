@@ -1,5 +1,6 @@
-"""What a reader does with the keys that differ in a reconciliation: the table of core.reconcile_rules, in batches,
-under the lock."""
+"""Resolver of a reconciliation: applies the decision table of core.reconcile_rules to the keys that differ.
+
+It works in batches, each under the lock of the state."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -32,10 +33,18 @@ KeyAndRow = tuple[bytes, bytes]
 
 
 class Resolver(DifferenceHandler):
-    """Of one reconciliation. `whole`: False when something was left out, so that the peer's vector must not be taken
-    over. `changed`: whether it has had any effect here.
+    """Resolve the differences of one reconciliation, and adopt the peer's vector at its end.
 
-    `bulk_loads`: we have next to nothing, and ask for all. `peer_pulls`: see Merger."""
+    source             origin of the peer
+    reconcile_context  state of both sides at the start
+    their_horizon      the peer's horizon as of its snapshot
+    sync               whether each batch is synced to the disk
+    bulk_loads         this node has few rows or none, and requests all entries of the peer
+    peer_pulls         see Merger
+    whole              False when an entry was left out, so that the peer's vector must not be adopted
+    changed            whether the reconciliation has changed this node
+    entries_in         number of entries received
+    """
 
     def __init__(
         self,
@@ -98,12 +107,13 @@ class Resolver(DifferenceHandler):
         )
 
     def _written(self, merger: Merger) -> int:
-        """A batch has been written. Returns how many entries it re-stamped."""
+        """Account for a batch that has been written. Return the number of entries that it re-stamped."""
         self.whole = self.whole and merger.whole
         self.changed = self.changed or merger.changed
         return len(merger.restamps)
 
     def _takes(self, row: IndexRow, doubt: int) -> bool:
+        """Return whether the peer's entry of a key without a row here is to be fetched. `doubt`: see `doubt_of`."""
         resolution = resolve_remote_only(row.stamp, row.origin, row.deleted, self._reconcile_context.known, doubt)
         if resolution is Resolution.DOUBTFUL and self._peer_pulls:
             self.whole = False
@@ -111,7 +121,7 @@ class Resolver(DifferenceHandler):
         return resolution is not Resolution.KEEP
 
     def _resolve_local_only(self, merger: Merger, key: bytes, row: IndexRow) -> None:
-        """A key that only we have."""
+        """Resolve a key that only this node has."""
         match resolve_local_only(row, self._reconcile_context):
             case Resolution.BURY:
                 merger.bury_ours(key, row)
@@ -119,9 +129,11 @@ class Resolver(DifferenceHandler):
                 merger.restamp_ours(key, row)
 
     def _compare(self, merger: Merger, key: bytes, mine: bytes, row: bytes, doubt: int) -> bool:
-        """Whether the peer's entry is to be fetched: it wins, or it loses to a write that had not seen it. Such a pair
-        is reported with its value, and merged with its context. Where there is nothing to report, since the values are
-        equal, nor to merge, or our row has seen it, ours only may have to travel again."""
+        """Resolve a key for which both sides have a row. Return whether the peer's entry is to be fetched.
+
+        It is fetched if it wins, or if it loses to a write that had not seen it: such a conflict is reported with the
+        losing value, and the context is merged. It is not fetched if this node's row has seen it, or if the values are
+        equal and there is no context to merge; then at most this node's row needs a new dot."""
         ours, theirs = decode_index(mine), decode_index(row)
         match resolve_both(ours, theirs, self._reconcile_context, doubt):
             case Resolution.TAKE:
@@ -139,7 +151,7 @@ class Resolver(DifferenceHandler):
         return False
 
     def _digest(self, key: bytes, mine: bytes, row: bytes) -> bytes:
-        """The digest of our value, if the peer's may be the same: then it need not be sent."""
+        """Return the digest of this node's value if the peer's value may be the same and need not be sent, else b""."""
         _, _, our_flags, our_checksum = INDEX_HEAD.unpack_from(mine)
         _, _, flags, checksum = INDEX_HEAD.unpack_from(row)
         if (our_flags & DELETE, our_checksum) != (flags & DELETE, checksum):
@@ -170,7 +182,7 @@ class Resolver(DifferenceHandler):
             with state.applying("reconciling with a peer"):
                 merger = self._merger(bulk_loading=state.bulk_loading and received.span is not None)
                 complete = merger.merge(entries, doubt_of(state, self._reconcile_context.theirs), in_order=False)
-                if not state.bulk_load_incomplete:  # else all is looked at after a kill
+                if not state.bulk_load_incomplete:  # after a kill in a bulk load all rows are checked anyway
                     merger.touch([entry.key for _, entry in present])
                 for origin, entry in present if complete else ():
                     merger.tx.raise_newest(origin, entry.stamp)
@@ -181,8 +193,9 @@ class Resolver(DifferenceHandler):
         return Merged(news, restamped)
 
     def _resolve_own(self, span: tuple[bytes, bytes], theirs: set[bytes]) -> int:
-        """Resolve the keys that only we have in a range of which the peer has sent all keys, `theirs`. Returns how many
-        entries were re-stamped."""
+        """Resolve the keys that only this node has in a range. Return the number of entries that were re-stamped.
+
+        `span`: the range, as (low, high); `theirs`: all keys that the peer has in it."""
         state, low = self._state, span[0]
         restamped = 0
         more = True
@@ -203,11 +216,13 @@ class Resolver(DifferenceHandler):
         return restamped
 
     def report_count(self, count: int) -> int:
-        """Nothing, where it is little: then the peer sends all it has."""
+        """Return 0 for a small range of a bulk load, so that the peer sends all its entries, else `count`."""
         return 0 if self._bulk_loads and count <= BULK_LOAD_OWN_ROWS + BULK_LOAD_PREVIEW_ENTRIES else count
 
     def _completed(self, each: tuple[int, Entry], equal: bool) -> tuple[int, Entry] | None:
-        """With our own value, where that is equal. None: ours has been overwritten since."""
+        """Return a received entry with its value, or None if this node's value has been overwritten since the fetch.
+
+        `equal`: the peer left the value out, since it is equal to that of this node."""
         origin, entry = each
         if not equal:
             return each
@@ -219,7 +234,7 @@ class Resolver(DifferenceHandler):
         order = order_of(written, entry.flags, entry.checksum, (entry.stamp, origin))
         row = None if packed is None else decode_index(packed)
         if row is None or order > order_of_row(row) or lost_in_conflict(written, row.written_dot, row.context):
-            self.whole = False  # it has to be fetched once more, with its value
+            self.whole = False  # the entry must be fetched again, with its value
         return None
 
     # -- the end
@@ -229,19 +244,19 @@ class Resolver(DifferenceHandler):
         """The peer's vector as of the snapshot that is reconciled with."""
         return self._reconcile_context.theirs
 
-    def take(self) -> Vector:
-        """Takes over the peer's vector, and, if we were stale, its horizon. Returns the vector entries that moved.
+    def adopt_vector(self) -> Vector:
+        """Adopt the peer's vector, and, if we were stale, its horizon. Return the vector entries that moved.
 
-        Nothing, when something was left out. Raises StorageError."""
+        Adopt nothing and return {} if entries were left out. Raise StorageError."""
         state, reconcile_context = self._state, self._reconcile_context
         if not self.whole:
             return {}
-        with state.applying("taking over a vector"):
+        with state.applying("adopting a vector"):
             moved = newer(reconcile_context.theirs, state.vector)
             was_incomplete = state.bulk_load_incomplete
             if was_incomplete:
-                # without the mark of a bulk load nobody looks at all rows after a power loss: they must be on the disk,
-                # and their values, which are in no log, before them
+                # an open checks all rows only if the mark of the bulk load is there: before the mark is deleted, the
+                # rows must be on the disk, and before them their values, which are not in the log
                 state.flush_database()
             with Transaction(state, sync=self._sync or was_incomplete) as tx:
                 adopt_vector(state, tx, moved, self._source, reconciled=True)
@@ -253,13 +268,14 @@ class Resolver(DifferenceHandler):
 
 
 def _from_to(rows: list[KeyAndRow], low: bytes, high: bytes | None) -> list[KeyAndRow]:
+    """Return the rows with low <= key < high; `high` None: up to the last row."""
     start = bisect_left(rows, low, key=lambda row: row[0])
     stop = len(rows) if high is None else bisect_left(rows, high, key=lambda row: row[0])
     return rows[start:stop]
 
 
 def _side_by_side(ours: list[KeyAndRow], theirs: list[KeyAndRow]) -> Iterator[tuple[bytes, bytes | None, bytes]]:
-    """(key, our row or None, theirs or b""), in order of keys."""
+    """Yield (key, this node's row or None, the peer's row or b""), in order of keys."""
     rows = dict(theirs)
     own = dict(ours)
     for key in sorted(rows.keys() | own.keys()):

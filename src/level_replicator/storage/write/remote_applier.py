@@ -56,10 +56,10 @@ class RemoteApplier:
             if complete:
                 return Applied(moved, news, whole, restamped)
 
-    def take(self, vector: Vector, source: int) -> Vector:
+    def adopt_vector(self, vector: Vector, source: int) -> Vector:
         """Adopt the vector of a complete round. Return the vector entries that moved. Raise StorageError."""
         state = self._state
-        with state.applying("taking over a vector"):
+        with state.applying("adopting a vector"):
             moved = newer(vector, state.vector)
             if moved or source in state.resume:
                 with Transaction(state, sync=self._sync) as tx:
@@ -73,8 +73,8 @@ class RemoteApplier:
         tx.set_applied(origin, frame.low, frame.high)
         tx.raise_newest(origin, frame.high)
         moved: Vector = {}
-        if whole and frame.take is not None:
-            moved = newer(frame.take, state.vector)
+        if whole and frame.adopt is not None:
+            moved = newer(frame.adopt, state.vector)
             adopt_vector(state, tx, moved, source)
         elif whole and frame.low < frame.resumable:
             applied = Intervals(state.resume.get(source, {}).get(origin, ()))

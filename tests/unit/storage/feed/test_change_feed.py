@@ -338,18 +338,18 @@ def test_a_damaged_value_that_is_nowhere_is_not_reported() -> None:
     assert program.live == dict(store._state.db.scan())
 
 
-def test_what_is_known_leaves_out_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_known_vector_leaves_out_truncated_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the vector only what the log still holds: else a reader would begin anew elsewhere for ever."""
     source, store = Rig(1).open(), Rig(2).open()
     for key in (b"1", b"2", b"3"):
         source.writer.put(key, b"", False)
     assert not pull(store, source, allow(1))
     with store._state.lock:
-        assert change_feed.what_is_known(store._state)[source.origin] == source.vector[source.origin]
+        assert change_feed.known_vector(store._state)[source.origin] == source.vector[source.origin]
     for key in (b"1", b"2", b"3"):
         store.writer.put(key, b"own", False)
     with store._state.lock:
-        assert change_feed.what_is_known(store._state) == store.vector
+        assert change_feed.known_vector(store._state) == store.vector
     assert store._state.rs.get(INDEX + b"3") is not None
 
 
@@ -358,4 +358,4 @@ def test_what_fills_a_node_is_known_up_to_its_floor() -> None:
     store = _written(Rig(1), b"a")
     with store._state.lock:
         begin_bulk_load(store._state, {7: 5})
-        assert change_feed.what_is_known(store._state) == {**store.vector, 7: 5}
+        assert change_feed.known_vector(store._state) == {**store.vector, 7: 5}

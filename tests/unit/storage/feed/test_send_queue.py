@@ -82,8 +82,8 @@ def test_only_what_is_new_is_for_others() -> None:
     sink.writer.put(b"b", b"overwritten", False)
     third = Rig(3).open()
     middle = [entry for entry in frame.entries if entry.key == b"b"]
-    third.apply(dataclasses.replace(frame, entries=middle, take=None, resumable=0), source.origin, {})
-    news = third.apply(dataclasses.replace(frame, take=None, resumable=0), source.origin, {}).news[source.origin]
+    third.apply(dataclasses.replace(frame, entries=middle, adopt=None, resumable=0), source.origin, {})
+    news = third.apply(dataclasses.replace(frame, adopt=None, resumable=0), source.origin, {}).news[source.origin]
     stamp = middle[0].stamp
     assert news == [(high - 1, high), (low, low + 1)]
     assert all(not a < stamp <= b for a, b in news)

@@ -276,6 +276,6 @@ def test_a_pull_that_covers_the_floor_in_time_makes_it_needless() -> None:
     reader, _ = _left_by_a_peer_that_is_gone()
     watch = reader.floor_watch
     assert not watch.due(0)
-    reader.take(dict(_source().vector), 1)
+    reader.adopt_vector(dict(_source().vector), 1)
     assert not watch.due(BULK_LOAD_PATIENCE_MS)
     assert reader.retention.lower_floors() == 0

@@ -45,7 +45,7 @@ def test_others_are_sent_the_log(why: str) -> None:
     source, reader = _source(MANY), Rig(2).open()
     source.rounds.bulk_load_min_entries = MANY + 1 if why == "small log" else MANY
     if why == "reader knows somebody":
-        reader.take({77: 1}, 77)
+        reader.adopt_vector({77: 1}, 77)
     if why == "reader has many":
         reader.writer.write([(b"own%d" % number, b"") for number in range(MANY // 8 + 1)], False)
     opened = round_for(source, reader)
@@ -150,7 +150,7 @@ def test_a_mark_that_the_log_of_others_made_good_leaves_with_it() -> None:
     source, rig = _killed("entries: after db")
     reader = rig.open()
     assert reader.bulk_load_incomplete
-    reader.take(dict(source.vector), source.origin)
+    reader.adopt_vector(dict(source.vector), source.origin)
     assert not reader.bulk_load_incomplete
     reader.close()
     assert not rig.open().bulk_load_incomplete
@@ -230,7 +230,7 @@ def test_a_node_with_some_keys_is_filled_also_after_the_newest_entries_have_come
     opened = round_for(source, reader, reconcile=True)
     assert isinstance(opened, ReconcileOffer)
     begin = ReconcileStarted(opened.vector, opened.horizon, opened.dropped, compare_only=False, rows=opened.rows)
-    reader.begin_reconciliation(begin, source.origin, rows_told=told)
+    reader.begin_reconciliation(begin, source.origin, rows_at_request=told)
     assert reader.bulk_loading
 
 

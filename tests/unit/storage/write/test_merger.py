@@ -37,12 +37,12 @@ def apply(
     store: Store,
     *records: bytes,
     origin: int = PEER,
-    take: dict[int, int] | None = None,
+    adopt: dict[int, int] | None = None,
     knows: dict[int, int] | None = None,
 ) -> Applied:
     entries = [decode_entry(record) for record in records]
     stamps = [each.stamp for each in entries]
-    frame = EntriesReceived(origin, min(stamps) - 1, max(stamps), entries, max(stamps), take)
+    frame = EntriesReceived(origin, min(stamps) - 1, max(stamps), entries, max(stamps), adopt)
     return store.apply(frame, PEER, knows if knows is not None else {PEER: 1 << 63})
 
 
@@ -55,7 +55,7 @@ def row(store: Store, key: bytes = b"k") -> IndexRow:
 def test_a_restamped_entry_that_is_an_older_write_loses_and_ours_travels_again() -> None:
     """Its dot is greater than ours: a node that has forgotten ours may know only that one."""
     store = Rig().open()
-    apply(store, entry(at(5), b"later"), take={PEER: at(5)})
+    apply(store, entry(at(5), b"later"), adopt={PEER: at(5)})
     applied = apply(store, entry(at(9), b"earlier", written=(at(4), AUTHOR)), origin=OTHER)
     assert contents(store) == {b"k": b"later"}
     assert applied.restamped == 1
@@ -67,7 +67,7 @@ def test_a_restamped_entry_that_is_an_older_write_loses_and_ours_travels_again()
 
 def test_a_restamped_entry_that_is_the_later_write_wins_over_a_greater_dot() -> None:
     store = Rig().open()
-    apply(store, entry(at(9), b"earlier", written=(at(3), AUTHOR)), take={PEER: at(9)})
+    apply(store, entry(at(9), b"earlier", written=(at(3), AUTHOR)), adopt={PEER: at(9)})
     applied = apply(store, entry(at(5), b"later"), origin=OTHER)
     assert contents(store) == {b"k": b"later"}
     assert applied.restamped == 1
@@ -102,8 +102,8 @@ def test_a_buried_copy_of_a_write_wins_over_its_put() -> None:
 def test_a_write_that_a_forgotten_delete_had_superseded_is_buried(standing: bytes | None) -> None:
     store = Rig().open()
     if standing is not None:
-        apply(store, entry(at(1), standing, context={PEER: at(0)}), origin=OTHER, take={OTHER: at(1)})
-    store.take({AUTHOR: at(5)}, PEER)  # it covers the write, and there is nothing of it
+        apply(store, entry(at(1), standing, context={PEER: at(0)}), origin=OTHER, adopt={OTHER: at(1)})
+    store.adopt_vector({AUTHOR: at(5)}, PEER)  # it covers the write, and there is nothing of it
     applied = apply(store, entry(at(9), written=(at(4), AUTHOR), context={PEER: at(2)}))
     assert contents(store) == {}
     assert applied.restamped == 1
@@ -122,7 +122,7 @@ def _origins(line: IndexRow) -> list[int]:
 
 def test_a_tombstone_is_taken_though_the_vector_covers_it() -> None:
     store = Rig().open()
-    store.take({AUTHOR: at(5)}, PEER)
+    store.adopt_vector({AUTHOR: at(5)}, PEER)
     apply(store, entry(at(4), None), origin=AUTHOR)
     assert row(store).deleted
 
@@ -137,14 +137,14 @@ def test_our_own_forgotten_delete_is_not_taken_again() -> None:
 
 def test_a_doubtful_put_is_left_out_also_over_a_row() -> None:
     store = Rig().open()
-    apply(store, entry(at(1), b"standing"), origin=OTHER, take={OTHER: at(1)})
+    apply(store, entry(at(1), b"standing"), origin=OTHER, adopt={OTHER: at(1)})
     store.writer.delete(b"gone", False)
     store.retention.drop_tombstones(store.clock.last)
-    applied = apply(store, entry(at(5)), take={PEER: at(5)}, knows={})
+    applied = apply(store, entry(at(5)), adopt={PEER: at(5)}, knows={})
     assert not applied.whole
     assert contents(store) == {b"k": b"standing"}
     assert PEER not in store.vector
-    assert apply(store, entry(at(5), None), take={PEER: at(5)}, knows={}).whole  # a tombstone is never doubtful
+    assert apply(store, entry(at(5), None), adopt={PEER: at(5)}, knows={}).whole  # a tombstone is never doubtful
     assert contents(store) == {}
 
 
@@ -158,7 +158,7 @@ def test_restamping_is_done_in_batches_of_bounded_bytes(monkeypatch: pytest.Monk
     state = store._state
     state.on_step = lambda name: steps.append((name, state.vector.get(store.origin, 0), state.vector.get(PEER, 0)))
     losers = [entry(at(30 + place), b"", key=key, written=(at(1), AUTHOR)) for place, key in enumerate(keys)]
-    applied = apply(store, *losers, origin=OTHER, take={PEER: at(19), OTHER: at(39)})
+    applied = apply(store, *losers, origin=OTHER, adopt={PEER: at(19), OTHER: at(39)})
     batches = [(ours, theirs) for name, ours, theirs in steps if name == "apply: after db"]
     assert len(batches) == 4
     assert all(theirs == 0 for _, theirs in batches)
@@ -173,10 +173,10 @@ def test_a_kill_leaves_all_of_a_batch_or_nothing(step: str) -> None:
     """The vector never covers an entry whose re-stamped winner was lost."""
     rig = Rig()
     store = rig.open()
-    apply(store, entry(at(9), b"earlier", written=(at(3), AUTHOR)), take={PEER: at(9)})
+    apply(store, entry(at(9), b"earlier", written=(at(3), AUTHOR)), adopt={PEER: at(9)})
     rig.die_at = step
     with pytest.raises(Died):
-        apply(store, entry(at(5), b"later"), origin=OTHER, take={OTHER: at(5)})
+        apply(store, entry(at(5), b"later"), origin=OTHER, adopt={OTHER: at(5)})
     store = rig.reopen_after_kill()
     taken = step != "apply: before rs"
     assert contents(store) == {b"k": b"later" if taken else b"earlier"}
@@ -190,7 +190,7 @@ def test_a_damaged_value_is_not_restamped() -> None:
     store = Rig().open()
     apply(store, entry(at(5), b"later"))
     store._state.db.put(b"k", b"damaged")
-    applied = apply(store, entry(at(9), b"earlier", written=(at(4), AUTHOR)), origin=OTHER, take={OTHER: at(9)})
+    applied = apply(store, entry(at(9), b"earlier", written=(at(4), AUTHOR)), origin=OTHER, adopt={OTHER: at(9)})
     assert not applied.whole
     assert OTHER not in store.vector
     assert row(store).dot == (at(5), PEER)
