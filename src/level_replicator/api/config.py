@@ -313,7 +313,7 @@ def read_toml(path: "str | PathLike[str]") -> dict[str, Any]:
             read = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # syntax, encoding, too many digits or brackets
         raise ConfigError(f"{path} is not TOML: {error}: correct the file") from error
     for name in ("pems", "trusted", "socket"):
         if isinstance(read.get(name), str):

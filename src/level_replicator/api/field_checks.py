@@ -6,6 +6,7 @@ ConfigError: `FIELD: VALUE is not TITLE: expected DESCRIPTION`.
 """
 
 import difflib
+import math
 import operator
 import os
 import re
@@ -62,9 +63,10 @@ def parse_duration(text: str) -> float:
 def _quantity(text: str, units: Mapping[str, float], default: str, wanted: str) -> float:
     found = _QUANTITY.fullmatch(text)
     unit = None if found is None else units.get(found[2].lower() or default)
-    if found is None or unit is None:
-        raise ValueError(f"{text!r} is not {wanted}")
-    return float(found[1]) * unit
+    number = math.inf if found is None or unit is None else float(found[1]) * unit
+    if math.isinf(number):  # too many digits, too
+        raise ValueError(f"{show(text)} is not {wanted}")
+    return number
 
 
 def check_names(names: Iterable[object], known: Iterable[str], what: str) -> None:
@@ -82,19 +84,27 @@ def check_value(field: str, value: object, kind: Any) -> None:
     """Raise ConfigError if the value does not fit the type, which is one of `types_of`."""
     try:
         msgspec.convert(_plain(value), kind, strict=True, dec_hook=_check_callable)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, ValueError, ArithmeticError, AttributeError):
+        # not only ValidationError: msgspec encodes a str, and converts a Decimal, before it looks at the type
         raise refuse_value(field, value, kind) from None
 
 
 def refuse_value(field: str, value: object, kind: Any) -> ConfigError:
     """Return the error for a value that does not fit the type, which is one of `types_of`."""
     meta = next(each for each in get_args(kind) if isinstance(each, msgspec.Meta) and each.title is not None)
-    shown, type_name = repr(value), type(value).__name__
-    if len(shown) > _MAX_SHOWN:
-        shown = shown[:_MAX_SHOWN] + "…"
+    shown, type_name = show(value), type(value).__name__
     if meta.extra is not None and meta.extra["secret"]:
         shown, type_name = "this value", f"{type_name}, not shown: it may be a key"
     return ConfigError(f"{field}: {shown} ({type_name}) is not {meta.title}: expected {meta.description}")
+
+
+def show(value: object) -> str:
+    """Return a value as a message shows it: its representation, cut after _MAX_SHOWN characters."""
+    try:
+        shown = repr(value)
+    except ValueError:  # an int of more digits than Python converts to a str
+        return "this value"
+    return shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
 
 
 def _plain(value: object) -> object:

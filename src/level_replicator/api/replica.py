@@ -20,6 +20,7 @@ from level_replicator.core.hlc import stamp_at
 from level_replicator.core.limits import PAGE_BYTES, PAGE_ENTRIES
 from level_replicator.core.records import Change
 from level_replicator.core.version_vector import origin_name
+from level_replicator.database.arguments import check_timeout
 from level_replicator.database.database import Database
 from level_replicator.leveldb import plyvel
 from level_replicator.node.maintenance_thread import MaintenanceThread
@@ -125,11 +126,12 @@ class Replica(Database):
         at least one peer must be connected, so the call waits while none is. Peers of which this node takes no changes
         (`read_only`) do not count, nor does a peer that disconnects before it has sent its version vector.
 
-        Returns False if the timeout expires first. Raises ConfigError if `peers` is not a whole number from 1,
-        RuntimeError on the event loop of the replica, which would wait for itself, and ClosedError when the replica is
-        closed."""
+        Returns False if the timeout expires first. Raises ConfigError if `timeout` is not a number or `peers` is not a
+        whole number from 1, RuntimeError on the event loop of the replica, which would wait for itself, and ClosedError
+        when the replica is closed."""
         if peers is not None and (isinstance(peers, bool) or not isinstance(peers, int) or peers < 1):
             raise ConfigError(f"peers: {peers!r} is not a number of peers: expected a whole number from 1, or None")
+        check_timeout(timeout)
         if self._node.on_own_thread():
             raise RuntimeError("wait_synced was called on the event loop of the replica: call it from another thread")
         answer = self._gate.call(self._node.begin_wait, timeout, peers)
@@ -230,7 +232,7 @@ class Replica(Database):
                 raise ConfigError(
                     "repair: replication repairs two nodes that differ; verify each of them alone, without `peer`"
                 )
-            return self._wait_for(self._gate.call(self._node.call, compare(self._node.coordinator, peer)))
+            return self._wait_for(self._gate.call(lambda: self._node.call(compare(self._node.coordinator, peer))))
         store = self._node.store
         return self._gate.call(
             partial(store.verify, repair=repair, progress=self._progress(progress), alone=self._alone)
@@ -275,7 +277,7 @@ class Replica(Database):
 
     def _check_alive(self) -> None:
         """Raise TimeoutError if the event loop does not respond."""
-        self._gate.call(self._node.call, _nothing()).result(_ALIVE_WITHIN_S)
+        self._gate.call(lambda: self._node.call(_nothing())).result(_ALIVE_WITHIN_S)
 
     def _close_engines(self) -> None:
         if self._metrics is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from level_replicator.api.config import Config, read_toml
+from level_replicator.api.field_checks import show
 from level_replicator.api.replica import Replica
 from level_replicator.cli.output import counted
 from level_replicator.cli.target import DONE
@@ -161,15 +162,17 @@ def _settings(arguments: argparse.Namespace) -> tuple[Config, int]:
     ConfigError."""
     settings: dict[str, Any] = {} if arguments.config is None else read_toml(arguments.config)
     level = settings.pop("log_level", "info")
-    if level not in _LEVELS:
-        raise ConfigError(f"log_level: {level!r} is not a log level: expected one of {', '.join(_LEVELS)}")
+    if not isinstance(level, str) or level not in _LEVELS:
+        raise ConfigError(f"log_level: {show(level)} is not a log level: expected one of {', '.join(_LEVELS)}")
     for name in ("host", "port", "pems", "trusted", "pull_only", "insecure"):
         if getattr(arguments, name) is not None:
             settings[name] = getattr(arguments, name)
     if arguments.metrics is not None:
         settings["metrics"] = int(arguments.metrics) if arguments.metrics.isdecimal() else arguments.metrics
     if arguments.server:
-        settings["servers"] = {**settings.get("servers", {}), **dict(map(_server, arguments.server))}
+        listed = settings.get("servers", {})
+        # other types stay as they are, and are refused by Config
+        settings["servers"] = {**listed, **dict(map(_server, arguments.server))} if isinstance(listed, dict) else listed
     return Config.of(settings), logging.DEBUG if arguments.verbose else _LEVELS[level]
 
 

@@ -11,7 +11,7 @@ from level_replicator.client.connection import ClientConnection, ProgressCallbac
 from level_replicator.client.requests import Steps
 from level_replicator.client.retry import is_long, is_repeatable
 from level_replicator.core.errors import ClosedError, ConnectionLostError
-from level_replicator.protocol.client_messages import AnyAnswer, AnyRequest, Release
+from level_replicator.protocol.client_messages import AnyAnswer, AnyRequest, Follow, Number, Release, Unfollow
 
 _T = TypeVar("_T")
 _kept_after_fork: list[object] = []
@@ -182,10 +182,27 @@ class LocalBackend:
 
 
 class _LocalPart(LocalBackend):
-    """The `apart` of a LocalBackend: closing it leaves the request handler open."""
+    """The `apart` of a LocalBackend: closing it closes its changes feed, and leaves the request handler open."""
+
+    def __init__(self, name: str, request_handler: RequestHandler) -> None:
+        super().__init__(name, request_handler)
+        self._feed: int | None = None
+
+    def call(self, request: AnyRequest, progress: ProgressCallback | None = None) -> AnyAnswer:
+        answer = super().call(request, progress)
+        if isinstance(request, Follow) and isinstance(answer, Number):
+            self._feed = answer.number
+        return answer
 
     def close(self) -> None:
         self.closed = True
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            with contextlib.suppress(ClosedError):
+                self._request_handler.answer(Unfollow(0, feed), ignore_progress)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def ignore_progress(_done: int) -> None:

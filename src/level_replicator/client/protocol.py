@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from level_replicator.client.credentials import Credentials
 from level_replicator.core import errors
 from level_replicator.core.errors import ConnectionLostError, LimitError, RemoteProtocolError, ReplicationError
-from level_replicator.core.limits import MAX_FRAME_BYTES
+from level_replicator.core.limits import MAX_ANSWER_BYTES, MAX_FRAME_BYTES
 from level_replicator.protocol.client_messages import (
     PREAMBLE,
     VERSION,
@@ -131,7 +131,7 @@ def release_of(request: AnyRequest, answer: AnyAnswer) -> Release | Unfollow | N
 
 
 class ClientProtocol:
-    """One connection. Not thread-safe, except for `forget`.
+    """One connection. Not thread-safe, except for `forget` and `forget_feed`.
 
     `address` is the name of the node in error messages. `origin` and `read_only` are known after `Opened`: the origin
     of the node, and whether it refuses the writes of this client. `lost` is True from the end of the connection on."""
@@ -148,10 +148,10 @@ class ClientProtocol:
         self._numbers = count(1)
         self._open: dict[int, AnyRequest] = {}
         self._abandoned: set[int] = set()
-        self._forgotten: deque[int] = deque()
+        self._forgotten: deque[Release | Unfollow] = deque()
         self._output: list[bytes] = []
         self._frames = FrameReader()
-        self._frames.limit = MAX_FRAME_BYTES
+        self._frames.limit = MAX_ANSWER_BYTES
         self._channel = None if credentials is None else credentials.channel()
         if self._channel is None:
             self._attach()
@@ -178,7 +178,11 @@ class ClientProtocol:
     def forget(self, snapshot: int) -> None:
         """Release a snapshot with the bytes that are sent next. Never raises or blocks: finalizers call it, in any
         thread."""
-        self._forgotten.append(snapshot)
+        self._forgotten.append(Release(0, snapshot))
+
+    def forget_feed(self, feed: int) -> None:
+        """Close a changes feed, as `forget` releases a snapshot."""
+        self._forgotten.append(Unfollow(0, feed))
 
     def data_to_send(self) -> bytes:
         """Return the bytes that the socket must send next, b"" if there are none. Each byte is returned once.
@@ -195,7 +199,7 @@ class ClientProtocol:
 
     def _release_forgotten(self) -> None:
         while self._attached and self._forgotten:
-            self._release(Release(0, self._forgotten.popleft()))
+            self._release(self._forgotten.popleft())
 
     def _release(self, request: Release | Unfollow) -> None:
         self.abandon(self._queue_request(request))

@@ -15,7 +15,7 @@ from level_replicator.api.status import Status
 from level_replicator.client.retry import wait_parts
 from level_replicator.core.errors import ConfigError
 from level_replicator.core.records import Change
-from level_replicator.database.arguments import Bytes, check_bytes, copy_value, resolve_flag
+from level_replicator.database.arguments import Bytes, check_bytes, check_timeout, copy_value, resolve_flag
 from level_replicator.protocol.client_messages import (
     AnyRequest,
     Data,
@@ -114,6 +114,7 @@ def status() -> Steps[Status]:
 
 
 def wait_synced(timeout_s: float | None, peers: int | None) -> Steps[bool]:
+    check_timeout(timeout_s)
     options = {} if peers is None else {"peers": peers}  # nodes of earlier versions do not know the argument
     for part_s in wait_parts(timeout_s):
         if (yield from _do("wait_synced", timeout=part_s, **options)):

@@ -12,6 +12,8 @@ MAX_HANDSHAKE_FRAME_BYTES = 32 * 1024
 """Size of a frame before both sides have accepted each other."""
 MAX_FRAME_BYTES = MAX_VALUE_BYTES + MAX_KEY_BYTES + 16 * MAX_CONTEXT_ORIGINS + 4_096
 """Size of a frame afterwards: the largest possible entry and its envelope."""
+MAX_ANSWER_BYTES = MAX_FRAME_BYTES + MAX_KEY_BYTES
+"""Size of a frame with an answer to a client: a page of one item names its key once more, as its end."""
 MAX_FRAME_ENTRIES = 4_096
 MAX_VECTOR_ORIGINS = 1_000_000
 """Origins in a version vector; 16 bytes each."""

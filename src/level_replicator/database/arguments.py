@@ -1,6 +1,9 @@
 """The destination of local writes, and checks of arguments that raise the errors that plyvel raises."""
 
+import math
 from typing import NoReturn, Protocol
+
+from level_replicator.core.errors import ConfigError
 
 Bytes = bytes | bytearray | memoryview
 
@@ -34,6 +37,19 @@ def copy_value(value: Bytes) -> bytes:
     if not view.c_contiguous:
         raise BufferError("memoryview: underlying buffer is not C-contiguous")
     return bytes(view)
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise ConfigError for a timeout that is not a number of seconds, or None. A timer that is due at NaN would also
+    delay other timers of its event loop, because their heap cannot order it."""
+    if timeout is None:
+        return
+    try:
+        wrong = not isinstance(timeout, int | float) or math.isnan(timeout)
+    except OverflowError:  # an int above the largest float
+        wrong = True
+    if wrong:
+        raise ConfigError(f"timeout: this {type(timeout).__name__} is not a number of seconds: expected one, or None")
 
 
 def resolve_flag(name: str, value: object, default: bool) -> bool:

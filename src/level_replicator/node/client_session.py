@@ -20,6 +20,7 @@ from level_replicator.core.errors import (
     StorageError,
 )
 from level_replicator.core.limits import (
+    MAX_ANSWER_BYTES,
     MAX_CLIENT_BACKGROUND_REQUESTS,
     MAX_CLIENT_PENDING_WRITE_BYTES,
     MAX_CLIENT_WAITS_MS,
@@ -353,7 +354,7 @@ class ClientSession:
             self.end(ByeCode.STOPPING, "the node stops")
             return
         frame = encode(answer)
-        if len(frame) > MAX_FRAME_BYTES + 4:
+        if len(frame) > MAX_ANSWER_BYTES + 4:
             frame = encode(failure_of(answer.id, LimitError(f"an answer of {len(frame)} bytes is too large")))
         self._out.append(frame)
 

@@ -145,6 +145,26 @@ def test_sighup_reloads_the_trusted_list_and_the_log_level(tmp_path: Path) -> No
         assert ended(process)[0] == 0
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_no_content_of_the_config_file_ends_a_running_node(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("port = 0\n")
+    with served(tmp_path / "a", "--config", config, "--server", "127.0.0.1:9") as (process, _):
+        for damaged in (
+            'log_level = ["info"]',
+            "log_level = 0x" + "f" * 5_000,
+            "servers = 5",
+            f'log_max_bytes = "{"9" * 400}"',
+            "a = " + "[" * 5_000,
+            "port = " + "9" * 5_000,
+        ):
+            config.write_text(damaged + "\n")
+            process.send_signal(signal.SIGHUP)
+            _logged(process, "were not reloaded")
+        process.terminate()
+        assert ended(process)[0] == 0
+
+
 def test_plain_tcp_beyond_loopback_can_be_allowed(tmp_path: Path) -> None:
     with served(tmp_path / "a", "--host", "0.0.0.0", "--port", 0, "--insecure") as (process, line):
         assert line.startswith("ready: listening on 0.0.0.0:")

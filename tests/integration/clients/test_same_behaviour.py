@@ -1,6 +1,7 @@
 """What a replica does, its clients do: synchronous and asyncio, over a Unix socket, TCP and TLS, and in its process."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,13 @@ import pytest
 
 import level_replicator as lrep
 from level_replicator import plyvel
-from level_replicator.core.limits import MAX_CLIENT_SNAPSHOTS, PAGE_ENTRIES
+from level_replicator.core.limits import (
+    MAX_CLIENT_FEEDS,
+    MAX_CLIENT_SNAPSHOTS,
+    MAX_KEY_BYTES,
+    MAX_VALUE_BYTES,
+    PAGE_ENTRIES,
+)
 from tests.harness.waiting import DEADLINE_S, wait_until
 from tests.integration.clients.shapes import SHAPES, Shape, open_shape
 
@@ -219,6 +226,41 @@ def test_dropped_snapshots_and_iterators_are_released(shape: Shape) -> None:
         shape.do(shape.db.snapshot)
         shape.next(shape.db.iterator())
     assert shape.do(lambda: shape.db.get(b"000001")) == b"value 1"
+
+
+def test_dropped_and_closed_feeds_are_released(shape: Shape) -> None:
+    shape.replica.put(b"key", b"value")
+    for number in range(2 * MAX_CLIENT_FEEDS):
+        feed = shape.db.changes()
+        assert shape.next(feed).key == b"key"
+        if number % 2:
+            shape.do(feed.close)
+        del feed
+        gc.collect()
+    assert shape.do(lambda: shape.db.get(b"key")) == b"value"
+
+
+@pytest.mark.parametrize("name", ["unix", "aio-tcp"])
+def test_an_item_of_the_largest_size_has_a_place_in_a_page(name: str, tmp_path: Path) -> None:
+    key, value = b"k" * MAX_KEY_BYTES, b"v" * MAX_VALUE_BYTES
+    with open_shape(name, tmp_path) as shape:
+        shape.replica.put(key, value)
+        for reverse in (False, True):
+            assert shape.items(shape.db.iterator(reverse=reverse)) == [(key, value)]
+        [change] = shape.items(shape.db.changes(live=False))
+        assert (change.key, change.value) == (key, value)
+
+
+def test_closed_feeds_of_the_process_that_shares_its_database_are_released(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "node", share=True) as db:
+        db.put(b"key", b"value")
+        for number in range(2 * MAX_CLIENT_FEEDS):
+            feed = db.changes()
+            assert next(feed).key == b"key"
+            if number % 2:
+                feed.close()
+            del feed
+            gc.collect()
 
 
 def test_a_batch(shape: Shape) -> None:

@@ -1,5 +1,6 @@
 """wait_synced: which peers are waited for, and for how long."""
 
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -83,6 +84,19 @@ def test_an_invalid_number_of_peers_is_refused(master: Make, peers: object) -> N
     a = master("a")
     with pytest.raises(lrep.ConfigError, match=r"peers: .*expected a whole number from 1"):
         a.replica.wait_synced(1, peers=peers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [math.nan, "1", b"", 10**400, []], ids=lambda timeout: type(timeout).__name__)
+def test_an_invalid_timeout_is_refused(master: Make, timeout: object) -> None:
+    """A wait with NaN would never end, and delay other timers of the event loop."""
+    a = master("a")
+    with pytest.raises(lrep.ConfigError, match=r"timeout: .* is not a number of seconds"):
+        a.replica.wait_synced(timeout)  # type: ignore[arg-type]
+    with (
+        lrep.connect(a.address) as client,
+        pytest.raises(lrep.ConfigError, match=r"timeout: .* is not a number of seconds"),
+    ):
+        client.wait_synced(timeout)  # type: ignore[arg-type]
 
 
 def test_all_nodes_of_a_mesh_wait_for_all_others(master: Make) -> None:

@@ -1,7 +1,9 @@
 """A repair on a live node, beside a peer that goes on writing."""
 
+import gc
 import os
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,14 @@ def test_what_is_lost_comes_back_though_the_peer_writes_meanwhile(tmp_path: Path
             assert node.wait_synced(30)
             assert node.get(key) == peer.get(key)
             assert node.verify().sound
+
+
+def test_a_comparison_that_a_closed_replica_refuses_leaves_no_coroutine(tmp_path: Path) -> None:
+    replica = lrep.open(tmp_path / "closed")
+    replica.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(lrep.ClosedError):
+            replica.verify("127.0.0.1:9")
+        gc.collect()
+    assert not [each for each in caught if "never awaited" in str(each.message)]

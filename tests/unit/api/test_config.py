@@ -1,6 +1,7 @@
 """The configuration: which values it takes, and the messages for those that it refuses."""
 
 import dataclasses
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     ({"trusted": 1}, "trusted: this value (int, not shown: it may be a key) is not a list of fingerprints"),
     ({"trusted": [1], "pems": {}}, "trusted: this value (list, not shown: it may be a key)"),
+    ({"log_max_bytes": "9" * 400}, "log_max_bytes: '999"),
+    ({"log_max_age": "9" * 400}, "log_max_age: '999"),
+    ({"heartbeat": 16**5000}, "heartbeat: this value (int) is not a number of seconds"),
+    ({"sync": "\udcff"}, "sync: '\\udcff' (str) is not a bool"),
+    ({"servers": range(5)}, "servers: range(0, 5) (range) is not a dict of servers"),
+    ({"heartbeat": Decimal("sNaN")}, "heartbeat: Decimal('sNaN') (Decimal) is not a number of seconds"),
     ("port=8000", "config: this is of type str: expected a Config, a dict or None"),
 ]
 
@@ -157,6 +164,10 @@ def test_from_toml(tmp_path: Path) -> None:
     path.write_text("port = ")
     with pytest.raises(lrep.ConfigError, match="is not TOML"):
         lrep.Config.from_toml(path)
+    for damaged in ("[" * 5_000, "a = " + "[" * 5_000, "port = " + "9" * 5_000, b"\xff"):
+        path.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
+        with pytest.raises(lrep.ConfigError, match="is not TOML"):
+            lrep.Config.from_toml(path)
     path.write_text("prot = 1")
     with pytest.raises(lrep.ConfigError, match="unknown key"):
         lrep.Config.from_toml(path)

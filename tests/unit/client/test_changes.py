@@ -65,6 +65,8 @@ class Feeds:
 
     def forget(self, snapshot: int) -> None: ...
 
+    def forget_feed(self, feed: int) -> None: ...
+
     def apart(self) -> "Feeds":
         self.parts.append(self)
         return self

@@ -18,7 +18,7 @@ from level_replicator.client.requests import Steps
 from level_replicator.client.retry import is_repeatable
 from level_replicator.core.errors import ClosedError, ConnectionLostError
 from level_replicator.core.limits import CLIENT_THREADS
-from level_replicator.protocol.client_messages import AnyAnswer, AnyRequest, Read, Release
+from level_replicator.protocol.client_messages import AnyAnswer, AnyRequest, Read, Release, Unfollow
 
 _T = TypeVar("_T")
 
@@ -34,6 +34,8 @@ class AsyncBackend(Protocol):
     async def call(self, request: AnyRequest, progress: ProgressCallback | None = None) -> AnyAnswer: ...
 
     def forget(self, snapshot: int) -> None: ...
+
+    def forget_feed(self, feed: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -90,6 +92,12 @@ class AsyncRemoteBackend:
         connection = self._connection
         if connection is not None and not connection.lost:
             connection.forget(snapshot)
+
+    def forget_feed(self, feed: int) -> None:
+        """Close a changes feed soon, as `forget` releases a snapshot."""
+        connection = self._connection
+        if connection is not None and not connection.lost:
+            connection.forget_feed(feed)
 
     def close(self) -> None:
         self.closed = True
@@ -182,6 +190,10 @@ class AsyncLocalBackend:
     def forget(self, snapshot: int) -> None:
         with contextlib.suppress(ClosedError):
             self._request_handler.answer(Release(0, snapshot), ignore_progress)
+
+    def forget_feed(self, feed: int) -> None:
+        with contextlib.suppress(ClosedError):
+            self._request_handler.answer(Unfollow(0, feed), ignore_progress)
 
     def close(self) -> None:
         self.closed = True

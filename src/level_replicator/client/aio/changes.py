@@ -19,11 +19,11 @@ class AsyncChanges:
     cursor; some changes may then come twice."""
 
     def __init__(self, backend: AsyncBackend, since: str | None, prefix: bytes, *, live: bool, now: bool) -> None:
+        self._feed = 0
         self._backend = backend
         self._position = FeedPosition(since, prefix, now=now)
         self._live = live
         self._now = now
-        self._feed = 0
         self._closed = False
         self._reading: asyncio.Task[bool] | None = None
 
@@ -71,6 +71,10 @@ class AsyncChanges:
         if feed:
             with contextlib.suppress(ClosedError, ConnectionLostError):
                 await self._backend.call(Unfollow(0, feed))
+
+    def __del__(self) -> None:
+        if self._feed:  # without this, feeds that nobody closed would count until the connection ends
+            self._backend.forget_feed(self._feed)
 
     def end(self) -> None:
         """As `close`, for a feed whose connection ends as well."""

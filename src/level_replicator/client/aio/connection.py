@@ -87,6 +87,14 @@ class AsyncClientConnection(asyncio.Protocol):
     def forget(self, snapshot: int) -> None:
         """Release a snapshot. Never raises or waits: finalizers call it, in any thread."""
         self._protocol.forget(snapshot)
+        self._flush_soon()
+
+    def forget_feed(self, feed: int) -> None:
+        """Close a changes feed, as `forget` releases a snapshot."""
+        self._protocol.forget_feed(feed)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed, and the connection with it
             self._loop.call_soon_threadsafe(self._flush)
 
