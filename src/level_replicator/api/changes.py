@@ -68,8 +68,9 @@ class Changes:
         return self._queue.give()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an item, `timeout` seconds at most. Returns False if there is none. Raises ConfigError for a
-        timeout that is not a number."""
+        """Wait until there is an item, `timeout` seconds at most. Returns False if there is none.
+
+        Raises ConfigError for a timeout that is not a number."""
         check_timeout(timeout)
         return bool(self._queue) or self._wait(timeout)
 
