@@ -10,6 +10,7 @@ from level_replicator.api.item_queue import ItemQueue
 from level_replicator.core.errors import ClosedError, ConfigError, ReplicationError
 from level_replicator.core.records import Item
 from level_replicator.core.version_vector import decode_cursor
+from level_replicator.database.arguments import check_timeout
 from level_replicator.database.gate import Gate
 from level_replicator.storage.feed.change_feed import ChangeReader
 from level_replicator.storage.store import Store
@@ -67,7 +68,10 @@ class Changes:
         return self._queue.give()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an item, `timeout` seconds at most. Returns False if there is none."""
+        """Wait until there is an item, `timeout` seconds at most. Returns False if there is none.
+
+        Raises ConfigError for a timeout that is not a number."""
+        check_timeout(timeout)
         return bool(self._queue) or self._wait(timeout)
 
     def close(self) -> None:

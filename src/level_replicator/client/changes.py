@@ -13,6 +13,7 @@ from level_replicator.core.errors import ClosedError, ConfigError, ConnectionLos
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
 from level_replicator.core.records import Change, Item, Rescan
 from level_replicator.core.version_vector import Cursor, decode_cursor, decode_vector, origin_name
+from level_replicator.database.arguments import check_timeout
 from level_replicator.protocol.client_messages import Follow, Items, Number, Read
 from level_replicator.storage.feed.change_feed import Chunk
 
@@ -106,6 +107,7 @@ class RemoteChanges:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is an item, for at most `timeout` seconds. Returns whether there is one."""
+        check_timeout(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         while not self._position.waiting and not self._closed:
             left_ms = MAX_CLIENT_WAITS_MS if end is None else int((end - time.monotonic()) * 1000)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,14 @@ def test_a_feed(shape: Shape) -> None:
         shape.next(feed)
     shape.replica.put(b"key", b"other")
     assert [item.value for item in shape.items(shape.db.changes(cursor, live=False))] == [b"other"]
+
+
+def test_a_feed_refuses_an_invalid_timeout(shape: Shape) -> None:
+    feed = shape.db.changes()
+    for timeout in (math.nan, "1", 10**400):
+        with pytest.raises(lrep.ConfigError, match=r"timeout: this .* is not a number of seconds"):
+            shape.do(lambda timeout=timeout: feed.wait(timeout))
+    shape.do(feed.close)
 
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if name.startswith("aio")])

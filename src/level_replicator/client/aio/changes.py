@@ -9,6 +9,7 @@ from level_replicator.client.changes import FeedPosition
 from level_replicator.core.errors import ClosedError, ConnectionLostError
 from level_replicator.core.limits import MAX_CLIENT_WAITS_MS
 from level_replicator.core.records import Item
+from level_replicator.database.arguments import check_timeout
 from level_replicator.protocol.client_messages import Items, Number, Read, Unfollow
 
 
@@ -50,6 +51,7 @@ class AsyncChanges:
 
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as Changes.wait has it
         """Wait until there is an item, for at most `timeout` seconds. Returns whether there is one."""
+        check_timeout(timeout)
         loop = asyncio.get_running_loop()
         end = None if timeout is None else loop.time() + timeout
         while not self._position.waiting and not self._closed:
