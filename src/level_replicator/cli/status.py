@@ -3,10 +3,11 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
+from level_replicator.api.replica import Replica
 from level_replicator.api.status import PeerStatus
 from level_replicator.api.status import Status as NodeStatus
 from level_replicator.cli.output import UsageError, bytes_text, counted, duration, make_console, styled
@@ -14,14 +15,17 @@ from level_replicator.cli.target import DONE, FAILED, Database, NodeCommand, rea
 from level_replicator.core.errors import ConnectionLostError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
 Sample = tuple[float, NodeStatus]
 Counter = Literal["bytes_in", "bytes_out", "entries_in", "entries_out"]
 _COLUMNS = ("peer", "state", "behind", "entries in/s", "out/s", "bytes in/s", "out/s", "last error")
-_LEFT = ("peer", "state", "last error")
+_LEFT = ("peer", "state")
+_FIXED_COLUMNS = 3
+"""Peer, state and behind, which every terminal shows. The table itself never contains the last column, the error."""
+_ANY_WIDTH = 10_000
 _NAME_WIDTH = 12
-_MAX_PEER_WIDTH = 48
 _UNREACHABLE = "the node cannot be reached; trying again"
 _STATE_STYLES = {
     "live": "green",
@@ -48,11 +52,14 @@ class Status(NodeCommand):
     def run(self, arguments: argparse.Namespace) -> int:
         with reached(arguments) as database:
             status = database.status()
+            running = not isinstance(database, Replica)
         if arguments.json:
-            print(json.dumps(status, indent=2))
+            print(json.dumps({"running": running, **status}, indent=2))
         elif (console := make_console()) is None:
-            print("\n".join([*_summary(status), *_peer_lines(status)]))
+            print("\n".join([*_notice(running=running), *_summary(status), *_peer_lines(status)]))
         else:
+            for line in _notice(running=running):
+                styled(console, (line, "yellow"))
             for line in _summary(status):
                 name, value = line[:_NAME_WIDTH], line[_NAME_WIDTH:]
                 styled(console, (name, "bold red" if name.startswith("FAILED") else "bold"), value)
@@ -78,6 +85,8 @@ class Top(NodeCommand):
         console = make_console()
         before: Sample | None = None
         with reached(arguments) as database, _display(console) as show:
+            for line in _notice(running=not isinstance(database, Replica)):
+                styled(console, (line, "yellow"))
             updates = 0
             with suppress(KeyboardInterrupt):  # the normal end
                 while arguments.times is None or updates < arguments.times:
@@ -110,6 +119,11 @@ def _top_lines(status: NodeStatus | None, before: Sample | None, now: float) -> 
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [_head(status), *(lines if status["peers"] else [])]
+
+
+def _notice(*, running: bool) -> list[str]:
+    """Return the line that says that the command itself has opened the directory; none for a running node."""
+    return [] if running else ["the node is not running; this is its data on disk"]
 
 
 def _summary(status: NodeStatus) -> Iterator[str]:
@@ -200,7 +214,7 @@ def _rows(status: NodeStatus, before: Sample | None, now: float) -> Iterator[lis
 def _table(status: NodeStatus | None, before: Sample | None, now: float) -> Any:
     if status is None:
         return _UNREACHABLE
-    return _make_table(_head(status), _COLUMNS, _rows(status, before, now))
+    return PeerTable(_COLUMNS, list(_rows(status, before, now)), title=_head(status), cut_errors=True)
 
 
 def _peer_table(status: NodeStatus) -> Any:
@@ -211,32 +225,66 @@ def _peer_table(status: NodeStatus) -> Any:
             error = f"waits, for {peer['waiting_s']:.0f} s, for {peer['waiting_for']}"
         flow = [bytes_text(peer["bytes_in"]), bytes_text(peer["bytes_out"])]
         rows.append([_name(peer), peer["state"], _behind(peer), *flow, error])
-    return _make_table(None, ("peer", "state", "behind", "in", "out", "last error"), rows)
+    return PeerTable(("peer", "state", "behind", "in", "out", "last error"), rows)
 
 
-def _make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
-    """Return a table of rich. The second column is the state of a peer, and gets its colour."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+class PeerTable:
+    """A table of the peers for a console of rich, with the errors in lines of their own below it.
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=title, title_justify="left", title_style="bold")
-    rows = list(rows)
-    # a narrow terminal folds the errors first, and addresses last
-    peer_width = min(_MAX_PEER_WIDTH, max((len(row[0]) for row in rows), default=0))
-    for name in columns:
-        justify: Literal["left", "right"] = "left" if name in _LEFT else "right"
-        table.add_column(
-            name,
-            justify=justify,
-            overflow="fold",
-            no_wrap=name not in ("peer", "last error"),
-            min_width=peer_width if name == "peer" else None,
-        )
-    for row in rows:
-        state = Text(row[1], _STATE_STYLES.get(row[1], ""))
-        table.add_row(Text(row[0]), state, *(Text(cell) for cell in row[2:]))
-    return table
+    columns     the names of the columns: peer, state, behind, pairs of counters, and the last error
+    rows        the cells of each peer
+    title       the line above the table; empty: there is none
+    cut_errors  cut a long error at the edge of the terminal; False: wrap it
+
+    A narrow terminal shows fewer pairs of counters. If none is left, long names of peers are folded."""
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", cut_errors: bool = False
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._title = title
+        self._cut_errors = cut_errors
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        """Return the parts for the width of the terminal, which may change while the table is shown."""
+        from rich.measure import Measurement
+        from rich.text import Text
+
+        if self._title:
+            yield Text(self._title, "bold")
+        if not self._rows:
+            return
+        unlimited = options.update(max_width=_ANY_WIDTH)
+        for dropped in range(0, len(self._columns) - _FIXED_COLUMNS, 2):
+            table = self._table(dropped)
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
+        yield table
+        for row in self._rows:
+            if row[-1]:
+                line = Text.assemble((row[0], "bold"), f": {row[-1]}")
+                line.no_wrap = self._cut_errors
+                line.overflow = "ellipsis" if self._cut_errors else "fold"
+                yield line
+
+    def _table(self, dropped: int) -> "Table":
+        """Return the table without the first `dropped` counters, and without the errors."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+        shown = [0, 1, 2, *range(3 + dropped, len(self._columns) - 1)]
+        for column in shown:
+            name = self._columns[column]
+            table.add_column(
+                name, justify="left" if name in _LEFT else "right", overflow="fold", no_wrap=name != "peer"
+            )
+        for row in self._rows:
+            state = Text(row[1], _STATE_STYLES.get(row[1], ""))
+            table.add_row(Text(row[0]), state, *(Text(row[column]) for column in shown[2:]))
+        return table
 
 
 def _rate(peer: PeerStatus, old: PeerStatus | None, counter: Counter, elapsed_s: float) -> float:

@@ -233,6 +233,14 @@ def test_top(run: Run, where: Path) -> None:
     assert "log: 0 entries" in out
 
 
+def test_a_stopped_node_is_shown_as_stopped(run: Run, where: Path) -> None:
+    stopped = not (where / "lrep.sock").exists()
+    notice = "the node is not running; this is its data on disk\n"
+    assert run("status", where)[1].startswith(notice) == stopped
+    assert run("top", where, "--times", "1")[1].startswith(notice) == stopped
+    assert json.loads(run("status", where, "--json")[1])["running"] != stopped
+
+
 def test_top_ends_well_by_ctrl_c(run: Run, where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
