@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from level_replicator.cli.output import counted, print_result, progress
+from level_replicator.cli.output import UsageError, counted, print_result, progress
 from level_replicator.cli.target import DONE, NodeCommand, offline, reached
+from level_replicator.client.connect import path_of
 from level_replicator.core.errors import ConfigError, LockedError, StorageError
 from level_replicator.storage.engine.plyvel import open_engine
 
@@ -30,6 +31,11 @@ class Backup(NodeCommand):
         )
 
     def run(self, arguments: argparse.Namespace) -> int:
+        if path_of(arguments.where) is None:
+            raise UsageError(
+                f"{arguments.where}: a node writes files only for commands on its own machine: give the node's"
+                " directory instead of HOST:PORT"
+            )
         begun = time.monotonic()
         with reached(arguments) as database, progress("backup", database.status()["keys"]) as show:
             # a running node has another working directory than this process

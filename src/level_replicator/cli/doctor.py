@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 from level_replicator.api.status import PeerStatus, Status
 from level_replicator.cli.output import UsageError, counted, make_console, styled
-from level_replicator.cli.target import DONE, FAILED, add_keys, add_where, to_node
-from level_replicator.core.errors import ReplicationError
+from level_replicator.cli.target import DONE, FAILED, add_keys, add_where, needs_keys, to_node
+from level_replicator.core.errors import ConnectionLostError, ReplicationError
 from level_replicator.core.limits import DEFAULT_MAX_CLOCK_DRIFT_S
 from level_replicator.net.addresses import parse_address
 from level_replicator.replication.peers import PeerErrorCode
@@ -18,6 +18,8 @@ from level_replicator.replication.peers import PeerErrorCode
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _STYLES = {OK: "green", NOTE: "yellow", WRONG: "bold red"}
 _CONNECT_S = 3.0
+_CONNECTED = ("live", "scanning", "reconciling")
+"""States of a peer that is connected."""
 
 
 class Doctor:
@@ -49,8 +51,8 @@ class Doctor:
             try:
                 node = _read_node(arguments, where, fingerprints[where])
             except ReplicationError as error:
-                text = str(error).removeprefix("servers: ")
-                advice = "start it (`level-replicator serve`), or give another address"
+                text = str(error)
+                advice = _connect_advice(where, error)
                 findings.append(Finding(WRONG, text if text.startswith(where) else f"{where}: {text}", advice))
                 continue
             nodes.append(node)
@@ -60,12 +62,19 @@ class Doctor:
         if arguments.json:
             print(json.dumps([asdict(each) for each in findings], indent=2))
         else:
-            console = make_console()
-            for each in findings:
-                styled(console, (f"{each.grade:5}", _STYLES[each.grade]), f" {each.what}")
-                if each.advice:
-                    styled(console, (f"      → {each.advice}", "cyan"))
+            _print_findings(findings)
         return FAILED if any(each.grade == WRONG for each in findings) else DONE
+
+
+def _print_findings(findings: "list[Finding]") -> None:
+    """Print all findings, and the number of problems. A remedy of several findings follows the last of them."""
+    console = make_console()
+    for number, each in enumerate(findings, 1):
+        styled(console, (f"{each.grade:5}", _STYLES[each.grade]), f" {each.what}")
+        if each.advice and all(each.advice != later.advice for later in findings[number:]):
+            styled(console, (f"      → {each.advice}", "cyan"))
+    problems = sum(each.grade == WRONG for each in findings)
+    styled(console, (f"{counted(problems, 'problem')} found" if problems else "no problems found", "bold"))
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,15 @@ def _fingerprints(given: list[str], names: list[str]) -> dict[str, list[str] | N
     return {name: fingerprints or None for name, fingerprints in found.items()}
 
 
+def _connect_advice(where: str, error: ReplicationError) -> str:
+    """Return the remedy for a node that could not be asked; empty: the error itself names it."""
+    if not isinstance(error, ConnectionLostError):
+        return ""
+    if needs_keys(error):
+        return f"give --pems FILE and --fingerprint {where}=SHA256"
+    return "start it (`level-replicator serve`), or give another address"
+
+
 def _read_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] | None) -> Node:
     with to_node(arguments, where, fingerprints) as client:
         begun = time.time()
@@ -162,7 +180,7 @@ def _check_peer(node: Node, peer: PeerStatus) -> Finding:
     link = f"{node.where} → {peer['name'] or peer['address']}"
     error = peer["last_error"] or "no connection was attempted yet"
     state = peer["state"]
-    if state in ("live", "scanning", "reconciling"):
+    if state in _CONNECTED:
         if peer["stalled"]:
             text = f"{link}: {state}, but no change of it was applied for {peer['waiting_s'] or 0:.0f} s"
             return Finding(WRONG, f"{text}: waits for {peer['waiting_for']}", "read the logs of both nodes")
@@ -254,7 +272,10 @@ def _check_pair(a: Node, b: Node) -> Iterator[Finding]:
         )
     lacks = [_missing_origins(one.status["vector"], other.status["vector"]) for one, other in ((a, b), (b, a))]
     if not any(lacks):
-        yield Finding(OK, "they are in sync: their version vectors are equal or cover each other")
+        if any(peer is not None and peer["state"] in _CONNECTED for peer in (a.peer_status(b), b.peer_status(a))):
+            yield Finding(OK, "they are in sync: their version vectors are equal or cover each other")
+        else:
+            yield Finding(NOTE, "they hold the same data, but are not connected")
         return
     for node, origins in zip((a, b), lacks, strict=True):
         if origins:

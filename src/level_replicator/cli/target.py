@@ -91,8 +91,24 @@ def add_keys(
 
 
 def to_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] | None) -> Client:
-    """Connect to a running node, which must have one of the fingerprints. Raises as `connect`."""
-    return connect(where, pems=arguments.pems, fingerprint=fingerprints, insecure=arguments.insecure, timeout=10)
+    """Connect to a running node, which must have one of the fingerprints. Raises as `connect`, but the errors name
+    options of the command line instead of parameters of `connect`."""
+    try:
+        return connect(where, pems=arguments.pems, fingerprint=fingerprints, insecure=arguments.insecure, timeout=10)
+    except (ConfigError, ConnectionLostError) as error:
+        text = str(error).removeprefix("where: ")
+        for name in _CONNECT_OPTIONS:
+            text = text.replace(f"`{name}`", f"--{name}")
+        raise type(error)(text) from error.__cause__  # the cause decides the exit status
+
+
+_CONNECT_OPTIONS = ("pems", "fingerprint", "insecure")
+"""Parameters of `connect` that are options of the command line."""
+
+
+def needs_keys(error: ConnectionLostError) -> bool:
+    """Return whether `to_node` failed because the node probably expects TLS, and no keys were given."""
+    return "Then give --pems" in str(error)
 
 
 @contextmanager

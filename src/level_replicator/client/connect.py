@@ -85,7 +85,7 @@ def target_of(
     if path is not None:
         return Target(str(path), path, ("", 0), None, timeout_s)
     address = str(where)
-    host, port = parse_address(address)
+    host, port = parse_address(address, "where")
     credentials = load_credentials(pems, fingerprint)
     if credentials is None and not insecure and host != "localhost" and not is_loopback(host):
         raise ConfigError(

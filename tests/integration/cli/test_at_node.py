@@ -331,6 +331,46 @@ def test_two_that_are_well(run: Run, tmp_path: Path) -> None:
         assert doctor(run, tmp_path / "a", "{}:{}".format(*a.address or ()))[1].count("name the same node") == 1
 
 
+def test_the_same_data_without_a_connection(run: Run, tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "a", {"port": 0}), lrep.open(tmp_path / "b", {"port": 0}):
+        code, out = doctor(run, tmp_path / "a", tmp_path / "b")
+    assert code == 0
+    assert "they are in sync" not in out
+    assert out.splitlines()[-2:] == ["note  they hold the same data, but are not connected", "no problems found"]
+    assert out.count("add peers to `servers`") == 1
+    code, out = doctor(run, tmp_path / "a", tmp_path / "b")
+    assert code == 1
+    assert out.splitlines()[-1] == "2 problems found"
+    assert out.count("start it") == 1
+
+
+def test_a_node_with_keys_names_the_options(run: Run, tmp_path: Path) -> None:
+    pems = lrep.generate_pems()
+    with lrep.open(tmp_path / "a", {"port": 0, "pems": pems, "trusted": [lrep.fingerprint(pems)]}) as a:
+        address = "{}:{}".format(*a.address or ())
+        code, out = doctor(run, address)
+        assert code == 1
+        assert f"→ give --pems FILE and --fingerprint {address}=SHA256\n" in out
+        assert "start it" not in out
+        code, _, err = run("status", address)
+        assert code == 1
+        assert "give --pems and --fingerprint" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["status", "127.0.0.1:99999"], "the port of '127.0.0.1:99999' is out of range: expected 1 to 65535"),
+        (["status", ":8000"], "':8000' is not host:port: expected "),
+        (["backup", "127.0.0.1:8000", "x"], "127.0.0.1:8000: a node writes files only for commands on its own machine"),
+    ],
+)
+def test_an_address_that_cannot_be_used(run: Run, command: list[str], says: str) -> None:
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"level-replicator {command[0]}: {says}")
+
+
 def test_one_that_does_not_run(run: Run, tmp_path: Path) -> None:
     with lrep.open(tmp_path / "a", {"servers": {"127.0.0.1:1": {"name": "the other"}}}) as a:
         wait_until(lambda: a.status()["peers"][0]["last_error"] is not None, "a failure to connect")
