@@ -34,7 +34,7 @@ class Get(NodeCommand):
         with reached(arguments) as database:
             value = database.get(key)
         if value is None:
-            print(f"level-replicator get: there is no key {to_text(key, encoding)}", file=sys.stderr)
+            print(f"level-replicator get: there is no key {_missing_key(key, encoding)}", file=sys.stderr)
             return NOT_FOUND
         if arguments.output is not None:
             _write_file(arguments.output, value)
@@ -128,6 +128,14 @@ class Scan(NodeCommand):
                     columns = [key] if value is None else [key, value]
                     print(*(to_text(each, encoding) for each in columns), sep="\t")
         return DONE
+
+
+def _missing_key(key: bytes, encoding: str) -> str:
+    """Return the key as text, with a hint if it was probably copied from the output of `scan`."""
+    shown = to_text(key, encoding)
+    if encoding == TEXT and b"\\" in key:
+        return f"{shown}: escapes such as \\x00 are not decoded; give -e hex for binary keys, to `scan` and to `get`"
+    return shown
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -10,8 +10,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from level_replicator import __version__
 from level_replicator.cli.backup import Backup, Restore
@@ -107,12 +108,14 @@ class CommandParser(argparse.ArgumentParser):
     argparse itself gives an optional positional argument up at the first option: `put DIR KEY --sync VALUE` fails."""
 
     _intermixed = False
+    _unknown = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but report unknown arguments with the usage of this command."""
         if self._intermixed:  # called by parse_known_intermixed_args, of which this is a part
             return super().parse_known_args(args, namespace)
         self._intermixed = True
+        self._unknown = any(map(self._is_unknown, takewhile(lambda each: each != "--", args or ())))
         try:
             found, rest = self.parse_known_intermixed_args(args, namespace)
         finally:
@@ -120,6 +123,16 @@ class CommandParser(argparse.ArgumentParser):
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message. It gets a hint if the argument may have been meant as a key or value."""
+        takes_keys = any(action.metavar == "KEY" and not action.option_strings for action in self._actions)
+        hint = ": put `--` before keys and values that begin with `-`" if self._unknown and takes_keys else ""
+        super().error(message + hint)
+
+    def _is_unknown(self, argument: str) -> bool:
+        """Return whether the argument looks like an option, but is none."""
+        return argument[:1] == "-" != argument and argument.partition("=")[0] not in self._option_string_actions
 
 
 _USAGE_ERRNOS = {

@@ -17,7 +17,7 @@ from level_replicator.api.config import Config, read_toml
 from level_replicator.api.field_checks import show
 from level_replicator.api.replica import Replica
 from level_replicator.cli.output import counted
-from level_replicator.cli.target import DONE
+from level_replicator.cli.target import DONE, check_not_a_file
 from level_replicator.core.errors import ConfigError
 from level_replicator.install import open as open_replica
 
@@ -80,6 +80,7 @@ class Serve:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Return 0 after a signal to stop."""
+        check_not_a_file(arguments.directory)
         config, level = _settings(arguments)
         with (
             _logging_to_stderr(level),
@@ -162,8 +163,11 @@ def _settings(arguments: argparse.Namespace) -> tuple[Config, int]:
     ConfigError."""
     settings: dict[str, Any] = {} if arguments.config is None else read_toml(arguments.config)
     level = settings.pop("log_level", "info")
+    in_file = dict(settings)
     if not isinstance(level, str) or level not in _LEVELS:
-        raise ConfigError(f"log_level: {show(level)} is not a log level: expected one of {', '.join(_LEVELS)}")
+        raise ConfigError(
+            f"{arguments.config}: log_level: {show(level)} is not a log level: expected one of {', '.join(_LEVELS)}"
+        )
     for name in ("host", "port", "pems", "trusted", "pull_only", "insecure"):
         if getattr(arguments, name) is not None:
             settings[name] = getattr(arguments, name)
@@ -173,7 +177,22 @@ def _settings(arguments: argparse.Namespace) -> tuple[Config, int]:
         listed = settings.get("servers", {})
         # other types stay as they are, and are refused by Config
         settings["servers"] = {**listed, **dict(map(_server, arguments.server))} if isinstance(listed, dict) else listed
-    return Config.of(settings), logging.DEBUG if arguments.verbose else _LEVELS[level]
+    try:
+        config = Config.of(settings)
+    except ConfigError as error:
+        if arguments.config is None or _config_error(in_file) != str(error):
+            raise
+        raise ConfigError(f"{arguments.config}: {error}") from error.__cause__  # the cause decides the exit status
+    return config, logging.DEBUG if arguments.verbose else _LEVELS[level]
+
+
+def _config_error(settings: dict[str, Any]) -> str | None:
+    """Return the text of the error in the settings; None: they are valid."""
+    try:
+        Config.of(settings)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _server(text: str) -> tuple[str, Mapping[str, Any]]:

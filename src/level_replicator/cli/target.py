@@ -93,6 +93,8 @@ def add_keys(
 def to_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] | None) -> Client:
     """Connect to a running node, which must have one of the fingerprints. Raises as `connect`, but the errors name
     options of the command line instead of parameters of `connect`."""
+    if path_of(where) is not None:
+        check_not_a_file(Path(where))
     try:
         return connect(where, pems=arguments.pems, fingerprint=fingerprints, insecure=arguments.insecure, timeout=10)
     except (ConfigError, ConnectionLostError) as error:
@@ -104,6 +106,12 @@ def to_node(arguments: argparse.Namespace, where: str, fingerprints: list[str] |
 
 _CONNECT_OPTIONS = ("pems", "fingerprint", "insecure")
 """Parameters of `connect` that are options of the command line."""
+
+
+def check_not_a_file(path: Path) -> None:
+    """Raise UsageError if the path of a node is a regular file."""
+    if path.is_file():
+        raise UsageError(f"{path} is a file: expected a directory")
 
 
 def needs_keys(error: ConnectionLostError) -> bool:

@@ -63,6 +63,14 @@ def test_put_get_scan_delete(run: Run, where: Path) -> None:
     assert run("get", where, b"\xff\n".decode("utf-8", "surrogateescape"))[2].endswith("no key \\xff\\n\n")
 
 
+def test_a_key_as_scan_showed_it_gets_a_hint(run: Run, where: Path) -> None:
+    run("put", where, "00ff", "76", "-e", "hex")
+    shown = run("scan", where, "--keys")[1].strip()
+    code, _, err = run("get", where, shown)
+    assert code == 3
+    assert "give -e hex for binary keys" in err
+
+
 def test_what_is_not_text(run: Run, where: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blob = bytes(range(256))
     run("put", where, "00ff", blob.hex(), "--encoding", "hex")
@@ -369,6 +377,15 @@ def test_an_address_that_cannot_be_used(run: Run, command: list[str], says: str)
     code, out, err = run(*command)
     assert (code, out) == (2, "")
     assert err.startswith(f"level-replicator {command[0]}: {says}")
+
+
+@pytest.mark.parametrize("command", ["status", "serve", "get"])
+def test_a_file_is_not_a_node(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("afile").write_bytes(b"")
+    code, out, err = run(command, "afile", *(["key"] if command == "get" else []))
+    assert (code, out) == (2, "")
+    assert err == f"level-replicator {command}: afile is a file: expected a directory\n"
 
 
 def test_one_that_does_not_run(run: Run, tmp_path: Path) -> None:

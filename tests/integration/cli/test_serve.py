@@ -222,6 +222,29 @@ def test_what_cannot_be(tmp_path: Path, arguments: list[str], says: str, capsys:
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        ("prot = 8000", [], "bad.toml: "),
+        ("prot = 8000", ["--port", "0"], "bad.toml: "),
+        ('log_level = "loud"', [], "bad.toml: log_level: "),
+        ("heartbeat = 10", ["--port", "99999"], "port: 99999"),
+    ],
+)
+def test_a_mistake_in_the_config_file_names_the_file(
+    tmp_path: Path,
+    content: str,
+    options: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.toml").write_text(content, "utf-8")
+    assert cli.main(["serve", "a", "--config", "bad.toml", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"level-replicator serve: {says}")
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["serve", "--help"])

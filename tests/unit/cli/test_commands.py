@@ -70,6 +70,26 @@ def test_an_unknown_option_is_refused_with_the_usage_of_its_command(capsys: pyte
     assert "unrecognized arguments: --nonsense" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["put", "DIR", "-dash"], True),
+        (["put", "DIR", "k", "-dash"], True),
+        (["delete", "DIR", "-a", "-b"], True),
+        (["put", "DIR", "--sync"], False),
+        (["put", "DIR", "k", "v", "more", "--encoding=hex"], False),
+        (["status", "DIR", "-dash"], False),
+    ],
+)
+def test_a_key_that_looks_like_an_option_gets_a_hint(
+    arguments: list[str], hint: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
+    assert ("put `--` before keys and values that begin with `-`" in capsys.readouterr().err) == hint
+
+
 NODE_COMMANDS = [command for command in COMMANDS if isinstance(command, NodeCommand)]
 
 
