@@ -111,10 +111,12 @@ class Pager:
         if page.values and len(page.values) != len(page.keys):
             raise RemoteProtocolError(f"a page has {len(page.keys)} keys, but {len(page.values)} values")
         low, high = (self._low, self._first) if scan.reverse else (self._last, self._high)
+        end = None if page.end is None else KeyPosition(0, *page.end)
+        if end is not None and not (low <= end < high if scan.reverse else low < end <= high):
+            raise RemoteProtocolError(f"a page ends outside the range that was read: at the key {end.key[:100]!r}")
         if self._snapshot == 0 and page.snapshot:
             self._snapshot = self.own_snapshot = page.snapshot
         keys, values = page.keys, page.values or [b""] * len(page.keys)
-        end = None if page.end is None else KeyPosition(0, *page.end)
         if scan.reverse:
             self._keys, self._values = keys[::-1], values[::-1]
             self._first, self._last = end or low, high

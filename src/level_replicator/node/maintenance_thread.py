@@ -93,7 +93,8 @@ class MaintenanceThread:
         if self._ttl_s is not None and time.monotonic() >= self._sweep_at_s:
             self._sweep_at_s = time.monotonic() + self._sweep_s
             dropped = retention.drop_tombstones(self._stamp_before(self._ttl_s), pause=self._pause)
-            _log.info("%d tombstones older than tombstone_ttl left the index", dropped)
+            if dropped:
+                _log.info("%d tombstones older than tombstone_ttl left the index", dropped)
 
     def _stamp_before(self, age_s: float) -> int:
         return stamp_at(self._wall_ms() - int(age_s * 1000))

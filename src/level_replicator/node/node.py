@@ -128,7 +128,8 @@ class Node:
             if isinstance(error, ConfigError):
                 raise
             host, port = self._where
-            reason = getattr(error, "strerror", None) or error
+            number = getattr(error, "errno", None) or 0  # the text of asyncio repeats the address
+            reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
             raise ConfigError(f"cannot listen on {host}:{port}: {reason}") from error
 
     def stop(self) -> None:

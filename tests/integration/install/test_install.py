@@ -228,3 +228,11 @@ def test_a_port_in_use_causes_no_unclean_stop(tmp_path: Path, caplog: pytest.Log
     with lrep.open(tmp_path / "node") as node:
         assert node.get(b"k") == b"v"
     assert "unclean" not in caplog.text
+
+
+def test_a_port_in_use_is_named_once(tmp_path: Path) -> None:
+    with lrep.open(tmp_path / "a", {"port": 0}) as replica:
+        assert replica.address is not None
+        port = replica.address[1]
+        with pytest.raises(lrep.ConfigError, match=f"^cannot listen on 127.0.0.1:{port}: Address already in use$"):
+            lrep.open(tmp_path / "b", {"port": port})

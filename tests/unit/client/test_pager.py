@@ -134,6 +134,19 @@ def test_a_malformed_page() -> None:
         pager.accept(scan, Page(0, [b"a", b"b"], [b"1"], None))
 
 
+@pytest.mark.parametrize(
+    ("reverse", "end"),
+    [(False, (b"c", False)), (False, (b"b", True)), (False, (b"x", True)), (True, (b"x", False)), (True, (b"b", True))],
+)
+def test_a_page_that_does_not_advance_is_malformed(reverse: bool, end: tuple[bytes, bool]) -> None:
+    """A node that answers with such pages would keep an iterator in a loop for ever."""
+    pager = Pager(before(b"c"), before(b"x"), reverse=reverse)
+    scan = pager.first_scan()
+    assert scan is not None
+    with pytest.raises(RemoteProtocolError, match="ends outside"):
+        pager.accept(scan, Page(0, [], [], end))
+
+
 def test_a_closed_database_gives_nothing_that_is_in_memory() -> None:
     backend = MemoryBackend({b"k": b"v", b"l": b"w"})
     iterator = RemoteIterator(backend, b"", 0, {})
