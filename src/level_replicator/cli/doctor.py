@@ -150,6 +150,9 @@ def _read_node(arguments: argparse.Namespace, where: str, fingerprints: list[str
     return Node(where, status, status["time_ms"] / 1000 - middle)
 
 
+_ADD_SERVER = "add the address of one node to `servers` of the other"
+
+
 def _check_node(node: Node) -> Iterator[Finding]:
     status = node.status
     address = "{}:{}".format(*status["address"]) if status["address"] else None
@@ -171,7 +174,7 @@ def _check_node(node: Node) -> Iterator[Finding]:
             "set the clocks (NTP): a peer that is more than `max_clock_drift` ahead is quarantined",
         )
     if not status["peers"]:
-        yield Finding(NOTE, f"{node.where} has no peers", "add peers to `servers`, or dial it from other nodes")
+        yield Finding(NOTE, f"{node.where} has no peers", _ADD_SERVER)
     for peer in status["peers"]:
         yield _check_peer(node, peer)
 
@@ -268,7 +271,9 @@ def _check_pair(a: Node, b: Node) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "they have never been connected",
-            "this is fine if other peers connect them; otherwise add one to `servers` of the other",
+            f"this is fine if other peers connect them; otherwise {_ADD_SERVER}"
+            if a.status["peers"] or b.status["peers"]
+            else _ADD_SERVER,
         )
     lacks = [_missing_origins(one.status["vector"], other.status["vector"]) for one, other in ((a, b), (b, a))]
     if not any(lacks):

@@ -345,7 +345,7 @@ def test_the_same_data_without_a_connection(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "they are in sync" not in out
     assert out.splitlines()[-2:] == ["note  they hold the same data, but are not connected", "no problems found"]
-    assert out.count("add peers to `servers`") == 1
+    assert out.count("add the address of one node to `servers` of the other") == out.count("→") == 1
     code, out = doctor(run, tmp_path / "a", tmp_path / "b")
     assert code == 1
     assert out.splitlines()[-1] == "2 problems found"
