@@ -42,7 +42,12 @@ def check_invariant(contents: Contents) -> None:
         for key, row in contents.index.items()
         if row.stamp > contents.floor.get(row.origin, 0)
     }
-    assert logged == {dot: entry.key for dot, entry in contents.log.items()}
+    entries = {dot: entry.key for dot, entry in contents.log.items()}
+    missing, extra = logged.keys() - entries.keys(), entries.keys() - logged.keys()
+    assert logged == entries, (
+        f"rows without an entry: {sorted(missing)[:5]}, entries without a row: {sorted(extra)[:5]}; "
+        f"floor {contents.floor}, vector {contents.vector}, horizon {contents.horizon}"
+    )
     for (stamp, origin), entry in contents.log.items():
         row = contents.index[entry.key]
         assert (entry.stamp, entry.flags & 1, entry.checksum) == (stamp, row.flags & 1, row.checksum)
