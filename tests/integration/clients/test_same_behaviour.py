@@ -237,10 +237,12 @@ def test_dropped_and_closed_feeds_are_released(shape: Shape) -> None:
         if number % 2:
             shape.do(feed.close)
         del feed
-        gc.collect()
+        if number % 16 == 0:  # far fewer than MAX_CLIENT_FEEDS, and a collection is slow in a large process
+            gc.collect()
     assert shape.do(lambda: shape.db.get(b"key")) == b"value"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unix", "aio-tcp"])
 def test_an_item_of_the_largest_size_has_a_place_in_a_page(name: str, tmp_path: Path) -> None:
     key, value = b"k" * MAX_KEY_BYTES, b"v" * MAX_VALUE_BYTES
@@ -261,7 +263,8 @@ def test_closed_feeds_of_the_process_that_shares_its_database_are_released(tmp_p
             if number % 2:
                 feed.close()
             del feed
-            gc.collect()
+            if number % 16 == 0:
+                gc.collect()
 
 
 def test_a_batch(shape: Shape) -> None:
