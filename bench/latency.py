@@ -21,7 +21,7 @@ P50, P99, LONGEST, REACHED = "p50", "p99", "longest", "the writer's rate, of the
 PER_S, FAST_PER_S = 100, 20_000
 FAST_LOOK_S = 0.001
 _WATCHED_EACH = 200
-"""Of the fast writes, 100 a second are watched."""
+"""One fast write in so many is watched: 100 a second."""
 _AT_ONCE = 20
 """The number of fast writes between two readings of the clock."""
 _HEAD_START_S = 0.1

@@ -39,7 +39,7 @@ class Worker:
         self._process.send("call", function=function, arguments=arguments, **more)
 
     def result(self) -> Any:
-        """Return the result of what was begun, or sent. Raises ProcessEnded and RequestFailed."""
+        """Return the result of the request that was sent last. Raises ProcessEnded and RequestFailed."""
         return self._process.answer()
 
     def pause(self) -> None:

@@ -212,8 +212,8 @@ def _index(line: bytes) -> None:
 
 
 def answers(data: bytes) -> None:
-    """Answers of a reconciliation: what comes out was asked for, is in its range and in order, and not of the
-    future."""
+    """Answers of a reconciliation: accepted entries were requested, are in their range and in order, and have no
+    future timestamp."""
     source = Source(data)
     asks = PendingQueries()
     asks.begin(compare_only=source.flag())

@@ -1,4 +1,4 @@
-"""A replication set that is not as it was written: it opens and is repaired, or a named error says what is wrong."""
+"""A damaged replication set is opened and repaired, or refused with one of the named errors."""
 
 import contextlib
 from functools import cache

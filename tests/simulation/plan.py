@@ -25,7 +25,7 @@ class Plan:
     """Node → keys that are in its database before it becomes a replica. `equal_data`: all nodes have equal values."""
     equal_data: bool = False
     retention_ms: tuple[int, int] | None = None
-    """Ages in milliseconds at which each node drops tombstones, and log entries, by itself. They are short, so that
+    """Ages in milliseconds at which each node automatically drops tombstones, and log entries. They are short, so that
     stale nodes are frequent."""
     gone: str | None = None
     """A node that has disappeared for good when the faults end. The other nodes still reach each other."""

@@ -354,7 +354,7 @@ class World:
             node.store.retention.drop_tombstones(node.store.clock.last - (age_ms << 16))
 
     def _retain(self) -> None:
-        """Drop old tombstones and log entries, as the retention of each node does by itself."""
+        """Drop old tombstones and log entries, as the retention of each node does automatically."""
         if self.plan.retention_ms is None:
             return
         tombstones_ms, log_ms = self.plan.retention_ms

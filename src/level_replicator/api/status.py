@@ -194,7 +194,7 @@ def _peer(node: Node, peer: Peer, *, dialled: bool) -> PeerStatus:
 
 
 def _last_vector(parts: list[Peer]) -> dict[int, int] | None:
-    """Return what the peer covered when its connections ended, whoever dialled the last one; None: it never told."""
+    """Return the last known vector of the peer, whichever side dialled; None if it has never sent one."""
     known = [part.vector for part in parts if part.vector is not None]
     if not known:
         return None

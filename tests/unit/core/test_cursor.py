@@ -13,7 +13,7 @@ VECTORS = st.dictionaries(NUMBERS, NUMBERS, max_size=4)
 
 @given(VECTORS, NUMBERS, VECTORS)
 def test_round_trip(vector: dict[int, int], node: int, ahead: dict[int, int]) -> None:
-    """Of `ahead`, only the entries above the vector are stored."""
+    """A cursor stores only those entries of `ahead` that are above its vector."""
     text = encode_cursor(Cursor(vector, node, ahead))
     assert decode_cursor(text) == Cursor(vector, node, newer(ahead, vector))
     shuffled = Cursor(dict(reversed(vector.items())), node, dict(reversed(ahead.items())))

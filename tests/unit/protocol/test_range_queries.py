@@ -1,4 +1,4 @@
-"""What a peer may answer in a reconciliation, and what is refused."""
+"""Valid answers of a peer in a reconciliation are accepted, and all others are refused."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A round is all that one snapshot of the log holds and the peer does not have. The log does not serve a peer that is
 below its floor, nor one that has missed tombstones which were dropped here: such a peer reconciles with a snapshot of
-the index. A peer that knows nothing but its own writes is sent only the newest entries, as a preview, and then
+the index. A peer that knows only its own writes is sent only the newest entries, as a preview, and then
 reconciles: a bulk load. Floor and horizon are compared before every round, since retention raises them at any time.
 """
 

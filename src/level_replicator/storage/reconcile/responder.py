@@ -296,7 +296,7 @@ class _Splitter:
 
 
 class _Frame:
-    """An EntryFrame that is being filled."""
+    """Collects the entries of one EntryFrame."""
 
     def __init__(self) -> None:
         self._entries = EntryFrame()

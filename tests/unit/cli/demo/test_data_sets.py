@@ -1,4 +1,4 @@
-"""Every kind of data set gives its entries, and one line says why an invalid one is refused."""
+"""Every kind of data set yields its entries, and one line says why an invalid one is refused."""
 
 import base64
 import json

@@ -60,7 +60,7 @@ def put_in_transaction(state: ReplicationState, operations: list[tuple[bytes, An
 
 
 def merge_in_transaction(self: Merger, entries: Iterator[tuple[int, Entry]], doubt: int, *, in_order: bool) -> bool:
-    """`Merger.merge` without its short cuts: every entry by itself, every record by an edit."""
+    """`Merger.merge` without its short cuts: one entry at a time, every record by an edit."""
     state, tx = self._state, self.tx
     tx.db  # noqa: B018
     for origin, entry in entries:
